@@ -1,0 +1,198 @@
+"""The commands of `tieout`, their arguments and options."""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from tieout.cli import commands
+from tieout.cli.options import (
+    CaFile,
+    CertFile,
+    ConnectionName,
+    Json,
+    KeyFile,
+    Limit,
+    Server,
+    Target,
+    Timeout,
+    Token,
+    UseTls,
+)
+
+_EXIT_CODES = (
+    "Exit codes: 0 all is well; 1 a fault of the service; 2 the request is to be corrected; 3 a person must act;"
+    " 4 try again later; 130 Ctrl-C."
+)
+app = typer.Typer(
+    help="Keeps a merchant's receivables in agreement with their books in Xero.",
+    epilog=_EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+watch = typer.Typer(help="Follow what happens, until Ctrl-C.", no_args_is_help=True)
+app.add_typer(watch, name="watch")
+
+Merchant = Annotated[str, typer.Option(help="Only this merchant's.")]
+ReturnUrl = Annotated[str, typer.Option(help="Where the browser goes after consent.")]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Print the address only.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until consent has come back.")]
+
+
+class Status(StrEnum):
+    """The states that invoices are listed by."""
+
+    AUTHORISED = "authorised"
+    PAID = "paid"
+
+
+@app.callback()
+def server(
+    context: typer.Context,
+    *,
+    target: Target = "127.0.0.1:7440",
+    tls: UseTls = False,
+    ca_file: CaFile = None,
+    cert_file: CertFile = None,
+    key_file: KeyFile = None,
+    token: Token = "",
+    timeout: Timeout = 30.0,
+) -> None:
+    """Keep what all commands need."""
+    context.obj = Server(target, tls, ca_file, cert_file, key_file, token, timedelta(seconds=timeout))
+
+
+@app.command()
+def connect(
+    context: typer.Context,
+    merchant: Annotated[str, typer.Argument(help="Your own id of the merchant.")],
+    *,
+    return_url: ReturnUrl = "",
+    no_browser: NoBrowser = False,
+    wait: Wait = False,
+    as_json: Json = False,
+) -> None:
+    """Connect a merchant: opens Xero's consent in the browser."""
+    commands.connections.connect(context.obj, merchant, return_url, browser=not no_browser, wait=wait, as_json=as_json)
+
+
+@app.command()
+def reconnect(
+    context: typer.Context,
+    connection: ConnectionName,
+    *,
+    return_url: ReturnUrl = "",
+    no_browser: NoBrowser = False,
+    wait: Wait = False,
+    as_json: Json = False,
+) -> None:
+    """Consent anew for a connection that broke; data and settings stay."""
+    commands.connections.reconnect(
+        context.obj, connection, return_url, browser=not no_browser, wait=wait, as_json=as_json
+    )
+
+
+@app.command()
+def choose(
+    context: typer.Context,
+    connection: ConnectionName,
+    organisation: Annotated[str, typer.Argument(help="The organisation's id in Xero, or its name.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Choose the organisation where one consent gave several."""
+    commands.connections.choose(context.obj, connection, organisation, as_json=as_json)
+
+
+@app.command()
+def connections(
+    context: typer.Context,
+    connection: Annotated[str, typer.Argument(help="Only this one, with all there is to know.")] = "",
+    *,
+    merchant: Merchant = "",
+    as_json: Json = False,
+) -> None:
+    """List connections, or show one."""
+    commands.connections.show(context.obj, connection, merchant, as_json=as_json)
+
+
+@watch.command("connections")
+def watch_connections(
+    context: typer.Context,
+    connection: Annotated[list[str] | None, typer.Argument(help="Only these.")] = None,
+    *,
+    merchant: Merchant = "",
+    after: Annotated[str, typer.Option(help="Go on after this resume token.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Follow connections: what they are now, then every change."""
+    commands.connections.watch(context.obj, merchant, connection or [], after, as_json=as_json)
+
+
+@app.command()
+def sync(
+    context: typer.Context,
+    connection: ConnectionName,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", help="Show the progress until it has ended.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Read everything again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Read from Xero what changed; joins a sync that runs already. Ctrl-C leaves it running."""
+    commands.syncs.sync(context.obj, connection, full=full, follow=follow, as_json=as_json)
+
+
+@app.command()
+def syncs(context: typer.Context, connection: ConnectionName, *, limit: Limit = 20, as_json: Json = False) -> None:
+    """List the last syncs of a connection."""
+    commands.syncs.show(context.obj, connection, limit, as_json=as_json)
+
+
+@app.command("cancel-sync")
+def cancel_sync(
+    context: typer.Context,
+    sync_id: Annotated[str, typer.Argument(metavar="SYNC", help="The sync's id, as `tieout syncs` shows it.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """End a sync before its time; what was read stays."""
+    commands.syncs.cancel(context.obj, sync_id, as_json=as_json)
+
+
+@app.command()
+def customers(
+    context: typer.Context,
+    connection: ConnectionName,
+    *,
+    search: Annotated[str, typer.Option(help="Only those whose name, email or number has this in it.")] = "",
+    off_balance: Annotated[bool, typer.Option("--off-balance", help="Only those that are off balance.")] = False,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """List customers with what they owe."""
+    commands.receivables.customers(context.obj, connection, search, limit, off_balance=off_balance, as_json=as_json)
+
+
+@app.command()
+def invoices(
+    context: typer.Context,
+    connection: ConnectionName,
+    *,
+    customer: Annotated[str, typer.Option(help="Only this customer's, by id.")] = "",
+    number: Annotated[str, typer.Option(help="Only those with this number.")] = "",
+    due_before: Annotated[str, typer.Option(help="Only those due before this date, YYYY-MM-DD.")] = "",
+    status: Annotated[list[Status] | None, typer.Option(help="Only those in this state.")] = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """List invoices, those due first first."""
+    wanted = {"customer_id": customer, "number": number, "due_before": due_before}
+    commands.receivables.invoices(context.obj, connection, wanted, status or [], limit, as_json=as_json)
+
+
+@app.command()
+def freshness(context: typer.Context, connection: ConnectionName, *, as_json: Json = False) -> None:
+    """Show how fresh the copy is, and what it has cost in calls and bytes."""
+    commands.syncs.freshness(context.obj, connection, as_json=as_json)

@@ -1,0 +1,17 @@
+"""What the commands do, one module per service, each imported when one of its commands runs: `--help` is fast."""
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tieout.cli.commands import connections, receivables, syncs
+
+__all__ = ["connections", "receivables", "syncs"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a command module when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module 'tieout.cli.commands' has no attribute {name!r}")
+    return import_module(f"{__name__}.{name}")

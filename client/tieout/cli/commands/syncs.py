@@ -1,0 +1,161 @@
+"""The commands of SyncService."""
+
+from contextlib import aclosing, nullcontext
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from rich.live import Live
+
+from tieout.cli import progress as display
+from tieout.cli.names import find_connection
+from tieout.cli.options import Server
+from tieout.cli.run import PERSON, run
+from tieout.cli.show import ago, console, document, documents, moment, size, table, word
+from tieout.client import Client
+from tieout.v1.sync_service_pb2 import (
+    CallPurpose,
+    GetFreshnessResponse,
+    StartSyncResponse,
+    Sync,
+    SyncMode,
+    SyncProgress,
+    SyncState,
+    Usage,
+    WatchSyncResponse,
+)
+from tieout.v1.types_pb2 import Entity
+
+
+def sync(server: Server, name: str, *, full: bool, follow: bool, as_json: bool) -> None:
+    """Start a sync or join the one that runs, and follow it to its end if asked to."""
+
+    async def command(client: Client) -> int | None:
+        connection = await find_connection(client, name)
+        mode = SyncMode.SYNC_MODE_FULL if full else SyncMode.SYNC_MODE_INCREMENTAL
+        answer = await client.syncs.start(connection.id, mode=mode, request_id=str(uuid4()))
+        if follow:
+            return await _follow(client, answer.sync.id, as_json=as_json)
+        _started(answer, as_json=as_json)
+        return None
+
+    run(server, command, as_json=as_json)
+
+
+def show(server: Server, name: str, limit: int, *, as_json: bool) -> None:
+    """List the syncs of a connection, newest first."""
+
+    async def command(client: Client) -> None:
+        connection = await find_connection(client, name)
+        found = await client.syncs.list(connection.id, page_size=limit).first(limit)
+        if as_json:
+            documents(found)
+        else:
+            _list(found)
+
+    run(server, command, as_json=as_json)
+
+
+def cancel(server: Server, sync_id: str, *, as_json: bool) -> None:
+    """End a sync before its time."""
+
+    async def command(client: Client) -> None:
+        cancelled = await client.syncs.cancel(sync_id, request_id=str(uuid4()))
+        if as_json:
+            document(cancelled)
+        else:
+            console().print(f"Sync {sync_id} is {_state(cancelled)}.", markup=False)
+
+    run(server, command, as_json=as_json)
+
+
+def freshness(server: Server, name: str, *, as_json: bool) -> None:
+    """Show how fresh the copy is, and what it has cost."""
+
+    async def command(client: Client) -> None:
+        connection = await find_connection(client, name)
+        answer = await client.syncs.freshness(connection.id)
+        if as_json:
+            document(answer)
+        else:
+            _fresh(answer)
+
+    run(server, command, as_json=as_json)
+
+
+async def _follow(client: Client, sync_id: str, *, as_json: bool) -> int | None:
+    """Show progress until the sync has ended; a sync that did not succeed needs somebody to look at it."""
+    out = console()
+    live = Live(console=out, refresh_per_second=8) if out.is_terminal and not as_json else None
+    told: tuple[object, ...] = ()
+    last = SyncProgress()
+    async with aclosing(client.syncs.watch(sync_id)) as messages:
+        with live or nullcontext():
+            async for message in messages:
+                last = message.progress if message.HasField("progress") else last
+                if as_json:
+                    document(message)
+                elif live:
+                    live.update(display.view(last))
+                else:
+                    told = _tell(message, told)
+    if last.sync.state == SyncState.SYNC_STATE_SUCCEEDED:
+        return None
+    if not as_json:
+        out.print(f"The sync ended as {_state(last.sync)}. {last.sync.error.sentence}".rstrip(), markup=False)
+    return PERSON
+
+
+def _tell(message: WatchSyncResponse, told: tuple[object, ...]) -> tuple[object, ...]:
+    if not message.HasField("progress"):
+        return told
+    news = display.news(message.progress)
+    if news != told:
+        console().print(display.line(message.progress), markup=False, soft_wrap=True)
+    return news
+
+
+def _started(answer: StartSyncResponse, *, as_json: bool) -> None:
+    if as_json:
+        document(answer)
+    else:
+        verb = "was there already" if answer.joined else "has been started"
+        console().print(f"Sync {answer.sync.id} {verb} and is {_state(answer.sync)}; --follow shows it.", markup=False)
+
+
+def _state(it: Sync) -> str:
+    return word(SyncState, it.state, "SYNC_STATE_")
+
+
+def _list(syncs: list[Sync]) -> None:
+    made = table("started", "ended", "mode", "state", "%", "calls", "bytes", "id", right=("%", "calls", "bytes"))
+    for it in syncs:
+        mode = word(SyncMode, it.mode, "SYNC_MODE_")
+        figures = (f"{it.percent:.0f}", f"{it.calls:,}", size(it.bytes_wire))
+        made.add_row(moment(it.started_at), moment(it.ended_at), mode, _state(it), *figures, it.id)
+    console().print(made if syncs else "There are no syncs yet.")
+
+
+def _fresh(answer: GetFreshnessResponse) -> None:
+    made = table("", "rows", "read", "complete up to", right=("rows",))
+    now = datetime.now(UTC)
+    for it in answer.entities:
+        entity = word(Entity, it.entity, "ENTITY_")
+        made.add_row(entity, f"{it.rows:,}", ago(it.last_read_at, now), moment(it.watermark))
+    calls = answer.calls
+    day = f"{calls.left_today:,} left" if calls.HasField("left_today") else "left: not yet known"
+    out = console()
+    out.print(made)
+    out.print(f"Calls this minute: {calls.used_this_minute:,} used, {calls.left_this_minute:,} left")
+    out.print(f"Calls today: {calls.used_today:,} used, {day}")
+    _used("Today", list(answer.today))
+    _used("This month", list(answer.this_month))
+
+
+def _used(when: str, usage: list[Usage]) -> None:
+    if not usage:
+        return
+    made = table(when, "calls", "over the wire", "billed", right=("calls", "over the wire", "billed"))
+    for it in usage:
+        purpose = word(CallPurpose, it.purpose, "CALL_PURPOSE_")
+        made.add_row(purpose, f"{it.calls:,}", size(it.bytes_wire), size(it.bytes_body))
+    console().print(made)

@@ -1,0 +1,113 @@
+"""The Python in `client/README.md` runs, and says what is true."""
+
+import inspect
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from typer.testing import CliRunner
+
+from tieout import Client, errors
+from tieout.cli.app import app
+from tieout.v1.connection_service_pb2 import (
+    Connection,
+    ConnectionChange,
+    ListConnectionsRequest,
+    ListConnectionsResponse,
+    WatchConnectionsRequest,
+    WatchConnectionsResponse,
+)
+from tieout.v1.receivables_service_pb2 import Customer, ListCustomersRequest, ListCustomersResponse
+from tieout.v1.sync_service_pb2 import StartSyncRequest, StartSyncResponse, Sync
+from tieout.v1.types_pb2 import Heartbeat, Money
+
+README = (Path(__file__).resolve().parents[3] / "client" / "README.md").read_text()
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+Serve = Callable[[Mapping[str, Callable[..., object]]], str]
+
+
+def snippet(name: str) -> Any:  # noqa: ANN401 - whatever the README defines
+    """The function of this name, from the snippet that defines it."""
+    (source,) = [it for it in SNIPPETS if f"def {name}(" in it]
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "client/README.md", "exec"), namespace)  # noqa: S102 - our own text
+    return namespace[name]
+
+
+@pytest.mark.parametrize("name", re.findall(r"def (test_\w+)\(", README))
+async def test_the_tests_in_the_readme_pass(name: str) -> None:
+    test = snippet(name)
+    done = test()
+    if inspect.isawaitable(done):
+        await done
+
+
+async def list_connections(_request: ListConnectionsRequest, _context: object) -> ListConnectionsResponse:
+    return ListConnectionsResponse(connections=[Connection(id="c1", merchant_id="acme")])
+
+
+async def list_customers(_request: ListCustomersRequest, _context: object) -> ListCustomersResponse:
+    owes = Money(currency_code="NZD", amount="230.50")
+    return ListCustomersResponse(customers=[Customer(name="Beans", outstanding=[owes])])
+
+
+async def test_the_first_snippet_reads_balances(client_of: Callable[..., Awaitable[Client]]) -> None:
+    calls = {"ConnectionService/ListConnections": list_connections, "ReceivablesService/ListCustomers": list_customers}
+    client = await client_of(calls)
+    assert await snippet("balances")(client.target, "acme") == {"Beans": ["230.50 NZD"]}
+
+
+async def start_sync(_request: StartSyncRequest, _context: object) -> StartSyncResponse:
+    return StartSyncResponse(sync=Sync(id="s1"))
+
+
+async def test_the_snippet_about_errors_starts_a_sync(client_of: Callable[..., Awaitable[Client]]) -> None:
+    client = await client_of({"SyncService/StartSync": start_sync})
+    assert await snippet("start")(client, "c1", "r1") == "s1"
+
+
+async def test_the_snippet_about_errors_says_what_comes_next(client_of: Callable[..., Awaitable[Client]]) -> None:
+    client = await client_of({})
+    assert "Method not found" in await snippet("start")(client, "c1", "r1")
+
+
+async def watch(_request: WatchConnectionsRequest, context: Any) -> AsyncIterator[WatchConnectionsResponse]:  # noqa: ANN401
+    yield WatchConnectionsResponse(snapshot=Connection(id="c1"))
+    yield WatchConnectionsResponse(resume_token="2", heartbeat=Heartbeat())
+    yield WatchConnectionsResponse(resume_token="3", change=ConnectionChange(connection=Connection(id="c2")))
+    await context.abort(grpc.StatusCode.NOT_FOUND, "That is all.")
+
+
+async def test_the_snippet_about_watches_hands_over_what_happened(client_of: Callable[..., Awaitable[Client]]) -> None:
+    told: list[str] = []
+
+    async def deal_with(connection: Connection) -> None:
+        told.append(connection.id)
+
+    async def store(token: str) -> None:
+        told.append(token)
+
+    client = await client_of({"ConnectionService/WatchConnections": watch})
+    with pytest.raises(errors.NotFoundError, match="That is all"):
+        await snippet("follow")(client, "", deal_with, store)
+    assert told == ["c1", "2", "c2", "3"]
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"^tieout ([a-z-]+)", README, re.MULTILINE))))
+def test_every_command_of_the_readme_is_there_with_its_options(command: str) -> None:
+    (line, *_) = re.findall(rf"^tieout {command}.*", README, re.MULTILINE)
+    arguments = ["watch", "connections"] if command == "watch" else [command]
+    shown = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout
+    missing = [option for option in re.findall(r"--[a-z-]+", line.split("  ")[0]) if option not in shown]
+    assert missing == []
+
+
+@pytest.mark.parametrize("option", re.findall(r"^\| `(--[^|]+)", README, re.MULTILINE))
+def test_every_option_of_the_readme_is_there_with_its_variable(option: str) -> None:
+    (row,) = [it for it in README.splitlines() if it.startswith(f"| `{option}")]
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout
+    named = re.findall(r"`(--[a-z-]+|TIEOUT_[A-Z_]+)`", row)
+    assert [it for it in named if it not in shown] == []
