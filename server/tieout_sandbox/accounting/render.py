@@ -1,0 +1,283 @@
+"""Sales documents and payments as Xero writes them: key order, twin dates, what a list leaves out."""
+
+from datetime import date
+from enum import Enum, auto
+
+from tieout_sandbox.accounting.render_contact import contact_block
+from tieout_sandbox.accounting.wire import (
+    array,
+    boolean,
+    day,
+    day_string,
+    instant,
+    nest,
+    optional,
+    quote,
+    seconds_string,
+)
+from tieout_sandbox.books.documents import Allocation, Contact, Credit, CreditKind, Invoice, Line, Payment
+from tieout_sandbox.books.ids import line_item_id
+
+
+class Detail(Enum):
+    """How much of a document an answer shows."""
+
+    PAGE = auto()
+    """An element of a paged list, or of one chosen by ids."""
+    LISTING = auto()
+    """An element of the old listing without paging: no line items, contacts without their paged fields."""
+    SUMMARY = auto()
+    """An element of a list with summaryOnly=true."""
+    SINGLE = auto()
+    """The only element of a single answer."""
+
+
+_TARGET_TYPES = {
+    CreditKind.CREDIT_NOTE: ("ACCRECCREDIT", "ARCREDITPAYMENT"),
+    CreditKind.OVERPAYMENT: ("AROVERPAYMENT", "AROVERPAYMENTPAYMENT"),
+    CreditKind.PREPAYMENT: ("ARPREPAYMENT", "ARPREPAYMENTPAYMENT"),
+}
+
+
+def target_type(target: Invoice | Credit) -> str:
+    """The Type of a payment's document, as it stands inside the payment."""
+    return target.type if isinstance(target, Invoice) else _TARGET_TYPES[target.kind][0]
+
+
+def payment_type(payment: Payment) -> str:
+    """ACCRECPAYMENT for money received, and a kind of its own for each refund."""
+    target = payment.target
+    return f"{target.type}PAYMENT" if isinstance(target, Invoice) else _TARGET_TYPES[target.kind][1]
+
+
+def invoice_block(invoice: Invoice, detail: Detail) -> str:
+    """An invoice or bill."""
+    expected = invoice.expected_payment_on
+    paid_on = invoice.fully_paid_on
+    summary = detail is Detail.SUMMARY
+    payments = "" if summary else f'\n  "Payments": {nest(array(map(_nested_payment, invoice.payments)))},'
+    lines = "" if summary else f'\n  "LineItems": {_lines(invoice, detail)},'
+    attachments = "" if summary else '\n  "HasAttachments": false,'
+    return f"""{{
+  "Type": "{invoice.type}",
+  "InvoiceID": "{invoice.id}",
+  "InvoiceNumber": {quote(invoice.number)},
+  "Reference": {quote(invoice.reference)},{payments}
+  "CreditNotes": {_applied(invoice, CreditKind.CREDIT_NOTE)},
+  "Prepayments": {_applied(invoice, CreditKind.PREPAYMENT)},
+  "Overpayments": {_applied(invoice, CreditKind.OVERPAYMENT)},
+  "AmountDue": {invoice.amount_due},
+  "AmountPaid": {invoice.amount_paid},
+  "AmountCredited": {invoice.amount_credited},{_optional_day("ExpectedPaymentDate", expected)}
+  "SentToContact": {boolean(invoice.sent)},
+  "CurrencyRate": {invoice.rate},
+  "IsDiscounted": false,{attachments}
+  "HasErrors": false,
+  "Contact": {nest(_contact(invoice.contact, detail))},
+  "DateString": {day_string(invoice.on)},
+  "Date": {day(invoice.on)},
+  "DueDateString": {day_string(invoice.due_on)},
+  "DueDate": {day(invoice.due_on)},
+  "Status": "{invoice.status}",
+  "LineAmountTypes": "Exclusive",{lines}
+  "SubTotal": {invoice.sub_total},
+  "TotalTax": {invoice.total_tax},
+  "Total": {invoice.total},
+  "UpdatedDateUTC": {instant(invoice.updated_at)},
+  "UpdatedDateUTCString": {seconds_string(invoice.updated_at)},{_optional_day("FullyPaidOnDate", paid_on)}
+  "CurrencyCode": "{invoice.currency}"
+}}"""
+
+
+def credit_block(credit: Credit, detail: Detail) -> str:
+    """A credit note, overpayment or prepayment."""
+    paid_on = credit.fully_paid_on if credit.kind is CreditKind.CREDIT_NOTE else None  # others have no such key
+    return f"""{{{_credit_head(credit)}
+  "CurrencyRate": {credit.rate},
+  "Type": "{credit.kind}",{_credit_reference(credit)}
+  "RemainingCredit": {credit.remaining_credit},
+  "Allocations": {nest(array(_allocation(made, detail) for made in credit.allocations))},
+  "Payments": {nest(array(map(_nested_payment, credit.payments)))},
+  "HasAttachments": false,
+  "Contact": {nest(_contact(credit.contact, detail))},
+  "DateString": {day_string(credit.on)},
+  "Date": {day(credit.on)},
+  "Status": "{credit.status}",
+  "LineAmountTypes": "{"NoTax" if credit.kind is CreditKind.OVERPAYMENT else "Exclusive"}",
+  "LineItems": {_lines(credit, detail)},
+  "SubTotal": {credit.sub_total},
+  "TotalTax": {credit.total_tax},
+  "Total": {credit.total},
+  "UpdatedDateUTC": {instant(credit.updated_at)},
+  "UpdatedDateUTCString": {seconds_string(credit.updated_at)},{_optional_day("FullyPaidOnDate", paid_on)}
+  "CurrencyCode": "{credit.currency}"
+}}"""
+
+
+def _optional_day(key: str, on: date | None) -> str:
+    return "" if on is None else optional(key, day(on))
+
+
+def _credit_head(credit: Credit) -> str:
+    """A credit's ids: each stands there twice, and only credit notes have a number of their own."""
+    key = id_key(credit.kind)
+    number = f'\n  "CreditNoteNumber": {quote(credit.number)},' if credit.kind is CreditKind.CREDIT_NOTE else ""
+    return f'\n  "{key}": "{credit.id}",{number}\n  "ID": "{credit.id}",'
+
+
+def _credit_reference(credit: Credit) -> str:
+    """The reference; a prepayment's is its invoice number (Xero, Prepayments)."""
+    if credit.kind is CreditKind.PREPAYMENT:
+        return f'\n  "Reference": {quote(credit.number)},\n  "InvoiceNumber": {quote(credit.number)},'
+    return f'\n  "Reference": {quote(credit.reference)},'
+
+
+def id_key(kind: CreditKind) -> str:
+    """The name of a credit's primary id."""
+    return {
+        CreditKind.CREDIT_NOTE: "CreditNoteID",
+        CreditKind.OVERPAYMENT: "OverpaymentID",
+        CreditKind.PREPAYMENT: "PrepaymentID",
+    }[kind]
+
+
+def payment_block(payment: Payment, detail: Detail) -> str:
+    """A payment or refund."""
+    target = payment.target
+    return f"""{{
+  "PaymentID": "{payment.id}",
+  "Date": {day(payment.on)},
+  "BankAmount": {payment.bank_amount},
+  "Amount": {payment.amount},
+  "Reference": {quote(payment.reference)},
+  "CurrencyRate": {target.rate},
+  "PaymentType": "{payment_type(payment)}",
+  "Status": "{payment.status}",
+  "UpdatedDateUTC": {instant(payment.updated_at)},
+  "UpdatedDateUTCString": {seconds_string(payment.updated_at)},
+  "HasAccount": true,
+  "IsReconciled": {boolean(payment.is_reconciled)},
+  "Account": {nest(_payment_account(payment, detail))},
+  "Invoice": {nest(_payment_target(payment, detail))},
+  "HasValidationErrors": false
+}}"""
+
+
+def _payment_account(payment: Payment, detail: Detail) -> str:
+    account = payment.account
+    code = "" if account.code is None else f',\n  "Code": "{account.code}"'
+    name = f',\n  "Name": {quote(account.name)}' if detail is Detail.SINGLE else ""
+    return f'{{\n  "AccountID": "{account.id}"{code}{name}\n}}'
+
+
+def _payment_target(payment: Payment, detail: Detail) -> str:
+    """The paid document: an invoice whole in a single answer, else its name; a refunded credit stands there too."""
+    target = payment.target
+    if detail is Detail.SINGLE and isinstance(target, Invoice):
+        return invoice_block(target, Detail.PAGE)
+    return f"""{{
+  "Type": "{target_type(target)}",
+  "InvoiceID": "{target.id}",
+  "InvoiceNumber": {quote(target.number)},
+  "Payments": [],
+  "CreditNotes": [],
+  "Prepayments": [],
+  "Overpayments": [],
+  "IsDiscounted": false,
+  "HasErrors": false,
+  "Contact": {nest(_stub(target.contact))},
+  "LineItems": [],
+  "CurrencyCode": "{target.currency}"
+}}"""
+
+
+def _nested_payment(payment: Payment) -> str:
+    """A payment inside its document: no account, no status."""
+    reference = optional("Reference", quote(payment.reference) if payment.reference else None)
+    return f"""{{
+  "PaymentID": "{payment.id}",
+  "Date": {day(payment.on)},
+  "Amount": {payment.amount},{reference}
+  "CurrencyRate": {payment.target.rate},
+  "HasAccount": false,
+  "HasValidationErrors": false
+}}"""
+
+
+def _applied(invoice: Invoice, kind: CreditKind) -> str:
+    """The credits of one kind that were set against an invoice (exact keys undocumented: fact sheet U24)."""
+    if not invoice.allocations:
+        return "[]"
+    return nest(array(_applied_credit(made) for made in invoice.allocations if made.credit.kind is kind))
+
+
+def _applied_credit(allocation: Allocation) -> str:
+    credit = allocation.credit
+    errors = '\n  "HasErrors": false,' if credit.kind is CreditKind.CREDIT_NOTE else ""
+    return f"""{{{_credit_head(credit)}{errors}
+  "AppliedAmount": {allocation.amount},
+  "DateString": {day_string(allocation.on)},
+  "Date": {day(allocation.on)},
+  "LineItems": [],
+  "Total": {credit.total}
+}}"""
+
+
+def _allocation(allocation: Allocation, detail: Detail) -> str:
+    """An allocation inside its credit; only a single answer tells its id."""
+    key = f'\n  "AllocationID": "{allocation.id}",' if detail is Detail.SINGLE else ""
+    return f"""{{{key}
+  "Amount": {allocation.amount},
+  "Date": {day(allocation.on)},
+  "Invoice": {{
+    "InvoiceID": "{allocation.invoice.id}",
+    "InvoiceNumber": {quote(allocation.invoice.number)},
+    "Payments": [],
+    "CreditNotes": [],
+    "Prepayments": [],
+    "Overpayments": [],
+    "IsDiscounted": false,
+    "HasErrors": false,
+    "LineItems": []
+  }}
+}}"""
+
+
+def _lines(document: Invoice | Credit, detail: Detail) -> str:
+    if detail is Detail.LISTING:
+        return "[]"
+    blocks = (_line(line, line_item_id(document.id, index)) for index, line in enumerate(document.lines))
+    return nest(array(blocks))
+
+
+def _line(line: Line, line_id: str) -> str:
+    return f"""{{
+  "Description": {quote(line.description)},
+  "UnitAmount": {line.unit_amount},
+  "TaxType": "{"OUTPUT2" if line.tax_amount else "NONE"}",
+  "TaxAmount": {line.tax_amount},
+  "LineAmount": {line.line_amount},
+  "AccountCode": "200",
+  "Tracking": [],
+  "Quantity": {line.quantity}.0000,
+  "LineItemID": "{line_id}"
+}}"""
+
+
+def _contact(contact: Contact, detail: Detail) -> str:
+    return contact_block(contact) if detail is Detail.SINGLE else _stub(contact)
+
+
+def _stub(contact: Contact) -> str:
+    """A contact inside a document of a list."""
+    if contact.stub is None:
+        contact.stub = f"""{{
+  "ContactID": "{contact.id}",
+  "Name": {quote(contact.name)},
+  "Addresses": [],
+  "Phones": [],
+  "ContactGroups": [],
+  "ContactPersons": [],
+  "HasValidationErrors": false
+}}"""
+    return contact.stub

@@ -1,0 +1,196 @@
+"""The HTTP side of the Accounting API: who may call, how often, what is answered."""
+
+import asyncio
+import zlib
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from tieout_sandbox.accounting.collections import COLLECTIONS, Collection, is_visible
+from tieout_sandbox.accounting.query import Query, read_query, select
+from tieout_sandbox.accounting.render import Detail
+from tieout_sandbox.accounting.render_settings import action_blocks, organisation_block
+from tieout_sandbox.accounting.where import QueryParseError
+from tieout_sandbox.accounting.wire import element, envelope, new_correlation_id, pagination_block
+from tieout_sandbox.books.churn import Churn
+from tieout_sandbox.faults import LIMIT_PROBLEMS, FaultKind
+from tieout_sandbox.identity.access import DeniedError, authenticate, authorise
+from tieout_sandbox.identity.authority import Authority, Bearer
+from tieout_sandbox.identity.scopes import scopes_for
+from tieout_sandbox.limits import Limits, Refusal
+from tieout_sandbox.organisations import Organisation
+from tieout_sandbox.request_log import Entry
+
+ENTRY = web.RequestKey("entry", Entry)
+FAULT = web.RequestKey("fault", FaultKind)
+_ORGANISATION_PATHS = frozenset({"organisation", "organisations"})
+_KEPT_RESULTS = 32
+_WORTH_COMPRESSING = 1_000
+_GZIP_LEVEL = 3
+"""The highest level that costs no more time than the lowest."""
+_GZIP_HEADER = 31
+"""Tells zlib to write a gzip header with its largest window."""
+_HEADERS = {
+    "Cache-Control": "max-age=0, no-cache, no-store",
+    "Pragma": "no-cache",
+    "Server": "Kestrel",
+    "Content-Type": "application/json; charset=utf-8",
+}
+_NOT_FOUND = "The resource you're looking for cannot be found"
+
+
+class AccountingRoutes:
+    """Everything under `/api.xro/2.0`."""
+
+    def __init__(self, authority: Authority, limits: Limits, churn: Churn, latency_ms: float) -> None:
+        self._authority = authority
+        self._clock = authority.clock
+        self._limits = limits
+        self._churn = churn
+        self.latency_ms = latency_ms
+        self._results: OrderedDict[tuple[object, ...], tuple[int, list[Any]]] = OrderedDict()
+
+    def add_to(self, app: web.Application) -> None:
+        """Register the paths; they are case-insensitive, as at Xero."""
+        prefix = "/{api:(?i:api\\.xro)}/2.0/{endpoint}"
+        app.router.add_get(prefix, self.answer)
+        app.router.add_get(prefix + "/{id}", self.answer)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Check the caller and the limits, then read the books."""
+        entry = request[ENTRY]
+        endpoint = request.match_info["endpoint"].lower()
+        if endpoint not in COLLECTIONS and endpoint not in _ORGANISATION_PATHS:
+            return web.Response(status=404, text=_NOT_FOUND)
+        try:
+            bearer = authenticate(self._authority, request.headers.get("Authorization"))
+            wanted = scopes_for(endpoint, writes=False)
+            organisation = authorise(self._authority, bearer, request.headers.get("xero-tenant-id"), wanted)
+        except DeniedError as denied:
+            return denied.response()
+        entry.organisation_id, entry.client_id = organisation.id, bearer.client_id
+        return await self._within_limits(request, organisation, bearer, endpoint)
+
+    async def _within_limits(
+        self, request: web.Request, organisation: Organisation, bearer: Bearer, endpoint: str
+    ) -> web.Response:
+        line = (organisation.id, bearer.client_id)
+        entry = request[ENTRY]
+        problem = LIMIT_PROBLEMS.get(request[FAULT]) if FAULT in request else None
+        now = self._clock.now()
+        refusal = self._limits.refuse(problem, *line, now) if problem else self._limits.admit(*line, now)
+        entry.in_flight = self._limits.in_flight(*line) + (1 if refusal else 0)
+        if refusal is not None:
+            entry.limit_problem = refusal.problem
+            return self._with_remaining(_refused(refusal), line)
+        try:
+            if self.latency_ms:
+                await asyncio.sleep(self.latency_ms / 1000)
+            response = self._read(request, organisation, bearer, endpoint)
+            if any(name.lower() == "page" for name in request.query):
+                self._churn.after_page(organisation.books)
+            return self._with_remaining(response, line)
+        finally:
+            self._limits.release(*line)
+
+    def _with_remaining(self, response: web.Response, line: tuple[str, str]) -> web.Response:
+        left = self._limits.remaining(*line, self._clock.now())
+        response.headers["X-DayLimit-Remaining"] = str(left.day)
+        response.headers["X-MinLimit-Remaining"] = str(left.minute)
+        response.headers["X-AppMinLimit-Remaining"] = str(left.app_minute)
+        return response
+
+    def _read(self, request: web.Request, organisation: Organisation, bearer: Bearer, endpoint: str) -> web.Response:
+        wanted = request.match_info.get("id")
+        if endpoint in _ORGANISATION_PATHS:
+            return self._organisation(request, organisation, bearer, wanted)
+        collection = COLLECTIONS[endpoint]
+        if wanted is not None:
+            document = collection.find(organisation, wanted)
+            if document is None:
+                return web.Response(status=404, text=_NOT_FOUND)
+            written = collection.write(document, Detail.SINGLE, organisation, self._clock.today())
+            return self._respond(request, bearer, collection.name, [written])
+        return self._list(request, organisation, bearer, collection)
+
+    def _organisation(
+        self, request: web.Request, organisation: Organisation, bearer: Bearer, wanted: str | None
+    ) -> web.Response:
+        if wanted is None:
+            block = element(organisation_block(organisation))
+            return self._respond(request, bearer, "Organisations", [block])
+        if wanted.lower() != "actions":
+            return web.Response(status=404, text=_NOT_FOUND)
+        actions = action_blocks(organisation.role_of(bearer.user_id))
+        return self._respond(request, bearer, "Actions", [element(action) for action in actions])
+
+    def _list(
+        self, request: web.Request, organisation: Organisation, bearer: Bearer, collection: Collection
+    ) -> web.Response:
+        since = request.headers.get("If-Modified-Since") if collection.modified_since else None
+        query = read_query(request.query, since, collection.lists)
+        try:
+            found = self._select(organisation, collection, query)
+        except QueryParseError as error:
+            return _bad_query(error)
+        pagination = ""
+        if collection.paged and query.page is not None:
+            first = (query.page.number - 1) * query.page.size
+            pagination = pagination_block(query.page.number, query.page.size, len(found))
+            found = found[first : first + query.page.size]
+        today, detail = self._clock.today(), query.detail
+        elements = [collection.write(document, detail, organisation, today) for document in found]
+        return self._respond(request, bearer, collection.name, elements, pagination)
+
+    def _select(self, organisation: Organisation, collection: Collection, query: Query) -> list[Any]:
+        """What matches, in order; kept until the books change, because pages of one list come one after the other."""
+        key = (organisation.id, collection.name, *query.selection)
+        kept = self._results.get(key)
+        revision = organisation.books.revision
+        is_settings = collection.name in {"Users", "Currencies"}
+        if kept is not None and kept[0] == revision and not is_settings:
+            self._results.move_to_end(key)
+            return kept[1]
+        documents = collection.documents(organisation).values()
+        visible = (doc for doc in documents if is_visible(doc, include_archived=query.include_archived))
+        found = select(visible, query, collection.fields, collection.key.lower())
+        self._results[key] = (revision, found)
+        if len(self._results) > _KEPT_RESULTS:
+            self._results.popitem(last=False)
+        return found
+
+    def _respond(
+        self, request: web.Request, bearer: Bearer, name: str, elements: list[bytes], pagination: str = ""
+    ) -> web.Response:
+        """The envelope, compressed where the client takes gzip; other formats than JSON are not spoken here."""
+        correlation_id = new_correlation_id()
+        body = envelope(
+            provider=self._authority.apps[bearer.client_id].name,
+            at=self._clock.now(),
+            correlation_id=correlation_id,
+            collection=name,
+            elements=elements,
+            pagination=pagination,
+        )
+        headers = _HEADERS | {"Xero-Correlation-Id": correlation_id}
+        if "gzip" in request.headers.get("Accept-Encoding", "") and len(body) >= _WORTH_COMPRESSING:
+            body = zlib.compress(body, _GZIP_LEVEL, wbits=_GZIP_HEADER)
+            headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+        return web.Response(body=body, headers=headers)
+
+
+def _refused(refusal: Refusal) -> web.Response:
+    """A 429 without a body (undocumented: fact sheet U9); only minute and day say when to come back."""
+    headers = {"X-Rate-Limit-Problem": str(refusal.problem)}
+    if refusal.retry_after is not None:
+        headers["Retry-After"] = str(refusal.retry_after)
+    return web.Response(status=429, headers=headers)
+
+
+def _bad_query(error: QueryParseError) -> web.Response:
+    """A where or order that cannot be read (the number is undocumented: fact sheet U16)."""
+    body = {"ErrorNumber": 16, "Type": "QueryParseException", "Message": str(error)}
+    text = msgspec.json.format(msgspec.json.encode(body), indent=2).replace(b"\n", b"\r\n")
+    return web.Response(status=400, body=text, headers=_HEADERS)

@@ -1,0 +1,50 @@
+"""What a contact owes and is owed, as Xero states it in `Balances`."""
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from tieout_sandbox.books.documents import CENT, ZERO, Contact, Invoice, InvoiceType, Status
+from tieout_sandbox.switches import Switches
+
+
+@dataclass(slots=True)
+class Balances:
+    """The four figures of a contact."""
+
+    receivable_outstanding: Decimal = ZERO
+    receivable_overdue: Decimal = ZERO
+    payable_outstanding: Decimal = ZERO
+    payable_overdue: Decimal = ZERO
+
+
+def in_base(amount: Decimal, rate: Decimal) -> Decimal:
+    """An amount in the base currency; a rate is foreign units for one base unit (inferred from Xero's examples)."""
+    return amount if rate == 1 else (amount / rate).quantize(CENT)
+
+
+def balances_of(contact: Contact, today: date, switches: Switches) -> Balances | None:
+    """The contact's balances, or None where it has no documents: Xero then leaves the key out."""
+    if not contact.documents:
+        return None
+    found = Balances()
+    for document in contact.documents:
+        if document.status is not Status.AUTHORISED:
+            continue
+        rate = document.rate if switches.balances_in_base_currency else Decimal(1)
+        if not isinstance(document, Invoice):
+            if switches.balances_net_credits:
+                found.receivable_outstanding -= in_base(document.remaining_credit, rate)
+            continue
+        _add_open(found, document, in_base(document.amount_due, rate), today)
+    return found
+
+
+def _add_open(found: Balances, invoice: Invoice, due: Decimal, today: date) -> None:
+    overdue = due if invoice.due_on < today else ZERO
+    if invoice.type is InvoiceType.ACCREC:
+        found.receivable_outstanding += due
+        found.receivable_overdue += overdue
+    else:
+        found.payable_outstanding += due
+        found.payable_overdue += overdue

@@ -1,0 +1,235 @@
+"""The values that books consist of; every amount is a Decimal with two places in the document's currency."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import TypeAlias
+
+ZERO = Decimal("0.00")
+CENT = Decimal("0.01")
+
+
+class Status(StrEnum):
+    """Where an invoice or credit stands (Xero, accounting types)."""
+
+    DRAFT = "DRAFT"
+    SUBMITTED = "SUBMITTED"
+    AUTHORISED = "AUTHORISED"
+    PAID = "PAID"
+    VOIDED = "VOIDED"
+    DELETED = "DELETED"
+
+
+GONE = frozenset({Status.VOIDED, Status.DELETED})
+
+
+class InvoiceType(StrEnum):
+    """A sales invoice or a bill."""
+
+    ACCREC = "ACCREC"
+    ACCPAY = "ACCPAY"
+
+
+class CreditKind(StrEnum):
+    """What a customer's credit came from; the value is its Type on the wire."""
+
+    CREDIT_NOTE = "ACCRECCREDIT"
+    OVERPAYMENT = "RECEIVE-OVERPAYMENT"
+    PREPAYMENT = "RECEIVE-PREPAYMENT"
+
+
+class ContactStatus(StrEnum):
+    """Whether a contact is in use."""
+
+    ACTIVE = "ACTIVE"
+    ARCHIVED = "ARCHIVED"
+    GDPRREQUEST = "GDPRREQUEST"
+
+
+class Role(StrEnum):
+    """What a user may do in an organisation (Xero, OrganisationRole)."""
+
+    READONLY = "READONLY"
+    INVOICEONLY = "INVOICEONLY"
+    STANDARD = "STANDARD"
+    FINANCIALADVISER = "FINANCIALADVISER"
+    REMOVED = "REMOVED"
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """One of a contact's numbers; a kind that is not filled in has an empty number."""
+
+    kind: str
+    number: str = ""
+    area: str = ""
+    country: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who works for a contact."""
+
+    first_name: str
+    last_name: str
+    email: str
+    include_in_emails: bool
+
+
+@dataclass(slots=True, eq=False)
+class Contact:
+    """A customer, a supplier, both or neither."""
+
+    id: str
+    name: str
+    updated_at: datetime
+    email: str = ""
+    first_name: str = ""
+    last_name: str = ""
+    contact_number: str | None = None
+    account_number: str | None = None
+    status: ContactStatus = ContactStatus.ACTIVE
+    is_customer: bool = False
+    is_supplier: bool = False
+    merged_to_id: str | None = None
+    currency: str | None = None
+    city: str = ""
+    phones: tuple[Phone, ...] = ()
+    persons: tuple[Person, ...] = ()
+    documents: list["Invoice | Credit"] = field(default_factory=list)
+    stub: str | None = None
+    """Its rendering inside a document's list entry; None until somebody asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a document; the tax is exclusive."""
+
+    description: str
+    quantity: int
+    unit_amount: Decimal
+    line_amount: Decimal
+    tax_amount: Decimal
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """An account of the chart of accounts."""
+
+    id: str
+    code: str | None
+    name: str
+    type: str
+    class_: str
+    tax_type: str
+    updated_at: datetime
+    currency: str | None = None
+    bank_account_number: str | None = None
+    system_account: str = ""
+    status: str = "ACTIVE"
+    takes_payments: bool = False
+
+    @property
+    def is_payable(self) -> bool:
+        """Whether a payment may be booked to it: bank accounts always may (Xero, Payments)."""
+        return self.status == "ACTIVE" and (self.type == "BANK" or self.takes_payments)
+
+
+@dataclass(slots=True, eq=False)
+class Invoice:
+    """A sales invoice or a bill, with all that has been paid and credited on it."""
+
+    id: str
+    type: InvoiceType
+    number: str
+    contact: Contact
+    on: date
+    due_on: date
+    currency: str
+    rate: Decimal
+    lines: tuple[Line, ...]
+    sub_total: Decimal
+    total_tax: Decimal
+    total: Decimal
+    updated_at: datetime
+    status: Status = Status.AUTHORISED
+    reference: str = ""
+    expected_payment_on: date | None = None
+    fully_paid_on: date | None = None
+    amount_paid: Decimal = ZERO
+    amount_credited: Decimal = ZERO
+    sent: bool = False
+    payments: list["Payment"] = field(default_factory=list)
+    allocations: list["Allocation"] = field(default_factory=list)
+    rendered: bytes | None = None
+
+    @property
+    def amount_due(self) -> Decimal:
+        """What is still owed; nothing on a voided or deleted one."""
+        return ZERO if self.status in GONE else self.total - self.amount_paid - self.amount_credited
+
+
+@dataclass(slots=True, eq=False)
+class Credit:
+    """A credit note, an overpayment or a prepayment of a customer."""
+
+    id: str
+    kind: CreditKind
+    number: str
+    contact: Contact
+    on: date
+    currency: str
+    rate: Decimal
+    lines: tuple[Line, ...]
+    sub_total: Decimal
+    total_tax: Decimal
+    total: Decimal
+    updated_at: datetime
+    status: Status = Status.AUTHORISED
+    reference: str = ""
+    fully_paid_on: date | None = None
+    amount_allocated: Decimal = ZERO
+    amount_refunded: Decimal = ZERO
+    payments: list["Payment"] = field(default_factory=list)
+    allocations: list["Allocation"] = field(default_factory=list)
+    rendered: bytes | None = None
+
+    @property
+    def remaining_credit(self) -> Decimal:
+        """What can still be allocated or refunded; nothing on a voided one."""
+        return ZERO if self.status in GONE else self.total - self.amount_allocated - self.amount_refunded
+
+
+Target: TypeAlias = Invoice | Credit
+
+
+@dataclass(slots=True, eq=False)
+class Payment:
+    """Money received for an invoice, paid for a bill, or given back on a credit; a deleted one stays in the books."""
+
+    id: str
+    target: Target
+    account: Account
+    on: date
+    amount: Decimal
+    bank_amount: Decimal
+    updated_at: datetime
+    reference: str = ""
+    status: Status = Status.AUTHORISED
+    is_reconciled: bool = False
+    rendered: bytes | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Allocation:
+    """A part of a credit that was set against an invoice."""
+
+    id: str
+    credit: Credit
+    invoice: Invoice
+    amount: Decimal
+    on: date
+
+
+Document: TypeAlias = Contact | Account | Invoice | Credit | Payment

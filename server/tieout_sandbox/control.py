@@ -1,0 +1,271 @@
+"""The control API under `/sandbox`: JSON in, JSON out, for tests and for people; README.md has the table.
+
+It is not protected: whoever reaches the port may turn the clock, break the API and change the books.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, fields, replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, get_type_hints
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+from aiohttp import web
+
+from tieout_sandbox.books.documents import Role
+from tieout_sandbox.books.rules import NotAllowedError, NotFoundError
+from tieout_sandbox.books.truth import compact_truth, state_of
+from tieout_sandbox.faults import FaultRule
+from tieout_sandbox.identity.requests import RefusedRequestError, read_authorisation
+from tieout_sandbox.limits import Quota
+
+if TYPE_CHECKING:  # the server makes both; only the types go round in a circle
+    from tieout_sandbox.organisations import Organisation, User
+    from tieout_sandbox.server import Sandbox
+
+MUTATIONS = frozenset(
+    {
+        "create_contact", "rename_contact", "archive_contact", "restore_contact", "merge_contact",
+        "create_invoice", "edit_invoice", "authorise", "delete_invoice", "void",
+        "pay", "refund", "delete_payment", "create_credit", "allocate", "void_credit",
+    }
+)  # fmt: skip
+"""The moves of Books that can be asked for by name; the arguments are the method's own."""
+_Answer = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class ControlRoutes:
+    """The control API of one sandbox."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    def add_to(self, app: web.Application) -> None:
+        """Register every path; what a caller got wrong is answered with 400 and a sentence."""
+        routes: list[tuple[str, str, _Answer]] = [
+            ("GET", "/sandbox", self.overview),
+            ("GET", "/sandbox/clock", self.clock),
+            ("POST", "/sandbox/clock", self.set_clock),
+            ("GET", "/sandbox/requests", self.requests),
+            ("DELETE", "/sandbox/requests", self.clear_requests),
+            ("GET", "/sandbox/books/{organisation}", self.books),
+            ("POST", "/sandbox/books/{organisation}/{move}", self.move),
+            ("POST", "/sandbox/churn", self.churn),
+            ("POST", "/sandbox/latency", self.latency),
+            ("POST", "/sandbox/limits", self.limits),
+            ("POST", "/sandbox/switches", self.switches),
+            ("GET", "/sandbox/faults", self.faults),
+            ("POST", "/sandbox/faults", self.add_fault),
+            ("DELETE", "/sandbox/faults", self.clear_faults),
+            ("POST", "/sandbox/consent", self.consent),
+            ("POST", "/sandbox/users/{user}/revoke", self.revoke),
+            ("POST", "/sandbox/organisations/{organisation}/disconnect", self.disconnect),
+            ("POST", "/sandbox/organisations/{organisation}/roles", self.set_role),
+            ("POST", "/sandbox/organisations/{organisation}/lock-dates", self.set_lock_dates),
+        ]
+        for method, path, answer in routes:
+            app.router.add_route(method, path, _explaining(answer))
+
+    async def overview(self, _request: web.Request) -> web.Response:
+        """What there is."""
+        authority = self._sandbox.authority
+        return _json(
+            {
+                "now": self._sandbox.clock.now().isoformat(),
+                "organisations": [{"id": o.id, "name": o.name} for o in authority.organisations.values()],
+                "users": [{"id": user.id, "email": user.email} for user in authority.users.values()],
+                "connections": [
+                    {"id": c.id, "client_id": c.client_id, "user": c.user.email, "organisation": c.organisation.name}
+                    for c in authority.connections.values()
+                ],
+                "switches": asdict(self._sandbox.switches),
+            }
+        )
+
+    async def clock(self, _request: web.Request) -> web.Response:
+        """What time it is."""
+        clock = self._sandbox.clock
+        return _json({"now": clock.now().isoformat(), "speed": clock.speed})
+
+    async def set_clock(self, request: web.Request) -> web.Response:
+        """Set `speed`, and jump ahead by `advance_seconds`."""
+        given = await _body(request)
+        if "speed" in given:
+            self._sandbox.clock.speed = float(given["speed"])
+        self._sandbox.clock.advance(timedelta(seconds=float(given.get("advance_seconds", 0))))
+        return await self.clock(request)
+
+    async def requests(self, request: web.Request) -> web.Response:
+        """The log, or what matches `path`, `method`, `status`, `organisation`, `after`; `count=1` only counts."""
+        query = request.query
+        found = self._sandbox.requests.find(
+            path=query.get("path", ""),
+            method=query.get("method"),
+            status=int(query["status"]) if "status" in query else None,
+            organisation_id=self._organisation(query["organisation"]).id if "organisation" in query else None,
+            after=int(query.get("after", "0")),
+        )
+        answer: dict[str, Any] = {"count": len(found)}
+        if "count" not in query:
+            answer["requests"] = [asdict(entry) for entry in found]
+        return _json(answer)
+
+    async def clear_requests(self, _request: web.Request) -> web.Response:
+        """Forget the requests so far."""
+        self._sandbox.requests.clear()
+        return _json({})
+
+    async def books(self, request: web.Request) -> web.Response:
+        """The truth about an organisation's books."""
+        return _json(compact_truth(self._organisation(request.match_info["organisation"]).books))
+
+    async def move(self, request: web.Request) -> web.Response:
+        """Change the books: the path names the move, the body its arguments; the answer is the document's new state."""
+        organisation = self._organisation(request.match_info["organisation"])
+        name = request.match_info["move"]
+        if name not in MUTATIONS:
+            raise ValueError(f"There is no move {name!r}; there are {', '.join(sorted(MUTATIONS))}.")
+        method = getattr(organisation.books, name)
+        return _json(state_of(method(**_arguments(method, await _body(request)))))
+
+    async def churn(self, request: web.Request) -> web.Response:
+        """Switch churn `on` or off."""
+        self._sandbox.churn.on = bool((await _body(request)).get("on", True))
+        return _json({"on": self._sandbox.churn.on, "changes": self._sandbox.churn.changes})
+
+    async def latency(self, request: web.Request) -> web.Response:
+        """Let every API call take this many real `milliseconds`."""
+        self._sandbox.accounting.latency_ms = float((await _body(request))["milliseconds"])
+        return _json({"milliseconds": self._sandbox.accounting.latency_ms})
+
+    async def limits(self, request: web.Request) -> web.Response:
+        """Change `in_flight`, `minute`, `day` or `app_minute`."""
+        quota = self._sandbox.limits.quota
+        known = {field.name for field in fields(Quota)}
+        given = {name: int(value) for name, value in (await _body(request)).items() if name in known}
+        self._sandbox.limits.quota = replace(quota, **given)
+        return _json(asdict(self._sandbox.limits.quota))
+
+    async def switches(self, request: web.Request) -> web.Response:
+        """Answer open questions of Xero's behaviour another way."""
+        switches = self._sandbox.switches
+        known = asdict(switches)
+        for name, value in (await _body(request)).items():
+            if name not in known:
+                raise ValueError(f"There is no switch {name!r}; there are {', '.join(known)}.")
+            setattr(switches, name, bool(value))
+        return _json(asdict(switches))
+
+    async def faults(self, _request: web.Request) -> web.Response:
+        """The rules in force."""
+        return _json([asdict(rule) for rule in self._sandbox.faults.rules])
+
+    async def add_fault(self, request: web.Request) -> web.Response:
+        """Make the next calls fail."""
+        rule = msgspec.convert(await _body(request), FaultRule)
+        return _json(asdict(self._sandbox.faults.add(rule)))
+
+    async def clear_faults(self, _request: web.Request) -> web.Response:
+        """Drop all rules."""
+        self._sandbox.faults.clear()
+        return _json({})
+
+    async def consent(self, request: web.Request) -> web.Response:
+        """Do what a person at the authorise page would do, and say where the browser would go; nobody goes there.
+
+        Body: `authorization_url`, `decision` (allow or deny), `organisations` (names or ids; default the first that the
+        user may connect), `user` (email; default the first user).
+        """
+        given = await _body(request)
+        sandbox = self._sandbox
+        asked = read_authorisation(dict(parse_qsl(urlsplit(given["authorization_url"]).query)), sandbox.authority.apps)
+        user = self._user(given["user"]) if given.get("user") else next(iter(sandbox.authority.users.values()))
+        if given.get("decision", "allow") != "allow":
+            return _json({"redirect_to": asked.redirect(error="access_denied")})
+        choices = sandbox.authority.organisations_for(user)
+        chosen = [self._organisation(name) for name in given.get("organisations") or []] or choices[:1]
+        out_of_reach = [found.name for found in chosen if found not in choices]
+        if out_of_reach or not chosen:
+            raise ValueError(f"{user.email} may not connect {', '.join(out_of_reach) or 'anything'}.")
+        code = sandbox.authority.consent(asked.app, user, chosen, asked.scopes, (asked.redirect_uri, asked.challenge))
+        session = sandbox.authority.codes[code].grant.session_id
+        return _json({"redirect_to": asked.redirect(code=code, scope=" ".join(asked.scopes), session_state=session)})
+
+    async def revoke(self, request: web.Request) -> web.Response:
+        """Take back all that a user consented to."""
+        self._sandbox.authority.revoke_user(self._user(request.match_info["user"]).id)
+        return _json({})
+
+    async def disconnect(self, request: web.Request) -> web.Response:
+        """Disconnect an organisation as its administrator would in Xero: every app and user loses it."""
+        organisation = self._organisation(request.match_info["organisation"])
+        authority = self._sandbox.authority
+        gone = [held.id for held in authority.connections.values() if held.organisation is organisation]
+        for connection_id in gone:
+            authority.disconnect(connection_id)
+        return _json({"disconnected": gone})
+
+    async def set_role(self, request: web.Request) -> web.Response:
+        """Give `user` (email) another `role`; REMOVED takes the user out."""
+        organisation = self._organisation(request.match_info["organisation"])
+        given = await _body(request)
+        user, role = self._user(given["user"]), Role(given["role"])
+        organisation.set_role(user.id, role, self._sandbox.clock.now())
+        return _json({"user": user.email, "role": role})
+
+    async def set_lock_dates(self, request: web.Request) -> web.Response:
+        """Set `period` and `end_of_year` lock dates (ISO dates or null)."""
+        organisation = self._organisation(request.match_info["organisation"])
+        given = await _body(request)
+        organisation.period_lock_on = date.fromisoformat(given["period"]) if given.get("period") else None
+        organisation.end_of_year_lock_on = (
+            date.fromisoformat(given["end_of_year"]) if given.get("end_of_year") else None
+        )
+        return _json({"period": organisation.period_lock_on, "end_of_year": organisation.end_of_year_lock_on})
+
+    def _organisation(self, wanted: str) -> Organisation:
+        return self._sandbox.organisation(wanted)
+
+    def _user(self, email: str) -> User:
+        user = self._sandbox.authority.user_by_email(email)
+        if user is None:
+            raise KeyError(email)
+        return user
+
+
+def _explaining(answer: _Answer) -> _Answer:
+    """Turn what a caller got wrong into a status and a sentence."""
+
+    async def explained(request: web.Request) -> web.Response:
+        try:
+            return await answer(request)
+        except (NotFoundError, KeyError) as error:
+            return _json({"error": f"Not found or not given: {error}"}, 404)
+        except (NotAllowedError, RefusedRequestError, ValueError, TypeError) as error:
+            return _json({"error": str(error)}, 400)
+
+    return explained
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    given = msgspec.json.decode(await request.read() or b"{}")
+    if not isinstance(given, dict):
+        raise TypeError("The body must be a JSON object.")
+    return given
+
+
+def _arguments(method: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The body's values as what the method's parameters are: amounts, dates, kinds."""
+    wanted = get_type_hints(method)
+    del wanted["return"]
+    unknown = given.keys() - wanted.keys()
+    if unknown:
+        raise ValueError(f"Unknown arguments: {', '.join(sorted(unknown))}; there are {', '.join(wanted)}.")
+    return {name: msgspec.convert(value, wanted[name]) for name, value in given.items()}
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    body = msgspec.json.encode(value)
+    return web.Response(status=status, body=body, content_type="application/json")

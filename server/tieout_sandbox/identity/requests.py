@@ -1,0 +1,84 @@
+"""What an app asks for at the authorise endpoint, and whether it may."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from tieout_sandbox.identity.scopes import BROAD_SCOPES, SCOPES_IN_WORDS
+from tieout_sandbox.settings import App
+
+PARAMETERS = ("response_type", "client_id", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method")
+_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+class RefusedRequestError(Exception):
+    """The request cannot even be shown to the user: Xero answers with an error page, not with a redirect.
+
+    Args:
+        error: the OAuth error code.
+        explanation: what is wrong, for a person.
+    """
+
+    def __init__(self, error: str, explanation: str) -> None:
+        super().__init__(f"{error}: {explanation}")
+        self.error = error
+        self.explanation = explanation
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorisationRequest:
+    """A request that may be put before the user."""
+
+    app: App
+    redirect_uri: str
+    scopes: tuple[str, ...]
+    state: str | None
+    challenge: str | None
+
+    def redirect(self, **params: str) -> str:
+        """The address that the browser goes back to."""
+        given = {name: value for name, value in params.items() if value}
+        if self.state is not None:
+            given["state"] = self.state
+        return f"{self.redirect_uri}{'&' if '?' in self.redirect_uri else '?'}{urlencode(given)}"
+
+
+def read_authorisation(params: Mapping[str, str], apps: Mapping[str, App]) -> AuthorisationRequest:
+    """Read and check an authorisation request.
+
+    Raises:
+        RefusedRequestError: it is not one that Xero would show to a user.
+    """
+    app = apps.get(params.get("client_id", ""))
+    if app is None:
+        raise RefusedRequestError("unauthorized_client", "Unknown client or client not enabled")
+    redirect_uri = params.get("redirect_uri", "")
+    if not app.accepts(redirect_uri):
+        raise RefusedRequestError("unauthorized_client", "Invalid redirect_uri")
+    if params.get("response_type") != "code":
+        raise RefusedRequestError("unsupported_response_type", "Only response_type=code is supported")
+    scopes = tuple(dict.fromkeys(params.get("scope", "").split()))
+    _check_scopes(app, scopes)
+    challenge = params.get("code_challenge")
+    _check_challenge(app, challenge, params.get("code_challenge_method"))
+    return AuthorisationRequest(app, redirect_uri, scopes, params.get("state"), challenge)
+
+
+def _check_scopes(app: App, scopes: tuple[str, ...]) -> None:
+    unknown = [scope for scope in scopes if scope not in SCOPES_IN_WORDS]
+    if not scopes or unknown:
+        raise RefusedRequestError("invalid_scope", f"Invalid scope: {' '.join(unknown) or 'none given'}")
+    if not app.broad_scopes and BROAD_SCOPES.intersection(scopes):
+        raise RefusedRequestError("unauthorized_client", "Invalid scope for client")
+
+
+def _check_challenge(app: App, challenge: str | None, method: str | None) -> None:
+    if challenge is None:
+        if app.client_secret is None:
+            raise RefusedRequestError("invalid_request", "code challenge required")
+        return
+    if method != "S256":
+        raise RefusedRequestError("invalid_request", "Transform algorithm not supported")
+    if not _CHALLENGE.fullmatch(challenge):
+        raise RefusedRequestError("invalid_request", "Invalid code_challenge")
