@@ -1,0 +1,237 @@
+"""Every error that this service raises on purpose, sorted by the next move.
+
+TieoutError
+├── CallerError                     the caller corrects the request
+│   ├── InvalidRequestError         fields are wrong: every violation is named
+│   ├── NotFoundError               there is no such thing
+│   ├── RequestIdReusedError        the request_id came before with other content
+│   ├── NotPermittedNowError        the state of the thing does not permit it
+│   ├── ConsentStateError           the consent's state is unknown, used or expired
+│   ├── ResumeTokenTooOldError      the watch must start anew
+│   ├── CallerUnauthenticatedError  no token came, or a wrong one
+│   └── NotServedYetError           this call comes with a later version
+├── PersonMustActError              a person at the merchant (or an operator) acts
+│   ├── ConsentDeniedError          consent was refused at Xero
+│   ├── ConsentExpiredError         the authorisation code is used, expired or not ours
+│   ├── NotAdministratorError       the authorising user may not do what we need
+│   ├── WrongOrganisationError      a reconnect came back as another organisation
+│   ├── NoOrganisationError         the consent linked no organisation
+│   ├── CredentialsExpiredError     the refresh token is no longer good
+│   ├── AccessRevokedError          Xero refuses these books to us
+│   ├── ScopeMissingError           the consent did not cover this call
+│   ├── AppRejectedError            Xero does not know our client id or secret
+│   ├── ConnectionNotUsableError    the connection waits for a person
+│   └── ListenError                 a server cannot listen as it is told to
+├── TryAgainError                   it is tried again, by us where we own the work
+│   ├── XeroUnavailableError        Xero or the network did not answer properly
+│   ├── CallLimitError              Xero's call limits hold the call up
+│   └── DrainingError               this process is shutting down; ask another
+└── BugError                        somebody has to change code
+    └── UnexpectedAnswerError       Xero answered what nobody documented
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import ClassVar
+
+import msgspec
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """One thing that is wrong with a request: which field, and the rule it breaks."""
+
+    field: str
+    rule: str
+
+
+class TieoutError(Exception):
+    """What every error of this service has: a sentence for a person, and facts for a program."""
+
+    reason: ClassVar[str] = "INTERNAL"
+    """The `ErrorReason` on the wire, without its prefix."""
+
+    def __init__(self, sentence: str, **facts: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.facts: Mapping[str, str] = facts
+
+
+# The caller corrects the request.
+
+
+class CallerError(TieoutError):
+    """The request cannot be served as it is; nothing was changed."""
+
+
+class InvalidRequestError(CallerError):
+    """Fields of the request break their rules. Every violation is named, not only the first."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, *violations: Violation) -> None:
+        super().__init__("; ".join(f"{v.field} {v.rule}" for v in violations))
+        self.violations = violations
+
+
+class NotFoundError(CallerError):
+    """There is no such thing, or it is not the caller's."""
+
+    reason = "NOT_FOUND"
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"There is no {kind} {name!r}.", kind=kind, name=name)
+        self.kind = kind
+        self.name = name
+
+
+class RequestIdReusedError(CallerError):
+    """The request_id was used before, for a request with other content."""
+
+    reason = "REQUEST_ID_REUSED"
+
+
+class NotPermittedNowError(CallerError):
+    """The state of the connection, sync or document does not permit this."""
+
+    reason = "NOT_PERMITTED_NOW"
+
+
+class ConsentStateError(CallerError):
+    """The `state` of a consent is unknown, used or expired, as the fact `fault` says. Nothing was changed."""
+
+    reason = "CONSENT_STATE_INVALID"
+
+
+class ResumeTokenTooOldError(CallerError):
+    """A resume token is older than what is kept (7 days): start again from a snapshot."""
+
+    reason = "RESUME_TOKEN_TOO_OLD"
+
+
+class CallerUnauthenticatedError(CallerError):
+    """The caller presents no bearer token, or one that is not ours."""
+
+    reason = "CALLER_UNAUTHENTICATED"
+
+
+class NotServedYetError(CallerError):
+    """The call is part of the API and is served by a later version."""
+
+    reason = "NOT_SERVED_YET"
+
+
+# A person acts.
+
+
+class PersonMustActError(TieoutError):
+    """Nothing here can mend this; a person must."""
+
+
+class ConsentDeniedError(PersonMustActError):
+    """The person refused consent at Xero."""
+
+    reason = "CONSENT_DENIED"
+
+
+class ConsentExpiredError(PersonMustActError):
+    """The authorisation code was used before, is older than 5 minutes, or is not ours (Xero, Token types)."""
+
+    reason = "CONSENT_EXPIRED"
+
+
+class NotAdministratorError(PersonMustActError):
+    """The authorising user may not do what the connection needs (Standard or Adviser role: Xero, Permissions)."""
+
+    reason = "NOT_ADMINISTRATOR"
+
+
+class WrongOrganisationError(PersonMustActError):
+    """The consent was for another organisation than the one this connection belongs to."""
+
+    reason = "WRONG_ORGANISATION"
+
+
+class NoOrganisationError(PersonMustActError):
+    """The consent linked no organisation to us."""
+
+    reason = "NO_ORGANISATION"
+
+
+class CredentialsExpiredError(PersonMustActError):
+    """Xero no longer accepts the refresh token: unused for 60 days, revoked, or rotated away."""
+
+    reason = "CREDENTIALS_EXPIRED"
+
+
+class AccessRevokedError(PersonMustActError):
+    """Xero refuses these books: disconnected there, the user removed or downgraded, or the organisation gone."""
+
+    reason = "ACCESS_REVOKED"
+
+
+class ScopeMissingError(PersonMustActError):
+    """The consent did not cover this call; only a new consent can."""
+
+    reason = "SCOPE_MISSING"
+
+
+class AppRejectedError(PersonMustActError):
+    """Xero does not accept our client id, secret or scopes: an operator's matter."""
+
+    reason = "APP_REJECTED"
+
+
+class ConnectionNotUsableError(PersonMustActError):
+    """The connection is not connected now; its reason says why and who must act."""
+
+    reason = "CONNECTION_NOT_USABLE"
+
+
+class ListenError(PersonMustActError):
+    """A server cannot listen as it is told to: an operator's matter, and before any call could come."""
+
+
+# It is tried again.
+
+
+class TryAgainError(TieoutError):
+    """A passing trouble. `retry_at` says when to try again, where that is known."""
+
+    def __init__(self, sentence: str, retry_at: datetime | None = None, **facts: str) -> None:
+        super().__init__(sentence, **facts)
+        self.retry_at = retry_at
+
+
+class XeroUnavailableError(TryAgainError):
+    """Xero or the way to it did not answer properly. Nothing is lost; no token is given up for this."""
+
+    reason = "XERO_UNAVAILABLE"
+
+
+class CallLimitError(TryAgainError):
+    """Xero's limits hold this call up: the organisation's minute or day, or the app's minute."""
+
+    reason = "RATE_LIMITED"
+
+    def __init__(self, sentence: str, limit: str, retry_at: datetime | None = None) -> None:
+        super().__init__(sentence, retry_at, limit=limit)
+        self.limit = limit
+
+
+class DrainingError(TryAgainError):
+    """This process is shutting down."""
+
+    reason = "DRAINING"
+
+
+# It is a bug.
+
+
+class BugError(TieoutError):
+    """Somebody has to change code."""
+
+
+class UnexpectedAnswerError(BugError):
+    """Xero answered what nobody documented; its words are kept."""
+
+    reason = "UNEXPECTED_ANSWER"

@@ -1,0 +1,183 @@
+"""What is asked of an accounting system: its books, and the identity service that opens them.
+
+The subjects know these protocols only; `xero/` is what stands behind them.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from tieout_server.ledger.documents import Document, Entity, Organisation, OrganisationUser
+
+
+class Purpose(StrEnum):
+    """What a call is made for; each call and byte is booked to one. In order of priority, most urgent first."""
+
+    PAYMENT_EXPORT = "payment_export"
+    WEBHOOK = "webhook"
+    CONNECT = "connect"
+    PROBE = "probe"
+    POLL = "poll"
+    RECONCILIATION = "reconciliation"
+    SETTINGS = "settings"
+    CATCH_UP = "catch_up"
+    FIRST_SYNC = "first_sync"
+
+
+class Order(StrEnum):
+    """How a listing is ordered."""
+
+    BY_ID = "by_id"
+    """By primary id: no edit moves a document to another page."""
+    BY_CHANGE = "by_change"
+    """By last change, oldest first, then by id: whatever changes moves to the end."""
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of one entity's listing."""
+
+    entity: Entity
+    page: int = 1
+    page_size: int = 1000
+    """1,000 at most: Xero, Requests and responses, Paging."""
+    order: Order = Order.BY_ID
+    since: datetime | None = None
+    """Only documents changed at or after this instant, to the second (If-Modified-Since)."""
+    open_only: bool = False
+    """Only invoices that can be chased: AUTHORISED."""
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a listing, as it was served."""
+
+    documents: Sequence[Document]
+    page_count: int
+    item_count: int
+    """How many documents the whole listing held when this page was served."""
+    served_at: datetime
+    """The accounting system's own clock when it answered."""
+    last_change_at: datetime | None = None
+    """The last change among the rows of this page, skipped ones included."""
+    skipped: Mapping[str, int] = {}
+    """Rows that are not receivables, counted by reason (for example ACCPAY documents)."""
+    bytes_wire: int = 0
+    """What came over the wire for it, compressed."""
+
+
+class WaitingFor(StrEnum):
+    """What holds a call up."""
+
+    MINUTE_LIMIT = "MINUTE_LIMIT"
+    DAY_LIMIT = "DAY_LIMIT"
+    XERO_UNAVAILABLE = "XERO_UNAVAILABLE"
+
+
+class HeldUp(msgspec.Struct, frozen=True):
+    """Calls to these books are waiting, for what, and until when as far as known."""
+
+    by: WaitingFor
+    until: datetime | None = None
+
+
+class Books(Protocol):
+    """One organisation's books. Every method may raise the errors of `errors.py` that concern Xero."""
+
+    async def read(self, query: Query, purpose: Purpose) -> Page:
+        """One page of a listing. Decoding happens off the event loop."""
+        ...
+
+    async def organisation(self, purpose: Purpose) -> Organisation:
+        """What the books say of themselves: name, base currency, lock dates."""
+        ...
+
+    async def users(self, purpose: Purpose) -> Sequence[OrganisationUser]:
+        """Who has access, with their roles."""
+        ...
+
+    async def actions(self, purpose: Purpose) -> Mapping[str, bool]:
+        """What the authorising user may do there, by Xero's action name (for example CreateInvoicePayment)."""
+        ...
+
+    def held_up(self) -> HeldUp | None:
+        """What calls to these books are waiting for at this moment, if for anything."""
+        ...
+
+
+class AccessTokens(Protocol):
+    """Where a call gets its bearer token; refreshing is the source's business."""
+
+    async def access_token(self, *, refused: str | None = None) -> str:
+        """A token that should be good; `refused` names one that Xero just refused, so another one is wanted."""
+        ...
+
+
+class Library(Protocol):
+    """Where books are kept."""
+
+    def open(self, xero_tenant_id: str, tokens: AccessTokens) -> Books:
+        """The books of one organisation. Opening makes no call."""
+        ...
+
+
+class TokenSet(msgspec.Struct, frozen=True, kw_only=True):
+    """What a consent or a refresh gave. Never shown: its repr holds no token."""
+
+    xero_user_id: str
+    access_token: str
+    refresh_token: str
+    access_expires_at: datetime
+    scopes: tuple[str, ...]
+    authentication_event_id: str = ""
+    """Names the consent; memberships that came from it carry the same id."""
+    email: str = ""
+    name: str = ""
+
+    def __repr__(self) -> str:
+        """Whose tokens they are and until when, without the tokens."""
+        return f"TokenSet(xero_user_id={self.xero_user_id!r}, access_expires_at={self.access_expires_at!r})"
+
+
+class Membership(msgspec.Struct, frozen=True, kw_only=True):
+    """One organisation that a user has linked to our app."""
+
+    membership_id: str
+    """Xero's connection id: what is deleted to disconnect."""
+    xero_tenant_id: str
+    name: str
+    authentication_event_id: str = ""
+
+
+class Identity(Protocol):
+    """The accounting system's identity service (OAuth 2.0 authorisation code with PKCE)."""
+
+    scopes: tuple[str, ...]
+    """What is asked for at consent."""
+
+    def authorization_url(self, *, state: str, code_verifier: str) -> str:
+        """Where a person goes to consent."""
+        ...
+
+    async def exchange(self, *, code: str, code_verifier: str) -> TokenSet:
+        """Tokens for an authorisation code.
+
+        Raises:
+            ConsentExpiredError: the code is used, older than 5 minutes, or not ours.
+            XeroUnavailableError: no answer; the code may be tried again.
+        """
+        ...
+
+    async def refresh(self, refresh_token: str) -> TokenSet:
+        """New tokens. The old refresh token stays good for 30 minutes, so that a lost answer can be asked for again.
+
+        Raises:
+            CredentialsExpiredError: the refresh token is no longer good; a person must consent again.
+            XeroUnavailableError: no answer; the token is still good.
+        """
+        ...
+
+    async def memberships(self, access_token: str, *, authentication_event_id: str = "") -> Sequence[Membership]:
+        """The organisations that this user has linked to our app, or those of one consent only."""
+        ...

@@ -1,0 +1,73 @@
+"""The ledger of calls and bytes: what was asked of Xero, for which purpose, and what it cost in egress."""
+
+from typing import Protocol
+
+import msgspec
+
+from tieout_server.ledger.books import Purpose
+
+
+class Calls(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls of one organisation for one purpose that ended alike."""
+
+    purpose: Purpose
+    status: int
+    """The HTTP status they got; 0 when no answer came."""
+    calls: int
+    wire_bytes: int
+    """Bytes of the answers' bodies as they travelled, compressed."""
+    body_bytes: int
+    """Bytes of the same bodies once decompressed: Xero does not say which of the two it charges as egress."""
+
+
+class CallLedger(Protocol):
+    """Where every call is booked the moment it ended."""
+
+    def book(self, xero_tenant_id: str, calls: Calls) -> None:
+        """Add these calls to what the organisation has used."""
+        ...
+
+    def take(self, xero_tenant_id: str) -> list[Calls]:
+        """What was booked since the last take, summed by purpose and status; it is the taker's now."""
+        ...
+
+
+class CallsInMemory:
+    """A call ledger that keeps what has not been taken yet; one row per purpose and status, however many calls."""
+
+    def __init__(self) -> None:
+        self._booked: dict[str, dict[tuple[Purpose, int], Calls]] = {}
+
+    def book(self, xero_tenant_id: str, calls: Calls) -> None:
+        """Add these calls to what the organisation has used."""
+        rows = self._booked.setdefault(xero_tenant_id, {})
+        key = (calls.purpose, calls.status)
+        before = rows.get(key)
+        rows[key] = calls if before is None else _sum(before, calls)
+
+    def take(self, xero_tenant_id: str) -> list[Calls]:
+        """What was booked since the last take, summed by purpose and status; it is the taker's now."""
+        return list(self._booked.pop(xero_tenant_id, {}).values())
+
+    def organisations(self) -> list[str]:
+        """The organisations for which something was booked and not taken yet."""
+        return list(self._booked)
+
+
+def _sum(one: Calls, other: Calls) -> Calls:
+    return Calls(
+        purpose=one.purpose,
+        status=one.status,
+        calls=one.calls + other.calls,
+        wire_bytes=one.wire_bytes + other.wire_bytes,
+        body_bytes=one.body_bytes + other.body_bytes,
+    )
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """What one organisation's limits leave at this moment, as far as is known here."""
+
+    used_this_minute: int
+    left_this_minute: int
+    left_today: int | None
+    """None until Xero's headers have told."""

@@ -1,0 +1,103 @@
+"""The values of a connection: who is linked to which books, by whose consent, and what is wrong with it."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from tieout_server.ledger.documents import Organisation
+
+
+class ReasonCode(StrEnum):
+    """Why a connection is not simply well."""
+
+    MANUALLY_DISCONNECTED = "MANUALLY_DISCONNECTED"
+    DISCONNECTED_IN_XERO = "DISCONNECTED_IN_XERO"
+    AUTHORISING_USER_REMOVED = "AUTHORISING_USER_REMOVED"
+    AUTHORISING_USER_DOWNGRADED = "AUTHORISING_USER_DOWNGRADED"
+    CREDENTIALS_EXPIRED = "CREDENTIALS_EXPIRED"
+    SCOPE_MISSING = "SCOPE_MISSING"
+    ORGANISATION_UNAVAILABLE = "ORGANISATION_UNAVAILABLE"
+    WRONG_ORGANISATION = "WRONG_ORGANISATION"
+    NOT_ADMINISTRATOR = "NOT_ADMINISTRATOR"
+    CONSENT_DENIED = "CONSENT_DENIED"
+    XERO_UNAVAILABLE = "XERO_UNAVAILABLE"
+    DAY_LIMIT_REACHED = "DAY_LIMIT_REACHED"
+
+
+class Owner(StrEnum):
+    """Who must act on a reason."""
+
+    MERCHANT = "MERCHANT"
+    OPERATOR = "OPERATOR"
+    XERO = "XERO"
+    NOBODY = "NOBODY"
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a connection is as it is, said for a person, with what was observed."""
+
+    code: ReasonCode
+    sentence: str
+    owner: Owner
+    observed_at: datetime
+    evidence: tuple[str, ...] = ()
+
+
+class AuthorisedBy(msgspec.Struct, frozen=True, kw_only=True):
+    """The Xero user on whose consent the connection stands."""
+
+    xero_user_id: str
+    email: str = ""
+    name: str = ""
+    organisation_role: str = ""
+
+
+class OrganisationChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several organisations that a consent gave, to choose from."""
+
+    xero_tenant_id: str
+    name: str
+    membership_id: str
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection, as it stands."""
+
+    id: str
+    merchant_id: str
+    state: str
+    """connections.state.ConnectionState"""
+    health: str = "OK"
+    """connections.state.ConnectionHealth"""
+    reason: Reason | None = None
+    xero_tenant_id: str = ""
+    membership_id: str = ""
+    organisation: Organisation | None = None
+    authorised_by: AuthorisedBy | None = None
+    scopes: tuple[str, ...] = ()
+    choices: tuple[OrganisationChoice, ...] = ()
+    last_synced_at: datetime | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
+class LinkChangeKind(StrEnum):
+    """What can happen to a connection."""
+
+    AUTHORISATION_STARTED = "AUTHORISATION_STARTED"
+    AUTHORISATION_REFUSED = "AUTHORISATION_REFUSED"
+    STATE_CHANGED = "STATE_CHANGED"
+    DETAILS_CHANGED = "DETAILS_CHANGED"
+
+
+class LinkChange(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened to a connection, and what the connection was right after it."""
+
+    kind: LinkChangeKind
+    from_state: str = ""
+    """Empty for the first event of a connection."""
+    reason: Reason | None = None
+    """Why; a refused consent has one even where the connection keeps its own."""
+    link: Link
+    credentials_expire_at: datetime | None = None

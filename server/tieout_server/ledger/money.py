@@ -1,0 +1,39 @@
+"""Exact money: a decimal amount in one currency, and the integer of 1/10,000 in which it is stored."""
+
+from decimal import Decimal
+
+import msgspec
+
+SCALE = 10_000
+"""Stored units per currency unit: four decimal places, what Xero uses for the finest unit amounts (`unitdp=4`)."""
+
+
+class Money(msgspec.Struct, frozen=True, order=True):
+    """An exact amount in one currency (ISO 4217)."""
+
+    currency: str
+    amount: Decimal
+
+
+class InexactAmountError(ValueError):
+    """An amount has more than four decimal places and cannot be stored exactly."""
+
+
+def to_units(amount: Decimal) -> int:
+    """The amount as an integer of 1/10,000.
+
+    Raises:
+        InexactAmountError: the amount has more than four decimal places. Nothing is ever rounded.
+    """
+    scaled = amount * SCALE
+    units = int(scaled)
+    if units != scaled:
+        raise InexactAmountError(f"{amount} has more than four decimal places")
+    return units
+
+
+def from_units(units: int) -> Decimal:
+    """The amount that `to_units` stored, with two decimal places unless it needs more."""
+    if units % 100 == 0:
+        return Decimal(units // 100).scaleb(-2)
+    return Decimal(units).scaleb(-4)

@@ -1,0 +1,1 @@
+"""Xero: its identity service and its Accounting API, behind the protocols of `ledger.books`."""

@@ -1,0 +1,146 @@
+"""What an answer means: Xero's dialects of error, told apart and turned into ours.
+
+Five dialects (Xero, Response codes and Troubleshooting): validation errors as JSON (400), problems as JSON with keys in
+either case (401, 403), plain text (404, 503), empty bodies (429 and some 403), and HTML from the edge.
+"""
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from tieout_server.errors import (
+    AccessRevokedError,
+    ScopeMissingError,
+    TieoutError,
+    UnexpectedAnswerError,
+    XeroUnavailableError,
+)
+from tieout_server.xero.limits import Left, Problem
+
+LONGEST_QUOTE = 500
+"""Characters of Xero's words that an error keeps."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer as it arrived; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it holds what was asked for; 304 says that nothing changed since."""
+        return self.status in {HTTPStatus.OK, HTTPStatus.NOT_MODIFIED}
+
+    @property
+    def left(self) -> Left:
+        """What the headers say is left of the limits."""
+        return Left(
+            minute=self._number("x-minlimit-remaining"),
+            day=self._number("x-daylimit-remaining"),
+            app_minute=self._number("x-appminlimit-remaining"),
+        )
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait, where Xero says so: on refusals by the minute's and the day's limit."""
+        return self._number("retry-after")
+
+    def _number(self, name: str) -> int | None:
+        text = self.headers.get(name, "")
+        return int(text) if text.isdecimal() else None
+
+
+class TokenRefused(msgspec.Struct, frozen=True):
+    """The access token is expired or no longer accepted: another one may be."""
+
+    words: str
+
+
+class LimitRefused(msgspec.Struct, frozen=True):
+    """A call limit refused the call."""
+
+    problem: Problem
+    retry_after: float | None
+
+
+def refusal(answer: Answer) -> TokenRefused | LimitRefused | TieoutError:
+    """Why a call that got this answer failed. Errors come back to be raised; they quote Xero, never our request."""
+    words = _words(answer)
+    match answer.status:
+        case HTTPStatus.UNAUTHORIZED if _lacks_scope(answer, words):
+            return ScopeMissingError("The consent does not cover this call.", words=words)
+        case HTTPStatus.UNAUTHORIZED:
+            return TokenRefused(words)
+        case HTTPStatus.FORBIDDEN if "AuthenticationUnsuccessful" in words:
+            return AccessRevokedError("Xero refuses us these books.", words=words)
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            return LimitRefused(_problem(answer), answer.retry_after)
+        case status if _is_trouble(status, answer.body):
+            return XeroUnavailableError("Xero did not answer properly.", status=str(status), words=words)
+        case status:
+            return UnexpectedAnswerError(f"Xero answered {status}: {words}", status=str(status), words=words)
+
+
+def _is_trouble(status: int, body: bytes) -> bool:
+    """Whether Xero or the way to it failed; an edge that blocks us says 403 with a page (Xero, Troubleshooting)."""
+    if status == HTTPStatus.FORBIDDEN:
+        return body.lstrip().startswith(b"<")
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT
+
+
+def _lacks_scope(answer: Answer, words: str) -> bool:
+    challenge = answer.headers.get("www-authenticate", "")
+    return "insufficient_scope" in challenge or "AuthorizationUnsuccessful" in words
+
+
+def _problem(answer: Answer) -> Problem:
+    """The limit that refused: only `minute` is certain, other spellings vary (UNSURE register, U9)."""
+    name = re.sub("[^a-z]", "", answer.headers.get("x-rate-limit-problem", "").lower())
+    if name.startswith("app"):
+        return Problem.APP_MINUTE
+    if name.startswith(("day", "daily")):
+        return Problem.DAY
+    if name.startswith("minute") or (not name and answer.retry_after is not None):
+        return Problem.MINUTE
+    return Problem.CONCURRENT
+
+
+def _words(answer: Answer) -> str:
+    """What Xero says for people, from whichever dialect, shortened."""
+    try:
+        problem = msgspec.json.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _plain(answer)
+    if not isinstance(problem, dict):
+        return _plain(answer)
+    said = _lower(problem)
+    messages = [str(said[key]) for key in ("detail", "message") if said.get(key)]
+    messages += [message for element in _list(said.get("elements")) for message in _validation(element)]
+    return "; ".join(dict.fromkeys(messages))[:LONGEST_QUOTE] or _plain(answer)
+
+
+def _plain(answer: Answer) -> str:
+    text = answer.body.decode("utf-8", "replace")
+    without_tags = re.sub(r"(?is)<(script|style)\b.*?</\1>|<[^>]*>", " ", text)
+    return " ".join(without_tags.split())[:LONGEST_QUOTE]
+
+
+def _validation(element: object) -> list[str]:
+    """The messages of one refused element."""
+    if not isinstance(element, dict):
+        return []
+    errors = _list(_lower(element).get("validationerrors"))
+    return [str(_lower(error).get("message", "")) for error in errors if isinstance(error, dict)]
+
+
+def _lower(problem: dict[str, Any]) -> dict[str, Any]:
+    return {str(key).lower(): value for key, value in problem.items()}
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,114 @@
+"""An organisation's books at Xero, and the library they come from."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import aiohttp
+import msgspec
+
+from tieout_server.clock import Clock
+from tieout_server.errors import UnexpectedAnswerError
+from tieout_server.ledger.books import AccessTokens, HeldUp, Order, Page, Purpose, Query
+from tieout_server.ledger.calls import Allowance, CallLedger
+from tieout_server.ledger.documents import Organisation, OrganisationUser
+from tieout_server.settings import Settings
+from tieout_server.xero import wire
+from tieout_server.xero.listings import LISTINGS
+from tieout_server.xero.transport import Access, Request, Transport
+
+_ORGANISATIONS = msgspec.json.Decoder(wire.Organisations)
+_USERS = msgspec.json.Decoder(wire.Users)
+_ACTIONS = msgspec.json.Decoder(wire.Actions)
+
+
+class XeroLibrary:
+    """All organisations that are connected to the app; they share its limits."""
+
+    def __init__(self, session: aiohttp.ClientSession, settings: Settings, clock: Clock, calls: CallLedger) -> None:
+        self._transport = Transport(session, settings, clock, calls)
+        self._clock = clock
+
+    def open(self, xero_tenant_id: str, tokens: AccessTokens) -> "XeroBooks":
+        """The books of one organisation. Opening makes no call."""
+        return XeroBooks(self._transport, Access(xero_tenant_id, tokens), self._clock)
+
+    def allowance(self, xero_tenant_id: str) -> Allowance:
+        """What Xero's limits leave for this organisation at this moment."""
+        return self._transport.allowance(xero_tenant_id)
+
+
+class XeroBooks:
+    """One organisation's books. Every method raises what `Transport.fetch` does."""
+
+    def __init__(self, transport: Transport, access: Access, clock: Clock) -> None:
+        self._transport = transport
+        self._access = access
+        self._clock = clock
+
+    async def read(self, query: Query, purpose: Purpose) -> Page:
+        """One page of a listing. Accounts come in one page, whatever is asked (Xero, Accounts)."""
+        listing = LISTINGS[query.entity]
+
+        def read(body: bytes) -> Page:
+            if body:
+                return listing.read(body)
+            return Page(documents=(), page_count=1, item_count=0, served_at=self._clock.now())  # nothing changed since
+
+        request = Request(path=listing.path, purpose=purpose, parameters=_parameters(query), since=query.since)
+        fetched = await self._transport.fetch(self._access, request, read)
+        return msgspec.structs.replace(fetched.content, bytes_wire=fetched.wire_bytes)
+
+    async def organisation(self, purpose: Purpose) -> Organisation:
+        """What the books say of themselves: name, base currency, lock dates. Costs no egress (Xero, Pricing)."""
+        request = Request(path="Organisation", purpose=purpose)
+        fetched = await self._transport.fetch(self._access, request, _ORGANISATIONS.decode)
+        if not fetched.content.rows:
+            raise UnexpectedAnswerError("Xero describes no organisation.")
+        row = fetched.content.rows[0]
+        return Organisation(
+            xero_tenant_id=row.organisation_id,
+            name=row.name,
+            base_currency=row.base_currency,
+            country_code=row.country_code or "",
+            short_code=row.short_code or "",
+            period_lock_on=_date(row.period_lock),
+            end_of_year_lock_on=_date(row.end_of_year_lock),
+        )
+
+    async def users(self, purpose: Purpose) -> Sequence[OrganisationUser]:
+        """Who has access, with their roles."""
+        fetched = await self._transport.fetch(self._access, Request(path="Users", purpose=purpose), _USERS.decode)
+        return [
+            OrganisationUser(
+                xero_user_id=row.user_id,
+                email=row.email or "",
+                name=" ".join(filter(None, (row.first_name, row.last_name))),
+                role=row.role,
+            )
+            for row in fetched.content.rows
+        ]
+
+    async def actions(self, purpose: Purpose) -> Mapping[str, bool]:
+        """What the authorising user may do there, by Xero's action name (for example CreateInvoicePayment)."""
+        request = Request(path="Organisation/Actions", purpose=purpose)
+        fetched = await self._transport.fetch(self._access, request, _ACTIONS.decode)
+        return {row.name: row.status == "ALLOWED" for row in fetched.content.rows}
+
+    def held_up(self) -> HeldUp | None:
+        """What calls to these books are waiting for at this moment, if for anything."""
+        return self._transport.held_up(self._access.xero_tenant_id)
+
+
+def _parameters(query: Query) -> dict[str, str]:
+    listing = LISTINGS[query.entity]
+    parameters = dict(listing.parameters)
+    if query.open_only:
+        parameters["Statuses"] = "AUTHORISED"
+    if listing.is_paged:
+        order = listing.primary_id if query.order is Order.BY_ID else "UpdatedDateUTC"
+        parameters |= {"order": f"{order} ASC", "page": str(query.page), "pageSize": str(query.page_size)}
+    return parameters
+
+
+def _date(text: str | None) -> date | None:
+    return wire.on_date(text) if text else None

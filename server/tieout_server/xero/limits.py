@@ -1,0 +1,311 @@
+"""Xero's call limits, kept by pacing ahead: no call is sent that could be refused.
+
+Per organisation: 5 calls in flight, 60 a minute, 1,000 or 5,000 a day; for the app 10,000 a minute over all of them
+(Xero, OAuth 2.0 limits). `windows.py` shows why the minute is never overrun. The first call of an organisation after
+a start goes alone, until its answer tells what an earlier process has used up.
+
+Waiting calls are served by purpose, first come first served within one. Purposes that somebody waits for have calls in
+reserve: 5 of each minute and a tenth of each day, which polling and backfill may not take. A full minute is waited
+out in here; a full day is an error at once, so that nobody sleeps through it.
+"""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple, assert_never
+
+import msgspec
+
+from tieout_server.clock import Clock
+from tieout_server.errors import CallLimitError
+from tieout_server.ledger.books import HeldUp, Purpose, WaitingFor
+from tieout_server.ledger.calls import Allowance
+from tieout_server.xero.windows import DayWindow, MinuteWindow
+
+AT_ONCE = 5
+A_MINUTE = 60
+APP_MINUTE = 10_000
+MINUTE_RESERVE = 5
+"""Calls of each minute that only `RESERVED_FOR` may take."""
+RESERVED_FOR = frozenset({Purpose.PAYMENT_EXPORT, Purpose.WEBHOOK, Purpose.CONNECT, Purpose.PROBE})
+"""Purposes that cannot wait for a backfill: money, news, a person at the screen, and finding out what broke."""
+LINGER = 10.0
+"""Seconds that Xero may go on working on a call that we gave up."""
+CONCURRENT_PAUSE = 1.0
+"""Seconds without a call after one was refused as the sixth: somebody else's calls are under way."""
+UNTOLD_PAUSE = 60.0
+"""Seconds without a call after a refusal by a minute's limit that did not say for how long."""
+
+_PRIORITY = {purpose: rank for rank, purpose in enumerate(Purpose)}
+_NEVER = float("inf")
+
+
+class Problem(StrEnum):
+    """Which limit refused a call (X-Rate-Limit-Problem)."""
+
+    MINUTE = "minute"
+    DAY = "day"
+    CONCURRENT = "concurrent"
+    APP_MINUTE = "appminute"
+
+
+class Left(msgspec.Struct, frozen=True):
+    """What an answer's headers say is left; None where a header is missing."""
+
+    minute: int | None = None
+    day: int | None = None
+    app_minute: int | None = None
+
+
+class Call:
+    """Leave to make one call. It is `sent`, then `answered`, perhaps `refused`; or it is given up."""
+
+    def __init__(self, organisation: "_Organisation", marks: "_Marks") -> None:
+        self._organisation = organisation
+        self.marks = marks
+        self.is_sent = False
+        self.left: Left | None = None
+
+    def sent(self) -> None:
+        """From now on Xero may count the call."""
+        self.is_sent = True
+
+    def not_sent(self) -> None:
+        """It did not reach Xero after all: there was no connection to send it on."""
+        self.is_sent = False
+
+    def answered(self, left: Left) -> None:
+        """Xero answered, with this left; a call that is sent and not answered is taken to go on at Xero for a while."""
+        self.left = left
+
+    def refused(self, problem: Problem, retry_after: float | None) -> datetime:
+        """A limit refused the call (429), for so many seconds. Returns when the next one may be made."""
+        self.left = Left()  # the refusal says it all; remainders beside it are not believed
+        return self._organisation.refused(problem, retry_after)
+
+
+class Limits:
+    """The limits of one app, over all organisations. One per process; not shared between threads."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._app = _App()
+        self._organisations: dict[str, _Organisation] = {}
+
+    @asynccontextmanager
+    async def call(self, organisation: str, purpose: Purpose) -> AsyncIterator[Call]:
+        """Wait until a call may be made, and hold its place while it is.
+
+        A wait that is cancelled leaves nothing behind.
+
+        Raises:
+            CallLimitError: the day has no more calls for this purpose.
+        """
+        books = self._of(organisation)
+        call = await books.admit(purpose)
+        try:
+            yield call
+        finally:
+            books.end(call)
+
+    def held_up(self, organisation: str) -> HeldUp | None:
+        """Which limit calls to this organisation are waiting for, if for any."""
+        return self._of(organisation).held_up()
+
+    def allowance(self, organisation: str) -> Allowance:
+        """What is left for this organisation at this moment."""
+        return self._of(organisation).allowance()
+
+    def _of(self, organisation: str) -> "_Organisation":
+        if organisation not in self._organisations:
+            self._organisations[organisation] = _Organisation(self._clock, self._app)
+        return self._organisations[organisation]
+
+
+class _Marks(NamedTuple):
+    """Where the counts stood when a call was let through."""
+
+    minute_freed: int
+    app_freed: int
+    let_through: int
+    others: int
+
+
+class _App:
+    """The minute that all organisations share."""
+
+    def __init__(self) -> None:
+        self.minute = MinuteWindow(APP_MINUTE)
+        self.blocked_until = 0.0
+
+    def opens_at(self, now: float) -> float:
+        return max(self.blocked_until, self.minute.opens_at(now))
+
+
+class _Organisation:
+    """One organisation's queue and windows. Times are monotonic seconds of the clock."""
+
+    def __init__(self, clock: Clock, app: _App) -> None:
+        self._clock = clock
+        self._app = app
+        self._minute = MinuteWindow(A_MINUTE)
+        self._day = DayWindow()
+        self._blocked_until = 0.0
+        self._in_flight = 0
+        self._lingering: list[float] = []
+        self._let_through = 0
+        self._waiting: list[tuple[int, int, Purpose, asyncio.Future[Call]]] = []
+        self._arrivals = itertools.count()
+        self._alarm = _Alarm(clock, self._serve)
+
+    async def admit(self, purpose: Purpose) -> Call:
+        turn: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (_PRIORITY[purpose], next(self._arrivals), purpose, turn))
+        self._serve()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self.end(turn.result())  # let through and cancelled at the same moment
+            else:
+                self._serve()
+            raise
+
+    def end(self, call: Call) -> None:
+        """The call is over: its places become free now or as soon as they surely are at Xero."""
+        now = self._clock.monotonic()
+        self._in_flight -= 1
+        if not call.is_sent:
+            self._minute.put_back()
+            self._app.minute.put_back()
+            self._day.put_back()
+        elif call.left is None:
+            heapq.heappush(self._lingering, now + LINGER)
+            self._minute.hold(now + LINGER)
+            self._app.minute.hold(now + LINGER)
+        else:
+            self._minute.hold(now)
+            self._app.minute.hold(now)
+            self._learn(call.left, call.marks, now)
+        self._serve()
+
+    def refused(self, problem: Problem, retry_after: float | None) -> datetime:
+        until = self._clock.monotonic() + (UNTOLD_PAUSE if retry_after is None else retry_after)
+        match problem:
+            case Problem.DAY:
+                self._day.exhaust(until)
+            case Problem.APP_MINUTE:
+                self._app.blocked_until = until
+            case Problem.MINUTE:
+                self._blocked_until = until
+            case Problem.CONCURRENT:
+                until = self._clock.monotonic() + (CONCURRENT_PAUSE if retry_after is None else retry_after)
+                self._blocked_until = max(self._blocked_until, until)
+            case _:
+                assert_never(problem)
+        return self._instant(until)
+
+    def held_up(self) -> HeldUp | None:
+        now = self._clock.monotonic()
+        day_opens_at = self._day.opens_at(now, reserved=False)
+        if day_opens_at > now:
+            return HeldUp(WaitingFor.DAY_LIMIT, self._instant(day_opens_at))
+        head = self._head()
+        if head is None:
+            return None
+        opens_at = self._minute_opens_at(head[0], now)
+        if opens_at <= now:
+            return None
+        return HeldUp(WaitingFor.MINUTE_LIMIT, None if opens_at == _NEVER else self._instant(opens_at))
+
+    def allowance(self) -> Allowance:
+        now = self._clock.monotonic()
+        used = min(A_MINUTE, self._minute.taken(now))
+        return Allowance(used, A_MINUTE - used, self._day.left(now))
+
+    def _serve(self) -> None:
+        """Let through whoever may go now, and be woken when the next one may."""
+        now = self._clock.monotonic()
+        while (head := self._head()) is not None:
+            purpose, turn = head
+            day_opens_at = self._day.opens_at(now, reserved=purpose in RESERVED_FOR)
+            if day_opens_at > now:
+                turn.set_exception(
+                    CallLimitError("Xero's calls for today are used up.", "day", self._instant(day_opens_at))
+                )
+                continue
+            opens_at = max(self._place_opens_at(now), self._minute_opens_at(purpose, now))
+            if opens_at > now:
+                self._alarm.set(opens_at)
+                return
+            turn.set_result(self._let_one_through(now))
+        self._alarm.set(_NEVER)
+
+    def _head(self) -> tuple[Purpose, asyncio.Future[Call]] | None:
+        while self._waiting and self._waiting[0][-1].done():
+            heapq.heappop(self._waiting)
+        return self._waiting[0][2:] if self._waiting else None
+
+    def _place_opens_at(self, now: float) -> float:
+        """When one of the places in flight is free; never (infinite) before a call completes."""
+        while self._lingering and self._lingering[0] <= now:
+            heapq.heappop(self._lingering)
+        places = 1 if self._day.left(now) is None else AT_ONCE
+        if self._in_flight + len(self._lingering) < places:
+            return now
+        return self._lingering[0] if self._lingering else _NEVER
+
+    def _minute_opens_at(self, purpose: Purpose, now: float) -> float:
+        reserve = 0 if purpose in RESERVED_FOR else MINUTE_RESERVE
+        app_opens_at = self._app.opens_at(now)
+        if app_opens_at == _NEVER:
+            app_opens_at = now + 1.0  # calls of other organisations fill it; their completion does not wake this one
+        return max(self._blocked_until, self._minute.opens_at(now, reserve), app_opens_at)
+
+    def _let_one_through(self, now: float) -> Call:
+        others = self._in_flight + len(self._lingering)
+        marks = _Marks(self._minute.take(), self._app.minute.take(), self._let_through + 1, others)
+        self._day.take(now)
+        self._in_flight += 1
+        self._let_through += 1
+        return Call(self, marks)
+
+    def _learn(self, left: Left, marks: _Marks, now: float) -> None:
+        if left.minute is not None:
+            self._minute.correct(left.minute, now, marks.minute_freed)
+        if left.app_minute is not None:
+            self._app.minute.correct(left.app_minute, now, marks.app_freed)
+        if left.day is not None:
+            self._day.learn(left.day, now, others=self._let_through - marks.let_through + marks.others)
+
+    def _instant(self, at: float) -> datetime:
+        return self._clock.now() + timedelta(seconds=at - self._clock.monotonic())
+
+
+class _Alarm:
+    """Rings once, at the time it is set to; setting it anew forgets the old time."""
+
+    def __init__(self, clock: Clock, ring: Callable[[], None]) -> None:
+        self._clock = clock
+        self._ring = ring
+        self._at = _NEVER
+        self._task: asyncio.Task[None] | None = None
+
+    def set(self, at: float) -> None:
+        if at == self._at:
+            return
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self._at = at
+        if at != _NEVER:
+            self._task = asyncio.get_running_loop().create_task(self._wait(at))
+
+    async def _wait(self, at: float) -> None:
+        await self._clock.sleep(at - self._clock.monotonic())
+        self._at, self._task = _NEVER, None
+        self._ring()

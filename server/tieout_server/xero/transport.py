@@ -1,0 +1,281 @@
+"""One request to the Accounting API: headers, limits, time limits, retries, and errors. Only this module retries."""
+
+import asyncio
+import random
+import zlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Generic, TypeVar
+
+import aiohttp
+import msgspec
+
+from tieout_server import log
+from tieout_server.clock import Clock
+from tieout_server.errors import (
+    AccessRevokedError,
+    CallLimitError,
+    TieoutError,
+    UnexpectedAnswerError,
+    XeroUnavailableError,
+)
+from tieout_server.ledger.books import AccessTokens, HeldUp, Purpose, WaitingFor
+from tieout_server.ledger.calls import Allowance, CallLedger, Calls
+from tieout_server.settings import Settings
+from tieout_server.xero.answers import Answer, LimitRefused, TokenRefused, refusal
+from tieout_server.xero.limits import Call, Limits, Problem
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+"""How often a call is tried before trouble at Xero is reported."""
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+"""Seconds; pauses double from the first to the longest, each shortened by chance so that callers do not keep step."""
+INLINE_BYTES = 16_384
+"""Smaller bodies are decoded where they are: the way to another thread would cost more. Gzip shrinks them sevenfold."""
+LARGEST_BODY = 256 * 1024 * 1024
+"""Bytes that a body may decompress to."""
+USER_AGENT = f"tieout/{version('tieout')}"
+
+_log = log.get("xero")
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One call to the Accounting API."""
+
+    path: str
+    """Below /api.xro/2.0/, for example `Invoices`."""
+    purpose: Purpose
+    parameters: Mapping[str, str] = {}
+    since: datetime | None = None
+    """Only what changed at or after this instant, to the second."""
+    method: str = "GET"
+    content: bytes | None = None
+    """JSON to send."""
+    idempotency_key: str = ""
+    """Makes a write safe to repeat for 6 minutes, 128 characters at most (Xero, Idempotent requests)."""
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether sending it twice does no more than sending it once."""
+        return self.method == "GET" or bool(self.idempotency_key)
+
+
+class Access(msgspec.Struct, frozen=True):
+    """What opens one organisation's books: its id, and where bearer tokens come from."""
+
+    xero_tenant_id: str
+    tokens: AccessTokens
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched(Generic[T]):
+    """A decoded answer, and what its body took on the wire."""
+
+    content: T
+    wire_bytes: int
+
+
+class _TokenRefusedError(Exception):
+    """The token that was sent is not accepted; another one is asked for, once."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__("Xero refused the access token.")
+        self.token = token
+
+
+def open_session(settings: Settings) -> aiohttp.ClientSession:
+    """The HTTP connections to Xero, for the caller to close. Answers stay compressed until a thread opens them."""
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),  # `Limits` decides how many calls there are
+        timeout=aiohttp.ClientTimeout(total=settings.xero_timeout.total_seconds(), sock_connect=10),
+        headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )
+    # aiohttp sends a GET again by itself when a kept connection turns out closed: a call that no limit would know of.
+    session._retry_connection = False  # noqa: SLF001 - there is no public switch
+    return session
+
+
+class Transport:
+    """Calls to the Accounting API for all organisations of one app."""
+
+    def __init__(self, session: aiohttp.ClientSession, settings: Settings, clock: Clock, calls: CallLedger) -> None:
+        self._session = session
+        self._root = settings.xero_api_url.rstrip("/") + "/api.xro/2.0/"
+        self._clock = clock
+        self._calls = calls
+        self._limits = Limits(clock)
+        self._unavailable: dict[str, HeldUp] = {}
+        self._chance = random.Random()  # noqa: S311 - spreads retries, guards nothing
+        # One thread: decoding holds the interpreter's lock, so that more would only keep the event loop waiting longer.
+        self._decoding = ThreadPoolExecutor(max_workers=1, thread_name_prefix="xero-decode")
+
+    async def fetch(self, access: Access, request: Request, decode: Callable[[bytes], T]) -> Fetched[T]:
+        """The decoded answer; `decode` gets no bytes when nothing changed. Waits for limits, repeats what is safe.
+
+        Cancellation ends the wait or the call; Xero may have done the work all the same.
+
+        Raises:
+            XeroUnavailableError: no proper answer came, however often it was tried.
+            CallLimitError: the day's calls are used up, or a limit refused the call again and again.
+            AccessRevokedError: Xero refuses these books to us.
+            ScopeMissingError: the consent does not cover the call.
+            CredentialsExpiredError: from the token source, when no token can be had.
+            UnexpectedAnswerError: Xero rejected the request, or answered what nobody documented; in its own words.
+        """
+        refused_token: str | None = None
+        failures = 0
+        while True:
+            try:
+                return await self._attempt(access, request, decode, refused_token)
+            except _TokenRefusedError as error:
+                if refused_token is not None:
+                    raise AccessRevokedError("Xero refuses a fresh access token.") from None  # it holds the token
+                refused_token = error.token
+            except (XeroUnavailableError, CallLimitError) as error:
+                failures += 1
+                if not self._may_try_again(error, request, failures):
+                    raise
+                if isinstance(error, XeroUnavailableError):
+                    await self._pause(access.xero_tenant_id, failures)
+
+    def held_up(self, xero_tenant_id: str) -> HeldUp | None:
+        """What calls to these books are waiting for at this moment, if for anything."""
+        return self._unavailable.get(xero_tenant_id) or self._limits.held_up(xero_tenant_id)
+
+    def allowance(self, xero_tenant_id: str) -> Allowance:
+        """What is left of the organisation's limits."""
+        return self._limits.allowance(xero_tenant_id)
+
+    @staticmethod
+    def _may_try_again(error: TieoutError, request: Request, failures: int) -> bool:
+        if isinstance(error, CallLimitError):  # refused before anything was done: a write may be sent again, too
+            return error.limit != Problem.DAY and failures < ATTEMPTS
+        return request.is_repeatable and failures < ATTEMPTS
+
+    async def _pause(self, xero_tenant_id: str, failures: int) -> None:
+        seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1)) * self._chance.uniform(0.5, 1.0)
+        until = self._clock.now() + timedelta(seconds=seconds)
+        held_up = self._unavailable[xero_tenant_id] = HeldUp(WaitingFor.XERO_UNAVAILABLE, until)
+        try:
+            await self._clock.sleep(seconds)
+        finally:
+            if self._unavailable.get(xero_tenant_id) is held_up:
+                del self._unavailable[xero_tenant_id]
+
+    async def _attempt(
+        self, access: Access, request: Request, decode: Callable[[bytes], T], refused_token: str | None
+    ) -> Fetched[T]:
+        async with self._limits.call(access.xero_tenant_id, request.purpose) as call:
+            token = await access.tokens.access_token(refused=refused_token)
+            answer = await self._send(access.xero_tenant_id, request, token, call)
+            call.answered(answer.left)
+            if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+                self._book(access.xero_tenant_id, request.purpose, answer, len(answer.body))
+                raise _limit_error(call, refusal(answer))
+        content = await self._open(access, request, answer, decode, token)
+        return Fetched(content, len(answer.body))
+
+    async def _send(self, xero_tenant_id: str, request: Request, token: str, call: Call) -> Answer:
+        headers = {"Authorization": f"Bearer {token}", "xero-tenant-id": xero_tenant_id, "Accept-Encoding": "gzip"}
+        if request.since is not None:
+            headers["If-Modified-Since"] = request.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        if request.content is not None:
+            headers["Content-Type"] = "application/json"
+        if request.idempotency_key:
+            headers["Idempotency-Key"] = request.idempotency_key
+        call.sent()
+        try:
+            async with self._session.request(
+                request.method,
+                self._root + request.path,
+                params=request.parameters,
+                data=request.content,
+                headers=headers,
+                allow_redirects=False,
+            ) as response:
+                body = await response.read()
+                return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, body)
+        except aiohttp.ClientConnectorError as error:
+            call.not_sent()
+            raise XeroUnavailableError("Xero cannot be reached.") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._book(xero_tenant_id, request.purpose, Answer(0, {}, b""), 0)
+            raise XeroUnavailableError(f"Xero did not answer: {type(error).__name__}.") from error
+
+    async def _open(
+        self, access: Access, request: Request, answer: Answer, decode: Callable[[bytes], T], token: str
+    ) -> T:
+        """The answer decompressed and decoded, or the error that it is. Large ones are done in the decoding thread."""
+        sizes: list[int] = []
+
+        def work() -> T:
+            plain = msgspec.structs.replace(answer, body=_decompressed(answer))
+            sizes.append(len(plain.body))
+            return _decoded(plain, decode, token)
+
+        try:
+            if len(answer.body) <= INLINE_BYTES:
+                return work()
+            return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
+        finally:
+            self._book(access.xero_tenant_id, request.purpose, answer, sum(sizes))
+
+    def _book(self, xero_tenant_id: str, purpose: Purpose, answer: Answer, body_bytes: int) -> None:
+        booked = Calls(
+            purpose=purpose, status=answer.status, calls=1, wire_bytes=len(answer.body), body_bytes=body_bytes
+        )
+        self._calls.book(xero_tenant_id, booked)
+        _log.debug(
+            "called",
+            xero_tenant_id=xero_tenant_id,
+            purpose=purpose.value,
+            status=answer.status,
+            wire_bytes=booked.wire_bytes,
+            body_bytes=body_bytes,
+            correlation_id=answer.headers.get("xero-correlation-id", ""),
+        )
+
+
+def _limit_error(call: Call, refused: object) -> CallLimitError:
+    assert isinstance(refused, LimitRefused)
+    retry_at = call.refused(refused.problem, refused.retry_after)
+    _log.warning("refused by a limit", limit=refused.problem.value, retry_at=retry_at.isoformat())
+    return CallLimitError(f"Xero's {refused.problem} limit refused the call.", refused.problem.value, retry_at)
+
+
+def _decompressed(answer: Answer) -> bytes:
+    if answer.headers.get("content-encoding", "").lower() != "gzip" or not answer.body:
+        return answer.body
+    unzip = zlib.decompressobj(wbits=31)  # 31: gzip's header and checksum are expected
+    try:
+        body = unzip.decompress(answer.body, LARGEST_BODY)
+    except zlib.error as error:
+        raise XeroUnavailableError("Xero's answer is damaged.") from error
+    if not unzip.eof:
+        raise XeroUnavailableError("Xero's answer breaks off, or is larger than any page.")
+    return body
+
+
+def _decoded(answer: Answer, decode: Callable[[bytes], T], token: str) -> T:
+    if not answer.is_good:
+        refused = refusal(answer)
+        if isinstance(refused, TokenRefused):
+            raise _TokenRefusedError(token)
+        assert isinstance(refused, TieoutError)
+        raise refused
+    if answer.status != HTTPStatus.NOT_MODIFIED and not answer.body:
+        raise XeroUnavailableError("Xero's answer is empty.")
+    try:
+        return decode(answer.body)
+    except (msgspec.DecodeError, ValueError) as error:
+        if isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError):
+            raise XeroUnavailableError("Xero's answer is not JSON, or breaks off.") from error
+        raise UnexpectedAnswerError(f"Xero's answer has another shape than documented: {error}") from error

@@ -1,0 +1,131 @@
+"""How many calls may still be made: Xero's fixed windows, kept from outside without knowing when they begin.
+
+Xero counts calls in fixed minutes (and days) that start at a moment of its own for each organisation (Xero, OAuth 2.0
+limits). We see neither that moment nor when a call arrives, only when it was sent and when it was answered.
+
+**Why no window is ever overrun.** A call holds a slot from before it is sent until 60 seconds after it is completed.
+Take the calls that arrive in one of Xero's minutes, and the last of them, arriving at t. Each other one arrived less
+than 60 seconds before t, hence was sent before t, and completed no earlier than it arrived, so its slot is held until
+after t. All of them hold a slot at t, and there are only 60.
+"""
+
+import heapq
+from datetime import timedelta
+
+MINUTE = 60.0
+"""Seconds that a slot is held after its call's completion."""
+DRIFT = 0.1
+"""Seconds added for clocks that run apart within a minute."""
+DAY = timedelta(days=1).total_seconds()
+DAY_LIMITS = (1_000, 5_000)
+"""Calls a day and organisation: Starter tier, other tiers (Xero, Pricing, since March 2026)."""
+DISCOVERY = 3_600.0
+"""Seconds between looks whether a new day has begun, while purposes without a share in the reserve must wait."""
+
+
+class MinuteWindow:
+    """Slots of a minute, `capacity` of them. Times are monotonic seconds."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._busy = 0
+        self._held_until: list[float] = []
+        self._freed = 0
+
+    def taken(self, now: float) -> int:
+        """Slots that cannot be given away now."""
+        while self._held_until and self._held_until[0] <= now:
+            heapq.heappop(self._held_until)
+            self._freed += 1
+        return self._busy + len(self._held_until)
+
+    def take(self) -> int:
+        """A call is about to be sent. What is returned belongs to its `correct`."""
+        self._busy += 1
+        return self._freed
+
+    def put_back(self) -> None:
+        """The call was not sent after all."""
+        self._busy -= 1
+
+    def hold(self, completed_at: float) -> None:
+        """The call is completed, or will surely have been by then."""
+        self._busy -= 1
+        heapq.heappush(self._held_until, completed_at + MINUTE + DRIFT)
+
+    def correct(self, left: int, now: float, freed_before: int) -> None:
+        """A call's answer says how many calls are left: another process made those that we did not.
+
+        Of ours, Xero can have counted those alone whose slots were taken when the call was sent, or were since.
+        """
+        ours = self.taken(now) + self._freed - freed_before
+        for _ in range(self.capacity - left - ours):
+            heapq.heappush(self._held_until, now + MINUTE + DRIFT)
+
+    def opens_at(self, now: float, reserve: int = 0) -> float:
+        """When a slot beyond the reserve is free: now, later, or never (infinite) before a call completes."""
+        missing = self.taken(now) + reserve + 1 - self.capacity
+        if missing <= 0:
+            return now
+        if missing > len(self._held_until):
+            return float("inf")
+        return heapq.nsmallest(missing, self._held_until)[-1]
+
+
+class DayWindow:
+    """What is left of an organisation's day, learnt from Xero's answers. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._left: int | None = None
+        self._most = 0
+        self._ends_at = float("inf")
+        self._look_again_at = 0.0
+
+    def left(self, now: float) -> int | None:
+        """Calls that are left today; None before an answer has told, and again when the day is surely over."""
+        if now >= self._ends_at:
+            self._left, self._ends_at = None, float("inf")
+        return self._left
+
+    def opens_at(self, now: float, *, reserved: bool) -> float:
+        """When the day has a call for purposes that may use the reserve, or for the others: now, or later."""
+        left = self.left(now)
+        if left is None or left > (0 if reserved else self._reserve()):
+            return now
+        # Nobody tells when the day begins anew. One call an hour finds out, as long as that cannot overrun the day.
+        return min(self._ends_at, self._look_again_at) if left > 0 else self._ends_at
+
+    def take(self, now: float) -> None:
+        """A call is about to be sent."""
+        left = self.left(now)
+        if left is None:
+            return
+        self._left = left - 1
+        if self._left <= self._reserve():
+            self._look_again_at = now + DISCOVERY
+
+    def put_back(self) -> None:
+        """The call was not sent after all."""
+        if self._left is not None:
+            self._left += 1
+
+    def learn(self, left: int, now: float, *, others: int) -> None:
+        """An answer says how many calls are left; `others` of ours are under way and may not be counted yet."""
+        known = self.left(now)
+        self._most = max(self._most, left)
+        if known is None or left > known + others:
+            self._left = max(0, left - others)
+        else:
+            self._left = min(known, left)
+        if known is None or left > known + others or left >= self._most - others:
+            self._ends_at = now + DAY + DRIFT  # this may be a new day's first answer, so the day began before now
+        if self._left <= self._reserve() and (known is None or known > self._reserve()):
+            self._look_again_at = now + DISCOVERY
+
+    def exhaust(self, until: float) -> None:
+        """Xero refuses every call until then."""
+        self._left, self._ends_at = 0, until
+
+    def _reserve(self) -> int:
+        limit = next((limit for limit in DAY_LIMITS if self._most <= limit), self._most)
+        return limit // 10
