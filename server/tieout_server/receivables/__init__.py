@@ -1,0 +1,1 @@
+"""The read side: customers with their balances, invoices, credits and payments, as the mirror has them."""

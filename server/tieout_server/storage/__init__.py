@@ -1,0 +1,1 @@
+"""Where everything is kept: one store per subject, over SQLite or PostgreSQL."""

@@ -1,0 +1,90 @@
+"""The numbered log behind every watch.
+
+A position is given out under the lock of one counter row in the transaction that causes the event, as its last
+statement: so the order of positions is the order of commits, on every database, and no reader can skip an event
+(server/decisions/0004-one-event-counter.md).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import delete, func, select, update
+
+from tieout_server.clock import from_micros, to_micros
+from tieout_server.storage.database import Transaction
+from tieout_server.storage.tables import event_counter, events
+
+_COUNTER = 1
+_NEXT_POSITION = (
+    "INSERT INTO event_counter (id, last, pruned) VALUES (1, 1, 0) "
+    "ON CONFLICT (id) DO UPDATE SET last = event_counter.last + 1 RETURNING last"
+)
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One thing that happened: where in the log, to what, when, and what it looked like then."""
+
+    position: int
+    connection_id: str
+    topic: str
+    subject: str
+    at: datetime
+    payload: bytes
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """The last position given out, and the last one that is no longer kept."""
+
+    last: int
+    pruned: int
+
+
+async def append(tx: Transaction, event: Event) -> int:
+    """Number this event and add it to the log; its own `position` is ignored. Call it last before the commit."""
+    position: int = (await tx.exec_driver_sql(_NEXT_POSITION)).scalar_one()
+    await tx.execute(
+        events.insert().values(
+            position=position,
+            connection_id=event.connection_id,
+            topic=event.topic,
+            subject=event.subject,
+            at=to_micros(event.at),
+            payload=event.payload,
+        )
+    )
+    return position
+
+
+async def after(tx: Transaction, position: int, *, limit: int) -> Sequence[Event]:
+    """The events behind this position, in order, so many at most."""
+    rows = await tx.execute(select(events).where(events.c.position > position).order_by(events.c.position).limit(limit))
+    return [Event(r.position, r.connection_id, r.topic, r.subject, from_micros(r.at), bytes(r.payload)) for r in rows]
+
+
+async def of_connection(tx: Transaction, connection_id: str, *, topic: str, after: int, limit: int) -> Sequence[Event]:
+    """The events of one connection and topic behind this position, in order, so many at most."""
+    rows = await tx.execute(
+        select(events)
+        .where(events.c.topic == topic, events.c.connection_id == connection_id, events.c.position > after)
+        .order_by(events.c.position)
+        .limit(limit)
+    )
+    return [Event(r.position, r.connection_id, r.topic, r.subject, from_micros(r.at), bytes(r.payload)) for r in rows]
+
+
+async def bounds(tx: Transaction) -> Bounds:
+    """How far the log goes, and from where it is kept."""
+    row = (await tx.execute(select(event_counter).where(event_counter.c.id == _COUNTER))).one_or_none()
+    return Bounds(row.last, row.pruned) if row else Bounds(0, 0)
+
+
+async def prune(tx: Transaction, before: datetime) -> int:
+    """Drop what is older than this instant; answers how many events went."""
+    newest = select(func.max(events.c.position)).where(events.c.at < to_micros(before)).scalar_subquery()
+    last: int | None = (await tx.execute(select(newest))).scalar_one()
+    if last is None:
+        return 0
+    gone = await tx.execute(delete(events).where(events.c.position <= last))
+    await tx.execute(update(event_counter).where(event_counter.c.id == _COUNTER).values(pruned=last))
+    return gone.rowcount

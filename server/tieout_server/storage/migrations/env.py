@@ -1,0 +1,8 @@
+"""What alembic runs: the steps, on the connection and in the transaction that `storage.migrate` opened."""
+
+from alembic import context
+
+from tieout_server.storage.tables import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.run_migrations()

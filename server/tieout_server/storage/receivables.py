@@ -1,0 +1,226 @@
+"""Reading the mirror: invoices, credits and payments."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime
+from itertools import groupby
+from typing import Any
+
+import msgspec
+from sqlalchemy import Select, Table, and_, func, select
+
+from tieout_server.clock import from_micros, to_micros
+from tieout_server.ledger.documents import (
+    CREDITS,
+    IN_LEDGER,
+    Allocation,
+    Credit,
+    DocumentStatus,
+    Entity,
+    Invoice,
+    Payment,
+)
+from tieout_server.storage import documents
+from tieout_server.storage.database import Transaction
+from tieout_server.storage.pages import Found, Span, paged
+from tieout_server.storage.tables import allocations, credits, invoices, payments  # noqa: A004 - the field's word
+
+Contacts = Collection[str]
+"""The contacts that one customer is: its own and those merged into it."""
+
+
+class InvoiceQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which invoices: those that meet every condition that is set."""
+
+    customer_id: str = ""
+    statuses: tuple[DocumentStatus, ...] = IN_LEDGER
+    """Others than AUTHORISED and PAID come only when they are asked for."""
+    due_before: date | None = None
+    due_after: date | None = None
+    number: str = ""
+    currency: str = ""
+    updated_after: datetime | None = None
+
+
+class CreditQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which credits: those that meet every condition that is set."""
+
+    customer_id: str = ""
+    entities: tuple[Entity, ...] = CREDITS
+    statuses: tuple[DocumentStatus, ...] = IN_LEDGER
+    unapplied_only: bool = False
+    """Only AUTHORISED ones with credit remaining."""
+    updated_after: datetime | None = None
+
+
+class PaymentQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which payments: those that meet every condition that is set."""
+
+    customer_id: str = ""
+    xero_document_id: str = ""
+    """The invoice paid, or the credit refunded."""
+    statuses: tuple[DocumentStatus, ...] = (DocumentStatus.AUTHORISED,)
+    """DELETED ones come only when they are asked for."""
+    paid_from: date | None = None
+    updated_after: datetime | None = None
+
+
+class FoundInvoice(msgspec.Struct, frozen=True):
+    """An invoice, and when it last changed here."""
+
+    invoice: Invoice
+    updated_at: datetime
+
+
+class FoundCredit(msgspec.Struct, frozen=True):
+    """A credit with its allocations, and when it last changed here."""
+
+    credit: Credit
+    updated_at: datetime
+
+
+class FoundPayment(msgspec.Struct, frozen=True):
+    """A payment, the number of the invoice that it pays (empty for refunds), and when it last changed here."""
+
+    payment: Payment
+    invoice_number: str
+    updated_at: datetime
+
+
+class Credited(msgspec.Struct, frozen=True):
+    """The part of a credit that settled an invoice, and the credit it came from."""
+
+    entity: Entity
+    xero_credit_id: str
+    credit_number: str
+    currency: str
+    allocation: Allocation
+
+
+async def find_invoice(tx: Transaction, connection_id: str, xero_invoice_id: str) -> FoundInvoice | None:
+    """The invoice with this id, whatever its status."""
+    query = select(invoices).where(
+        invoices.c.connection_id == connection_id, invoices.c.xero_invoice_id == xero_invoice_id
+    )
+    row = (await tx.execute(query)).one_or_none()
+    return None if row is None else _invoice(row)
+
+
+async def page_of_invoices(
+    tx: Transaction, connection_id: str, query: InvoiceQuery, of: Contacts | None, span: Span
+) -> tuple[list[FoundInvoice], Span | None]:
+    """Invoices by due date, then by id; those without a due date come last."""
+    wanted = _changed(_narrowed(invoices, connection_id, query.statuses, of), invoices, query.updated_after)
+    if query.due_before is not None:
+        wanted = wanted.where(invoices.c.due_on < query.due_before.isoformat())
+    if query.due_after is not None:
+        wanted = wanted.where(invoices.c.due_on > query.due_after.isoformat())
+    if query.number:
+        wanted = wanted.where(invoices.c.number == query.number)
+    if query.currency:
+        wanted = wanted.where(invoices.c.currency == query.currency)
+    rows, following = await paged(tx, wanted, (invoices.c.due_on, invoices.c.xero_invoice_id), span)
+    return [_invoice(row) for row in rows], following
+
+
+async def page_of_credits(
+    tx: Transaction, connection_id: str, query: CreditQuery, of: Contacts | None, span: Span
+) -> tuple[list[FoundCredit], Span | None]:
+    """Credits with their allocations, newest first, then by id."""
+    statuses = (DocumentStatus.AUTHORISED,) if query.unapplied_only else query.statuses
+    wanted = _changed(_narrowed(credits, connection_id, statuses, of), credits, query.updated_after)
+    wanted = wanted.where(credits.c.entity.in_(query.entities))
+    if query.unapplied_only:
+        wanted = wanted.where(credits.c.remaining != 0)
+    order = func.coalesce(credits.c.issued_on, ""), credits.c.xero_credit_id
+    rows, following = await paged(tx, wanted, order, span, newest_first=True)
+    parts = await _allocations_of(tx, connection_id, [row.xero_credit_id for row in rows])
+    found = [documents.credit(row, parts.get(row.xero_credit_id, [])) for row in rows]
+    return [FoundCredit(c, from_micros(row.changed_at)) for c, row in zip(found, rows, strict=True)], following
+
+
+async def page_of_payments(
+    tx: Transaction, connection_id: str, query: PaymentQuery, of: Contacts | None, span: Span
+) -> tuple[list[FoundPayment], Span | None]:
+    """Payments, newest first, then by id."""
+    wanted = _changed(_narrowed(payments, connection_id, query.statuses, of), payments, query.updated_after)
+    if query.xero_document_id:
+        wanted = wanted.where(payments.c.xero_document_id == query.xero_document_id)
+    if query.paid_from is not None:
+        wanted = wanted.where(payments.c.paid_on >= query.paid_from.isoformat())
+    order = func.coalesce(payments.c.paid_on, ""), payments.c.xero_payment_id
+    rows, following = await paged(tx, wanted, order, span, newest_first=True)
+    return await _payments(tx, connection_id, rows), following
+
+
+async def payments_of(tx: Transaction, connection_id: str, xero_invoice_id: str) -> list[FoundPayment]:
+    """The payments that count for this invoice, oldest first."""
+    wanted = _narrowed(payments, connection_id, (DocumentStatus.AUTHORISED,), None).where(
+        payments.c.xero_document_id == xero_invoice_id
+    )
+    in_order = wanted.order_by(payments.c.paid_on, payments.c.xero_payment_id)
+    return await _payments(tx, connection_id, (await tx.execute(in_order)).all())
+
+
+async def credited_to(tx: Transaction, connection_id: str, xero_invoice_id: str) -> list[Credited]:
+    """What credits in the ledger settled of this invoice, oldest first."""
+    same = and_(
+        credits.c.connection_id == allocations.c.connection_id, credits.c.xero_credit_id == allocations.c.xero_credit_id
+    )
+    query = (
+        select(allocations, credits.c.entity, credits.c.number, credits.c.currency)
+        .join(credits, same)
+        .where(
+            allocations.c.connection_id == connection_id,
+            allocations.c.xero_invoice_id == xero_invoice_id,
+            credits.c.status.in_(IN_LEDGER),
+        )
+        .order_by(allocations.c.allocated_on, allocations.c.xero_credit_id, allocations.c.position)
+    )
+    return [
+        Credited(Entity(row.entity), row.xero_credit_id, row.number, row.currency, documents.allocation(row))
+        for row in await tx.execute(query)
+    ]
+
+
+def _narrowed(
+    table: Table, connection_id: str, statuses: Collection[DocumentStatus], of: Contacts | None
+) -> Select[Any]:
+    wanted = select(table).where(table.c.connection_id == connection_id, table.c.status.in_(statuses))
+    return wanted if of is None else wanted.where(table.c.xero_contact_id.in_(of))
+
+
+def _changed(wanted: Select[Any], table: Table, after: datetime | None) -> Select[Any]:
+    return wanted if after is None else wanted.where(table.c.changed_at > to_micros(after))
+
+
+async def _payments(tx: Transaction, connection_id: str, rows: Sequence[Found]) -> list[FoundPayment]:
+    """These payments with their invoices' numbers: looked up for the page, not joined to all that is sorted for it."""
+    query = select(invoices.c.xero_invoice_id, invoices.c.number).where(
+        invoices.c.connection_id == connection_id,
+        invoices.c.xero_invoice_id.in_({row.xero_document_id for row in rows}),
+    )
+    numbers: dict[str, str] = {row[0]: row[1] for row in await tx.execute(query)} if rows else {}
+    return [
+        FoundPayment(documents.payment(row), numbers.get(row.xero_document_id, ""), from_micros(row.changed_at))
+        for row in rows
+    ]
+
+
+async def _allocations_of(
+    tx: Transaction, connection_id: str, xero_credit_ids: Collection[str]
+) -> Mapping[str, list[Allocation]]:
+    """The allocations of these credits, in Xero's order, by credit."""
+    query = (
+        select(allocations)
+        .where(allocations.c.connection_id == connection_id, allocations.c.xero_credit_id.in_(xero_credit_ids))
+        .order_by(allocations.c.xero_credit_id, allocations.c.position)
+    )
+    found = (await tx.execute(query)).all()
+    return {
+        name: [documents.allocation(row) for row in lines]
+        for name, lines in groupby(found, key=lambda row: str(row.xero_credit_id))
+    }
+
+
+def _invoice(row: Found) -> FoundInvoice:
+    return FoundInvoice(documents.invoice(row), from_micros(row.changed_at))

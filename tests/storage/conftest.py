@@ -1,0 +1,23 @@
+"""Every test of this ring runs on SQLite and on PostgreSQL."""
+
+from databases import (
+    database,
+    database_url,
+    empty_database_url,
+    migrated_postgres_url,
+    postgres_server,
+    postgres_url,
+    sqlite_template,
+    sqlite_url,
+)
+
+__all__ = [
+    "database",
+    "database_url",
+    "empty_database_url",
+    "migrated_postgres_url",
+    "postgres_server",
+    "postgres_url",
+    "sqlite_template",
+    "sqlite_url",
+]

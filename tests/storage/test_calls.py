@@ -1,0 +1,42 @@
+"""Every call and byte is booked once, by organisation, day and purpose."""
+
+from datetime import date
+
+from tieout_server.ledger.books import Purpose
+from tieout_server.storage import calls
+from tieout_server.storage.calls import Usage
+from tieout_server.storage.database import Database
+
+TODAY, YESTERDAY = date(2026, 11, 22), date(2026, 11, 21)
+
+
+def _used(purpose: Purpose, used_on: date = TODAY, *, count: int = 1, tenant: str = "t1") -> Usage:
+    return Usage(
+        xero_tenant_id=tenant,
+        used_on=used_on,
+        purpose=purpose,
+        call_count=count,
+        bytes_wire=10 * count,
+        bytes_body=2**40 * count,
+    )
+
+
+async def test_what_is_added_adds_up(database: Database) -> None:
+    async with database.write() as tx:
+        await calls.add(tx, [_used(Purpose.POLL), _used(Purpose.CONNECT), _used(Purpose.POLL)])
+        await calls.add(tx, [_used(Purpose.POLL, count=3), _used(Purpose.POLL, tenant="t2")])
+    async with database.read() as tx:
+        assert await calls.usage(tx, "t1", TODAY) == [_used(Purpose.CONNECT), _used(Purpose.POLL, count=5)]
+
+
+async def test_days_before_are_left_out(database: Database) -> None:
+    async with database.write() as tx:
+        await calls.add(tx, [_used(Purpose.POLL, YESTERDAY), _used(Purpose.POLL)])
+        assert await calls.usage(tx, "t1", TODAY) == [_used(Purpose.POLL)]
+        assert len(await calls.usage(tx, "t1", YESTERDAY)) == 2
+
+
+async def test_adding_nothing_is_fine(database: Database) -> None:
+    async with database.write() as tx:
+        await calls.add(tx, [])
+        assert await calls.usage(tx, "t1", YESTERDAY) == []
