@@ -1,0 +1,1 @@
+"""The link between a merchant and a Xero organisation."""

@@ -1,0 +1,58 @@
+"""What callers ask of connections, and what they are answered."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from tieout_server.connections.authorisation import Consent
+from tieout_server.ledger.links import Link
+
+
+class Connect(msgspec.Struct, frozen=True):
+    """A request to link a merchant."""
+
+    merchant_id: str
+    return_url: str = ""
+    request_id: str = ""
+
+
+class Reconnect(msgspec.Struct, frozen=True):
+    """A request for a new consent."""
+
+    connection_id: str
+    return_url: str = ""
+    request_id: str = ""
+
+
+class Return(msgspec.Struct, frozen=True):
+    """What Xero appended to the redirect address when it sent a person back."""
+
+    state: str
+    code: str = ""
+    error: str = ""
+    request_id: str = ""
+
+    def __repr__(self) -> str:
+        """Neither state nor code: both are secrets."""
+        return f"Return(error={self.error!r}, request_id={self.request_id!r})"
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A connection that waits for consent, and the way to it."""
+
+    link: Link
+    consent: Consent
+
+
+class Completed(msgspec.Struct, frozen=True):
+    """A connection after its consent, and where the person wants to go next."""
+
+    link: Link
+    return_url: str
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Connections as they stood when the log of events ended at this position."""
+
+    position: int
+    links: Sequence[Link]

@@ -1,0 +1,103 @@
+"""Access tokens of Xero users: kept sealed, refreshed by one caller at a time.
+
+Tokens belong to a user, not to an organisation (Xero, Token types), so two organisations of one user share them;
+each refresh rotates the refresh token. The new one is stored before the new access token is used. If its answer is
+lost, the old one is good for another 30 minutes and simply used again.
+"""
+
+import asyncio
+from datetime import timedelta
+
+from tieout_server import log
+from tieout_server.clock import Clock
+from tieout_server.errors import CredentialsExpiredError
+from tieout_server.ledger.books import Identity, TokenSet
+from tieout_server.storage import connections
+from tieout_server.storage.connections import StoredTokens
+from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.vault import Vault
+
+logger = log.get("tokens")
+
+REFRESH_LIFE = timedelta(days=60)
+"""How long an unused refresh token is good: Xero, Token types. Xero does not state it in its answers."""
+LEEWAY = timedelta(seconds=60)
+"""A token that lives no longer than this is refreshed first, so that it does not expire on the way."""
+
+
+class Tokens:
+    """The token sets of all users."""
+
+    def __init__(self, database: Database, vault: Vault, identity: Identity, clock: Clock) -> None:
+        self._database = database
+        self._vault = vault
+        self._identity = identity
+        self._clock = clock
+        self._refreshing: dict[str, asyncio.Lock] = {}
+
+    async def keep(self, tx: Transaction, tokens: TokenSet) -> None:
+        """Store a token set that a consent or a refresh gave."""
+        user = tokens.xero_user_id
+        known = await connections.tokens_of(tx, user, lock=True)
+        now = self._clock.now()
+        stored = StoredTokens(
+            xero_user_id=user,
+            access_token=self._vault.seal(tokens.access_token, context=f"access/{user}"),
+            refresh_token=self._vault.seal(tokens.refresh_token, context=f"refresh/{user}"),
+            access_expires_at=tokens.access_expires_at,
+            refresh_expires_at=now + REFRESH_LIFE,
+            scopes=tokens.scopes,
+            generation=known.generation + 1 if known else 1,
+        )
+        await connections.keep_tokens(tx, stored, now)
+
+    async def access_token(self, xero_user_id: str, *, refused: str | None = None) -> str:
+        """This user's access token, good for at least a minute, and not the one that Xero just refused.
+
+        However many ask at once, the token is refreshed once.
+
+        Raises:
+            CredentialsExpiredError: a person has to consent again.
+            XeroUnavailableError: Xero does not answer; nothing is lost, ask again later.
+        """
+        current = await self._stored(xero_user_id)
+        if token := self._usable(current, refused):
+            return token
+        async with self._refreshing.setdefault(xero_user_id, asyncio.Lock()):
+            current = await self._stored(xero_user_id)  # whoever was first has refreshed it meanwhile
+            if token := self._usable(current, refused):
+                return token
+            return await self._refresh(current)
+
+    async def _stored(self, xero_user_id: str) -> StoredTokens:
+        async with self._database.read() as tx:
+            stored = await connections.tokens_of(tx, xero_user_id)
+        if stored is None:
+            raise CredentialsExpiredError("There are no tokens of the authorising user any more.")
+        return stored
+
+    def _usable(self, stored: StoredTokens, refused: str | None) -> str | None:
+        if stored.access_expires_at - self._clock.now() <= LEEWAY:
+            return None
+        token = self._vault.open(stored.access_token, context=f"access/{stored.xero_user_id}")
+        return None if token == refused else token
+
+    async def _refresh(self, stored: StoredTokens) -> str:
+        refresh_token = self._vault.open(stored.refresh_token, context=f"refresh/{stored.xero_user_id}")
+        fresh = await self._identity.refresh(refresh_token)
+        async with self._database.write() as tx:
+            await self.keep(tx, fresh)
+        logger.info("tokens refreshed", xero_user_id=stored.xero_user_id)
+        return fresh.access_token
+
+
+class TokensOf:
+    """The access tokens of one user: what a call to Xero is handed (`ledger.books.AccessTokens`)."""
+
+    def __init__(self, tokens: Tokens, xero_user_id: str) -> None:
+        self._tokens = tokens
+        self._xero_user_id = xero_user_id
+
+    async def access_token(self, *, refused: str | None = None) -> str:
+        """A token that should be good; `refused` names one that Xero just refused."""
+        return await self._tokens.access_token(self._xero_user_id, refused=refused)

@@ -1,0 +1,150 @@
+"""Delivery of the log: one reader of the database for the whole process, a cursor for each subscriber.
+
+No subscriber has a queue. The reader keeps the newest events in one shared window; whoever falls behind it reads
+the database from where it stands, so a slow subscriber costs nothing but its own time.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from datetime import timedelta
+
+from tieout_server.clock import Clock
+from tieout_server.errors import DrainingError, ResumeTokenTooOldError
+from tieout_server.events import token
+from tieout_server.storage import events
+from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.events import Event
+
+CONNECTION = "connection"
+SYNC = "sync"
+TOPICS = (CONNECTION, SYNC)
+
+WINDOW = 10_000
+"""Events kept in memory for all subscribers together."""
+PAGE = 500
+HEARTBEAT = 10.0
+"""Seconds without an event after which a subscriber hears a heartbeat; the API promises 15 at most."""
+POLL = 1.0
+"""Seconds after which the log is looked at even if nobody said that it grew (another process may have written)."""
+KEPT = timedelta(days=7)
+"""How long events are kept, and so how old a resume token may be."""
+
+Wanted = Callable[[Event], bool]
+
+
+class Feed:
+    """The log as it grows. Run it once per process; any number may follow."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._window: list[Event] = []  # the newest events without a gap, up to `_position`
+        self._position = 0
+        self._appended = asyncio.Event()
+        self._draining = False
+        self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def append(self, tx: Transaction, event: Event) -> int:
+        """Add to the log in this transaction, as its last statement; followers hear of it once it has committed."""
+        position = await events.append(tx, event)
+        self._database.after_commit(tx, self._appended.set)
+        return position
+
+    async def start(self) -> None:
+        """Find the end of the log; followers may come from now on."""
+        async with self._database.read() as tx:
+            self._position = (await events.bounds(tx)).last
+
+    async def run(self) -> None:
+        """Keep reading the log until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._appended.wait(), POLL)
+            self._appended.clear()
+            await self._advance()
+
+    def drain(self) -> None:
+        """Send every follower away, to resume elsewhere with its token."""
+        self._draining = True
+        self._announce()
+
+    async def position_of(self, resume_token: str) -> int:
+        """Where a follower with this token goes on.
+
+        Raises:
+            InvalidRequestError: the token is none of ours.
+            ResumeTokenTooOldError: what came after it is no longer kept.
+        """
+        async with self._database.read() as tx:
+            bounds = await events.bounds(tx)
+        position = token.decode(resume_token, last=bounds.last)
+        if position < bounds.pruned:
+            raise ResumeTokenTooOldError(
+                "What came after this resume token is no longer kept (7 days). Start again with from_start.",
+                oldest_resume_token=token.encode(bounds.pruned),
+            )
+        return position
+
+    async def follow(self, after: int, wanted: Wanted) -> AsyncGenerator[Event | int, None]:
+        """Every wanted event behind this position, in order; when it is quiet, a bare position as a heartbeat.
+
+        A bare position means that everything up to it has been delivered.
+
+        Raises:
+            DrainingError: this process shuts down.
+        """
+        position, heard_at = after, _loop_time()
+        while True:
+            news = self._news
+            if self._draining:
+                raise DrainingError("This server is shutting down; resume at another one with your token.")
+            batch, position = await self._next(position)
+            for event in batch:
+                if wanted(event):
+                    yield event
+                    heard_at = _loop_time()
+            if (quiet := _loop_time() - heard_at) >= HEARTBEAT:
+                yield position
+                heard_at = _loop_time()
+            elif position >= self._position:
+                await asyncio.wait((news,), timeout=HEARTBEAT - quiet)
+
+    async def prune(self) -> int:
+        """Forget events older than what is kept; says how many."""
+        async with self._database.write(durable=False) as tx:
+            return await events.prune(tx, self._clock.now() - KEPT)
+
+    async def _next(self, position: int) -> tuple[Sequence[Event], int]:
+        """Some events behind this position, and the position up to which they are complete."""
+        end = self._position
+        if position >= end:
+            return (), position
+        if self._window and position >= self._window[0].position - 1:
+            start = position - self._window[0].position + 1  # positions have no gaps: a rolled back one is given again
+            batch: Sequence[Event] = self._window[start : start + PAGE]
+        else:
+            async with self._database.read() as tx:
+                batch = await events.after(tx, position, limit=PAGE)
+        return batch, batch[-1].position if batch else end
+
+    async def _advance(self) -> None:
+        """Read what was committed since, and tell everybody."""
+        while True:
+            async with self._database.read() as tx:
+                batch = await events.after(tx, self._position, limit=PAGE)
+            if not batch:
+                return
+            self._window.extend(batch)
+            if len(self._window) > 2 * WINDOW:
+                del self._window[:-WINDOW]
+            self._position = batch[-1].position
+            self._announce()
+
+    def _announce(self) -> None:
+        news, self._news = self._news, asyncio.get_running_loop().create_future()
+        news.set_result(None)
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

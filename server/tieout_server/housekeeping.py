@@ -1,0 +1,77 @@
+"""What has to be done from time to time: booking calls, forgetting what is too old to be asked for."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+from tieout_server.clock import Clock
+from tieout_server.events.feed import Feed
+from tieout_server.ledger.calls import CallsInMemory
+from tieout_server.storage import calls, connections, requests
+from tieout_server.storage.calls import Usage
+from tieout_server.storage.database import Database
+
+BOOK_EVERY = 1.0
+"""Seconds between bookings: what a killed process may leave unbooked."""
+TIDY_EVERY = 3600.0
+REQUESTS_KEPT = timedelta(days=7)
+"""How long a request_id is remembered; the API promises a day."""
+CONSENTS_KEPT = timedelta(days=1)
+"""How long an expired consent is remembered, so that its link can still say that it has expired."""
+
+
+class Housekeeping:
+    """Keeps the house. Run it once per process."""
+
+    def __init__(self, database: Database, feed: Feed, booked: CallsInMemory, clock: Clock) -> None:
+        self._database = database
+        self._feed = feed
+        self._booked = booked
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Keep house until cancelled."""
+        async with asyncio.TaskGroup() as rounds:
+            rounds.create_task(self._book_for_ever())
+            rounds.create_task(self._tidy_for_ever())
+
+    async def book_calls(self) -> None:
+        """Move what was booked in memory to the database."""
+        rows = [row for tenant in self._booked.organisations() for row in self._take(tenant)]
+        if rows:
+            async with self._database.write(durable=False) as tx:
+                await calls.add(tx, rows)
+
+    async def tidy(self) -> None:
+        """Forget what nobody can ask for any more."""
+        now = self._clock.now()
+        await self._feed.prune()
+        async with self._database.write(durable=False) as tx:
+            await requests.prune(tx, now - REQUESTS_KEPT)
+            await connections.prune_authorisations(tx, now - CONSENTS_KEPT)
+
+    async def _book_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(BOOK_EVERY)
+            await self.book_calls()
+
+    async def _tidy_for_ever(self) -> None:
+        while True:
+            await self.tidy()
+            await asyncio.sleep(TIDY_EVERY)
+
+    def _take(self, xero_tenant_id: str) -> Sequence[Usage]:
+        """One row per purpose, whatever status the calls got."""
+        day = self._clock.now().date()
+        rows: dict[str, Usage] = {}
+        for booked in self._booked.take(xero_tenant_id):
+            before = rows.get(booked.purpose)
+            rows[booked.purpose] = Usage(
+                xero_tenant_id=xero_tenant_id,
+                used_on=day,
+                purpose=booked.purpose,
+                call_count=booked.calls + (before.call_count if before else 0),
+                bytes_wire=booked.wire_bytes + (before.bytes_wire if before else 0),
+                bytes_body=booked.body_bytes + (before.bytes_body if before else 0),
+            )
+        return list(rows.values())

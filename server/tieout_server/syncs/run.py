@@ -1,0 +1,303 @@
+"""One slice of a sync: pages are read several at once, and each is committed with the progress it makes.
+
+A page, its rows, the line it belongs to and the event that tells of it are one transaction, which counts only while
+the sync is still ours (the fence) and still wanted (its state). Killed at any instruction, the next owner goes on
+from what was committed.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+
+from tieout_server import log
+from tieout_server.clock import Clock
+from tieout_server.errors import BugError, CallLimitError, PersonMustActError, TryAgainError
+from tieout_server.events.feed import SYNC, Feed
+from tieout_server.ledger.books import Books, HeldUp, Page, WaitingFor
+from tieout_server.ledger.documents import Document, Entity
+from tieout_server.storage import connections, mirror, syncs, watermarks
+from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.events import Event
+from tieout_server.storage.mirror import Saved
+from tieout_server.storage.syncs import SyncFault, SyncRecord
+from tieout_server.storage.watermarks import Watermark
+from tieout_server.syncs import progress, skips
+from tieout_server.syncs.plan import Line, Plan, Request
+from tieout_server.syncs.state import AT_WORK, Happening, Milestone, SyncPhase, SyncState, move
+from tieout_server.work.engine import Job
+
+logger = log.get("syncs")
+
+AT_ONCE = 5
+"""Reads in flight: what Xero allows at once per organisation (OAuth 2.0 limits)."""
+SLICE = timedelta(seconds=10)
+"""How long a slice goes on reading before others of its lane may have their turn."""
+ROUNDS = 3
+"""Catch-up rounds after a first sync, at most; what changes later is the next sync's business."""
+TRIES = 2
+"""How often a listing is walked before a sync whose rows do not add up is given up."""
+PATIENCE = 1.0
+"""Seconds without an answer after which it is asked what holds the calls up."""
+FIRST_RETRY = timedelta(seconds=2)
+LAST_RETRY = timedelta(minutes=5)
+
+
+class StoppedError(Exception):
+    """The sync is not to go on: it was cancelled."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a run works with."""
+
+    database: Database
+    feed: Feed
+    clock: Clock
+
+
+class Run:
+    """A sync in hand, with the plan that its committed lines make."""
+
+    def __init__(self, means: Means, job: Job, sync: SyncRecord, lines: Sequence[Line]) -> None:
+        self._ = means
+        self._job = job
+        self._sync = sync
+        self._plan = Plan(lines)
+        self._slice_began_at = means.clock.now()
+        self._rows = 0
+        self._in_flight: dict[asyncio.Task[Page], Request] = {}
+
+    @property
+    def sync(self) -> SyncRecord:
+        """The sync as it was last kept."""
+        return self._sync
+
+    async def go_on(self, books: Books) -> datetime | None:
+        """Read on for one slice; answers when to go on, or None when the sync has ended.
+
+        Raises:
+            PersonMustActError: Xero refuses us; the connection has to learn of it. The sync has FAILED.
+            LostLeaseError: another owner has the sync now; nothing of ours was committed since.
+        """
+        try:
+            while not await self._settle():
+                if self._is_slice_over() and not self._in_flight:
+                    return self._.clock.now()
+                self._start_reads(books)
+                await self._commit_what_arrived(books)
+        except StoppedError:
+            logger.info("sync was cancelled", sync_id=self._sync.id)
+        except TryAgainError as trouble:
+            return await self._wait_for(trouble)
+        except PersonMustActError as refusal:
+            await self.fail(SyncFault("RECONNECT_REQUIRED", refusal.sentence, "MERCHANT"))
+            raise
+        except BugError as bug:
+            logger.exception("sync failed", sync_id=self._sync.id)
+            await self.fail(SyncFault(bug.reason, bug.sentence, "OPERATOR"))
+        finally:
+            await self._abandon_reads()
+        return None
+
+    async def fail(self, fault: SyncFault) -> None:
+        """End the sync with this fault."""
+        async with self._.database.write() as tx:
+            await self._keep(tx, Happening.BROKEN, fault=fault, waiting_by="", waiting_until=None, eta_at=None)
+
+    def _is_slice_over(self) -> bool:
+        return self._.clock.now() - self._slice_began_at >= SLICE
+
+    def _start_reads(self, books: Books) -> None:
+        """Fill up what may be in flight with the most wanted reads."""
+        while len(self._in_flight) < AT_ONCE and not self._is_slice_over():
+            request = next(self._plan.requests(list(self._in_flight.values())), None)
+            if request is None:
+                return
+            read = asyncio.create_task(books.read(request.query, request.purpose))
+            self._in_flight[read] = request
+
+    async def _commit_what_arrived(self, books: Books) -> None:
+        """Wait for an answer and commit it; if none comes, say what it is waiting for."""
+        arrived, _ = await asyncio.wait(self._in_flight, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        if not arrived and (held := books.held_up()):
+            await self._note_wait(held)
+        for read in arrived:
+            request = self._in_flight.pop(read)
+            await self._commit(request, read.result())
+
+    async def _commit(self, request: Request, page: Page) -> None:
+        """Keep a page with all that follows from it."""
+        line = self._plan.line(request.line)
+        wanted, unwanted = _sorted_out(page.documents)
+        async with self._.database.write(durable=False) as tx:
+            await self._job.hold(tx)
+            saved = await self._save(tx, wanted)
+            await self._save(tx, [document for _, document in unwanted])
+            _count(line, saved, page.skipped, [reason for reason, _ in unwanted])
+            line.take(request, page)
+            self._rows += len(page.documents)
+            await self._keep(
+                tx,
+                Happening.PROGRESS,
+                line,
+                xero_started_at=self._sync.xero_started_at or page.served_at,
+                calls=self._sync.calls + 1,
+                bytes_wire=self._sync.bytes_wire + page.bytes_wire,
+                failures=0,
+                waiting_by="",
+                waiting_until=None,
+            )
+
+    async def _save(self, tx: Transaction, documents: Sequence[Document]) -> Saved:
+        return await mirror.save(
+            tx, self._sync.connection_id, documents, seen_in=self._sync.ordinal, at=self._.clock.now()
+        )
+
+    async def _settle(self) -> bool:
+        """Once all lines are done: plan what has to be read again, or end the sync. Answers whether it has ended."""
+        if not self._plan.is_done or self._in_flight:
+            return False
+        more = self._plan.catch_up(ROUNDS)
+        async with self._.database.write() as tx:
+            await self._job.hold(tx)
+            if more:
+                self._plan.lines.extend(more)
+                await self._keep(tx, Happening.PROGRESS, *more)
+            elif short := await self._short_lines(tx):
+                await self._keep(tx, Happening.PROGRESS, *short)
+            else:
+                await self._finish(tx)
+        return self._sync.state == SyncState.SUCCEEDED
+
+    async def _short_lines(self, tx: Transaction) -> list[Line]:
+        """The listings of which fewer rows are here than Xero counted: they are walked once more."""
+        short = []
+        for line in self._plan.lines:
+            if line.is_listing and line.expected:
+                seen = await mirror.count_seen(tx, self._sync.connection_id, line.entity, self._sync.ordinal)
+                if seen + line.skipped.get("NOT_RECEIVABLE", 0) < line.expected:
+                    short.append(line)
+        for line in short:
+            logger.warning("listing does not add up", sync_id=self._sync.id, line=line.name, tries=line.tries)
+            if line.tries >= TRIES:
+                raise BugError(f"Xero counts more {line.entity} than it serves; the sync was given up.")
+            line.begin_again()
+        return short
+
+    async def _finish(self, tx: Transaction) -> None:
+        now = self._.clock.now()
+        for entity, read_at in _read_up_to(self._plan.lines).items():
+            await watermarks.put(tx, self._sync.connection_id, entity, Watermark(read_at, now))
+        await connections.set_last_synced(tx, self._sync.connection_id, now)
+        await self._keep(tx, Happening.FINISHED, percent=100.0, ended_at=now, eta_at=None)
+        logger.info("sync succeeded", sync_id=self._sync.id, calls=self._sync.calls)
+
+    async def _wait_for(self, trouble: TryAgainError) -> datetime:
+        """Park the sync until the trouble has passed; no worker sleeps meanwhile."""
+        failures = self._sync.failures + 1
+        now = self._.clock.now()
+        again_at = trouble.retry_at or now + min(FIRST_RETRY * 2 ** min(failures, 10), LAST_RETRY)
+        by = WaitingFor.XERO_UNAVAILABLE
+        if isinstance(trouble, CallLimitError):
+            by = WaitingFor.DAY_LIMIT if trouble.limit == "day" else WaitingFor.MINUTE_LIMIT
+        async with self._.database.write() as tx:
+            await self._job.hold(tx)
+            await self._keep(
+                tx, Happening.HELD_UP, waiting_by=by, waiting_until=again_at, failures=failures, eta_at=None
+            )
+        logger.warning("sync waits", sync_id=self._sync.id, by=by, until=again_at, trouble=trouble.sentence)
+        return again_at
+
+    async def _note_wait(self, held: HeldUp) -> None:
+        """Say what the calls in flight wait for, once."""
+        if self._sync.waiting_by == held.by:
+            return
+        async with self._.database.write(durable=False) as tx:
+            await self._job.hold(tx)
+            await self._keep(tx, Happening.HELD_UP, waiting_by=held.by, waiting_until=held.until)
+
+    async def _keep(self, tx: Transaction, happening: Happening, *lines: Line, **changes: object) -> None:
+        """Keep the sync with these changes and lines, and tell its watchers.
+
+        Raises:
+            StoppedError: the sync was ended meanwhile; nothing of this transaction may count.
+        """
+        now = self._.clock.now()
+        reached = self._newly_reached(happening)
+        changed = {
+            "phase": self._phase(happening),
+            "percent": progress.percent(self._plan, self._sync.percent),
+            "eta_at": self._eta(now),
+            "started_at": self._sync.started_at or now,
+            "milestones": dict(self._sync.milestones) | {milestone.value: now for milestone in reached},
+            **changes,
+        }
+        state = move(SyncState(self._sync.state), happening)
+        if happening is Happening.BROKEN:
+            changed["ended_at"] = now
+        sync = msgspec.structs.replace(self._sync, state=state, updated_at=now, **changed)
+        if not await syncs.save(tx, sync, while_in=AT_WORK):
+            raise StoppedError
+        ranks = {line.name: rank for rank, line in enumerate(self._plan.lines)}
+        await syncs.put_lines(tx, sync.id, [progress.dump_line(ranks[line.name], line) for line in lines])
+        for milestone in [milestone.value for milestone in reached] or [""]:
+            await self._tell(tx, sync, milestone)
+        self._sync = sync
+
+    async def _tell(self, tx: Transaction, sync: SyncRecord, milestone: str) -> None:
+        payload = msgspec.json.encode(progress.of(sync, self._plan, milestone))
+        event = Event(0, sync.connection_id, SYNC, sync.id, sync.updated_at, payload)
+        await self._.feed.append(tx, event)
+
+    def _newly_reached(self, happening: Happening) -> list[Milestone]:
+        reached = []
+        if self._plan.is_collectible and self._plan.lines:
+            reached.append(Milestone.COLLECTIBLE_READY)
+        if happening is Happening.FINISHED:
+            reached.append(Milestone.HISTORY_COMPLETE)
+        return [milestone for milestone in reached if milestone not in self._sync.milestones]
+
+    def _phase(self, happening: Happening) -> str:
+        """What is being read; a plan that is done but may have to catch up is not settled yet."""
+        if self._plan.phase is SyncPhase.SETTLED and happening is not Happening.FINISHED:
+            return self._sync.phase
+        return self._plan.phase
+
+    def _eta(self, now: datetime) -> datetime | None:
+        seconds = (now - self._slice_began_at).total_seconds()
+        return progress.eta(self._plan, self._rows / seconds, now) if seconds > 0 else None
+
+    async def _abandon_reads(self) -> None:
+        for read in self._in_flight:
+            read.cancel()
+        await asyncio.gather(*self._in_flight, return_exceptions=True)
+
+
+def _sorted_out(documents: Sequence[Document]) -> tuple[list[Document], list[tuple[str, Document]]]:
+    """The receivables of a page, and what is kept beside them with the reason why it is none."""
+    wanted: list[Document] = []
+    unwanted: list[tuple[str, Document]] = []
+    for document in documents:
+        if reason := skips.reason(document):
+            unwanted.append((reason, document))
+        else:
+            wanted.append(document)
+    return wanted, unwanted
+
+
+def _count(line: Line, saved: Saved, skipped: Mapping[str, int], reasons: Sequence[str]) -> None:
+    line.upserted += saved.changed
+    if unchanged := saved.received - saved.changed:
+        line.skipped[skips.UNCHANGED] = line.skipped.get(skips.UNCHANGED, 0) + unchanged
+    for reason in reasons:
+        line.skipped[reason] = line.skipped.get(reason, 0) + 1
+    for reason, count in skipped.items():
+        line.skipped[reason] = line.skipped.get(reason, 0) + count
+
+
+def _read_up_to(lines: Sequence[Line]) -> dict[Entity, datetime]:
+    """Per entity, Xero's instant up to which every change is here: when its last walk began."""
+    return {line.entity: line.began_at for line in lines if line.began_at and not line.open_only}

@@ -1,0 +1,223 @@
+"""What callers do with syncs: ask for one, look at it, end it; and the work that carries it out."""
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from tieout_server import log
+from tieout_server.clock import Clock
+from tieout_server.connections.service import FIRST_SYNC, Connections
+from tieout_server.connections.state import check_can_read
+from tieout_server.errors import ConnectionNotUsableError, NotFoundError, PersonMustActError
+from tieout_server.events.feed import SYNC, Feed
+from tieout_server.ledger.documents import Entity
+from tieout_server.ledger.links import Link, Owner, Reason, ReasonCode
+from tieout_server.storage import connections, syncs, watermarks
+from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.events import Event
+from tieout_server.storage.syncs import SyncFault, SyncRecord
+from tieout_server.syncs import progress
+from tieout_server.syncs.plan import Line, Plan, first_lines, incremental_lines
+from tieout_server.syncs.progress import Progress
+from tieout_server.syncs.run import Means, Run
+from tieout_server.syncs.state import ACTIVE, Happening, SyncMode, SyncState, move
+from tieout_server.work.engine import Engine, Job, Lane, Priority
+from tieout_server.work.requests import Requests
+
+logger = log.get("syncs")
+
+WORK = FIRST_SYNC
+
+
+class StartSync(msgspec.Struct, frozen=True):
+    """A request to sync a connection. No entities means all."""
+
+    connection_id: str
+    mode: SyncMode = SyncMode.INCREMENTAL
+    entities: tuple[Entity, ...] = ()
+    requested_by: str = ""
+    request_id: str = ""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """The sync that answers a request; `joined` if it was under way before."""
+
+    sync: SyncRecord
+    joined: bool
+
+
+class Syncs:
+    """The syncs of all connections."""
+
+    def __init__(self, means: Means, links: Connections, engine: Engine, requests: Requests) -> None:
+        self._database: Database = means.database
+        self._feed: Feed = means.feed
+        self._clock: Clock = means.clock
+        self._means = means
+        self._links = links
+        self._engine = engine
+        self._requests = requests
+        engine.register(WORK, Lane.READ, self.perform)
+
+    async def start(self, asked: StartSync) -> Asked:
+        """Have a connection synced. While a sync is under way that one is the answer; there is never a second.
+
+        Raises:
+            NotFoundError: there is no such connection.
+            ConnectionNotUsableError: somebody has to act first.
+            RequestIdReusedError: the request_id came before with other content.
+        """
+        async with self._database.write() as tx:
+            link = await connections.get(tx, asked.connection_id, lock=True)
+            if link is None:
+                raise NotFoundError("connection", asked.connection_id)
+            if earlier := await self._requests.earlier(tx, "StartSync", asked.request_id, asked, Asked):
+                return earlier
+            check_can_read(link)
+            current = await self._under_way(tx, link.id)
+            sync = current or await self._create(tx, link, asked)
+            await self._engine.wake(tx, WORK, link.id, priority=Priority.ASKED)
+            answer = Asked(sync, joined=current is not None)
+            await self._requests.keep(tx, "StartSync", asked.request_id, asked, answer)
+            if not answer.joined:
+                await self._tell(tx, sync)
+        return answer
+
+    async def get(self, sync_id: str) -> SyncRecord:
+        """The sync with this id.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        async with self._database.read() as tx:
+            return await self._get(tx, sync_id)
+
+    async def page(
+        self, connection_id: str, *, states: Sequence[SyncState], before: int | None, limit: int
+    ) -> Sequence[SyncRecord]:
+        """The syncs of a connection, newest first.
+
+        Raises:
+            NotFoundError: there is no such connection.
+        """
+        async with self._database.read() as tx:
+            if await connections.get(tx, connection_id) is None:
+                raise NotFoundError("connection", connection_id)
+            return await syncs.page(tx, connection_id, states=states, before=before, limit=limit)
+
+    async def cancel(self, sync_id: str) -> SyncRecord:
+        """End a sync before its time; what was read stays. One that has ended is answered as it is.
+
+        Raises:
+            NotFoundError: there is no such sync.
+        """
+        async with self._database.write() as tx:
+            sync = await self._get(tx, sync_id)
+            if sync.state not in ACTIVE:
+                return sync
+            now = self._clock.now()
+            state = move(SyncState(sync.state), Happening.CANCELLED)
+            ended = msgspec.structs.replace(
+                sync, state=state, ended_at=now, updated_at=now, eta_at=None, waiting_by="", waiting_until=None
+            )
+            if not await syncs.save(tx, ended, while_in=ACTIVE):
+                return await self._get(tx, sync_id)
+            await self._tell(tx, ended)
+        return ended
+
+    async def progress(self, tx: Transaction, sync: SyncRecord) -> Progress:
+        """How far this sync has come, as this transaction sees it."""
+        return progress.of(sync, Plan(await _lines(tx, sync)))
+
+    async def perform(self, job: Job) -> datetime | None:
+        """Do one slice of the connection's sync; the first one begins by itself once it is connected."""
+        found = await self._take_up(job)
+        if found is None:
+            return None
+        link, sync, lines = found
+        run = Run(self._means, job, sync, lines)
+        try:
+            books = self._links.books(link)
+        except ConnectionNotUsableError as unusable:
+            await run.fail(SyncFault("RECONNECT_REQUIRED", unusable.sentence, Owner.MERCHANT))
+            return None
+        try:
+            again_at = await run.go_on(books)
+        except PersonMustActError as refusal:
+            await self._links.access_lost(link.id, refusal)
+            return None
+        await self._links.health(link.id, _trouble(run.sync))
+        return again_at
+
+    async def _take_up(self, job: Job) -> tuple[Link, SyncRecord, list[Line]] | None:
+        """The connection's sync under way with its lines, made now if it is the first; None if nothing is to do."""
+        async with self._database.write() as tx:
+            await job.hold(tx)
+            link = await connections.get(tx, job.connection_id, lock=True)
+            if link is None:
+                return None
+            sync = await self._under_way(tx, link.id)
+            if sync is None:
+                if link.last_synced_at is not None:
+                    return None
+                sync = await self._create(tx, link, StartSync(link.id, SyncMode.FULL, requested_by="connect"))
+                await self._tell(tx, sync)
+            if sync.state == SyncState.HELD:
+                return None
+            return link, sync, await _lines(tx, sync)
+
+    async def _create(self, tx: Transaction, link: Link, asked: StartSync) -> SyncRecord:
+        now = self._clock.now()
+        entities = asked.entities or tuple(Entity)
+        marks = {entity: mark.watermark_at for entity, mark in (await watermarks.every(tx, link.id)).items()}
+        mode = asked.mode if link.last_synced_at else SyncMode.FULL
+        lines = first_lines(entities) if mode is SyncMode.FULL else incremental_lines(entities, marks)
+        sync = SyncRecord(
+            id=f"syn_{secrets.token_hex(10)}",
+            connection_id=link.id,
+            ordinal=await connections.next_sync_ordinal(tx, link.id),
+            mode=mode,
+            state=SyncState.QUEUED,
+            entities=tuple(entities),
+            requested_by=asked.requested_by,
+            created_at=now,
+            updated_at=now,
+        )
+        await syncs.insert(tx, sync)
+        await syncs.put_lines(tx, sync.id, [progress.dump_line(rank, line) for rank, line in enumerate(lines)])
+        return sync
+
+    async def _under_way(self, tx: Transaction, connection_id: str) -> SyncRecord | None:
+        newest = await syncs.latest(tx, connection_id)
+        return newest if newest and newest.state in ACTIVE else None
+
+    async def _get(self, tx: Transaction, sync_id: str) -> SyncRecord:
+        sync = await syncs.get(tx, sync_id)
+        if sync is None:
+            raise NotFoundError("sync", sync_id)
+        return sync
+
+    async def _tell(self, tx: Transaction, sync: SyncRecord) -> None:
+        payload = msgspec.json.encode(await self.progress(tx, sync))
+        await self._feed.append(tx, Event(0, sync.connection_id, SYNC, sync.id, sync.updated_at, payload))
+
+
+async def _lines(tx: Transaction, sync: SyncRecord) -> list[Line]:
+    return [progress.load_line(stored) for stored in await syncs.lines(tx, sync.id)]
+
+
+def _trouble(sync: SyncRecord) -> Reason | None:
+    """What a waiting sync says of its connection's health."""
+    match sync.waiting_by:
+        case "DAY_LIMIT":
+            code, owner = ReasonCode.DAY_LIMIT_REACHED, Owner.NOBODY
+            sentence = "Xero's calls for the day are used up for this organisation; reading goes on by itself."
+        case "XERO_UNAVAILABLE":
+            code, owner = ReasonCode.XERO_UNAVAILABLE, Owner.XERO
+            sentence = "Xero does not answer at the moment; it is tried again by itself."
+        case _:
+            return None
+    until = f"next try at {sync.waiting_until.isoformat()}" if sync.waiting_until else ""
+    return Reason(code=code, sentence=sentence, owner=owner, observed_at=sync.updated_at, evidence=(until,))

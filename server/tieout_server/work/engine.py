@@ -1,0 +1,167 @@
+"""The engine that does what is due, in this process.
+
+What is to be done is a row (`storage/work.py`), written in the transaction of the reason for it, so that nothing
+depends on a process remembering. At most one task at a time runs per connection and lane; a task that a dead owner
+held is taken over, and the fence keeps the dead owner from committing if it was only asleep.
+"""
+
+import asyncio
+import contextlib
+import functools
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from enum import IntEnum, StrEnum
+
+import msgspec
+
+from tieout_server import log
+from tieout_server.clock import Clock
+from tieout_server.storage import work
+from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.work import Lease, Task
+
+logger = log.get("work")
+
+LEASE = timedelta(seconds=60)
+"""How long a task may go without a sign of life before another owner takes it over."""
+SWEEP = 5.0
+"""Seconds between looks at the table when nobody said that something is due."""
+AT_ONCE = 64
+"""Tasks that run at the same time in one process."""
+FIRST_RETRY = timedelta(seconds=2)
+LAST_RETRY = timedelta(minutes=5)
+
+
+class Lane(StrEnum):
+    """Tasks of one connection in different lanes run beside each other: an export never waits for a backfill."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class Priority(IntEnum):
+    """Which of the due tasks goes first; lower is sooner."""
+
+    ASKED = 10
+    ROUTINE = 50
+
+
+class LostLeaseError(Exception):
+    """Another owner has taken this task over: whatever was going to be committed must not be."""
+
+
+class Job:
+    """One task in hand."""
+
+    def __init__(self, lease: Lease, clock: Clock) -> None:
+        self._lease = lease
+        self._clock = clock
+        self.connection_id = lease.connection_id
+        self.fence = lease.fence
+
+    async def hold(self, tx: Transaction) -> None:
+        """Make this transaction count only if the task is still ours, and renew the lease.
+
+        Raises:
+            LostLeaseError: it is not; the transaction must be rolled back.
+        """
+        if not await work.hold(tx, self._lease, until=self._clock.now() + LEASE):
+            raise LostLeaseError(f"{self._lease.kind} of {self.connection_id} was taken over")
+
+
+Perform = Callable[[Job], Awaitable[datetime | None]]
+"""Does one slice of a task; answers when to go on, or None when it is done until somebody wakes it."""
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    lane: Lane
+    perform: Perform
+
+
+class Engine:
+    """Does what is due. Register the kinds, then run it once per process."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._owner = secrets.token_hex(8)
+        self._kinds: dict[str, _Kind] = {}
+        self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._failures: dict[tuple[str, str], int] = {}
+        self._due = asyncio.Event()
+
+    def register(self, kind: str, lane: Lane, perform: Perform) -> None:
+        """Have tasks of this kind done by this function, in this lane."""
+        self._kinds[kind] = _Kind(lane, perform)
+
+    async def wake(
+        self, tx: Transaction, kind: str, connection_id: str, *, priority: Priority, at: datetime | None = None
+    ) -> None:
+        """Have this done now or at this instant; counts once the transaction has committed."""
+        task = Task(kind, connection_id, self._kinds[kind].lane)
+        await work.wake(tx, task, priority=priority, due_at=at or self._clock.now())
+        self._database.after_commit(tx, self._due.set)
+
+    async def run(self) -> None:
+        """Do what is due until cancelled; then what is in hand is let go, to be taken up by the next owner."""
+        try:
+            while True:
+                self._due.clear()
+                idle_for = await self._start_what_is_due()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._due.wait(), idle_for)
+        finally:
+            await self._let_go()
+
+    async def recover(self) -> None:
+        """Free what an earlier process held. Only where this process is the only one on the database."""
+        async with self._database.write() as tx:
+            freed = await work.free_all(tx, self._clock.now())
+        if freed:
+            logger.info("work of an earlier process is taken up", tasks=freed)
+
+    async def _start_what_is_due(self) -> float:
+        """Start what can be started; answers how many seconds to wait at most for more."""
+        now = self._clock.now()
+        async with self._database.read() as tx:
+            tasks = await work.due(tx, now, AT_ONCE)
+            next_at = await work.next_due_at(tx)
+        for task in tasks:
+            key = (task.connection_id, task.lane)
+            if key not in self._running and len(self._running) < AT_ONCE:
+                self._running[key] = asyncio.create_task(self._do(task), name=f"{task.kind} {task.connection_id}")
+                self._running[key].add_done_callback(functools.partial(self._done, key))
+        if next_at is None or next_at <= now:
+            return SWEEP
+        return min(SWEEP, (next_at - now).total_seconds())
+
+    def _done(self, key: tuple[str, str], _task: asyncio.Task[None]) -> None:
+        del self._running[key]
+        self._due.set()
+
+    async def _do(self, task: Task) -> None:
+        """One slice of a task, from taking it to giving it back. An error is logged and tried again later."""
+        async with self._database.write() as tx:
+            lease = await work.take(tx, task, owner=self._owner, now=self._clock.now(), lease=LEASE)
+        if lease is None:
+            return
+        key = (task.kind, task.connection_id)
+        try:
+            again_at = await self._kinds[task.kind].perform(Job(lease, self._clock))
+            self._failures.pop(key, None)
+        except LostLeaseError as lost:
+            logger.warning("task lost", task=str(lost))
+            return
+        except Exception:
+            self._failures[key] = failures = self._failures.get(key, 0) + 1
+            again_at = self._clock.now() + min(FIRST_RETRY * 2 ** min(failures, 10), LAST_RETRY)
+            logger.exception("task failed", kind=task.kind, connection_id=task.connection_id, again_at=again_at)
+        async with self._database.write() as tx:
+            await work.finish(tx, lease, again_at=again_at)
+
+    async def _let_go(self) -> None:
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,50 @@
+"""Answering a repeated request with its first answer: the promise behind every `request_id`."""
+
+import hashlib
+from typing import TypeVar
+
+import msgspec
+
+from tieout_server.clock import Clock
+from tieout_server.errors import RequestIdReusedError
+from tieout_server.storage import requests
+from tieout_server.storage.database import Transaction
+from tieout_server.storage.requests import Answered
+from tieout_server.storage.vault import Vault
+
+Answer = TypeVar("Answer")
+
+
+class Requests:
+    """What was asked and answered by request_id. An empty request_id asks for no such promise."""
+
+    def __init__(self, vault: Vault, clock: Clock) -> None:
+        self._vault = vault
+        self._clock = clock
+
+    async def earlier(
+        self, tx: Transaction, method: str, request_id: str, asked: object, answer: type[Answer]
+    ) -> Answer | None:
+        """The answer that was given to the same request before, if any.
+
+        Raises:
+            RequestIdReusedError: the request_id came before with other content.
+        """
+        if not request_id or (kept := await requests.find(tx, method, request_id)) is None:
+            return None
+        if kept.digest != _digest(asked):
+            raise RequestIdReusedError(
+                f"request_id {request_id!r} was used before for another {method} request. Use a new one.",
+                request_id=request_id,
+            )
+        return msgspec.json.decode(self._vault.open(kept.answer, context=f"{method}/{request_id}"), type=answer)
+
+    async def keep(self, tx: Transaction, method: str, request_id: str, asked: object, answer: object) -> None:
+        """Keep this answer, in the transaction of the change it reports."""
+        if request_id:
+            sealed = self._vault.seal(msgspec.json.encode(answer).decode(), context=f"{method}/{request_id}")
+            await requests.keep(tx, method, request_id, Answered(_digest(asked), sealed), self._clock.now())
+
+
+def _digest(asked: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
