@@ -1,0 +1,151 @@
+"""The service put together: every object is built here, by hand, once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import msgspec
+from sqlalchemy.exc import SQLAlchemyError
+
+from tieout_server import log
+from tieout_server.clock import SystemClock
+from tieout_server.connections.authorisation import Authorisations
+from tieout_server.connections.return_urls import ReturnUrls
+from tieout_server.connections.service import Connections
+from tieout_server.connections.service import Means as ConnectionMeans
+from tieout_server.connections.tokens import Tokens
+from tieout_server.events.feed import Feed
+from tieout_server.housekeeping import Housekeeping
+from tieout_server.ledger.calls import CallsInMemory
+from tieout_server.receivables.service import Receivables
+from tieout_server.rpc.server import RpcServer, Subjects
+from tieout_server.settings import Settings
+from tieout_server.storage.database import Database
+from tieout_server.storage.events import bounds
+from tieout_server.storage.migrate import check_is_current, upgrade
+from tieout_server.storage.vault import Vault
+from tieout_server.syncs.freshness import FreshnessOf
+from tieout_server.syncs.run import Means as SyncMeans
+from tieout_server.syncs.service import Syncs
+from tieout_server.syncs.watch import SyncWatch
+from tieout_server.web.app import IsReady, build
+from tieout_server.web.server import WebServer
+from tieout_server.work.engine import Engine
+from tieout_server.work.requests import Requests
+from tieout_server.xero.books import XeroLibrary
+from tieout_server.xero.oauth import XeroIdentity
+from tieout_server.xero.transport import open_session
+
+logger = log.get("app")
+
+RESTART_AFTER = 1.0
+"""Seconds before broken background work begins anew."""
+READY_WITHIN = 2.0
+"""Seconds within which the database has to answer for this process to call itself ready."""
+
+
+class App(msgspec.Struct, frozen=True):
+    """The running service: where gRPC and the callback page listen."""
+
+    port: int
+    web_port: int
+
+
+@asynccontextmanager
+async def serve(settings: Settings) -> AsyncIterator[App]:
+    """The service, listening and at work, until the block ends; then watchers are sent on and work is let go.
+
+    Raises:
+        TieoutError: the settings, the database or an address do not permit it; the sentence says what to do.
+    """
+    clock = SystemClock(settings.clock_speed)
+    async with AsyncExitStack() as stack:
+        database = await _open_database(settings, stack)
+        vault = Vault.from_settings(settings.vault_keys.get_secret_value(), settings.database_url)
+        session = await stack.enter_async_context(open_session(settings))
+        booked = CallsInMemory()
+        library = XeroLibrary(session, settings, clock, booked)
+        identity = XeroIdentity(session, settings, clock)
+        feed, engine = Feed(database, clock), Engine(database, clock)
+        housekeeping = Housekeeping(database, feed, booked, clock)
+        requests = Requests(vault, clock)
+        connections = Connections(
+            ConnectionMeans(
+                database=database,
+                feed=feed,
+                engine=engine,
+                requests=requests,
+                authorisations=Authorisations(vault, identity, clock),
+                tokens=Tokens(database, vault, identity, clock),
+                identity=identity,
+                library=library,
+                return_urls=ReturnUrls(settings.return_url_allow),
+                clock=clock,
+            )
+        )
+        syncs = Syncs(SyncMeans(database, feed, clock), connections, engine, requests)
+        subjects = Subjects(
+            connections=connections,
+            syncs=syncs,
+            sync_watch=SyncWatch(database, feed, syncs),
+            freshness=FreshnessOf(database, library.allowance, clock),
+            receivables=Receivables(database, clock),
+            feed=feed,
+            clock=clock,
+        )
+        await feed.start()
+        if database.is_sqlite:
+            await engine.recover()
+        stack.push_async_callback(housekeeping.book_calls)
+        for name, work in (("feed", feed.run), ("housekeeping", housekeeping.run), ("engine", engine.run)):
+            await stack.enter_async_context(_kept_running(name, work))
+        web = WebServer(build(connections, _readiness(database)), settings.web_listen)
+        rpc = RpcServer(subjects, settings)
+        for server in (web, rpc):
+            stack.push_async_callback(server.stop)
+            await server.start()
+        yield App(rpc.port, web.port)
+
+
+async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
+    """The database with this version's tables: made at start on SQLite, by `tieout-server migrate` on PostgreSQL."""
+    database = Database(settings.database_url)
+    stack.push_async_callback(database.close)
+    if database.is_sqlite:
+        await upgrade(database)
+    else:
+        await check_is_current(database)
+    return database
+
+
+@asynccontextmanager
+async def _kept_running(name: str, work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """This work, going on beside the block; should it break, that is logged and it begins anew."""
+
+    async def keep_running() -> None:
+        while True:
+            try:
+                await work()
+            except Exception:
+                logger.exception("begins anew", work=name)
+            await asyncio.sleep(RESTART_AFTER)
+
+    task = asyncio.create_task(keep_running(), name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _readiness(database: Database) -> IsReady:
+    async def is_ready() -> bool:
+        """Whether the database answers."""
+        try:
+            async with asyncio.timeout(READY_WITHIN), database.read() as tx:
+                await bounds(tx)
+        except (TimeoutError, SQLAlchemyError):
+            return False
+        return True
+
+    return is_ready

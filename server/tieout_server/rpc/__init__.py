@@ -1,0 +1,1 @@
+"""The gRPC edge: requests become calls of the subjects, values become messages, errors become statuses."""

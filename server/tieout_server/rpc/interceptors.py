@@ -1,0 +1,151 @@
+"""What surrounds every call: who may call, whether the request is sound, how errors look, and what the log says.
+
+One wrapper for all of it, made once per method, because each further layer costs every call.
+"""
+
+import asyncio
+import hmac
+import inspect
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.message import Message
+from grpc import aio
+from grpc_status import rpc_status
+
+from tieout_server import log
+from tieout_server.clock import Clock
+from tieout_server.errors import CallerUnauthenticatedError
+from tieout_server.rpc import errors, served, validate
+
+logger = log.get("rpc")
+
+HEALTH = "/grpc.health."
+REFLECTION = "/grpc.reflection."
+
+_Context = aio.ServicerContext[Any, Any]
+if TYPE_CHECKING:
+    _Handler = grpc.RpcMethodHandler[Any, Any]  # generic in its stubs only
+else:
+    _Handler = grpc.RpcMethodHandler
+_Behavior = Callable[[Any, _Context], Awaitable[Any]]
+
+
+class Token:
+    """The static bearer token that callers send, and the methods that need none."""
+
+    def __init__(self, token: str, open_to_all: Collection[str]) -> None:
+        self._expected = f"Bearer {token}".encode() if token else b""
+        self._open = tuple(open_to_all)
+
+    def check(self, method: str, context: _Context) -> None:
+        """Nothing, if this call may be made.
+
+        Raises:
+            CallerUnauthenticatedError: the token is missing or wrong.
+        """
+        if not self._expected or method.startswith(self._open):
+            return
+        sent = next((v for k, v in context.invocation_metadata() or () if k == "authorization"), "")
+        if not hmac.compare_digest(sent.encode() if isinstance(sent, str) else sent, self._expected):
+            raise CallerUnauthenticatedError("This server wants the metadata `authorization: Bearer <token>`.")
+
+
+class Surround(aio.ServerInterceptor):
+    """Authenticates, validates, maps errors and logs, around handlers of every arity."""
+
+    def __init__(self, token: Token, clock: Clock) -> None:
+        self._token = token
+        self._clock = clock
+        self._wrapped: dict[str, _Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        details: grpc.HandlerCallDetails,
+    ) -> _Handler:
+        """The handler of this method, surrounded; an unknown method is left to grpc."""
+        handler = await continuation(details)
+        if handler is None:
+            return handler  # type: ignore[return-value] # None is grpc's word for a method that nobody serves
+        method = details.method
+        if method not in self._wrapped:
+            self._wrapped[method] = self._wrap(method, handler)
+        return self._wrapped[method]
+
+    def _wrap(self, method: str, handler: _Handler) -> _Handler:
+        behavior: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        surround = self._streaming if handler.response_streaming else self._unary
+        make: Any = _MAKERS[bool(handler.request_streaming), bool(handler.response_streaming)]
+        wrapped: _Handler = make(
+            surround(method, behavior),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+        return wrapped
+
+    def _unary(self, method: str, behavior: _Behavior) -> _Behavior:
+        async def surrounded(request: Any, context: _Context) -> Any:  # noqa: ANN401 - messages of every method pass
+            async with self._call(method, request, context):
+                return await behavior(request, context)
+
+        return surrounded
+
+    def _streaming(self, method: str, behavior: Callable[[Any, _Context], Any]) -> _Behavior:
+        # A coroutine that writes, never a generator: grpc does not close a handler's generator when a write fails
+        # (grpc/grpc#42295), so that its `finally` would run later and elsewhere.
+        async def surrounded(request: Any, context: _Context) -> None:  # noqa: ANN401 - messages of every method pass
+            async with self._call(method, request, context):
+                answer = behavior(request, context)
+                if not inspect.isasyncgen(answer):
+                    await answer  # writes by itself, as the health service's Watch does
+                    return
+                async with aclosing(answer) as messages:
+                    async for message in messages:
+                        await context.write(message)
+
+        return surrounded
+
+    @asynccontextmanager
+    async def _call(self, method: str, request: object, context: _Context) -> AsyncIterator[None]:
+        request_id, started = secrets.token_hex(8), time.perf_counter()
+        outcome = "OK"
+        try:
+            self._token.check(method, context)
+            served.check(method)
+            if isinstance(request, Message):
+                validate.check(request)
+            yield
+        except asyncio.CancelledError:
+            outcome = "CANCELLED"
+            raise
+        except aio.AbortError:
+            outcome = "ABORTED BY HANDLER"
+            raise
+        except Exception as error:  # noqa: BLE001 - the edge: whatever is raised becomes a status
+            outcome = errors.row_of(error).status.name
+            await self._refuse(error, context, request_id)
+        finally:
+            elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
+            write = logger.debug if outcome in ("OK", "CANCELLED") else logger.info
+            write("call", method=method, status=outcome, elapsed_ms=elapsed_ms, request_id=request_id)
+
+    async def _refuse(self, error: Exception, context: _Context, request_id: str) -> None:
+        """End the call with the status of this error."""
+        if errors.row_of(error).status is grpc.StatusCode.INTERNAL:
+            logger.error("fault", request_id=request_id, exc_info=error)
+        status = errors.status_of(error, now=self._clock.now(), request_id=request_id)
+        await context.abort_with_status(rpc_status.to_status(status))
+
+
+_MAKERS = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+"""By whether the request and the response are streams."""

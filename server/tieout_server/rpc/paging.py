@@ -1,0 +1,61 @@
+"""Pages of a list: how many rows, and the token that leads to the next one."""
+
+import base64
+import binascii
+import hashlib
+from typing import Protocol, TypeVar
+
+import msgspec
+from google.protobuf.message import Message
+
+from tieout_server.errors import InvalidRequestError, Violation
+
+DEFAULT_SIZE = 100
+MAX_SIZE = 1000
+
+Key = TypeVar("Key")
+
+
+class ListRequest(Protocol):
+    """What every request for a list has."""
+
+    page_size: int
+    page_token: str
+
+
+def size_of(request: ListRequest) -> int:
+    """How many rows the caller wants on a page."""
+    return min(request.page_size or DEFAULT_SIZE, MAX_SIZE)
+
+
+def token_after(request: Message, key: object) -> str:
+    """The token that goes on with this request behind the row that has this key."""
+    return base64.urlsafe_b64encode(msgspec.json.encode((_digest(request), key))).decode().rstrip("=")
+
+
+def key_of(request: Message, token: str, form: type[Key]) -> Key | None:
+    """The key behind which this request goes on; None for the first page.
+
+    Raises:
+        InvalidRequestError: the token was not given for this request.
+    """
+    if not token:
+        return None
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
+        digest, key = msgspec.json.decode(raw, type=tuple[str, form])  # type: ignore[valid-type] # a type at run time
+    except (binascii.Error, UnicodeEncodeError, ValueError, msgspec.MsgspecError) as error:
+        raise InvalidRequestError(Violation("page_token", "is not a token of this service")) from error
+    if digest != _digest(request):
+        raise InvalidRequestError(Violation("page_token", "belongs to another request"))
+    return key
+
+
+def _digest(request: Message) -> str:
+    """Names the request, whatever its page."""
+    same = type(request)()
+    same.CopyFrom(request)
+    for field in ("page_size", "page_token"):
+        same.ClearField(field)
+    whole = type(request).__name__.encode() + same.SerializeToString(deterministic=True)
+    return hashlib.sha256(whole).hexdigest()[:16]

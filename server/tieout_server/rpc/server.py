@@ -1,0 +1,191 @@
+"""The gRPC server: the five services, health and reflection, behind TLS and a token as the operator set them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from tieout.v1 import (
+    connection_service_pb2,
+    payment_export_service_pb2,
+    receivables_service_pb2,
+    reconciliation_service_pb2,
+    sync_service_pb2,
+)
+from tieout.v1.connection_service_pb2_grpc import add_ConnectionServiceServicer_to_server
+from tieout.v1.payment_export_service_pb2_grpc import (
+    PaymentExportServiceServicer,
+    add_PaymentExportServiceServicer_to_server,
+)
+from tieout.v1.receivables_service_pb2_grpc import add_ReceivablesServiceServicer_to_server
+from tieout.v1.reconciliation_service_pb2_grpc import (
+    ReconciliationServiceServicer,
+    add_ReconciliationServiceServicer_to_server,
+)
+from tieout.v1.sync_service_pb2_grpc import add_SyncServiceServicer_to_server
+from tieout_server import log
+from tieout_server.clock import Clock
+from tieout_server.connections.service import Connections
+from tieout_server.errors import ListenError
+from tieout_server.events.feed import Feed
+from tieout_server.receivables.service import Receivables
+from tieout_server.rpc.address import is_loopback
+from tieout_server.rpc.connections import ConnectionServicer
+from tieout_server.rpc.interceptors import HEALTH, REFLECTION, Surround, Token
+from tieout_server.rpc.receivables import ReceivablesServicer
+from tieout_server.rpc.reflection import add_reflection
+from tieout_server.rpc.syncs import SyncServicer
+from tieout_server.settings import Settings
+from tieout_server.syncs.freshness import FreshnessOf
+from tieout_server.syncs.service import Syncs
+from tieout_server.syncs.watch import SyncWatch
+
+logger = log.get("rpc")
+
+GRACE = 10.0
+"""Seconds that calls in hand may take to end when the server stops."""
+
+SERVICES = tuple(
+    str(file.DESCRIPTOR.services_by_name[name].full_name)
+    for file, name in (
+        (connection_service_pb2, "ConnectionService"),
+        (sync_service_pb2, "SyncService"),
+        (receivables_service_pb2, "ReceivablesService"),
+        (reconciliation_service_pb2, "ReconciliationService"),
+        (payment_export_service_pb2, "PaymentExportService"),
+    )
+)
+
+OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake, not a partner
+    # Watchers all come back at once after a restart; beyond 1,000 waiting calls grpc would turn them away.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
+    # A peer that vanished is noticed after 40 s; keepalive_timeout_ms alone does nothing (grpc/grpc#39239).
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_receive_message_length", 4 << 20),
+)
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """What the services are answered from."""
+
+    connections: Connections
+    syncs: Syncs
+    sync_watch: SyncWatch
+    freshness: FreshnessOf
+    receivables: Receivables
+    feed: Feed
+    clock: Clock
+
+
+class RpcServer:
+    """The server; `port` is known once it has started."""
+
+    def __init__(self, subjects: Subjects, settings: Settings) -> None:
+        self._feed = subjects.feed
+        self._settings = settings
+        self._health = health.aio.HealthServicer()
+        self._server = aio.server(
+            interceptors=(Surround(_token(settings), subjects.clock),),
+            options=OPTIONS,
+        )
+        self.port = 0
+        _add_services(self._server, subjects, settings)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        add_reflection(self._server, (*SERVICES, health.SERVICE_NAME))
+
+    async def start(self) -> None:
+        """Listen, and say SERVING of every service.
+
+        Raises:
+            ListenError: the address is taken, is open to others without a token, or the TLS files cannot be read.
+        """
+        address = self._settings.listen
+        _check_guarded(self._settings)
+        credentials = _credentials(self._settings)
+        try:
+            self.port = (
+                self._server.add_secure_port(address, credentials)
+                if credentials
+                else self._server.add_insecure_port(address)
+            )
+        except RuntimeError as error:
+            raise ListenError(f"TIEOUT_LISTEN: cannot listen on {address}; is the port taken?") from error
+        await self._server.start()
+        for service in SERVICES:
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        logger.info("listening", address=address, port=self.port, tls=credentials is not None)
+
+    async def stop(self) -> None:
+        """Stop serving: callers are told to go elsewhere, watchers are sent away, calls in hand may end."""
+        await self._health.enter_graceful_shutdown()
+        self._feed.drain()
+        await self._server.stop(GRACE)
+
+
+def _add_services(server: aio.Server, subjects: Subjects, settings: Settings) -> None:
+    """Have each service answered; what a servicer lacks is refused before it is called (`served`)."""
+    clock = subjects.clock
+    connections: Any = ConnectionServicer(  # type: ignore[abstract] # see above
+        subjects.connections, subjects.feed, clock, settings.xero_scopes.split()
+    )
+    syncs: Any = SyncServicer(  # type: ignore[abstract] # see above
+        subjects.syncs, subjects.sync_watch, subjects.freshness, clock
+    )
+    receivables: Any = ReceivablesServicer(subjects.receivables)  # type: ignore[abstract] # see above
+    reconciliations: Any = ReconciliationServiceServicer()  # type: ignore[abstract] # see above
+    exports: Any = PaymentExportServiceServicer()  # type: ignore[abstract] # see above
+    add_ConnectionServiceServicer_to_server(connections, server)
+    add_SyncServiceServicer_to_server(syncs, server)
+    add_ReceivablesServiceServicer_to_server(receivables, server)
+    add_ReconciliationServiceServicer_to_server(reconciliations, server)
+    add_PaymentExportServiceServicer_to_server(exports, server)
+
+
+def _token(settings: Settings) -> Token:
+    """Health is open to all, because probes send no token and it tells no secret; reflection only on this machine."""
+    open_to_all = (HEALTH, REFLECTION) if is_loopback(settings.listen) else (HEALTH,)
+    return Token(settings.token.get_secret_value(), open_to_all)
+
+
+def _check_guarded(settings: Settings) -> None:
+    """Nothing, if callers from other machines have to show a token or a certificate."""
+    guarded = settings.token.get_secret_value() or settings.tls_client_ca_file
+    if not guarded and not is_loopback(settings.listen):
+        raise ListenError(
+            f"TIEOUT_LISTEN: {settings.listen} can be reached from other machines. "
+            "Set TIEOUT_TOKEN, or TIEOUT_TLS_CLIENT_CA_FILE for mTLS, or listen on 127.0.0.1."
+        )
+    if guarded and not settings.tls_cert_file and not is_loopback(settings.listen):
+        logger.warning("token and data travel in the clear: set TIEOUT_TLS_CERT_FILE", address=settings.listen)
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """What TLS needs; None without a certificate."""
+    certificate, key, callers = settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file
+    if not certificate and not key and not callers:
+        return None
+    if not certificate or not key:
+        raise ListenError("TLS needs both TIEOUT_TLS_CERT_FILE and TIEOUT_TLS_KEY_FILE.")
+    return grpc.ssl_server_credentials(
+        [(_read(key), _read(certificate))],
+        _read(callers) if callers else None,
+        require_client_auth=callers is not None,
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ListenError(f"{path} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,76 @@
+"""The web application: where Xero sends people back to, and what machines ask to know whether we are well."""
+
+import secrets
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from tieout_server import log
+from tieout_server.connections.messages import Return
+from tieout_server.connections.service import Connections
+from tieout_server.errors import BugError, ConsentStateError, TieoutError
+from tieout_server.web import pages
+
+logger = log.get("web")
+
+CALLBACK = "/xero/callback"
+"""The path that is registered at Xero as redirect URI."""
+MAX_PARAMETER = 4000
+"""Characters of `state`, `code` or `error` beyond which they are not Xero's."""
+
+IsReady = Callable[[], Awaitable[bool]]
+
+
+def build(connections: Connections, is_ready: IsReady) -> web.Application:
+    """The application; `is_ready` tells whether calls can be served now."""
+
+    async def callback(request: web.Request) -> web.Response:
+        """The page after consent. What the address holds is secret and goes neither into the page nor the log."""
+        page = await _outcome(connections, request)
+        return web.Response(
+            status=page.status,
+            text=pages.render(page),
+            content_type="text/html",
+            charset="utf-8",
+            headers=pages.HEADERS,
+        )
+
+    async def alive(_request: web.Request) -> web.Response:
+        """This process runs."""
+        return web.Response(text="ok\n")
+
+    async def ready(_request: web.Request) -> web.Response:
+        """This process can serve."""
+        is_so = await is_ready()
+        return web.Response(status=200 if is_so else 503, text="ready\n" if is_so else "not ready\n")
+
+    application = web.Application()
+    application.router.add_get(CALLBACK, callback, allow_head=False)  # a link checker's HEAD would use up the state
+    application.router.add_get("/healthz", alive)
+    application.router.add_get("/readyz", ready)
+    return application
+
+
+async def _outcome(connections: Connections, request: web.Request) -> pages.Page:
+    try:
+        return pages.connected(await connections.complete(_returned(request)))
+    except BugError as error:
+        return _fault(error)
+    except TieoutError as error:
+        logger.info("consent refused", reason=error.reason, connection_id=error.facts.get("connection_id", ""))
+        return pages.refused(error)
+    except Exception as error:  # noqa: BLE001 - the edge: a person gets a page, whatever broke
+        return _fault(error)
+
+
+def _returned(request: web.Request) -> Return:
+    state, code, error = (request.query.get(name, "") for name in ("state", "code", "error"))
+    if not state or max(len(state), len(code), len(error)) > MAX_PARAMETER:
+        raise ConsentStateError("There is no state that was given out here.", fault="unknown")
+    return Return(state, code, error)
+
+
+def _fault(error: Exception) -> pages.Page:
+    request_id = secrets.token_hex(8)
+    logger.error("fault", request_id=request_id, exc_info=error)
+    return pages.fault(request_id)

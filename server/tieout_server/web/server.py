@@ -1,0 +1,41 @@
+"""The web server: the application on its address, until it is stopped."""
+
+from aiohttp import web
+
+from tieout_server import log
+from tieout_server.errors import ListenError
+
+logger = log.get("web")
+
+GRACE = 10.0
+"""Seconds that requests in hand may take to end when the server stops."""
+
+
+class WebServer:
+    """Serves an application; `port` is known once it has started. It keeps no access log: addresses hold secrets."""
+
+    def __init__(self, application: web.Application, listen: str) -> None:
+        host, _, port = listen.rpartition(":")
+        self._host = host.strip("[]")
+        self.port = int(port)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE)
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            ListenError: the address is taken or not ours.
+        """
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self.port).start()
+        except OSError as error:
+            raise ListenError(
+                f"TIEOUT_WEB_LISTEN: cannot listen on {self._host}:{self.port}: {error.strerror}."
+            ) from error
+        self.port = self._runner.addresses[0][1]
+        logger.info("listening", host=self._host, port=self.port)
+
+    async def stop(self) -> None:
+        """Stop listening and let requests in hand end."""
+        await self._runner.cleanup()

@@ -1,0 +1,189 @@
+"""The callback page in a real browser: readable in light and dark, on a phone, and by keyboard."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+import pytest_asyncio
+from selenium.webdriver import Chrome, Keys
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+
+from fakes import World, world
+from tieout_server.connections.messages import Connect, Reconnect, Return
+from tieout_server.errors import XeroUnavailableError
+from tieout_server.web.app import CALLBACK, build
+from tieout_server.web.server import WebServer
+
+pytestmark = pytest.mark.browser
+
+RETURN_URL = "https://app.example/settings/accounting"
+READABLE = 4.5
+"""Contrast of text against its ground: WCAG 2.2, 1.4.3, level AA."""
+
+State = Callable[[World], Awaitable[dict[str, str]]]
+
+
+async def connected(around: World) -> dict[str, str]:
+    return {"state": await start(around), "code": "code-1"}
+
+
+async def choose(around: World) -> dict[str, str]:
+    around.xero.organisations = ["Southern Hops Ltd", "Northern Malt & Grain Cooperative", "Demo Company (NZ)"]
+    return {"state": await start(around), "code": "code-1"}
+
+
+async def denied(around: World) -> dict[str, str]:
+    return {"state": await start(around), "error": "access_denied"}
+
+
+async def expired(around: World) -> dict[str, str]:
+    state = await start(around)
+    around.clock.time += timedelta(hours=1)
+    return {"state": state, "code": "code-1"}
+
+
+async def used(around: World) -> dict[str, str]:
+    state = await start(around)
+    await around.connections.complete(Return(state, "code-1"))
+    return {"state": state, "code": "code-1"}
+
+
+async def unknown(_around: World) -> dict[str, str]:
+    return {"state": "made-up", "code": "code-1"}
+
+
+async def wrong_organisation(around: World) -> dict[str, str]:
+    state = await start(around)
+    link = (await around.connections.complete(Return(state, "code-1"))).link
+    around.xero.organisations = ["Westcoast Brewing Supplies International Holdings Limited"]
+    again = await around.connections.reconnect(Reconnect(link.id, RETURN_URL))
+    return {"state": state_in(again.consent.authorization_url), "code": "code-2"}
+
+
+async def not_administrator(around: World) -> dict[str, str]:
+    around.xero.role = "READONLY"
+    return {"state": await start(around), "code": "code-1"}
+
+
+async def xero_away(around: World) -> dict[str, str]:
+    around.xero.trouble = XeroUnavailableError("Away.")
+    return {"state": await start(around), "code": "code-1"}
+
+
+OUTCOMES: dict[State, str] = {
+    connected: "Southern Hops Ltd is connected",
+    choose: "One more step: choose an organisation",
+    denied: "Consent was declined",
+    expired: "This link has expired",
+    used: "This link was used before",
+    unknown: "This link is not one of ours",
+    wrong_organisation: "That is another organisation",
+    not_administrator: "Your role in Xero is not enough",
+    xero_away: "Xero does not answer right now",
+}
+
+
+async def start(around: World) -> str:
+    started = await around.connections.connect(Connect("m-1", RETURN_URL))
+    return state_in(started.consent.authorization_url)
+
+
+def state_in(url: str) -> str:
+    return parse_qs(urlsplit(url).query)["state"][0]
+
+
+@pytest_asyncio.fixture
+async def around(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def address(around: World) -> AsyncIterator[str]:
+    async def is_ready() -> bool:
+        return True
+
+    server = WebServer(build(around.connections, is_ready), "127.0.0.1:0")
+    await server.start()
+    yield f"http://127.0.0.1:{server.port}{CALLBACK}"
+    await server.stop()
+
+
+async def show(browser: Chrome, url: str, *, width: int, scheme: str) -> None:
+    """Open a page as a screen of this width in this colour scheme shows it."""
+
+    def there() -> None:
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 720, "deviceScaleFactor": 2, "mobile": width < 600},
+        )
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        browser.get(url)
+
+    await asyncio.to_thread(there)
+
+
+@pytest.mark.parametrize("width", [320, 1100])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.__name__)
+async def test_every_outcome_can_be_read_by_everybody(  # noqa: PLR0917 - fixtures and parameters come by name
+    chromium: Chrome, around: World, address: str, screenshots: Path, outcome: State, scheme: str, width: int
+) -> None:
+    parameters = await outcome(around)
+    await show(chromium, f"{address}?{urlencode(parameters)}", width=width, scheme=scheme)
+    chromium.save_screenshot(str(screenshots / f"{outcome.__name__}-{scheme}-{width}.png"))
+    assert chromium.title == OUTCOMES[outcome]
+    assert [heading.text for heading in chromium.find_elements(By.TAG_NAME, "h1")] == [OUTCOMES[outcome]]
+    assert chromium.execute_script("return document.documentElement.lang") == "en"
+    for landmark in ("main", "footer", "section[aria-labelledby]"):
+        assert len(chromium.find_elements(By.CSS_SELECTOR, landmark)) == 1
+    assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
+    texts = chromium.find_elements(By.CSS_SELECTOR, "h1, h2, p, li, a, footer")
+    assert {
+        element.text: contrast(chromium, element) for element in texts if contrast(chromium, element) < READABLE
+    } == {}
+    told = chromium.get_log("browser")  # type: ignore[no-untyped-call] # selenium does not type it
+    assert [entry for entry in told if entry["source"] != "network"] == []  # what the page's policy forbids
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_way_on_is_reached_by_keyboard_and_seen(
+    chromium: Chrome, around: World, address: str, screenshots: Path, scheme: str
+) -> None:
+    await show(chromium, f"{address}?{urlencode(await connected(around))}", width=1100, scheme=scheme)
+    ActionChains(chromium).send_keys(Keys.TAB).perform()
+    focused = chromium.switch_to.active_element
+    assert focused.text == "Continue to app.example"
+    assert focused.value_of_css_property("outline-style") == "solid"
+    assert focused.size["height"] >= 44
+    assert str(focused.get_attribute("href")).startswith(RETURN_URL)
+    chromium.save_screenshot(str(screenshots / f"focus-{scheme}.png"))
+
+
+_GROUND = """
+let element = arguments[0];
+while (element && getComputedStyle(element).backgroundColor === "rgba(0, 0, 0, 0)") element = element.parentElement;
+return [getComputedStyle(arguments[0]).color, getComputedStyle(element).backgroundColor];
+"""
+
+
+def contrast(browser: Chrome, element: object) -> float:
+    """The contrast of an element's text against what lies under it (WCAG 2.2, contrast ratio)."""
+    colours: list[str] = browser.execute_script(_GROUND, element)
+    dark, light = sorted(luminance(colour) for colour in colours)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: str) -> float:
+    red, green, blue = (linear(int(part) / 255) for part in re.findall(r"\d+", colour)[:3])
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def linear(share: float) -> float:
+    return share / 12.92 if share <= 0.04045 else float(((share + 0.055) / 1.055) ** 2.4)

@@ -1,0 +1,233 @@
+"""The callback page over HTTP: each outcome says what happened and what comes next, and keeps secrets to itself."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import pytest_asyncio
+from aiohttp.test_utils import TestClient, TestServer
+
+from fakes import World, world
+from tieout_server.connections.messages import Connect, Reconnect, Return
+from tieout_server.errors import AppRejectedError, CallLimitError, ConsentExpiredError, XeroUnavailableError
+from tieout_server.web.app import CALLBACK, build
+
+RETURN_URL = "https://app.example/done?tab=xero#top"
+Client = TestClient[Any, Any]
+
+
+@pytest_asyncio.fixture
+async def around(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def browser(around: World) -> AsyncIterator[Client]:
+    async def is_ready() -> bool:
+        return True
+
+    async with TestClient(TestServer(build(around.connections, is_ready))) as client:
+        yield client
+
+
+class Page(HTMLParser):
+    """What a page says, and where it leads."""
+
+    def __init__(self, status: int, html: str) -> None:
+        super().__init__()
+        self.status = status
+        self.html = html
+        self.link = ""
+        self._text: list[str] = []
+        self.feed(html)
+        self.text = " ".join(" ".join(self._text).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.link = dict(attrs).get("href") or ""
+
+    def handle_data(self, data: str) -> None:
+        self._text.append(data)
+
+
+async def start(around: World, return_url: str = "") -> tuple[str, str]:
+    """A new connection and the state of its consent."""
+    started = await around.connections.connect(Connect("m-1", return_url))
+    return started.link.id, state_in(started.consent.authorization_url)
+
+
+def state_in(url: str) -> str:
+    return parse_qs(urlsplit(url).query)["state"][0]
+
+
+async def come_back(browser: Client, **parameters: str) -> Page:
+    async with browser.get(CALLBACK, params=parameters) as answer:
+        return Page(answer.status, await answer.text())
+
+
+async def test_consent_given_is_told_with_the_name_of_the_organisation(browser: Client, around: World) -> None:
+    _, state = await start(around)
+    page = await come_back(browser, state=state, code="code-1")
+    assert page.status == 200
+    assert "Southern Hops Ltd is connected" in page.text
+    assert "import of your invoices and customers has begun" in page.text
+    assert "You can close this page" in page.text
+    assert not page.link
+
+
+async def test_the_link_onward_tells_the_platform_how_it_ended(browser: Client, around: World) -> None:
+    connection_id, state = await start(around, RETURN_URL)
+    page = await come_back(browser, state=state, code="code-1")
+    assert page.link == f"https://app.example/done?tab=xero&connection_id={connection_id}&result=connected#top"
+    assert "Continue to app.example" in page.text
+
+
+async def test_several_organisations_are_named_and_left_to_the_platform(browser: Client, around: World) -> None:
+    around.xero.organisations = ["Hops & Co", "Malt"]
+    _, state = await start(around, RETURN_URL)
+    page = await come_back(browser, state=state, code="code-1")
+    assert "choose an organisation" in page.text
+    assert "Hops & Co" in page.text
+    assert "result=choose_organisation" in page.link
+
+
+async def test_consent_declined_says_that_nothing_was_connected(browser: Client, around: World) -> None:
+    connection_id, state = await start(around, RETURN_URL)
+    page = await come_back(browser, state=state, error="access_denied")
+    assert page.status == 403
+    assert "Consent was declined" in page.text
+    assert f"connection_id={connection_id}&result=consent_denied" in page.link
+
+
+async def test_a_link_that_expired_says_so_and_leads_back(browser: Client, around: World) -> None:
+    _, state = await start(around, RETURN_URL)
+    around.clock.time += timedelta(minutes=31)
+    page = await come_back(browser, state=state, code="code-1")
+    assert page.status == 410
+    assert "has expired" in page.text
+    assert "result=consent_state_invalid" in page.link
+
+
+async def test_a_link_that_was_used_says_so_and_changes_nothing(browser: Client, around: World) -> None:
+    connection_id, state = await start(around)
+    await come_back(browser, state=state, code="code-1")
+    before = await around.connections.get(connection_id)
+    page = await come_back(browser, state=state, code="code-1")
+    assert page.status == 410
+    assert "was used before" in page.text
+    assert await around.connections.get(connection_id) == before
+
+
+@pytest.mark.parametrize("parameters", [{"state": "made-up", "code": "c"}, {"code": "c"}, {}, {"state": "s" * 5000}])
+async def test_a_link_that_was_never_given_out_is_not_ours(browser: Client, parameters: dict[str, str]) -> None:
+    page = await come_back(browser, **parameters)
+    assert page.status == 400
+    assert "not one of ours" in page.text
+
+
+async def test_another_organisation_is_named_beside_the_right_one(browser: Client, around: World) -> None:
+    connection_id, state = await start(around)
+    await come_back(browser, state=state, code="code-1")
+    around.xero.organisations = ["Another <b>Ltd</b>"]
+    again = await around.connections.reconnect(Reconnect(connection_id))
+    page = await come_back(browser, state=state_in(again.consent.authorization_url), code="code-2")
+    assert page.status == 409
+    assert "belongs to Southern Hops Ltd, but consent was given for Another <b>Ltd</b>" in page.text
+    assert "<b>" not in page.html
+
+
+async def test_a_role_that_is_not_enough_is_explained(browser: Client, around: World) -> None:
+    around.xero.role = "READONLY"
+    _, state = await start(around)
+    page = await come_back(browser, state=state, code="code-1")
+    assert page.status == 403
+    assert "role in Xero is not enough" in page.text
+    assert "Standard or Adviser" in page.text
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status", "words"),
+    [
+        (XeroUnavailableError("Away."), 503, "Xero does not answer right now"),
+        (CallLimitError("Full.", "app"), 503, "Xero does not answer right now"),
+        (ConsentExpiredError("Used."), 403, "Nothing was connected"),
+        (AppRejectedError("No such app."), 502, "Xero did not accept this service"),
+        (KeyError("a bug"), 500, "Something went wrong on our side"),
+    ],
+    ids=["away", "limit", "code", "app", "bug"],
+)
+async def test_what_goes_wrong_is_told_for_people(
+    browser: Client,
+    around: World,
+    trouble: Any,  # noqa: ANN401 - any error
+    status: int,
+    words: str,
+) -> None:
+    around.xero.trouble = trouble
+    _, state = await start(around)
+    page = await come_back(browser, state=state, code="code-1")
+    assert (page.status, words in page.text) == (status, True)
+
+
+async def test_reloading_after_an_outage_connects(browser: Client, around: World) -> None:
+    around.xero.trouble = XeroUnavailableError("Away.")
+    _, state = await start(around)
+    assert (await come_back(browser, state=state, code="code-1")).status == 503
+    assert (await come_back(browser, state=state, code="code-1")).status == 200
+
+
+async def test_neither_state_nor_code_is_in_the_page_or_the_log(
+    browser: Client, around: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, state = await start(around, RETURN_URL)
+    for parameters in ({"state": state, "error": "other<script>"}, {"state": state, "code": "code-secret"}):
+        page = await come_back(browser, **parameters)
+        assert state not in page.html
+        assert "secret" not in page.html
+        assert "<script" not in page.html
+    log = "".join(capfd.readouterr())
+    assert state not in log
+    assert "code-secret" not in log
+    assert "consent refused" in log
+
+
+async def test_the_page_runs_nothing_loads_nothing_and_is_kept_by_nobody(browser: Client) -> None:
+    async with browser.get(CALLBACK) as answer:
+        policy = answer.headers["Content-Security-Policy"]
+        html = await answer.text()
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "frame-ancestors 'none'" in policy
+    assert "src=" not in html
+    assert "http" not in html
+
+
+async def test_looking_at_a_link_without_opening_it_does_not_use_it_up(browser: Client, around: World) -> None:
+    _, state = await start(around)
+    async with browser.head(CALLBACK, params={"state": state, "code": "c"}) as answer:
+        assert answer.status == 405
+    assert (await around.connections.complete(Return(state, "c"))).link.organisation
+
+
+async def test_health_is_told_to_machines(browser: Client) -> None:
+    async with browser.get("/healthz") as alive, browser.get("/readyz") as ready:
+        assert (alive.status, ready.status) == (200, 200)
+
+
+async def test_a_process_that_cannot_serve_is_alive_and_not_ready(around: World) -> None:
+    async def is_ready() -> bool:
+        return False
+
+    async with (
+        TestClient(TestServer(build(around.connections, is_ready))) as client,
+        client.get("/healthz") as alive,
+        client.get("/readyz") as ready,
+    ):
+        assert (alive.status, ready.status) == (200, 503)
