@@ -1,0 +1,204 @@
+"""A first sync of the reference organisation beside the floor: CPU, wall, calls, bytes, memory, loop lag."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import psutil
+
+import tieout
+from tieout.v1.sync_service_pb2 import (
+    MILESTONE_COLLECTIBLE_READY,
+    SYNC_STATE_CANCELLED,
+    SYNC_STATE_FAILED,
+    SYNC_STATE_SUCCEEDED,
+)
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+ENDED = (SYNC_STATE_SUCCEEDED, SYNC_STATE_FAILED, SYNC_STATE_CANCELLED)
+APP = {"TIEOUT_XERO_CLIENT_ID": "tieout-sandbox-app", "TIEOUT_XERO_CLIENT_SECRET": "sandbox-secret"}
+
+
+@contextlib.contextmanager
+def sandbox(*options: str) -> Iterator[str]:
+    """A sandbox of its own for each run, so that none eats another's minute."""
+    command = [sys.executable, "-m", "tieout_sandbox", "serve", "--port", "0", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield next(word for word in process.stdout.readline().split() if word.startswith("http"))
+        finally:
+            process.terminate()
+
+
+async def consent(http: aiohttp.ClientSession, base: str, url: str) -> str:
+    """Consent as a browser would; answers where it is sent back to."""
+    asked = {"authorization_url": url, "decision": "allow"}
+    async with http.post(f"{base}/sandbox/consent", json=asked) as answer:
+        return str((await answer.json())["redirect_to"])
+
+
+async def token_of(base: str) -> tuple[str, str]:
+    """An access token and the organisation, for the floor."""
+    redirect = "http://localhost:1/callback"
+    scopes = "openid+offline_access+accounting.contacts.read+accounting.settings.read+accounting.invoices"
+    query = f"response_type=code&client_id=tieout-sandbox-app&state=x&scope={scopes}+accounting.payments"
+    async with aiohttp.ClientSession() as http:
+        back = await consent(http, base, f"{base}/identity/connect/authorize?{query}&redirect_uri={redirect}")
+        form = {
+            "grant_type": "authorization_code",
+            "code": parse_qs(urlsplit(back).query)["code"][0],
+            "redirect_uri": redirect,
+            "client_id": APP["TIEOUT_XERO_CLIENT_ID"],
+            "client_secret": APP["TIEOUT_XERO_CLIENT_SECRET"],
+        }
+        async with http.post(f"{base}/connect/token", data=form) as answer:
+            token = (await answer.json())["access_token"]
+        async with http.get(f"{base}/connections", headers={"Authorization": f"Bearer {token}"}) as answer:
+            return token, (await answer.json())[0]["tenantId"]
+
+
+def floor(options: list[str], *, summary: bool, folder: Path) -> dict[str, Any]:
+    """The floor, in a process of its own."""
+    with sandbox(*options) as base:
+        token, tenant = asyncio.run(token_of(base))
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, str(HERE / "floor.py"), base, token, tenant, str(folder / f"floor{summary}.db")]
+        ran = subprocess.run(
+            [*command, *(["--summary"] if summary else [])], capture_output=True, text=True, check=True
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        served = sum(call["bytes"] for call in asyncio.run(calls_to(base)))
+    figures: dict[str, Any] = json.loads(ran.stdout)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {**figures, "bytes": served, "cpu": cpu, "cpu_with_start": cpu}
+
+
+@contextlib.asynccontextmanager
+async def server(base: str, database: str) -> AsyncIterator[tuple[psutil.Process, int, int]]:
+    """`tieout-server serve` in a process of its own, with its two ports."""
+    environment = {
+        **os.environ,
+        **APP,
+        **dict.fromkeys(("TIEOUT_XERO_LOGIN_URL", "TIEOUT_XERO_IDENTITY_URL", "TIEOUT_XERO_API_URL"), base),
+        "TIEOUT_DATABASE_URL": database,
+        "TIEOUT_LISTEN": "127.0.0.1:0",
+        "TIEOUT_WEB_LISTEN": "127.0.0.1:0",
+        "TIEOUT_LOG_LEVEL": "warning",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tieout_server", "serve", env=environment, stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        words = (await process.stdout.readline()).decode().replace(".", "").split()
+        ports = [int(word) for word in words if word.isdigit()]
+        yield psutil.Process(process.pid), ports[0], ports[1]
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def calls_to(base: str) -> list[dict[str, Any]]:
+    """What the sandbox saw of the Accounting API."""
+    async with aiohttp.ClientSession() as http, http.get(f"{base}/sandbox/requests?limit=10000") as answer:
+        requests = (await answer.json())["requests"]
+    return [r for r in requests if r["path"].startswith("/api.xro") and r["organisation_id"]]
+
+
+def cpu_of(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+async def ours(options: list[str], database: str) -> dict[str, Any]:
+    """Our server: consent, then the first sync watched to its end by a subscriber in this process."""
+    with sandbox(*options) as base:
+        async with server(base, database) as (process, port, web), tieout.Client(f"127.0.0.1:{port}") as client:
+            started = await client.connections.connect("bench")
+            async with aiohttp.ClientSession() as http:
+                back = await consent(http, base, started.authorization_url)
+                cpu, began = cpu_of(process), time.perf_counter()
+                parts = urlsplit(back)
+                async with http.get(f"http://127.0.0.1:{web}{parts.path}?{parts.query}") as page:
+                    assert page.status == 200, await page.text()
+                collectible, peak = 0.0, 0.0
+                async for update in client.syncs.watch_connection(started.connection.id):
+                    peak = max(peak, process.memory_info().rss / 2**20)
+                    if update.progress.milestone == MILESTONE_COLLECTIBLE_READY:
+                        collectible = time.perf_counter() - began
+                    if update.progress.sync.state in ENDED:
+                        break
+                wall = time.perf_counter() - began
+                cpu = cpu_of(process) - cpu
+            calls = await calls_to(base)
+            connect = [r for r in calls if r["path"].rsplit("/", 1)[1] in ("Organisation", "Users", "Actions")]
+            last = update.progress
+            assert last.sync.state == SYNC_STATE_SUCCEEDED, last
+            return {
+                "records": sum(e.fetched for e in last.entities if not e.open_only),
+                "calls": len(calls) - len(connect),
+                "connect_calls": len(connect),
+                "refused": sum(r["status"] == 429 for r in calls),
+                "wall": wall,
+                "collectible": collectible,
+                "bytes": sum(r["bytes"] for r in calls),
+                "cpu": cpu,
+                "cpu_with_start": cpu_of(process),
+                "peak_mib": peak,
+            }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--contacts", type=int, default=2_000)
+    parser.add_argument("--invoices", type=int, default=20_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--latency-ms", type=int, default=0)
+    asked = parser.parse_args()
+    options = ["--contacts", str(asked.contacts), "--invoices", str(asked.invoices)]
+    options += ["--latency-ms", str(asked.latency_ms)]
+    rows: dict[str, list[dict[str, Any]]] = {"floor": [], "floor, summaryOnly": [], "tieout, SQLite": []}
+    for run in range(asked.runs):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            rows["floor"].append(floor(options, summary=False, folder=folder))
+            rows["floor, summaryOnly"].append(floor(options, summary=True, folder=folder))
+            rows["tieout, SQLite"].append(asyncio.run(ours(options, f"sqlite:///{folder}/ours.db")))
+        print(f"run {run + 1} of {asked.runs} done", file=sys.stderr)
+    best = {name: min(figures, key=lambda f: f["cpu"]) for name, figures in rows.items()}
+    show(best)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "first_sync.json").write_text(json.dumps(rows, indent=1))
+
+
+COLUMNS = ("records", "calls", "429s", "MB", "CPU s", "ratio", "+start", "ratio", "wall s", "ratio", "MiB")
+
+
+def show(best: dict[str, dict[str, Any]]) -> None:
+    base = best["floor"]
+    print(f"{'first sync':22}" + "".join(f"{name:>8}" for name in COLUMNS))
+    for name, f in best.items():
+        figures = [f"{f['records']:,}", f["calls"], f.get("refused", 0), f"{f['bytes'] / 1e6:.2f}"]
+        for figure in ("cpu", "cpu_with_start", "wall"):
+            figures += [f"{f[figure]:.2f}", f"{f[figure] / base[figure]:.2f}"]
+        print(f"{name:22}" + "".join(f"{figure:>8}" for figure in [*figures, f"{f.get('peak_mib', 0):.0f}"]))
+    us = best["tieout, SQLite"]
+    print(f"COLLECTIBLE_READY after {us['collectible']:.2f} s; connecting took {us['connect_calls']} further calls")
+
+
+if __name__ == "__main__":
+    main()
