@@ -99,7 +99,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         stack.push_async_callback(housekeeping.book_calls)
         for name, work in (("feed", feed.run), ("housekeeping", housekeeping.run), ("engine", engine.run)):
             await stack.enter_async_context(_kept_running(name, work))
-        web = WebServer(build(connections, _readiness(database)), settings.web_listen)
+        web = WebServer(build(connections, _readiness(database, feed)), settings.web_listen)
         rpc = RpcServer(subjects, settings)
         for server in (web, rpc):
             stack.push_async_callback(server.stop)
@@ -138,9 +138,11 @@ async def _kept_running(name: str, work: Callable[[], Awaitable[None]]) -> Async
         await asyncio.gather(task, return_exceptions=True)
 
 
-def _readiness(database: Database) -> IsReady:
+def _readiness(database: Database, feed: Feed) -> IsReady:
     async def is_ready() -> bool:
-        """Whether the database answers."""
+        """Whether the database answers, and this process is not being stopped."""
+        if feed.is_draining:
+            return False
         try:
             async with asyncio.timeout(READY_WITHIN), database.read() as tx:
                 await bounds(tx)

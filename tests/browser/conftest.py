@@ -43,5 +43,4 @@ def screenshots() -> Path:
     """Where pictures are left to be looked at; git ignores it."""
     folder = Path(__file__).parent / "screenshots"
     folder.mkdir(exist_ok=True)
-    (folder / ".gitignore").write_text("*\n")
     return folder

@@ -6,7 +6,8 @@ lost, the old one is good for another 30 minutes and simply used again.
 """
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from tieout_server import log
 from tieout_server.clock import Clock
@@ -25,6 +26,16 @@ LEEWAY = timedelta(seconds=60)
 """A token that lives no longer than this is refreshed first, so that it does not expire on the way."""
 
 
+class _InUse(NamedTuple):
+    """An access token as it is handed out; its repr does not show it."""
+
+    token: str
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        return f"_InUse(expires_at={self.expires_at!r})"
+
+
 class Tokens:
     """The token sets of all users."""
 
@@ -34,6 +45,7 @@ class Tokens:
         self._identity = identity
         self._clock = clock
         self._refreshing: dict[str, asyncio.Lock] = {}
+        self._in_use: dict[str, _InUse] = {}
 
     async def keep(self, tx: Transaction, tokens: TokenSet) -> None:
         """Store a token set that a consent or a refresh gave."""
@@ -60,6 +72,9 @@ class Tokens:
             CredentialsExpiredError: a person has to consent again.
             XeroUnavailableError: Xero does not answer; nothing is lost, ask again later.
         """
+        in_use = self._in_use.get(xero_user_id)
+        if in_use and in_use.token != refused and in_use.expires_at - self._clock.now() > LEEWAY:
+            return in_use.token  # good until it expires, even if another process has fetched a newer one
         current = await self._stored(xero_user_id)
         if token := self._usable(current, refused):
             return token
@@ -80,7 +95,10 @@ class Tokens:
         if stored.access_expires_at - self._clock.now() <= LEEWAY:
             return None
         token = self._vault.open(stored.access_token, context=f"access/{stored.xero_user_id}")
-        return None if token == refused else token
+        if token == refused:
+            return None
+        self._in_use[stored.xero_user_id] = _InUse(token, stored.access_expires_at)
+        return token
 
     async def _refresh(self, stored: StoredTokens) -> str:
         refresh_token = self._vault.open(stored.refresh_token, context=f"refresh/{stored.xero_user_id}")

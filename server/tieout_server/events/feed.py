@@ -6,8 +6,11 @@ the database from where it stands, so a slow subscriber costs nothing but its ow
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import timedelta
+
+import msgspec
 
 from tieout_server.clock import Clock
 from tieout_server.errors import DrainingError, ResumeTokenTooOldError
@@ -42,13 +45,14 @@ class Feed:
         self._window: list[Event] = []  # the newest events without a gap, up to `_position`
         self._position = 0
         self._appended = asyncio.Event()
-        self._draining = False
+        self.is_draining = False
         self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def append(self, tx: Transaction, event: Event) -> int:
         """Add to the log in this transaction, as its last statement; followers hear of it once it has committed."""
         position = await events.append(tx, event)
-        self._database.after_commit(tx, self._appended.set)
+        numbered = msgspec.structs.replace(event, position=position)
+        self._database.after_commit(tx, functools.partial(self._committed, numbered))
         return position
 
     async def start(self) -> None:
@@ -66,7 +70,7 @@ class Feed:
 
     def drain(self) -> None:
         """Send every follower away, to resume elsewhere with its token."""
-        self._draining = True
+        self.is_draining = True
         self._announce()
 
     async def position_of(self, resume_token: str) -> int:
@@ -97,7 +101,7 @@ class Feed:
         position, heard_at = after, _loop_time()
         while True:
             news = self._news
-            if self._draining:
+            if self.is_draining:
                 raise DrainingError("This server is shutting down; resume at another one with your token.")
             batch, position = await self._next(position)
             for event in batch:
@@ -133,13 +137,24 @@ class Feed:
         while True:
             async with self._database.read() as tx:
                 batch = await events.after(tx, self._position, limit=PAGE)
+            batch = [event for event in batch if event.position > self._position]  # some came by themselves meanwhile
             if not batch:
                 return
-            self._window.extend(batch)
-            if len(self._window) > 2 * WINDOW:
-                del self._window[:-WINDOW]
-            self._position = batch[-1].position
-            self._announce()
+            self._take(batch)
+
+    def _committed(self, event: Event) -> None:
+        """Take an event of this process as it is, if none of another process lies before it."""
+        if event.position == self._position + 1:
+            self._take([event])
+        else:
+            self._appended.set()
+
+    def _take(self, batch: Sequence[Event]) -> None:
+        self._window.extend(batch)
+        if len(self._window) > 2 * WINDOW:
+            del self._window[:-WINDOW]
+        self._position = batch[-1].position
+        self._announce()
 
     def _announce(self) -> None:
         news, self._news = self._news, asyncio.get_running_loop().create_future()

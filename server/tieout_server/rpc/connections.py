@@ -15,6 +15,7 @@ from tieout.v1 import connection_service_pb2_grpc as pb_grpc
 from tieout_server.clock import Clock
 from tieout_server.connections.messages import Connect, Reconnect, Return, Started
 from tieout_server.connections.service import Connections
+from tieout_server.errors import NotFoundError
 from tieout_server.events import token
 from tieout_server.events.feed import CONNECTION, Feed, Wanted
 from tieout_server.ledger.links import Link, LinkChange
@@ -28,6 +29,10 @@ _Context = aio.ServicerContext[Any, Any]
 
 _SHARED = 256
 """Changes whose message is kept, so that one event for many watchers is put together once."""
+
+
+_AT_ONCE = 500
+"""Connections of a snapshot that are made into messages before others have their turn."""
 
 
 class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
@@ -99,21 +104,29 @@ class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
     ) -> AsyncIterator[pb.WatchConnectionsResponse]:
         """What the request begins with, and then every change."""
         ids = frozenset(request.connection_ids)
-        for connection_id in ids:
-            await self._connections.get(connection_id)
+        scope = Scope(merchant_id=request.merchant_id, ids=tuple(sorted(ids)))
+        await self._check_known(scope)
         if request.after:
             position = await self._feed.position_of(request.after)
         else:
-            snapshot = await self._connections.snapshot(
-                Scope(merchant_id=request.merchant_id, ids=tuple(sorted(ids))), empty=not request.from_start
-            )
+            snapshot = await self._connections.snapshot(scope, empty=not request.from_start)
             position = snapshot.position
-            for message in await self._messages(snapshot.links):
-                yield pb.WatchConnectionsResponse(snapshot=message)
+            for start in range(0, len(snapshot.links), _AT_ONCE):
+                for message in await self._messages(snapshot.links[start : start + _AT_ONCE]):
+                    # Without a token: a snapshot that was cut off is begun anew.
+                    yield pb.WatchConnectionsResponse(snapshot=message)
             yield self._quiet(position)
         async with aclosing(self._feed.follow(position, self._wanted(request.merchant_id, ids))) as happenings:
             async for item in happenings:
                 yield self._told(item) if isinstance(item, Event) else self._quiet(item)
+
+    async def _check_known(self, scope: Scope) -> None:
+        """Refuse ids of connections that do not exist: a watch of them would be silent for ever."""
+        if scope.ids:
+            found = {link.id for link in await self._connections.page(scope, after=None, limit=len(scope.ids))}
+            for connection_id in scope.ids:
+                if connection_id not in found:
+                    raise NotFoundError("connection", connection_id)
 
     def _wanted(self, merchant_id: str, ids: frozenset[str]) -> Wanted:
         """Whether an event concerns a watch of this scope."""

@@ -49,7 +49,7 @@ class Database:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._engine: AsyncEngine = create_async_engine(
-            self.url, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=not self.is_sqlite
+            self.url, hide_parameters=True, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=not self.is_sqlite
         )
         self._writer = asyncio.Lock()  # SQLite has one writer; waiting here is fair, waiting on its lock is not
         self._after_commit: dict[Transaction, list[Callable[[], None]]] = {}

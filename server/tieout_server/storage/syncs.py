@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import Row, select, update
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.storage.database import Transaction
@@ -102,11 +102,14 @@ async def put_lines(tx: Transaction, sync_id: str, changed: Sequence[StoredLine]
     """Keep these lines in place of those with the same names."""
     if not changed:
         return
-    names = [line.name for line in changed]
-    await tx.execute(delete(sync_lines).where(sync_lines.c.sync_id == sync_id, sync_lines.c.name.in_(names)))
-    await tx.execute(
-        sync_lines.insert(), [{"sync_id": sync_id, "name": x.name, "rank": x.rank, "body": x.body} for x in changed]
-    )
+    place = "?" if tx.dialect.name == "sqlite" else "%s"
+    await tx.exec_driver_sql(_PUT_LINE.format(place), [(sync_id, x.name, x.rank, x.body) for x in changed])
+
+
+_PUT_LINE = (
+    "INSERT INTO sync_lines (sync_id, name, rank, body) VALUES ({0}, {0}, {0}, {0}) "
+    "ON CONFLICT (sync_id, name) DO UPDATE SET rank = excluded.rank, body = excluded.body"
+)
 
 
 def _columns(sync: SyncRecord) -> dict[str, object]:

@@ -178,7 +178,7 @@ class Run:
         for line in self._plan.lines:
             if line.is_listing and line.expected:
                 seen = await mirror.count_seen(tx, self._sync.connection_id, line.entity, self._sync.ordinal)
-                if seen + line.skipped.get("NOT_RECEIVABLE", 0) < line.expected:
+                if seen + line.skipped.get(skips.NOT_RECEIVABLE, 0) < line.expected:
                     short.append(line)
         for line in short:
             logger.warning("listing does not add up", sync_id=self._sync.id, line=line.name, tries=line.tries)
@@ -294,8 +294,8 @@ def _count(line: Line, saved: Saved, skipped: Mapping[str, int], reasons: Sequen
         line.skipped[skips.UNCHANGED] = line.skipped.get(skips.UNCHANGED, 0) + unchanged
     for reason in reasons:
         line.skipped[reason] = line.skipped.get(reason, 0) + 1
-    for reason, count in skipped.items():
-        line.skipped[reason] = line.skipped.get(reason, 0) + count
+    if payables := sum(skipped.values()):
+        line.skipped[skips.NOT_RECEIVABLE] = line.skipped.get(skips.NOT_RECEIVABLE, 0) + payables
 
 
 def _read_up_to(lines: Sequence[Line]) -> dict[Entity, datetime]:

@@ -7,6 +7,8 @@ ARCHIVED = "ARCHIVED"
 ERASED = "ERASED"
 MERGED = "MERGED"
 NOT_APPROVED = "NOT_APPROVED"
+NOT_RECEIVABLE = "NOT_RECEIVABLE"
+"""A payable: it is not even kept."""
 VOIDED = "VOIDED"
 UNCHANGED = "UNCHANGED"
 
@@ -16,13 +18,9 @@ def reason(document: Document) -> str:
 
     An archived customer who still owes stays visible all the same: the read side decides that with the balance.
     """
-    match document:
-        case Contact():
-            return _of_contact(document)
-        case Invoice() | Credit() | Payment():
-            return _of_status(document.status)
-        case _:
-            return ""
+    if isinstance(document, Invoice | Credit | Payment):
+        return _OF_STATUS.get(document.status, "")
+    return _of_contact(document) if isinstance(document, Contact) else ""
 
 
 def _of_contact(contact: Contact) -> str:
@@ -35,7 +33,9 @@ def _of_contact(contact: Contact) -> str:
     return "" if contact.is_customer else NOT_A_CUSTOMER
 
 
-def _of_status(status: str) -> str:
-    if status in (DocumentStatus.DRAFT, DocumentStatus.SUBMITTED):
-        return NOT_APPROVED
-    return VOIDED if status in (DocumentStatus.VOIDED, DocumentStatus.DELETED) else ""
+_OF_STATUS = {
+    DocumentStatus.DRAFT.value: NOT_APPROVED,
+    DocumentStatus.SUBMITTED.value: NOT_APPROVED,
+    DocumentStatus.VOIDED.value: VOIDED,
+    DocumentStatus.DELETED.value: VOIDED,
+}

@@ -14,6 +14,9 @@ from tieout_server.syncs.progress import Progress
 from tieout_server.syncs.service import Syncs
 from tieout_server.syncs.state import ACTIVE
 
+LONGEST = 100_000
+"""Events of one sync that are replayed at most: a sync of a hundred million records tells as many."""
+
 
 class Seen(msgspec.Struct, frozen=True):
     """What a watcher is told: progress, or nothing but how far it has been told everything."""
@@ -43,10 +46,12 @@ class SyncWatch:
                 raise NotFoundError("sync", sync_id)
             now = await self._state_now(tx, sync)
         position = await self._start(after, now)
-        if not after or now.position == position:
+        if sync.state not in ACTIVE:
+            for seen in await self._rest(sync, position) or [now]:
+                yield seen
+            return
+        if position == now.position:
             yield now
-            if sync.state not in ACTIVE:
-                return
         async for seen in self._follow(position, lambda event: event.subject == sync_id):
             yield seen
             if seen.progress and seen.progress.sync.state not in ACTIVE:
@@ -64,7 +69,7 @@ class SyncWatch:
                 raise NotFoundError("connection", connection_id)
             now = await self._state_now(tx, await syncs.latest(tx, connection_id))
         position = await self._start(after, now)
-        if not after or now.position == position:
+        if position == now.position:
             yield now
         async for seen in self._follow(position, lambda event: event.connection_id == connection_id):
             yield seen
@@ -74,12 +79,19 @@ class SyncWatch:
         position = (await events.bounds(tx)).last
         return Seen(position, await self._service.progress(tx, sync) if sync else None)
 
+    async def _rest(self, sync: SyncRecord, position: int) -> list[Seen]:
+        """What a sync that has ended told behind this position."""
+        async with self._database.read() as tx:
+            told = await events.of_connection(tx, sync.connection_id, topic=SYNC, after=position, limit=LONGEST)
+        return [_seen(event) for event in told if event.subject == sync.id]
+
     async def _start(self, after: str, now: Seen) -> int:
         return await self._feed.position_of(after) if after else now.position
 
     async def _follow(self, position: int, concerns: Callable[[Event], bool]) -> AsyncGenerator[Seen, None]:
         async for item in self._feed.follow(position, lambda event: event.topic == SYNC and concerns(event)):
-            if isinstance(item, Event):
-                yield Seen(item.position, msgspec.json.decode(item.payload, type=Progress))
-            else:
-                yield Seen(item)
+            yield _seen(item) if isinstance(item, Event) else Seen(item)
+
+
+def _seen(event: Event) -> Seen:
+    return Seen(event.position, msgspec.json.decode(event.payload, type=Progress))

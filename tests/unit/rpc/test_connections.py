@@ -30,11 +30,15 @@ async def connect(connections: Any, merchant_id: str = "m-1") -> pb.Connection: 
 
 
 def reason_of(error: aio.AioRpcError) -> str:
+    return str(info_of(error).reason)
+
+
+def info_of(error: aio.AioRpcError) -> details.ErrorInfo:
     status = rpc_status.from_call(error)  # type: ignore[arg-type] # it takes the error of a call as well
     assert status is not None
     info = details.ErrorInfo()
     assert any(part.Unpack(info) for part in status.details)
-    return str(info.reason)
+    return info
 
 
 async def test_a_new_connection_waits_for_consent(connections: Any) -> None:  # noqa: ANN401
@@ -288,3 +292,23 @@ async def test_a_watch_that_cannot_be_is_refused(
     with pytest.raises(aio.AioRpcError) as refusal:
         await connections.WatchConnections(asked).read()
     assert reason_of(refusal.value) == reason
+
+
+async def test_a_token_that_is_too_old_is_refused_with_the_oldest_that_is_good(
+    connections: Any,  # noqa: ANN401
+    around: World,
+) -> None:
+    watch = Watch(connections.WatchConnections(pb.WatchConnectionsRequest()))
+    old = (await watch.next()).resume_token
+    watch.leave()
+    await connections.Connect(pb.ConnectRequest(merchant_id="forgotten"))
+    around.clock.time += timedelta(days=8)
+    await around.subjects.feed.prune()
+    await connections.Connect(pb.ConnectRequest(merchant_id="kept"))
+    with pytest.raises(aio.AioRpcError) as refusal:
+        await connections.WatchConnections(pb.WatchConnectionsRequest(after=old)).read()
+    assert refusal.value.code() is grpc.StatusCode.OUT_OF_RANGE
+    oldest = info_of(refusal.value).metadata["oldest_resume_token"]
+    again = Watch(connections.WatchConnections(pb.WatchConnectionsRequest(after=oldest)))
+    assert (await again.next()).change.connection.merchant_id == "kept"
+    again.leave()

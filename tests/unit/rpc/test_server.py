@@ -67,6 +67,31 @@ async def test_health_says_serving_of_every_service(channel: aio.Channel, servic
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
+async def test_health_is_watched_until_the_server_stops(around: World) -> None:
+    async with serving(around) as server, aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICES[0]))
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        stopping = asyncio.create_task(server.stop())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
+        await stopping
+
+
+async def test_a_status_that_a_service_set_itself_is_left_as_it_is(channel: aio.Channel) -> None:
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    with pytest.raises(aio.AioRpcError) as refusal:
+        await stub.Check(health_pb2.HealthCheckRequest(service="no.such.Service"))
+    assert refusal.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_method_that_is_in_no_service_is_unimplemented(channel: aio.Channel) -> None:
+    improve: Any = channel.unary_unary("/tieout.v1.ConnectionService/Improve")
+    with pytest.raises(aio.AioRpcError) as refusal:
+        await improve(b"")
+    assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 async def test_a_method_that_comes_later_is_unimplemented_whatever_its_arity(channel: aio.Channel) -> None:
     connections: Any = ConnectionServiceStub(channel)
     exports: Any = PaymentExportServiceStub(channel)
@@ -98,6 +123,19 @@ async def test_a_bug_is_internal_and_its_words_stay_here(
     assert request_id in "".join(capsys.readouterr())
 
 
+async def test_the_log_names_method_and_status_and_nothing_of_the_request(
+    channel: aio.Channel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connections: Any = ConnectionServiceStub(channel)
+    with pytest.raises(aio.AioRpcError):
+        await connections.GetConnection(pb.GetConnectionRequest(connection_id="con_told_to_nobody"))
+    log = "".join(capsys.readouterr())
+    assert "/tieout.v1.ConnectionService/GetConnection" in log
+    assert "NOT_FOUND" in log
+    assert "elapsed_ms" in log
+    assert "con_told_to_nobody" not in log
+
+
 async def test_a_token_is_asked_for_and_compared(around: World) -> None:
     async with serving(around, token="right") as server, aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         connections: Any = ConnectionServiceStub(channel)
@@ -119,6 +157,7 @@ async def test_nobody_listens_beyond_this_machine_without_a_token(around: World)
     server = RpcServer(around.subjects, Settings(listen="0.0.0.0:0"))
     with pytest.raises(ListenError, match="TIEOUT_TOKEN"):
         await server.start()
+    await server.stop()  # what did not start can be stopped all the same
 
 
 async def test_a_port_that_is_taken_is_named(around: World) -> None:

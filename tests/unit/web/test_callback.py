@@ -13,8 +13,15 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from fakes import World, world
 from tieout_server.connections.messages import Connect, Reconnect, Return
-from tieout_server.errors import AppRejectedError, CallLimitError, ConsentExpiredError, XeroUnavailableError
+from tieout_server.errors import (
+    AppRejectedError,
+    CallLimitError,
+    ConsentExpiredError,
+    ListenError,
+    XeroUnavailableError,
+)
 from tieout_server.web.app import CALLBACK, build
+from tieout_server.web.server import WebServer
 
 RETURN_URL = "https://app.example/done?tab=xero#top"
 Client = TestClient[Any, Any]
@@ -231,3 +238,16 @@ async def test_a_process_that_cannot_serve_is_alive_and_not_ready(around: World)
         client.get("/readyz") as ready,
     ):
         assert (alive.status, ready.status) == (200, 503)
+
+
+async def test_an_address_that_is_taken_is_named(around: World) -> None:
+    async def is_ready() -> bool:
+        return True
+
+    first = WebServer(build(around.connections, is_ready), "127.0.0.1:0")
+    await first.start()
+    second = WebServer(build(around.connections, is_ready), f"127.0.0.1:{first.port}")
+    with pytest.raises(ListenError, match=f"TIEOUT_WEB_LISTEN: cannot listen on 127.0.0.1:{first.port}"):
+        await second.start()
+    await second.stop()
+    await first.stop()

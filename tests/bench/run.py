@@ -1,0 +1,26 @@
+"""`make bench`: every benchmark, each in a process of its own. Times drift; ratios are what counts."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BENCHMARKS = (
+    ("first_sync.py",),
+    ("first_sync.py", "--runs", "1", "--latency-ms", "300"),
+    ("loop_lag.py",),
+    ("mirror.py",),
+    ("decode.py",),
+)
+
+
+def main() -> int:
+    failed = 0
+    for name, *options in BENCHMARKS:
+        print(f"\n== {name} {' '.join(options)}".rstrip(), flush=True)
+        failed |= subprocess.run([sys.executable, HERE / name, *options], check=False).returncode
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

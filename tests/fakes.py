@@ -1,0 +1,202 @@
+"""A Xero that says what a test wants it to, and the server's subjects on a real database beside it.
+
+For tests of the edges, where a sandbox over sockets would prove nothing more.
+"""
+# ruff: noqa: ARG002 - a fake need not look at all that it is given
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tieout_server.connections.authorisation import Authorisations
+from tieout_server.connections.return_urls import ReturnUrls
+from tieout_server.connections.service import Connections, Means
+from tieout_server.connections.tokens import Tokens
+from tieout_server.errors import TieoutError
+from tieout_server.events.feed import Feed
+from tieout_server.ledger.books import AccessTokens, Books, HeldUp, Membership, Page, Purpose, Query, TokenSet
+from tieout_server.ledger.calls import Allowance
+from tieout_server.ledger.documents import Organisation, OrganisationUser
+from tieout_server.receivables.service import Receivables
+from tieout_server.rpc.server import RpcServer, Subjects
+from tieout_server.settings import Settings
+from tieout_server.storage import migrate
+from tieout_server.storage.database import Database
+from tieout_server.storage.vault import Vault
+from tieout_server.syncs import run
+from tieout_server.syncs.freshness import FreshnessOf
+from tieout_server.syncs.service import Syncs
+from tieout_server.syncs.watch import SyncWatch
+from tieout_server.work.engine import Engine
+from tieout_server.work.requests import Requests
+
+
+class SettableClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time.timestamp()
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+@dataclass
+class Xero:
+    """What this Xero answers; a test changes it as it likes."""
+
+    clock: SettableClock
+    organisations: list[str] = field(default_factory=lambda: ["Southern Hops Ltd"])
+    user: str = "ruth@southern-hops.example"
+    role: str = "STANDARD"
+    trouble: TieoutError | None = None
+    """What the next exchange of a code raises, once."""
+    scopes: tuple[str, ...] = ("offline_access", "accounting.contacts.read")
+
+    def authorization_url(self, *, state: str, code_verifier: str) -> str:
+        return f"https://xero.example/authorize?state={state}&pkce={len(code_verifier)}"
+
+    async def exchange(self, *, code: str, code_verifier: str) -> TokenSet:
+        if self.trouble:
+            trouble, self.trouble = self.trouble, None
+            raise trouble
+        return TokenSet(
+            xero_user_id="user-1",
+            access_token="secret-access",
+            refresh_token="secret-refresh",
+            access_expires_at=self.clock.now() + timedelta(minutes=30),
+            scopes=("offline_access",),
+            email=self.user,
+            name="Ruth",
+        )
+
+    async def refresh(self, refresh_token: str) -> TokenSet:
+        return await self.exchange(code=refresh_token, code_verifier="-")
+
+    async def memberships(self, access_token: str, *, authentication_event_id: str = "") -> Sequence[Membership]:
+        return [
+            Membership(membership_id=f"membership-{name}", xero_tenant_id=f"tenant-{name}", name=name)
+            for name in self.organisations
+        ]
+
+    def open(self, xero_tenant_id: str, tokens: AccessTokens) -> Books:
+        return BooksOf(self, xero_tenant_id)
+
+
+@dataclass
+class BooksOf:
+    """The books of one organisation of this Xero; they hold no documents."""
+
+    xero: Xero
+    xero_tenant_id: str
+
+    async def read(self, query: Query, purpose: Purpose) -> Page:
+        return Page(documents=(), page_count=1, item_count=0, served_at=self.xero.clock.now())
+
+    async def organisation(self, purpose: Purpose) -> Organisation:
+        return Organisation(
+            xero_tenant_id=self.xero_tenant_id, name=self.xero_tenant_id.removeprefix("tenant-"), base_currency="NZD"
+        )
+
+    async def users(self, purpose: Purpose) -> Sequence[OrganisationUser]:
+        return [OrganisationUser(xero_user_id="user-1", email=self.xero.user, name="Ruth Ngata", role=self.xero.role)]
+
+    async def actions(self, purpose: Purpose) -> Mapping[str, bool]:
+        return {}
+
+    def held_up(self) -> HeldUp | None:
+        return None
+
+
+@dataclass(frozen=True)
+class World:
+    """A database, a Xero, and what the edges work with."""
+
+    xero: Xero
+    clock: SettableClock
+    database: Database
+    subjects: Subjects
+
+    @property
+    def connections(self) -> Connections:
+        return self.subjects.connections
+
+
+_migrated: list[bytes] = []
+"""A database file with all tables, made once."""
+
+
+async def _database(path: Path) -> Database:
+    if not _migrated:
+        first = Database(f"sqlite:///{path}")
+        await migrate.upgrade(first)
+        await first.close()
+        _migrated.append(await asyncio.to_thread(path.read_bytes))
+    await asyncio.to_thread(path.write_bytes, _migrated[0])
+    return Database(f"sqlite:///{path}")
+
+
+@asynccontextmanager
+async def world(folder: Path) -> AsyncIterator[World]:
+    """A new world whose database is in this folder, with a feed that runs and an engine that does not."""
+    clock = SettableClock()
+    xero = Xero(clock)
+    database = await _database(folder / "tieout.db")
+    feed, engine, vault = Feed(database, clock), Engine(database, clock), Vault({"test": bytes(32)})
+    requests = Requests(vault, clock)
+    connections = Connections(
+        Means(
+            database=database,
+            feed=feed,
+            engine=engine,
+            requests=requests,
+            authorisations=Authorisations(vault, xero, clock),
+            tokens=Tokens(database, vault, xero, clock),
+            identity=xero,
+            library=xero,
+            return_urls=ReturnUrls("https://app.example"),
+            clock=clock,
+        )
+    )
+    syncs = Syncs(run.Means(database=database, feed=feed, clock=clock), connections, engine, requests)
+    subjects = Subjects(
+        connections=connections,
+        syncs=syncs,
+        sync_watch=SyncWatch(database, feed, syncs),
+        freshness=FreshnessOf(database, lambda _: Allowance(0, 60, None), clock),
+        receivables=Receivables(database, clock),
+        feed=feed,
+        clock=clock,
+    )
+    await feed.start()
+    running = asyncio.create_task(feed.run())
+    try:
+        yield World(xero, clock, database, subjects)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await database.close()
+
+
+@asynccontextmanager
+async def serving(around: World, **settings: Any) -> AsyncIterator[RpcServer]:  # noqa: ANN401 - settings of any type
+    """The gRPC server of this world on a port of its own, with these settings."""
+    server = RpcServer(
+        around.subjects,
+        Settings(**{"listen": "127.0.0.1:0", "xero_scopes": "offline_access accounting.contacts.read"} | settings),
+    )
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
