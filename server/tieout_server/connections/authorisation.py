@@ -26,7 +26,12 @@ class Consent(msgspec.Struct, frozen=True):
     """Where a person goes to consent, and until when."""
 
     authorization_url: str
+    """Holds the state, which is a secret."""
     expires_at: datetime
+
+    def __repr__(self) -> str:
+        """Not the address: whoever knows the state can come back in the person's place."""
+        return f"Consent(expires_at={self.expires_at!r})"
 
 
 class Returned(msgspec.Struct, frozen=True):
@@ -36,6 +41,10 @@ class Returned(msgspec.Struct, frozen=True):
     state_hash: str
     return_url: str
     code_verifier: str
+
+    def __repr__(self) -> str:
+        """Not the code_verifier: it is a secret."""
+        return f"Returned(connection_id={self.connection_id!r}, return_url={self.return_url!r})"
 
 
 class Authorisations:

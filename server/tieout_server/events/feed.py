@@ -64,7 +64,8 @@ class Feed:
         """Keep reading the log until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._appended.wait(), POLL)
+                async with asyncio.timeout(POLL):  # not wait_for: Python 3.11's can lose a cancellation
+                    await self._appended.wait()
             self._appended.clear()
             await self._advance()
 
@@ -150,6 +151,8 @@ class Feed:
             self._appended.set()
 
     def _take(self, batch: Sequence[Event]) -> None:
+        if batch[0].position != self._position + 1:
+            self._window.clear()  # what lay between was pruned before it was read here
         self._window.extend(batch)
         if len(self._window) > 2 * WINDOW:
             del self._window[:-WINDOW]

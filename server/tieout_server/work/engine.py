@@ -110,7 +110,8 @@ class Engine:
                 self._due.clear()
                 idle_for = await self._start_what_is_due()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._due.wait(), idle_for)
+                    async with asyncio.timeout(idle_for):  # not wait_for: Python 3.11's can lose a cancellation
+                        await self._due.wait()
         finally:
             await self._let_go()
 
