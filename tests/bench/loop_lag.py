@@ -31,14 +31,15 @@ async def lags(stop: asyncio.Event) -> list[float]:
 
 async def measure(base: str, database: str) -> list[float]:
     """One first sync in this process, with the loop watched."""
-    urls = dict.fromkeys(("xero_login_url", "xero_identity_url", "xero_api_url"), base)
-    settings = Settings(
-        database_url=database,
-        listen="127.0.0.1:0",
-        web_listen="127.0.0.1:0",
-        xero_client_id=APP["TIEOUT_XERO_CLIENT_ID"],
-        xero_client_secret=APP["TIEOUT_XERO_CLIENT_SECRET"],  # type: ignore[arg-type] # pydantic wraps it
-        **urls,
+    settings = Settings.model_validate(
+        {
+            "database_url": database,
+            "listen": "127.0.0.1:0",
+            "web_listen": "127.0.0.1:0",
+            "xero_client_id": APP["TIEOUT_XERO_CLIENT_ID"],
+            "xero_client_secret": APP["TIEOUT_XERO_CLIENT_SECRET"],
+            **dict.fromkeys(("xero_login_url", "xero_identity_url", "xero_api_url"), base),
+        }
     )
     async with (
         serve(settings) as app,
