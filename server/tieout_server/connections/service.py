@@ -48,9 +48,8 @@ from tieout_server.work.requests import Requests
 
 logger = log.get("connections")
 
-FIRST_SYNC = "sync"
-"""The kind of work that a new connection wakes: its first sync."""
-
+CONNECTED = "connected"
+"""The kind of work that a consent wakes: reading what there is, or what was missed."""
 
 PAGE = 1000
 """Connections that a snapshot reads at a time."""
@@ -291,7 +290,7 @@ class Connections:
         user = await check_is_administrator(books, user, organisation)
         async with self._.database.write() as tx:
             link = await self._get(tx, link.id, lock=True)
-            await self._.engine.wake(tx, FIRST_SYNC, link.id, priority=Priority.ASKED)
+            await self._.engine.wake(tx, CONNECTED, link.id, priority=Priority.ASKED)
             link = await self._change(
                 tx,
                 link,

@@ -105,6 +105,7 @@ class Run:
     async def fail(self, fault: SyncFault) -> None:
         """End the sync with this fault."""
         async with self._.database.write() as tx:
+            await self._job.hold(tx)
             await self._keep(tx, Happening.BROKEN, fault=fault, waiting_by="", waiting_until=None, eta_at=None)
 
     def _is_slice_over(self) -> bool:

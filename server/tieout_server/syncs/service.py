@@ -8,7 +8,7 @@ import msgspec
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.connections.service import FIRST_SYNC, Connections
+from tieout_server.connections.service import CONNECTED, Connections
 from tieout_server.connections.state import check_can_read
 from tieout_server.errors import ConnectionNotUsableError, NotFoundError, PersonMustActError
 from tieout_server.events.feed import SYNC, Feed
@@ -28,7 +28,8 @@ from tieout_server.work.requests import Requests
 
 logger = log.get("syncs")
 
-WORK = FIRST_SYNC
+WORK = "sync"
+"""The kind of work that carries a sync out, slice by slice."""
 
 
 class StartSync(msgspec.Struct, frozen=True):
@@ -59,6 +60,7 @@ class Syncs:
         self._links = links
         self._engine = engine
         self._requests = requests
+        engine.register(CONNECTED, Lane.READ, self.begin)
         engine.register(WORK, Lane.READ, self.perform)
 
     async def start(self, asked: StartSync) -> Asked:
@@ -131,8 +133,20 @@ class Syncs:
         """How far this sync has come, as this transaction sees it."""
         return progress.of(sync, Plan(await _lines(tx, sync)))
 
+    async def begin(self, job: Job) -> None:
+        """Begin the sync that follows a consent: of everything the first time, later of what was missed."""
+        async with self._database.write() as tx:
+            await job.hold(tx)
+            link = await connections.get(tx, job.connection_id, lock=True)
+            if link is None:
+                return
+            await self._engine.wake(tx, WORK, link.id, priority=Priority.ASKED)
+            if await self._under_way(tx, link.id) is None:
+                asked_by = "reconnect" if link.last_synced_at else "connect"
+                await self._tell(tx, await self._create(tx, link, StartSync(link.id, requested_by=asked_by)))
+
     async def perform(self, job: Job) -> datetime | None:
-        """Do one slice of the connection's sync; the first one begins by itself once it is connected."""
+        """Do one slice of the connection's sync."""
         found = await self._take_up(job)
         if found is None:
             return None
@@ -152,19 +166,12 @@ class Syncs:
         return again_at
 
     async def _take_up(self, job: Job) -> tuple[Link, SyncRecord, list[Line]] | None:
-        """The connection's sync under way with its lines, made now if it is the first; None if nothing is to do."""
+        """The connection's sync under way with its lines; None if there is nothing to do."""
         async with self._database.write() as tx:
             await job.hold(tx)
-            link = await connections.get(tx, job.connection_id, lock=True)
-            if link is None:
-                return None
-            sync = await self._under_way(tx, link.id)
-            if sync is None:
-                if link.last_synced_at is not None:
-                    return None
-                sync = await self._create(tx, link, StartSync(link.id, SyncMode.FULL, requested_by="connect"))
-                await self._tell(tx, sync)
-            if sync.state == SyncState.HELD:
+            link = await connections.get(tx, job.connection_id)
+            sync = await self._under_way(tx, job.connection_id)
+            if link is None or sync is None or sync.state == SyncState.HELD:
                 return None
             return link, sync, await _lines(tx, sync)
 
