@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from tieout import errors
 from tieout.cli.options import Server
@@ -106,10 +107,10 @@ def report(error: errors.TieoutError, *, as_json: bool) -> None:
         )
         return
     console = Console(stderr=True, highlight=False)
-    console.print("[bold red]Error:[/]", error.sentence, markup=True)
+    console.print(f"[bold red]Error:[/] {escape(error.sentence)}", soft_wrap=True)
     for violation in error.violations:
         if violation.rule in error.sentence:
             continue  # the sentence says it already
-        console.print(f"  {violation.field}: {violation.rule}", markup=False)
+        console.print(f"  {violation.field}: {violation.rule}", markup=False, soft_wrap=True)
     if advice := remedy(error):
-        console.print(advice, markup=False)
+        console.print(advice, markup=False, soft_wrap=True)

@@ -92,7 +92,7 @@ def test_what_a_sync_waits_for_is_told_with_its_end() -> None:
         (connection.ConnectionState, "CONNECTION_STATE", list(ConnectionState)),
         (connection.ConnectionHealth, "CONNECTION_HEALTH", list(ConnectionHealth)),
     ],
-    ids=str,
+    ids=lambda it: it if isinstance(it, str) else "",
 )
 def test_every_word_of_ours_is_a_word_of_the_api(enum: object, prefix: str, words: list[str]) -> None:
     names = enum.DESCRIPTOR.values_by_name  # type: ignore[attr-defined] # an enum of the stubs
