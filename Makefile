@@ -40,7 +40,7 @@ check: setup ## Formatting, lint, types, layers, API, lock file
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python proto/generate.py --check
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code > /dev/null
