@@ -66,10 +66,14 @@ class Xero:
     def authorization_url(self, *, state: str, code_verifier: str) -> str:
         return f"https://xero.example/authorize?state={state}&pkce={len(code_verifier)}"
 
+    code: str = ""
+    """The code that was exchanged last: each one opens organisations of its own."""
+
     async def exchange(self, *, code: str, code_verifier: str) -> TokenSet:
         if self.trouble:
             trouble, self.trouble = self.trouble, None
             raise trouble
+        self.code = code
         return TokenSet(
             xero_user_id="user-1",
             access_token="secret-access",
@@ -81,11 +85,11 @@ class Xero:
         )
 
     async def refresh(self, refresh_token: str) -> TokenSet:
-        return await self.exchange(code=refresh_token, code_verifier="-")
+        return await self.exchange(code=self.code, code_verifier="-")
 
     async def memberships(self, access_token: str, *, authentication_event_id: str = "") -> Sequence[Membership]:
         return [
-            Membership(membership_id=f"membership-{name}", xero_tenant_id=f"tenant-{name}", name=name)
+            Membership(membership_id=f"membership-{name}", xero_tenant_id=f"tenant-{self.code}/{name}", name=name)
             for name in self.organisations
         ]
 
@@ -105,7 +109,7 @@ class BooksOf:
 
     async def organisation(self, purpose: Purpose) -> Organisation:
         return Organisation(
-            xero_tenant_id=self.xero_tenant_id, name=self.xero_tenant_id.removeprefix("tenant-"), base_currency="NZD"
+            xero_tenant_id=self.xero_tenant_id, name=self.xero_tenant_id.rpartition("/")[2], base_currency="NZD"
         )
 
     async def users(self, purpose: Purpose) -> Sequence[OrganisationUser]:

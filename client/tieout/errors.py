@@ -16,6 +16,7 @@ TieoutError
 │   └── NotServedYetError                this server is older than the call
 ├── PersonMustActError                   a person at the merchant (or the operator) acts
 │   ├── ConsentDeniedError               consent was refused at Xero
+│   ├── AuthorizationFailedError         Xero sent an error instead of a consent
 │   ├── ConsentExpiredError              the authorisation code is used, expired or not ours
 │   ├── NotAdministratorError            the authorising user may not do what is needed
 │   ├── WrongOrganisationError           a reconnect came back as another organisation
@@ -42,6 +43,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
 
+_A_MOMENT = timedelta(seconds=1)
+
 
 @dataclass(frozen=True)
 class Violation:
@@ -62,7 +65,7 @@ class Facts:
     violations: tuple[Violation, ...] = ()
     """Everything that is wrong with the request, or has to be true first."""
     retry_after: timedelta | None = None
-    """How long to wait before a repeat. None: nothing is known."""
+    """How long to wait before a repeat, as the service asks. None: it did not say."""
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """More about the reason, by the keys that `errors.proto` names."""
 
@@ -141,6 +144,10 @@ class ConsentDeniedError(PersonMustActError):
     """The merchant refused consent at Xero; they may start again."""
 
 
+class AuthorizationFailedError(PersonMustActError):
+    """Xero sent an error instead of a consent, as metadata `error` has it; the merchant starts again."""
+
+
 class ConsentExpiredError(PersonMustActError):
     """Xero no longer accepts the authorisation code; the merchant starts again."""
 
@@ -179,6 +186,13 @@ class AppRejectedError(PersonMustActError):
 
 class TryAgainError(TieoutError):
     """A passing trouble: repeat the call after `retry_after`, with the same request_id where it has one."""
+
+    retry_after: timedelta
+    """How long to wait before a repeat: as long as the service asks for, or a second where it could not be asked."""
+
+    def __init__(self, sentence: str, facts: Facts | None = None) -> None:
+        super().__init__(sentence, facts)
+        self.retry_after = self.retry_after or _A_MOMENT
 
 
 class XeroUnavailableError(TryAgainError):
@@ -232,6 +246,7 @@ BY_REASON: Mapping[str, type[TieoutError]] = MappingProxyType(
         "CALLER_RATE_LIMITED": CallerRateLimitedError,
         "CONSENT_STATE_INVALID": ConsentStateError,
         "CONSENT_DENIED": ConsentDeniedError,
+        "AUTHORIZATION_FAILED": AuthorizationFailedError,
         "CONSENT_EXPIRED": ConsentExpiredError,
         "NOT_ADMINISTRATOR": NotAdministratorError,
         "WRONG_ORGANISATION": WrongOrganisationError,

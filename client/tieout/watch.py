@@ -45,12 +45,15 @@ class Patience:
     """How many attempts in a row may fail before the failure is raised. None: it is tried for ever."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     """How to pause, in seconds."""
+    resumed: Callable[[], None] = lambda: None
+    """Called when the first message arrives after a failure."""
 
     def pause(self, failures: int, error: TieoutError) -> float:
         """Seconds to wait after so many failures in a row: jittered, so that not all watches return at once."""
         doubled = self.first_pause.total_seconds() * 2.0 ** min(failures - 1, 30)
         capped = min(doubled, self.longest_pause.total_seconds())
-        asked = error.retry_after.total_seconds() if error.retry_after else 0.0
+        # Only an error with a reason comes from the service; on all others `retry_after` is a default.
+        asked = error.retry_after.total_seconds() if error.reason and error.retry_after else 0.0
         return max(capped * random.uniform(0.5, 1.0), asked)  # noqa: S311 - spreads load, guards nothing
 
 
@@ -76,6 +79,8 @@ async def resume(
         try:
             async with aclosing(_messages(open_after(after), patience.silence)) as messages:
                 async for message in messages:
+                    if failures:
+                        patience.resumed()
                     failures, after = 0, message.resume_token or after
                     yield message
                     if until and until(message):

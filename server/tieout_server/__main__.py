@@ -87,7 +87,7 @@ def _run(doing: Coroutine[object, object, None]) -> None:
     try:
         with asyncio.Runner(loop_factory=_fast_loop()) as runner:
             runner.run(doing)
-    except (TieoutError, ValueError, OSError) as error:
+    except TieoutError as error:
         _quit(str(error))
 
 

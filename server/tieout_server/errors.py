@@ -5,6 +5,7 @@ TieoutError
 │   ├── InvalidRequestError         fields are wrong: every violation is named
 │   ├── NotFoundError               there is no such thing
 │   ├── RequestIdReusedError        the request_id came before with other content
+│   ├── OrganisationAlreadyConnectedError  another connection has the organisation
 │   ├── NotPermittedNowError        the state of the thing does not permit it
 │   ├── ConsentStateError           the consent's state is unknown, used or expired
 │   ├── ResumeTokenTooOldError      the watch must start anew
@@ -12,6 +13,7 @@ TieoutError
 │   └── NotServedYetError           this call comes with a later version
 ├── PersonMustActError              a person at the merchant (or an operator) acts
 │   ├── ConsentDeniedError          consent was refused at Xero
+│   ├── AuthorizationFailedError    Xero sent an error instead of a consent
 │   ├── ConsentExpiredError         the authorisation code is used, expired or not ours
 │   ├── NotAdministratorError       the authorising user may not do what we need
 │   ├── WrongOrganisationError      a reconnect came back as another organisation
@@ -19,7 +21,8 @@ TieoutError
 │   ├── CredentialsExpiredError     the refresh token is no longer good
 │   ├── AccessRevokedError          Xero refuses these books to us
 │   ├── ScopeMissingError           the consent did not cover this call
-│   ├── AppRejectedError            Xero does not know our client id or secret
+│   ├── OperatorMustActError        not the merchant's matter: an operator of this service acts
+│   │   └── AppRejectedError        Xero does not know our client id or secret
 │   ├── ConnectionNotUsableError    the connection waits for a person
 │   └── ListenError                 a server cannot listen as it is told to
 ├── TryAgainError                   it is tried again, by us where we own the work
@@ -90,6 +93,12 @@ class RequestIdReusedError(CallerError):
     reason = "REQUEST_ID_REUSED"
 
 
+class OrganisationAlreadyConnectedError(CallerError):
+    """Another connection has the organisation: that one is used, or disconnected first."""
+
+    reason = "ORGANISATION_ALREADY_CONNECTED"
+
+
 class NotPermittedNowError(CallerError):
     """The state of the connection, sync or document does not permit this."""
 
@@ -131,6 +140,12 @@ class ConsentDeniedError(PersonMustActError):
     """The person refused consent at Xero."""
 
     reason = "CONSENT_DENIED"
+
+
+class AuthorizationFailedError(PersonMustActError):
+    """Xero sent back an error that is no refusal; nothing was consented to."""
+
+    reason = "AUTHORIZATION_FAILED"
 
 
 class ConsentExpiredError(PersonMustActError):
@@ -175,7 +190,13 @@ class ScopeMissingError(PersonMustActError):
     reason = "SCOPE_MISSING"
 
 
-class AppRejectedError(PersonMustActError):
+class OperatorMustActError(PersonMustActError):
+    """An operator of this service acts: its settings, keys or database. No merchant can, and none is asked to."""
+
+    reason = "INTERNAL"
+
+
+class AppRejectedError(OperatorMustActError):
     """Xero does not accept our client id, secret or scopes: an operator's matter."""
 
     reason = "APP_REJECTED"
@@ -187,7 +208,7 @@ class ConnectionNotUsableError(PersonMustActError):
     reason = "CONNECTION_NOT_USABLE"
 
 
-class ListenError(PersonMustActError):
+class ListenError(OperatorMustActError):
     """A server cannot listen as it is told to: an operator's matter, and before any call could come."""
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 
 from tieout_server.clock import Clock
 from tieout_server.events.feed import Feed
-from tieout_server.ledger.calls import CallsInMemory
+from tieout_server.ledger.calls import Calls, CallsInMemory
 from tieout_server.storage import calls, connections, requests
 from tieout_server.storage.calls import Usage
 from tieout_server.storage.database import Database
@@ -36,11 +36,19 @@ class Housekeeping:
             rounds.create_task(self._tidy_for_ever())
 
     async def book_calls(self) -> None:
-        """Move what was booked in memory to the database."""
-        rows = [row for tenant in self._booked.organisations() for row in self._take(tenant)]
-        if rows:
+        """Move what was booked in memory to the database; what cannot be written stays booked."""
+        taken = {tenant: self._booked.take(tenant) for tenant in self._booked.organisations()}
+        if not taken:
+            return
+        day = self._clock.now().date()
+        try:
             async with self._database.write(durable=False) as tx:
-                await calls.add(tx, rows)
+                await calls.add(tx, [row for tenant, booked in taken.items() for row in _usage(tenant, day, booked)])
+        except BaseException:
+            for tenant, booked in taken.items():
+                for row in booked:
+                    self._booked.book(tenant, row)
+            raise
 
     async def tidy(self) -> None:
         """Forget what nobody can ask for any more."""
@@ -60,18 +68,18 @@ class Housekeeping:
             await self.tidy()
             await asyncio.sleep(TIDY_EVERY)
 
-    def _take(self, xero_tenant_id: str) -> Sequence[Usage]:
-        """One row per purpose, whatever status the calls got."""
-        day = self._clock.now().date()
-        rows: dict[str, Usage] = {}
-        for booked in self._booked.take(xero_tenant_id):
-            before = rows.get(booked.purpose)
-            rows[booked.purpose] = Usage(
-                xero_tenant_id=xero_tenant_id,
-                used_on=day,
-                purpose=booked.purpose,
-                call_count=booked.calls + (before.call_count if before else 0),
-                bytes_wire=booked.wire_bytes + (before.bytes_wire if before else 0),
-                bytes_body=booked.body_bytes + (before.bytes_body if before else 0),
-            )
-        return list(rows.values())
+
+def _usage(xero_tenant_id: str, day: date, booked: Sequence[Calls]) -> Sequence[Usage]:
+    """One row per purpose, whatever status the calls got."""
+    rows: dict[str, Usage] = {}
+    for row in booked:
+        before = rows.get(row.purpose)
+        rows[row.purpose] = Usage(
+            xero_tenant_id=xero_tenant_id,
+            used_on=day,
+            purpose=row.purpose,
+            call_count=row.calls + (before.call_count if before else 0),
+            bytes_wire=row.wire_bytes + (before.bytes_wire if before else 0),
+            bytes_body=row.body_bytes + (before.bytes_body if before else 0),
+        )
+    return list(rows.values())

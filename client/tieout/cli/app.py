@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from enum import StrEnum
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from tieout.cli.options import (
     CaFile,
     CertFile,
     ConnectionName,
+    Ids,
     Json,
     KeyFile,
     Limit,
@@ -23,7 +25,7 @@ from tieout.cli.options import (
 
 _EXIT_CODES = (
     "Exit codes: 0 all is well; 1 a fault of the service; 2 the request is to be corrected; 3 a person must act;"
-    " 4 try again later; 130 Ctrl-C."
+    " 4 try again later; 130 Ctrl-C; 141 the reader of the output left."
 )
 app = typer.Typer(
     help="Keeps a merchant's receivables in agreement with their books in Xero.",
@@ -39,6 +41,17 @@ Merchant = Annotated[str, typer.Option(help="Only this merchant's.")]
 ReturnUrl = Annotated[str, typer.Option(help="Where the browser goes after consent.")]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Print the address only.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until consent has come back.")]
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
+        typer.echo(f"tieout {version('tieout')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+]
 
 
 class Status(StrEnum):
@@ -59,6 +72,7 @@ def server(
     key_file: KeyFile = None,
     token: Token = "",
     timeout: Timeout = 30.0,
+    _version: Version = False,
 ) -> None:
     """Keep what all commands need."""
     context.obj = Server(target, tls, ca_file, cert_file, key_file, token, timedelta(seconds=timeout))
@@ -109,7 +123,7 @@ def choose(
 @app.command()
 def connections(
     context: typer.Context,
-    connection: Annotated[str, typer.Argument(help="Only this one, with all there is to know.")] = "",
+    connection: Annotated[str, typer.Argument(help="Only this one, by its id, or its merchant's.")] = "",
     *,
     merchant: Merchant = "",
     as_json: Json = False,
@@ -167,12 +181,17 @@ def customers(
     connection: ConnectionName,
     *,
     search: Annotated[str, typer.Option(help="Only those whose name, email or number has this in it.")] = "",
-    off_balance: Annotated[bool, typer.Option("--off-balance", help="Only those that are off balance.")] = False,
+    off_balance: Annotated[
+        bool, typer.Option("--off-balance", help="Only those that are off balance; not served yet.")
+    ] = False,
+    ids: Ids = False,
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
     """List customers with what they owe."""
-    commands.receivables.customers(context.obj, connection, search, limit, off_balance=off_balance, as_json=as_json)
+    commands.receivables.customers(
+        context.obj, connection, search, limit, off_balance=off_balance, ids=ids, as_json=as_json
+    )
 
 
 @app.command()
@@ -180,7 +199,7 @@ def invoices(
     context: typer.Context,
     connection: ConnectionName,
     *,
-    customer: Annotated[str, typer.Option(help="Only this customer's, by id.")] = "",
+    customer: Annotated[str, typer.Option(help="Only this customer's, by id or by name.")] = "",
     number: Annotated[str, typer.Option(help="Only those with this number.")] = "",
     due_before: Annotated[str, typer.Option(help="Only those due before this date, YYYY-MM-DD.")] = "",
     status: Annotated[list[Status] | None, typer.Option(help="Only those in this state.")] = None,
@@ -188,7 +207,7 @@ def invoices(
     as_json: Json = False,
 ) -> None:
     """List invoices, those due first first."""
-    wanted = {"customer_id": customer, "number": number, "due_before": due_before}
+    wanted = {"customer": customer, "number": number, "due_before": due_before}
     commands.receivables.invoices(context.obj, connection, wanted, status or [], limit, as_json=as_json)
 
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document a line, fields as in the protos.")]
 ConnectionName = Annotated[str, typer.Argument(metavar="CONNECTION", help="A connection's id, or its merchant's.")]
+Ids = Annotated[bool, typer.Option("--ids", help="Print ids too.")]
 Limit = Annotated[int, typer.Option(help="Print at most so many; 0 prints all.", min=0)]
-Target = Annotated[str, typer.Option(envvar="TIEOUT_TARGET", help="Where the server listens.")]
+Target = Annotated[str, typer.Option(envvar="TIEOUT_TARGET", help="Where the server listens, host:port.")]
 UseTls = Annotated[bool, typer.Option("--tls", envvar="TIEOUT_TLS", help="Encrypt; a file option implies it.")]
 CaFile = Annotated[Path | None, typer.Option(envvar="TIEOUT_CA_FILE", help="PEM certificates to trust.")]
 CertFile = Annotated[Path | None, typer.Option(envvar="TIEOUT_CERT_FILE", help="PEM certificate of the caller (mTLS).")]
@@ -41,8 +42,11 @@ class Server:
 
         Raises:
             OSError: a TLS file cannot be read.
-            ValueError: only one of certificate and key is given.
+            ValueError: only one of certificate and key is given, or the target is a web address.
         """
+        if self.target.startswith(("http://", "https://")):
+            scheme, _, rest = self.target.partition("://")
+            raise ValueError(f"--target is host:port, without {scheme}://: {rest.rstrip('/')}")
         encrypted = self.tls or self.ca_file or self.cert_file or self.key_file
         tls = tieout.Tls(self.ca_file, self.cert_file, self.key_file) if encrypted else None
         return tieout.Client(self.target, tls=tls, token=self.token, timeout=self.timeout, patience=patience)

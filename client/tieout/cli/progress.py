@@ -35,7 +35,7 @@ def view(progress: SyncProgress) -> RenderableType:
 def line(progress: SyncProgress) -> str:
     """One line for one state of a sync."""
     parts = [f"{progress.percent:5.1f} %", _phase(progress)]
-    parts += [f"{name(it)} {counted(it)}" for it in progress.entities if it.state == EntityState.ENTITY_STATE_READING]
+    parts += [f"{name(it)} {counted(it)}" for it in shown(progress) if it.state == EntityState.ENTITY_STATE_READING]
     parts += [note.plain for note in _notes(progress, reached=False)]
     if progress.milestone:
         parts.append(f"reached {_milestone(progress.milestone)}")
@@ -44,14 +44,25 @@ def line(progress: SyncProgress) -> str:
 
 def news(progress: SyncProgress) -> tuple[object, ...]:
     """What makes a line worth printing: two states with the same news need one line only."""
-    waiting = progress.waiting_on.what if progress.HasField("waiting_on") else 0
-    return (progress.sync.state, progress.phase, int(progress.percent) // 5, len(progress.milestones), waiting)
+    part = int(progress.percent) // 5
+    return (progress.sync.state, progress.phase, part, len(progress.milestones), progress.waiting_on.what)
+
+
+def shown(progress: SyncProgress) -> Iterator[EntityProgress]:
+    """The lines worth showing: of those that read an entity once more, only those that found something."""
+    before: set[tuple[int, bool]] = set()
+    for it in progress.entities:
+        what = (it.entity, it.open_only)
+        if what not in before or it.fetched or it.expected:
+            yield it
+        before.add(what)
 
 
 def name(entity: EntityProgress) -> str:
     """What a line of the display counts."""
     plain = word(Entity, entity.entity, "ENTITY_")
-    return f"open {plain}" if entity.open_only else plain
+    plain = f"open {plain}" if entity.open_only else plain
+    return f"{plain}, changed since" if entity.catch_up else plain
 
 
 def counted(entity: EntityProgress) -> str:
@@ -61,8 +72,13 @@ def counted(entity: EntityProgress) -> str:
 
 
 def _head(progress: SyncProgress) -> Text:
-    eta = progress.eta.ToDatetime(UTC).strftime("  done about %H:%M:%SZ") if progress.HasField("eta") else ""
+    known = progress.HasField("eta") and not _waits(progress)
+    eta = progress.eta.ToDatetime(UTC).strftime("  done about %H:%M:%SZ") if known else ""
     return Text.assemble((f"{progress.percent:5.1f} %  ", "bold"), _phase(progress), (eta, "dim"))
+
+
+def _waits(progress: SyncProgress) -> bool:
+    return progress.sync.state == SyncState.SYNC_STATE_WAITING or bool(progress.waiting_on.what)
 
 
 def _phase(progress: SyncProgress) -> str:
@@ -74,7 +90,7 @@ def _phase(progress: SyncProgress) -> str:
 def _lines(progress: SyncProgress) -> Table:
     figures = ("records", "pages", "changed", "skipped", "removed")
     made = table("", "progress", *figures, right=figures)
-    for it in progress.entities:
+    for it in shown(progress):
         pages = f"{it.pages_read:,}/{it.pages_expected:,}" if it.HasField("pages_expected") else f"{it.pages_read:,}"
         skipped = sum(skip.count for skip in it.skipped)
         changes = (f"{it.upserted:,}", f"{skipped:,}", f"{it.removed:,}")
@@ -100,7 +116,7 @@ def _notes(progress: SyncProgress, *, reached: bool = True) -> Iterator[Text]:
     for it in progress.milestones if reached else ():
         at = it.reached_at.ToDatetime(UTC).strftime("%H:%M:%SZ")
         yield Text(f"✓ {_milestone(it.milestone)} at {at}", style="green")
-    if progress.HasField("waiting_on") and progress.waiting_on.what:
+    if progress.waiting_on.what:
         until = progress.waiting_on.until
         when = until.ToDatetime(UTC).strftime(" until %H:%M:%SZ") if progress.waiting_on.HasField("until") else ""
         yield Text(f"waits for {word(WaitReason, progress.waiting_on.what, 'WAIT_REASON_')}{when}", style="yellow")

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tieout.v1.types_pb2 import Money
 
@@ -28,12 +29,33 @@ class Enum(Protocol[Number_contra]):
         ...
 
 
-def console() -> Console:
+def console(*, stderr: bool = False) -> Console:
     """Where people read; what is piped on is not folded to the width of a screen."""
-    console = Console(highlight=False)
+    # What merchants and customers are called is printed as it is: no `[bold]` and no `:key:` in it means anything.
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = UNFOLDED
     return console
+
+
+def say(what: str | Text | Table) -> None:
+    """Print text or a table; without the spaces that fill up a table's lines where it is piped on.
+
+    Raises:
+        BrokenPipeError: whoever read it has left.
+    """
+    out = console()
+    if out.is_terminal:
+        out.print(what, soft_wrap=not isinstance(what, Table))
+        return
+    with out.capture() as captured:
+        out.print(what, soft_wrap=not isinstance(what, Table))
+    typer.echo("\n".join(line.rstrip(" ") for line in captured.get().split("\n")), nl=False)
+
+
+def note(sentence: str) -> None:
+    """Say on stderr what is worth knowing and no part of the answer."""
+    console(stderr=True).print(sentence, style="dim", soft_wrap=True)
 
 
 def document(message: Message) -> None:

@@ -113,6 +113,10 @@ class _ConnectionReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     """Xero does not answer or fails. Nothing is lost."""
     CONNECTION_REASON_CODE_DAY_LIMIT_REACHED: _ConnectionReasonCode.ValueType  # 12
     """The calls of this day are used; it goes on at `retry_at`."""
+    CONNECTION_REASON_CODE_SERVICE_MISCONFIGURED: _ConnectionReasonCode.ValueType  # 13
+    """This service's own settings keep it from working: a rejected client secret, a missing key. An operator acts; no
+    merchant is asked.
+    """
 
 class ConnectionReasonCode(_ConnectionReasonCode, metaclass=_ConnectionReasonCodeEnumTypeWrapper):
     """The kinds of cause why a connection broke or is degraded."""
@@ -143,6 +147,10 @@ CONNECTION_REASON_CODE_XERO_UNAVAILABLE: ConnectionReasonCode.ValueType  # 11
 """Xero does not answer or fails. Nothing is lost."""
 CONNECTION_REASON_CODE_DAY_LIMIT_REACHED: ConnectionReasonCode.ValueType  # 12
 """The calls of this day are used; it goes on at `retry_at`."""
+CONNECTION_REASON_CODE_SERVICE_MISCONFIGURED: ConnectionReasonCode.ValueType  # 13
+"""This service's own settings keep it from working: a rejected client secret, a missing key. An operator acts; no
+merchant is asked.
+"""
 Global___ConnectionReasonCode: _TypeAlias = ConnectionReasonCode  # noqa: Y015
 
 class _ConnectionEventKind:
@@ -245,7 +253,7 @@ class Connection(_message.Message):
 
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp:
-        """When any field here last changed."""
+        """When any field here last changed, save `last_synced_at`, which does not move it."""
 
     @_builtins.property
     def organisation_choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrganisationChoice]:
@@ -545,8 +553,14 @@ class ConnectRequest(_message.Message):
     merchant_id: _builtins.str
     """The caller's own id for its customer, 1 to 200 characters. Required."""
     return_url: _builtins.str
-    """Where the browser goes after the callback page, with `connection_id` and `result` appended. Must be on the operator's
-    list. Empty: the page says that it may be closed.
+    """Where the button of the callback page leads, with `connection_id` and `result` appended; the page never redirects.
+    Must be on the operator's list. Empty: there is no button, and the page says that it may be closed.
+
+    `result` is `connected`; `choose_organisation`, where ChooseOrganisation comes next; an ErrorReason in lower case
+    (`consent_denied`, `authorization_failed`, `consent_expired`, `consent_state_invalid`, `not_administrator`,
+    `wrong_organisation`, `no_organisation`, `organisation_already_connected`, `access_revoked`, `scope_missing`,
+    `app_rejected`, `xero_unavailable`, `rate_limited`); or `internal`, a fault of this service. It is for the eyes of the person: GetConnection tells
+    what is true. With `organisation_already_connected`, `connection_id` is that of the connection that has it.
     """
     request_id: _builtins.str
     """See types.proto."""
@@ -1070,7 +1084,9 @@ class WatchConnectionsRequest(_message.Message):
     after: _builtins.str
     """Go on after this token. Empty: see Heartbeat. Excludes `from_start`."""
     from_start: _builtins.bool
-    """A snapshot of every connection in scope comes first. Excludes `after`."""
+    """A snapshot of every connection in scope comes first; its messages carry no `resume_token` until the heartbeat that
+    closes it. Excludes `after`.
+    """
     @_builtins.property
     def connection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these, at most 1,000. Excludes `merchant_id`."""
@@ -1107,7 +1123,7 @@ class WatchConnectionsResponse(_message.Message):
     """
     @_builtins.property
     def snapshot(self) -> Global___Connection:
-        """The state of one connection now, as part of the snapshot."""
+        """The state of one connection now, as part of the snapshot. No `resume_token` comes with it."""
 
     @_builtins.property
     def change(self) -> Global___ConnectionChange:

@@ -125,7 +125,8 @@ class ConnectionServiceServicer:
         callback page does the same. Answers once the connection is CONNECTED, or PENDING_ORGANISATION where one consent
         gave several organisations. A `state` works once: a repeat is refused unless it has the `request_id` of the first.
         Refuses with CONSENT_STATE_INVALID, CONSENT_EXPIRED, APP_REJECTED, NO_ORGANISATION, CONSENT_DENIED,
-        NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, SCOPE_MISSING, XERO_UNAVAILABLE.
+        AUTHORIZATION_FAILED, NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, SCOPE_MISSING,
+        XERO_UNAVAILABLE.
         CLI: none; the merchant's browser does it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -57,7 +57,8 @@ class ConnectionServiceStub:
     callback page does the same. Answers once the connection is CONNECTED, or PENDING_ORGANISATION where one consent
     gave several organisations. A `state` works once: a repeat is refused unless it has the `request_id` of the first.
     Refuses with CONSENT_STATE_INVALID, CONSENT_EXPIRED, APP_REJECTED, NO_ORGANISATION, CONSENT_DENIED,
-    NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, SCOPE_MISSING, XERO_UNAVAILABLE.
+    AUTHORIZATION_FAILED, NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, SCOPE_MISSING,
+    XERO_UNAVAILABLE.
     CLI: none; the merchant's browser does it.
     """
     ChooseOrganisation: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.ChooseOrganisationRequest, _connection_service_pb2.ChooseOrganisationResponse]
@@ -132,7 +133,8 @@ class ConnectionServiceAsyncStub(ConnectionServiceStub):
     callback page does the same. Answers once the connection is CONNECTED, or PENDING_ORGANISATION where one consent
     gave several organisations. A `state` works once: a repeat is refused unless it has the `request_id` of the first.
     Refuses with CONSENT_STATE_INVALID, CONSENT_EXPIRED, APP_REJECTED, NO_ORGANISATION, CONSENT_DENIED,
-    NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, SCOPE_MISSING, XERO_UNAVAILABLE.
+    AUTHORIZATION_FAILED, NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, SCOPE_MISSING,
+    XERO_UNAVAILABLE.
     CLI: none; the merchant's browser does it.
     """
     ChooseOrganisation: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.ChooseOrganisationRequest, _connection_service_pb2.ChooseOrganisationResponse]  # type: ignore[assignment]
@@ -222,7 +224,8 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
         callback page does the same. Answers once the connection is CONNECTED, or PENDING_ORGANISATION where one consent
         gave several organisations. A `state` works once: a repeat is refused unless it has the `request_id` of the first.
         Refuses with CONSENT_STATE_INVALID, CONSENT_EXPIRED, APP_REJECTED, NO_ORGANISATION, CONSENT_DENIED,
-        NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, SCOPE_MISSING, XERO_UNAVAILABLE.
+        AUTHORIZATION_FAILED, NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, SCOPE_MISSING,
+        XERO_UNAVAILABLE.
         CLI: none; the merchant's browser does it.
         """
 

@@ -74,6 +74,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The merchant reconnects the organisation that the connection had; nothing was changed."""
     ERROR_REASON_NO_ORGANISATION: _ErrorReason.ValueType  # 35
     """FAILED_PRECONDITION. The merchant consented for no organisation, and starts again."""
+    ERROR_REASON_AUTHORIZATION_FAILED: _ErrorReason.ValueType  # 36
+    """FAILED_PRECONDITION. Xero sent an error instead of a consent (metadata `error`, for example `server_error`); nothing
+    was changed, and the merchant starts again.
+    """
     ERROR_REASON_CONNECTION_NOT_USABLE: _ErrorReason.ValueType  # 40
     """FAILED_PRECONDITION. The connection waits for a person: it is not yet connected, broken or ended. The metadata
     `state` and `connection_reason` say which and why; Reconnect gives the address where the merchant mends it.
@@ -168,6 +172,10 @@ ERROR_REASON_WRONG_ORGANISATION: ErrorReason.ValueType  # 34
 """FAILED_PRECONDITION. The merchant reconnects the organisation that the connection had; nothing was changed."""
 ERROR_REASON_NO_ORGANISATION: ErrorReason.ValueType  # 35
 """FAILED_PRECONDITION. The merchant consented for no organisation, and starts again."""
+ERROR_REASON_AUTHORIZATION_FAILED: ErrorReason.ValueType  # 36
+"""FAILED_PRECONDITION. Xero sent an error instead of a consent (metadata `error`, for example `server_error`); nothing
+was changed, and the merchant starts again.
+"""
 ERROR_REASON_CONNECTION_NOT_USABLE: ErrorReason.ValueType  # 40
 """FAILED_PRECONDITION. The connection waits for a person: it is not yet connected, broken or ended. The metadata
 `state` and `connection_reason` say which and why; Reconnect gives the address where the merchant mends it.

@@ -117,7 +117,7 @@ class ReceivablesServiceServicer:
 
     def ListInvoices(self, request, context):
         """Lists invoices, those due first first. Their payments and allocations come with GetInvoice only. Refuses with
-        NOT_FOUND, INVALID_REQUEST.
+        NOT_FOUND (of the connection), INVALID_REQUEST.
         CLI: `tieout invoices CONNECTION`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -53,7 +53,7 @@ class ReceivablesServiceStub:
     """
     ListInvoices: _grpc.UnaryUnaryMultiCallable[_receivables_service_pb2.ListInvoicesRequest, _receivables_service_pb2.ListInvoicesResponse]
     """Lists invoices, those due first first. Their payments and allocations come with GetInvoice only. Refuses with
-    NOT_FOUND, INVALID_REQUEST.
+    NOT_FOUND (of the connection), INVALID_REQUEST.
     CLI: `tieout invoices CONNECTION`.
     """
     ListCreditNotes: _grpc.UnaryUnaryMultiCallable[_receivables_service_pb2.ListCreditNotesRequest, _receivables_service_pb2.ListCreditNotesResponse]
@@ -103,7 +103,7 @@ class ReceivablesServiceAsyncStub(ReceivablesServiceStub):
     """
     ListInvoices: _aio.UnaryUnaryMultiCallable[_receivables_service_pb2.ListInvoicesRequest, _receivables_service_pb2.ListInvoicesResponse]  # type: ignore[assignment]
     """Lists invoices, those due first first. Their payments and allocations come with GetInvoice only. Refuses with
-    NOT_FOUND, INVALID_REQUEST.
+    NOT_FOUND (of the connection), INVALID_REQUEST.
     CLI: `tieout invoices CONNECTION`.
     """
     ListCreditNotes: _aio.UnaryUnaryMultiCallable[_receivables_service_pb2.ListCreditNotesRequest, _receivables_service_pb2.ListCreditNotesResponse]  # type: ignore[assignment]
@@ -174,7 +174,7 @@ class ReceivablesServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_receivables_service_pb2.ListInvoicesResponse, _abc.Awaitable[_receivables_service_pb2.ListInvoicesResponse]]:
         """Lists invoices, those due first first. Their payments and allocations come with GetInvoice only. Refuses with
-        NOT_FOUND, INVALID_REQUEST.
+        NOT_FOUND (of the connection), INVALID_REQUEST.
         CLI: `tieout invoices CONNECTION`.
         """
 

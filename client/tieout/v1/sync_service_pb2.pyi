@@ -135,7 +135,7 @@ class _MilestoneEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Milestone.V
     """Everything is in."""
 
 class Milestone(_Milestone, metaclass=_MilestoneEnumTypeWrapper):
-    """A point of a sync that callers wait for."""
+    """A point of a sync that callers wait for. Only FULL syncs of all entities tell of them."""
 
 MILESTONE_UNSPECIFIED: Milestone.ValueType  # 0
 """None."""
@@ -235,6 +235,8 @@ class _WaitReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitReason
     """The organisation's calls of the day (1,000 or 5,000)."""
     WAIT_REASON_XERO_UNAVAILABLE: _WaitReason.ValueType  # 3
     """Xero does not answer or fails."""
+    WAIT_REASON_OPERATOR: _WaitReason.ValueType  # 4
+    """An operator has to put this service's settings right."""
 
 class WaitReason(_WaitReason, metaclass=_WaitReasonEnumTypeWrapper):
     """What a sync can wait for."""
@@ -247,6 +249,8 @@ WAIT_REASON_DAY_LIMIT: WaitReason.ValueType  # 2
 """The organisation's calls of the day (1,000 or 5,000)."""
 WAIT_REASON_XERO_UNAVAILABLE: WaitReason.ValueType  # 3
 """Xero does not answer or fails."""
+WAIT_REASON_OPERATOR: WaitReason.ValueType  # 4
+"""An operator has to put this service's settings right."""
 Global___WaitReason: _TypeAlias = WaitReason  # noqa: Y015
 
 class _CallPurpose:
@@ -266,7 +270,7 @@ class _CallPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CallPurpo
     CALL_PURPOSE_CATCH_UP: _CallPurpose.ValueType  # 4
     """What changed during a first sync or a break."""
     CALL_PURPOSE_POLL: _CallPurpose.ValueType  # 5
-    """Looking for changes on schedule."""
+    """Looking for changes, on schedule or by StartSync."""
     CALL_PURPOSE_WEBHOOK: _CallPurpose.ValueType  # 6
     """Fetching what a webhook named."""
     CALL_PURPOSE_RECONCILIATION: _CallPurpose.ValueType  # 7
@@ -290,7 +294,7 @@ CALL_PURPOSE_FIRST_SYNC: CallPurpose.ValueType  # 3
 CALL_PURPOSE_CATCH_UP: CallPurpose.ValueType  # 4
 """What changed during a first sync or a break."""
 CALL_PURPOSE_POLL: CallPurpose.ValueType  # 5
-"""Looking for changes on schedule."""
+"""Looking for changes, on schedule or by StartSync."""
 CALL_PURPOSE_WEBHOOK: CallPurpose.ValueType  # 6
 """Fetching what a webhook named."""
 CALL_PURPOSE_RECONCILIATION: CallPurpose.ValueType  # 7
@@ -552,11 +556,13 @@ class SyncProgress(_message.Message):
 
     @_builtins.property
     def entities(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntityProgress]:
-        """One line per entity, and one more for what of it is read ahead (`open_only`), in the order of reading."""
+        """One line per entity, and more for what of it is read ahead (`open_only`) and for what changed since (`catch_up`), in
+        the order of reading.
+        """
 
     @_builtins.property
     def eta(self) -> _timestamp_pb2.Timestamp:
-        """When it will probably have ended. Absent while unknown."""
+        """When it will probably have ended. Absent while unknown or waiting."""
 
     @_builtins.property
     def milestones(self) -> _containers.RepeatedCompositeFieldContainer[Global___MilestoneReached]:
@@ -603,6 +609,7 @@ class EntityProgress(_message.Message):
     REMOVED_FIELD_NUMBER: _builtins.int
     PAGES_READ_FIELD_NUMBER: _builtins.int
     PAGES_EXPECTED_FIELD_NUMBER: _builtins.int
+    CATCH_UP_FIELD_NUMBER: _builtins.int
     entity: _types_pb2.Entity.ValueType
     """Which."""
     open_only: _builtins.bool
@@ -612,20 +619,26 @@ class EntityProgress(_message.Message):
     state: Global___EntityState.ValueType
     """Where the reading stands."""
     fetched: _builtins.int
-    """Records received. No page is counted twice, whatever was killed in between."""
+    """Records received. No page is counted twice, whatever was killed in between, nor a record that came twice at the seam
+    between two pages.
+    """
     expected: _builtins.int
     """Records that there are, as Xero told. Absent while unknown."""
     upserted: _builtins.int
-    """Records of them that were added or changed here."""
+    """Records that were added or changed here. One that is read twice at the seam between two pages is counted here or in
+    `skipped` both times, but not in `fetched`.
+    """
     removed: _builtins.int
     """Records that left, because Xero shows them voided, deleted or gone."""
     pages_read: _builtins.int
     """Pages received."""
     pages_expected: _builtins.int
     """Pages that there are, as Xero told. Absent while unknown."""
+    catch_up: _builtins.bool
+    """True: this line reads again what changed while the listing was being read, or since the last sync."""
     @_builtins.property
     def skipped(self) -> _containers.RepeatedCompositeFieldContainer[Global___SkippedCount]:
-        """Records of them that were not taken, by reason. Reasons without any are left out."""
+        """Records that were not taken, by reason, counted as in `upserted`. Reasons without any are left out."""
 
     def __init__(
         self,
@@ -640,10 +653,11 @@ class EntityProgress(_message.Message):
         removed: _builtins.int = ...,
         pages_read: _builtins.int = ...,
         pages_expected: _builtins.int | None = ...,
+        catch_up: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected", b"_expected", "_pages_expected", b"_pages_expected", "expected", b"expected", "pages_expected", b"pages_expected"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected", b"_expected", "_pages_expected", b"_pages_expected", "entity", b"entity", "expected", b"expected", "fetched", b"fetched", "open_only", b"open_only", "pages_expected", b"pages_expected", "pages_read", b"pages_read", "removed", b"removed", "skipped", b"skipped", "state", b"state", "upserted", b"upserted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected", b"_expected", "_pages_expected", b"_pages_expected", "catch_up", b"catch_up", "entity", b"entity", "expected", b"expected", "fetched", b"fetched", "open_only", b"open_only", "pages_expected", b"pages_expected", "pages_read", b"pages_read", "removed", b"removed", "skipped", b"skipped", "state", b"state", "upserted", b"upserted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected: _TypeAlias = _typing.Literal["expected"]  # noqa: Y015
     _WhichOneofArgType__expected: _TypeAlias = _typing.Literal["_expected", b"_expected"]  # noqa: Y015
@@ -925,7 +939,7 @@ class StartSyncRequest(_message.Message):
     """See types.proto."""
     @_builtins.property
     def entities(self) -> _containers.RepeatedScalarFieldContainer[_types_pb2.Entity.ValueType]:
-        """Only these, with what they need. Empty: all."""
+        """Only these, with what they need. Empty: all. The first sync of a connection is always of all."""
 
     def __init__(
         self,

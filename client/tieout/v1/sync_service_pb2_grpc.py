@@ -84,8 +84,8 @@ class SyncServiceServicer:
     def StartSync(self, request, context):
         """Asks for a sync. There is one at a time per connection: where one is running, waiting or held, it is returned and
         none is added (`joined` says so). Answers as soon as the sync is durable; WatchSync shows the rest. The first sync
-        after connecting starts by itself and is FULL, whatever `mode` says. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-        INVALID_REQUEST, REQUEST_ID_REUSED.
+        of a connection starts by itself and is FULL and of all entities, whatever `mode` and `entities` say. Refuses with
+        NOT_FOUND, CONNECTION_NOT_USABLE, INVALID_REQUEST, REQUEST_ID_REUSED.
         CLI: `tieout sync CONNECTION`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -109,8 +109,8 @@ class SyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelSync(self, request, context):
-        """Ends a sync before its time. What was read stays; the next sync goes on from there. A repeat, or a sync that has
-        ended, is answered with the sync as it is. Refuses with NOT_FOUND, REQUEST_ID_REUSED.
+        """Ends a sync before its time. What was read stays; the next sync reads from its own beginning. A repeat, or a sync
+        that has ended, is answered with the sync as it is. Refuses with NOT_FOUND, REQUEST_ID_REUSED.
         CLI: Ctrl-C does not cancel; `tieout cancel-sync SYNC` does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -131,9 +131,9 @@ class SyncServiceServicer:
     def WatchSync(self, request, context):
         """Streams progress: state now first, then every change, and a heartbeat at least every 15 seconds. By `sync_id` the
         stream ends with OK after the message in which the sync has ended; by `connection_id` it goes on for ever over all
-        syncs of the connection, and first comes the running sync or else the last one. Progress is compacted: a slow
-        reader gets the latest state, never a queue, but each milestone comes. See Heartbeat for all that a watch promises.
-        Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
+        syncs of the connection, and first comes the running sync or else the last one. Every committed change is
+        delivered; a slow reader costs the server nothing, because it is served from the log. See Heartbeat for all that a
+        watch promises. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
         CLI: `tieout sync CONNECTION --follow`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -36,8 +36,8 @@ class SyncServiceStub:
     StartSync: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.StartSyncRequest, _sync_service_pb2.StartSyncResponse]
     """Asks for a sync. There is one at a time per connection: where one is running, waiting or held, it is returned and
     none is added (`joined` says so). Answers as soon as the sync is durable; WatchSync shows the rest. The first sync
-    after connecting starts by itself and is FULL, whatever `mode` says. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-    INVALID_REQUEST, REQUEST_ID_REUSED.
+    of a connection starts by itself and is FULL and of all entities, whatever `mode` and `entities` say. Refuses with
+    NOT_FOUND, CONNECTION_NOT_USABLE, INVALID_REQUEST, REQUEST_ID_REUSED.
     CLI: `tieout sync CONNECTION`.
     """
     GetSync: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.GetSyncRequest, _sync_service_pb2.GetSyncResponse]
@@ -49,8 +49,8 @@ class SyncServiceStub:
     CLI: `tieout syncs CONNECTION`.
     """
     CancelSync: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.CancelSyncRequest, _sync_service_pb2.CancelSyncResponse]
-    """Ends a sync before its time. What was read stays; the next sync goes on from there. A repeat, or a sync that has
-    ended, is answered with the sync as it is. Refuses with NOT_FOUND, REQUEST_ID_REUSED.
+    """Ends a sync before its time. What was read stays; the next sync reads from its own beginning. A repeat, or a sync
+    that has ended, is answered with the sync as it is. Refuses with NOT_FOUND, REQUEST_ID_REUSED.
     CLI: Ctrl-C does not cancel; `tieout cancel-sync SYNC` does.
     """
     ResolveHeldSync: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.ResolveHeldSyncRequest, _sync_service_pb2.ResolveHeldSyncResponse]
@@ -63,9 +63,9 @@ class SyncServiceStub:
     WatchSync: _grpc.UnaryStreamMultiCallable[_sync_service_pb2.WatchSyncRequest, _sync_service_pb2.WatchSyncResponse]
     """Streams progress: state now first, then every change, and a heartbeat at least every 15 seconds. By `sync_id` the
     stream ends with OK after the message in which the sync has ended; by `connection_id` it goes on for ever over all
-    syncs of the connection, and first comes the running sync or else the last one. Progress is compacted: a slow
-    reader gets the latest state, never a queue, but each milestone comes. See Heartbeat for all that a watch promises.
-    Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
+    syncs of the connection, and first comes the running sync or else the last one. Every committed change is
+    delivered; a slow reader costs the server nothing, because it is served from the log. See Heartbeat for all that a
+    watch promises. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
     CLI: `tieout sync CONNECTION --follow`.
     """
     GetFreshness: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.GetFreshnessRequest, _sync_service_pb2.GetFreshnessResponse]
@@ -88,8 +88,8 @@ class SyncServiceAsyncStub(SyncServiceStub):
     StartSync: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.StartSyncRequest, _sync_service_pb2.StartSyncResponse]  # type: ignore[assignment]
     """Asks for a sync. There is one at a time per connection: where one is running, waiting or held, it is returned and
     none is added (`joined` says so). Answers as soon as the sync is durable; WatchSync shows the rest. The first sync
-    after connecting starts by itself and is FULL, whatever `mode` says. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-    INVALID_REQUEST, REQUEST_ID_REUSED.
+    of a connection starts by itself and is FULL and of all entities, whatever `mode` and `entities` say. Refuses with
+    NOT_FOUND, CONNECTION_NOT_USABLE, INVALID_REQUEST, REQUEST_ID_REUSED.
     CLI: `tieout sync CONNECTION`.
     """
     GetSync: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.GetSyncRequest, _sync_service_pb2.GetSyncResponse]  # type: ignore[assignment]
@@ -101,8 +101,8 @@ class SyncServiceAsyncStub(SyncServiceStub):
     CLI: `tieout syncs CONNECTION`.
     """
     CancelSync: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.CancelSyncRequest, _sync_service_pb2.CancelSyncResponse]  # type: ignore[assignment]
-    """Ends a sync before its time. What was read stays; the next sync goes on from there. A repeat, or a sync that has
-    ended, is answered with the sync as it is. Refuses with NOT_FOUND, REQUEST_ID_REUSED.
+    """Ends a sync before its time. What was read stays; the next sync reads from its own beginning. A repeat, or a sync
+    that has ended, is answered with the sync as it is. Refuses with NOT_FOUND, REQUEST_ID_REUSED.
     CLI: Ctrl-C does not cancel; `tieout cancel-sync SYNC` does.
     """
     ResolveHeldSync: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.ResolveHeldSyncRequest, _sync_service_pb2.ResolveHeldSyncResponse]  # type: ignore[assignment]
@@ -115,9 +115,9 @@ class SyncServiceAsyncStub(SyncServiceStub):
     WatchSync: _aio.UnaryStreamMultiCallable[_sync_service_pb2.WatchSyncRequest, _sync_service_pb2.WatchSyncResponse]  # type: ignore[assignment]
     """Streams progress: state now first, then every change, and a heartbeat at least every 15 seconds. By `sync_id` the
     stream ends with OK after the message in which the sync has ended; by `connection_id` it goes on for ever over all
-    syncs of the connection, and first comes the running sync or else the last one. Progress is compacted: a slow
-    reader gets the latest state, never a queue, but each milestone comes. See Heartbeat for all that a watch promises.
-    Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
+    syncs of the connection, and first comes the running sync or else the last one. Every committed change is
+    delivered; a slow reader costs the server nothing, because it is served from the log. See Heartbeat for all that a
+    watch promises. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
     CLI: `tieout sync CONNECTION --follow`.
     """
     GetFreshness: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.GetFreshnessRequest, _sync_service_pb2.GetFreshnessResponse]  # type: ignore[assignment]
@@ -143,8 +143,8 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sync_service_pb2.StartSyncResponse, _abc.Awaitable[_sync_service_pb2.StartSyncResponse]]:
         """Asks for a sync. There is one at a time per connection: where one is running, waiting or held, it is returned and
         none is added (`joined` says so). Answers as soon as the sync is durable; WatchSync shows the rest. The first sync
-        after connecting starts by itself and is FULL, whatever `mode` says. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-        INVALID_REQUEST, REQUEST_ID_REUSED.
+        of a connection starts by itself and is FULL and of all entities, whatever `mode` and `entities` say. Refuses with
+        NOT_FOUND, CONNECTION_NOT_USABLE, INVALID_REQUEST, REQUEST_ID_REUSED.
         CLI: `tieout sync CONNECTION`.
         """
 
@@ -174,8 +174,8 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_service_pb2.CancelSyncRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.CancelSyncResponse, _abc.Awaitable[_sync_service_pb2.CancelSyncResponse]]:
-        """Ends a sync before its time. What was read stays; the next sync goes on from there. A repeat, or a sync that has
-        ended, is answered with the sync as it is. Refuses with NOT_FOUND, REQUEST_ID_REUSED.
+        """Ends a sync before its time. What was read stays; the next sync reads from its own beginning. A repeat, or a sync
+        that has ended, is answered with the sync as it is. Refuses with NOT_FOUND, REQUEST_ID_REUSED.
         CLI: Ctrl-C does not cancel; `tieout cancel-sync SYNC` does.
         """
 
@@ -200,9 +200,9 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_sync_service_pb2.WatchSyncResponse], _abc.AsyncIterator[_sync_service_pb2.WatchSyncResponse]]:
         """Streams progress: state now first, then every change, and a heartbeat at least every 15 seconds. By `sync_id` the
         stream ends with OK after the message in which the sync has ended; by `connection_id` it goes on for ever over all
-        syncs of the connection, and first comes the running sync or else the last one. Progress is compacted: a slow
-        reader gets the latest state, never a queue, but each milestone comes. See Heartbeat for all that a watch promises.
-        Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
+        syncs of the connection, and first comes the running sync or else the last one. Every committed change is
+        delivered; a slow reader costs the server nothing, because it is served from the log. See Heartbeat for all that a
+        watch promises. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
         CLI: `tieout sync CONNECTION --follow`.
         """
 

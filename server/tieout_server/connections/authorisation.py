@@ -13,6 +13,7 @@ import msgspec
 from tieout_server.clock import Clock
 from tieout_server.errors import ConsentStateError
 from tieout_server.ledger.books import Identity
+from tieout_server.ledger.links import Granted
 from tieout_server.storage import connections
 from tieout_server.storage.connections import Authorisation
 from tieout_server.storage.database import Transaction
@@ -41,6 +42,7 @@ class Returned(msgspec.Struct, frozen=True):
     state_hash: str
     return_url: str
     code_verifier: str
+    granted: Granted | None = None
 
     def __repr__(self) -> str:
         """Not the code_verifier: it is a secret."""
@@ -92,10 +94,10 @@ class Authorisations:
             raise ConsentStateError("This link has expired. Please start again.", fault="expired", **facts)
         await connections.mark_authorisation(tx, found.state_hash, now)
         verifier = self._vault.open(found.code_verifier, context=f"authorisation/{found.state_hash}")
-        return Returned(found.connection_id, found.state_hash, found.return_url, verifier)
+        return Returned(found.connection_id, found.state_hash, found.return_url, verifier, found.granted)
 
     async def give_back(self, tx: Transaction, returned: Returned) -> None:
-        """Let the state be used again: Xero did not answer, and the same code may still be good."""
+        """Let the state be used again: Xero did not answer, and what it gave so far is still good."""
         await connections.mark_authorisation(tx, returned.state_hash, None)
 
 

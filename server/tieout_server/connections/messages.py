@@ -16,6 +16,14 @@ class Connect(msgspec.Struct, frozen=True):
     request_id: str = ""
 
 
+class Choose(msgspec.Struct, frozen=True):
+    """A request to settle a connection on one of the organisations offered."""
+
+    connection_id: str
+    xero_tenant_id: str
+    request_id: str = ""
+
+
 class Reconnect(msgspec.Struct, frozen=True):
     """A request for a new consent."""
 

@@ -3,14 +3,15 @@
 from datetime import datetime
 
 from tieout_server.errors import (
+    AuthorizationFailedError,
     AccessRevokedError,
-    AppRejectedError,
     ConsentDeniedError,
     ConsentExpiredError,
     CredentialsExpiredError,
     NoOrganisationError,
     NotAdministratorError,
-    PersonMustActError,
+    OperatorMustActError,
+    OrganisationAlreadyConnectedError,
     ScopeMissingError,
     TieoutError,
     WrongOrganisationError,
@@ -19,6 +20,7 @@ from tieout_server.ledger.links import Owner, Reason, ReasonCode
 
 _OF_ERRORS: dict[type[TieoutError], tuple[ReasonCode, Owner]] = {
     ConsentDeniedError: (ReasonCode.CONSENT_DENIED, Owner.MERCHANT),
+    AuthorizationFailedError: (ReasonCode.CONSENT_DENIED, Owner.MERCHANT),
     ConsentExpiredError: (ReasonCode.CREDENTIALS_EXPIRED, Owner.MERCHANT),
     NoOrganisationError: (ReasonCode.ORGANISATION_UNAVAILABLE, Owner.MERCHANT),
     NotAdministratorError: (ReasonCode.NOT_ADMINISTRATOR, Owner.MERCHANT),
@@ -26,11 +28,12 @@ _OF_ERRORS: dict[type[TieoutError], tuple[ReasonCode, Owner]] = {
     CredentialsExpiredError: (ReasonCode.CREDENTIALS_EXPIRED, Owner.MERCHANT),
     AccessRevokedError: (ReasonCode.DISCONNECTED_IN_XERO, Owner.MERCHANT),
     ScopeMissingError: (ReasonCode.SCOPE_MISSING, Owner.MERCHANT),
-    AppRejectedError: (ReasonCode.ORGANISATION_UNAVAILABLE, Owner.OPERATOR),
+    OrganisationAlreadyConnectedError: (ReasonCode.WRONG_ORGANISATION, Owner.MERCHANT),
+    OperatorMustActError: (ReasonCode.SERVICE_MISCONFIGURED, Owner.OPERATOR),
 }
 
 
-def of_error(error: PersonMustActError, observed_at: datetime, *evidence: str) -> Reason:
+def of_error(error: TieoutError, observed_at: datetime, *evidence: str) -> Reason:
     """The reason that this error gives a connection, in the error's own words."""
-    code, owner = _OF_ERRORS[type(error)]
+    code, owner = next(_OF_ERRORS[kind] for kind in type(error).__mro__ if kind in _OF_ERRORS)
     return Reason(code=code, sentence=error.sentence, owner=owner, observed_at=observed_at, evidence=evidence)

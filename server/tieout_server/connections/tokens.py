@@ -6,6 +6,7 @@ lost, the old one is good for another 30 minutes and simply used again.
 """
 
 import asyncio
+import functools
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -50,18 +51,8 @@ class Tokens:
     async def keep(self, tx: Transaction, tokens: TokenSet) -> None:
         """Store a token set that a consent or a refresh gave."""
         user = tokens.xero_user_id
-        known = await connections.tokens_of(tx, user, lock=True)
-        now = self._clock.now()
-        stored = StoredTokens(
-            xero_user_id=user,
-            access_token=self._vault.seal(tokens.access_token, context=f"access/{user}"),
-            refresh_token=self._vault.seal(tokens.refresh_token, context=f"refresh/{user}"),
-            access_expires_at=tokens.access_expires_at,
-            refresh_expires_at=now + REFRESH_LIFE,
-            scopes=tokens.scopes,
-            generation=known.generation + 1 if known else 1,
-        )
-        await connections.keep_tokens(tx, stored, now)
+        self._database.after_commit(tx, functools.partial(self._forget, user))
+        await connections.keep_tokens(tx, self._sealed(tokens), self._clock.now())
 
     async def access_token(self, xero_user_id: str, *, refused: str | None = None) -> str:
         """This user's access token, good for at least a minute, and not the one that Xero just refused.
@@ -104,9 +95,27 @@ class Tokens:
         refresh_token = self._vault.open(stored.refresh_token, context=f"refresh/{stored.xero_user_id}")
         fresh = await self._identity.refresh(refresh_token)
         async with self._database.write() as tx:
-            await self.keep(tx, fresh)
+            kept = await connections.replace_tokens(tx, stored.generation, self._sealed(fresh), self._clock.now())
+        if not kept:  # a consent came in between, or another process was faster: theirs is newer than ours
+            return self._usable(await self._stored(stored.xero_user_id), None) or fresh.access_token
+        self._forget(stored.xero_user_id)
         logger.info("tokens refreshed", xero_user_id=stored.xero_user_id)
         return fresh.access_token
+
+    def _forget(self, xero_user_id: str) -> None:
+        """What was in use is older than what is kept now."""
+        self._in_use.pop(xero_user_id, None)
+
+    def _sealed(self, tokens: TokenSet) -> StoredTokens:
+        user = tokens.xero_user_id
+        return StoredTokens(
+            xero_user_id=user,
+            access_token=self._vault.seal(tokens.access_token, context=f"access/{user}"),
+            refresh_token=self._vault.seal(tokens.refresh_token, context=f"refresh/{user}"),
+            access_expires_at=tokens.access_expires_at,
+            refresh_expires_at=self._clock.now() + REFRESH_LIFE,
+            scopes=tokens.scopes,
+        )
 
 
 class TokensOf:

@@ -73,6 +73,8 @@ class WaitingFor(StrEnum):
     MINUTE_LIMIT = "MINUTE_LIMIT"
     DAY_LIMIT = "DAY_LIMIT"
     XERO_UNAVAILABLE = "XERO_UNAVAILABLE"
+    OPERATOR = "OPERATOR"
+    """An operator has to put this service's settings right."""
 
 
 class HeldUp(msgspec.Struct, frozen=True):

@@ -23,6 +23,7 @@ class ReasonCode(StrEnum):
     CONSENT_DENIED = "CONSENT_DENIED"
     XERO_UNAVAILABLE = "XERO_UNAVAILABLE"
     DAY_LIMIT_REACHED = "DAY_LIMIT_REACHED"
+    SERVICE_MISCONFIGURED = "SERVICE_MISCONFIGURED"
 
 
 class Owner(StrEnum):
@@ -51,6 +52,14 @@ class AuthorisedBy(msgspec.Struct, frozen=True, kw_only=True):
     email: str = ""
     name: str = ""
     organisation_role: str = ""
+
+
+class Granted(msgspec.Struct, frozen=True, kw_only=True):
+    """A consent whose code has become tokens: by whom it was given, for what, and how its memberships are marked."""
+
+    user: AuthorisedBy
+    scopes: tuple[str, ...]
+    authentication_event_id: str
 
 
 class OrganisationChoice(msgspec.Struct, frozen=True, kw_only=True):

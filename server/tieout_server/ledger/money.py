@@ -4,6 +4,8 @@ from decimal import Decimal
 
 import msgspec
 
+from tieout_server.errors import BugError
+
 SCALE = 10_000
 """Stored units per currency unit: four decimal places, what Xero uses for the finest unit amounts (`unitdp=4`)."""
 
@@ -15,7 +17,7 @@ class Money(msgspec.Struct, frozen=True, order=True):
     amount: Decimal
 
 
-class InexactAmountError(ValueError):
+class InexactAmountError(BugError):
     """An amount has more than four decimal places and cannot be stored exactly."""
 
 

@@ -13,7 +13,7 @@ from grpc import aio
 from tieout.v1 import connection_service_pb2 as pb
 from tieout.v1 import connection_service_pb2_grpc as pb_grpc
 from tieout_server.clock import Clock
-from tieout_server.connections.messages import Connect, Reconnect, Return, Started
+from tieout_server.connections.messages import Choose, Connect, Reconnect, Return, Started
 from tieout_server.connections.service import Connections
 from tieout_server.errors import NotFoundError
 from tieout_server.events import token
@@ -74,7 +74,7 @@ class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
         self, request: pb.ChooseOrganisationRequest, context: _Context
     ) -> pb.ChooseOrganisationResponse:
         """The connection after the choice."""
-        link = await self._connections.choose(request.connection_id, request.xero_tenant_id)
+        link = await self._connections.choose(Choose(request.connection_id, request.xero_tenant_id, request.request_id))
         return pb.ChooseOrganisationResponse(connection=await self._message(link))
 
     async def GetConnection(self, request: pb.GetConnectionRequest, context: _Context) -> pb.GetConnectionResponse:

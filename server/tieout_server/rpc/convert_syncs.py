@@ -94,6 +94,7 @@ def _line(line: LineProgress) -> pb.EntityProgress:
     return pb.EntityProgress(
         entity=entity(line.entity),
         open_only=line.open_only,
+        catch_up=line.catch_up,
         state=pb.EntityState.Value(f"ENTITY_STATE_{line.state}"),
         fetched=line.fetched,
         expected=line.expected,

@@ -32,7 +32,7 @@ from tieout_server.connections.service import Connections
 from tieout_server.errors import ListenError
 from tieout_server.events.feed import Feed
 from tieout_server.receivables.service import Receivables
-from tieout_server.rpc.address import is_loopback
+from tieout_server.rpc.address import is_address, is_loopback
 from tieout_server.rpc.connections import ConnectionServicer
 from tieout_server.rpc.interceptors import HEALTH, REFLECTION, Surround, Token
 from tieout_server.rpc.receivables import ReceivablesServicer
@@ -108,9 +108,12 @@ class RpcServer:
         """Listen, and say SERVING of every service.
 
         Raises:
-            ListenError: the address is taken, is open to others without a token, or the TLS files cannot be read.
+            ListenError: the address is none, is taken, or is open to others without a token, or the TLS files cannot
+                be read.
         """
         address = self._settings.listen
+        if not is_address(address):
+            raise ListenError(f"TIEOUT_LISTEN: {address!r} is not of the form host:port, such as 127.0.0.1:7440.")
         _check_guarded(self._settings)
         credentials = _credentials(self._settings)
         try:

@@ -66,8 +66,9 @@ class SyncServicer(pb_grpc.SyncServiceServicer):
         )
 
     async def CancelSync(self, request: pb.CancelSyncRequest, context: _Context) -> pb.CancelSyncResponse:
-        """The sync after it was cancelled; a repeat changes nothing, so that its request_id need not be kept."""
-        return pb.CancelSyncResponse(sync=convert_syncs.sync(await self._syncs.cancel(request.sync_id)))
+        """The sync after it was cancelled."""
+        sync = await self._syncs.cancel(request.sync_id, request.request_id)
+        return pb.CancelSyncResponse(sync=convert_syncs.sync(sync))
 
     async def WatchSync(self, request: pb.WatchSyncRequest, context: _Context) -> AsyncIterator[pb.WatchSyncResponse]:
         """State now, or what was missed, and then every change."""

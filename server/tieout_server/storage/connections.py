@@ -8,7 +8,7 @@ from sqlalchemy import Row, delete, exists, select, tuple_, update
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.ledger.documents import Organisation
-from tieout_server.ledger.links import AuthorisedBy, Link, OrganisationChoice, Reason
+from tieout_server.ledger.links import AuthorisedBy, Granted, Link, OrganisationChoice, Reason
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.tables import authorisations, connections, xero_users
 
@@ -24,6 +24,8 @@ class Authorisation(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     created_at: datetime
     used_at: datetime | None = None
+    granted: Granted | None = None
+    """Set once the code has become tokens: a second try goes on from there."""
 
 
 class StoredTokens(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +37,8 @@ class StoredTokens(msgspec.Struct, frozen=True, kw_only=True):
     access_expires_at: datetime
     refresh_expires_at: datetime
     scopes: tuple[str, ...]
-    generation: int
+    generation: int = 0
+    """Raised with every new token set; what is handed in does not matter."""
 
 
 async def insert(tx: Transaction, link: Link) -> None:
@@ -51,7 +54,7 @@ async def save(tx: Transaction, link: Link) -> None:
 async def get(tx: Transaction, connection_id: str, *, lock: bool = False) -> Link | None:
     """The connection with this id; with `lock`, nobody else changes it until the commit."""
     query = select(connections).where(connections.c.id == connection_id)
-    row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
+    row = (await tx.execute(query.with_for_update(key_share=True) if lock else query)).one_or_none()
     return None if row is None else _link(row)
 
 
@@ -97,10 +100,12 @@ async def set_last_synced(tx: Transaction, connection_id: str, at: datetime) -> 
     await tx.execute(update(connections).where(connections.c.id == connection_id).values(last_synced_at=to_micros(at)))
 
 
-async def of_user(tx: Transaction, xero_user_id: str) -> Sequence[Link]:
-    """The connections that stand on this user's consent."""
-    rows = await tx.execute(select(connections).where(connections.c.xero_user_id == xero_user_id))
-    return [_link(row) for row in rows]
+async def holder_of(tx: Transaction, xero_tenant_id: str) -> str:
+    """The id of the connection that is CONNECTED to this organisation; empty if none is."""
+    query = select(connections.c.id).where(
+        connections.c.xero_tenant_id == xero_tenant_id, connections.c.state == "CONNECTED"
+    )
+    return (await tx.execute(query)).scalar_one_or_none() or ""
 
 
 # Consents under way
@@ -134,6 +139,7 @@ async def find_authorisation(tx: Transaction, state_hash: str) -> Authorisation 
         expires_at=from_micros(row.expires_at),
         created_at=from_micros(row.created_at),
         used_at=None if row.used_at is None else from_micros(row.used_at),
+        granted=msgspec.json.decode(row.granted, type=Granted) if row.granted else None,
     )
 
 
@@ -143,6 +149,13 @@ async def mark_authorisation(tx: Transaction, state_hash: str, used_at: datetime
         update(authorisations)
         .where(authorisations.c.state_hash == state_hash)
         .values(used_at=None if used_at is None else to_micros(used_at))
+    )
+
+
+async def mark_granted(tx: Transaction, state_hash: str, granted: Granted) -> None:
+    """Note, with the tokens, that this consent's code has become them."""
+    await tx.execute(
+        update(authorisations).where(authorisations.c.state_hash == state_hash).values(granted=_dump(granted))
     )
 
 
@@ -163,7 +176,7 @@ async def prune_authorisations(tx: Transaction, before: datetime) -> int:
 async def tokens_of(tx: Transaction, xero_user_id: str, *, lock: bool = False) -> StoredTokens | None:
     """The newest token set of this user."""
     query = select(xero_users).where(xero_users.c.xero_user_id == xero_user_id)
-    row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
+    row = (await tx.execute(query.with_for_update(key_share=True) if lock else query)).one_or_none()
     if row is None:
         return None
     return StoredTokens(
@@ -185,20 +198,41 @@ async def expiries(tx: Transaction, xero_user_ids: Collection[str]) -> Mapping[s
 
 
 async def keep_tokens(tx: Transaction, tokens: StoredTokens, at: datetime) -> None:
-    """Replace this user's token set."""
-    await tx.execute(delete(xero_users).where(xero_users.c.xero_user_id == tokens.xero_user_id))
-    await tx.execute(
-        xero_users.insert().values(
-            xero_user_id=tokens.xero_user_id,
-            access_token=tokens.access_token,
-            refresh_token=tokens.refresh_token,
-            access_expires_at=to_micros(tokens.access_expires_at),
-            refresh_expires_at=to_micros(tokens.refresh_expires_at),
-            scopes=" ".join(tokens.scopes),
-            generation=tokens.generation,
-            updated_at=to_micros(at),
-        )
+    """Make this the user's token set, whatever there was."""
+    place = "?" if tx.dialect.name == "sqlite" else "%s"
+    columns = _token_columns(tokens, at)
+    await tx.exec_driver_sql(_KEEP_TOKENS.format(", ".join([place] * len(columns))), tuple(columns.values()))
+
+
+async def replace_tokens(tx: Transaction, generation: int, tokens: StoredTokens, at: datetime) -> bool:
+    """Replace the token set of this generation; False, and nothing is kept, if there is another one by now."""
+    done = await tx.execute(
+        update(xero_users)
+        .where(xero_users.c.xero_user_id == tokens.xero_user_id, xero_users.c.generation == generation)
+        .values(**_token_columns(tokens, at), generation=generation + 1)
     )
+    return done.rowcount == 1
+
+
+def _token_columns(tokens: StoredTokens, at: datetime) -> dict[str, object]:
+    return {
+        "xero_user_id": tokens.xero_user_id,
+        "access_token": tokens.access_token,
+        "refresh_token": tokens.refresh_token,
+        "access_expires_at": to_micros(tokens.access_expires_at),
+        "refresh_expires_at": to_micros(tokens.refresh_expires_at),
+        "scopes": " ".join(tokens.scopes),
+        "updated_at": to_micros(at),
+    }
+
+
+_KEEP_TOKENS = (
+    "INSERT INTO xero_users (xero_user_id, access_token, refresh_token, access_expires_at, refresh_expires_at, "
+    "scopes, updated_at, generation) VALUES ({0}, 1) ON CONFLICT (xero_user_id) DO UPDATE SET "
+    "access_token = excluded.access_token, refresh_token = excluded.refresh_token, "
+    "access_expires_at = excluded.access_expires_at, refresh_expires_at = excluded.refresh_expires_at, "
+    "scopes = excluded.scopes, updated_at = excluded.updated_at, generation = xero_users.generation + 1"
+)
 
 
 async def drop_unused_tokens(tx: Transaction, xero_user_id: str) -> None:

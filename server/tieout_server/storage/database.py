@@ -7,10 +7,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from tieout_server.errors import OperatorMustActError
+
 Transaction = AsyncConnection
-"""An open transaction. Stores take it; whoever opened it commits. It never spans a call to Xero."""
+"""An open transaction. Stores take it; whoever opened it commits. It never spans a call to Xero.
+
+Rows are locked in one order, so that no two transactions can wait for each other: the connection, then the work, then
+the sync, then documents; the event counter last of all."""
 
 POOL_SIZE = 10
 """Connections kept to PostgreSQL, and reading connections to SQLite."""
@@ -26,20 +32,29 @@ _PRAGMAS = (
 )
 
 
+class DatabaseUrlError(OperatorMustActError):
+    """TIEOUT_DATABASE_URL names no database that is supported; an operator corrects it."""
+
+
 def parse_url(url: str) -> URL:
     """The URL with the async driver that this project uses.
 
     Raises:
-        ValueError: neither SQLite nor PostgreSQL.
+        DatabaseUrlError: it is no URL, or of neither SQLite nor PostgreSQL.
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DatabaseUrlError("TIEOUT_DATABASE_URL is no URL; use sqlite:///path or postgresql://…") from error
     match parsed.get_backend_name():
         case "sqlite":
             return parsed.set(drivername="sqlite+aiosqlite")
         case "postgresql" | "postgres":
             return parsed.set(drivername="postgresql+psycopg")
         case other:
-            raise ValueError(f"TIEOUT_DATABASE_URL: {other!r} is not supported; use sqlite:///path or postgresql://…")
+            raise DatabaseUrlError(
+                f"TIEOUT_DATABASE_URL: {other!r} is not supported; use sqlite:///path or postgresql://…"
+            )
 
 
 class Database:

@@ -62,11 +62,11 @@ async def after(tx: Transaction, position: int, *, limit: int) -> Sequence[Event
     return [Event(r.position, r.connection_id, r.topic, r.subject, from_micros(r.at), bytes(r.payload)) for r in rows]
 
 
-async def of_connection(tx: Transaction, connection_id: str, *, topic: str, after: int, limit: int) -> Sequence[Event]:
-    """The events of one connection and topic behind this position, in order, so many at most."""
+async def about(tx: Transaction, subject: str, *, topic: str, after: int, limit: int) -> Sequence[Event]:
+    """The events about one thing behind this position, in order, so many at most."""
     rows = await tx.execute(
         select(events)
-        .where(events.c.topic == topic, events.c.connection_id == connection_id, events.c.position > after)
+        .where(events.c.topic == topic, events.c.subject == subject, events.c.position > after)
         .order_by(events.c.position)
         .limit(limit)
     )

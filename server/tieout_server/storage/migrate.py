@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
-from tieout_server.errors import PersonMustActError
+from tieout_server.errors import OperatorMustActError
 from tieout_server.storage.database import Database
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ HEAD = "0001"
 _LOCK = 0x7469656F7574  # "tieout": the advisory lock of everyone who migrates this database
 
 
-class DatabaseNotMigratedError(PersonMustActError):
+class DatabaseNotMigratedError(OperatorMustActError):
     """The database has other tables than this version of the program works with; an operator migrates it."""
 
 
-class DatabaseTooNewError(PersonMustActError):
+class DatabaseTooNewError(OperatorMustActError):
     """The database was migrated by a later version of this program; an operator starts that one."""
 
 

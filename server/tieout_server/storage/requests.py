@@ -3,7 +3,7 @@
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from tieout_server.clock import to_micros
 from tieout_server.storage.database import Transaction
@@ -18,7 +18,9 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 async def find(tx: Transaction, method: str, request_id: str) -> Answered | None:
-    """The answer given to this request before, if any."""
+    """The answer given to this request before, if any; equal requests at the same time wait for the first one."""
+    if tx.dialect.name == "postgresql":
+        await tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{method}/{request_id}", 0))))
     row = (
         await tx.execute(
             select(requests.c.digest, requests.c.answer).where(

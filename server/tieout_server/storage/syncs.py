@@ -36,7 +36,6 @@ class SyncRecord(msgspec.Struct, frozen=True, kw_only=True):
     waiting_until: datetime | None = None
     fault: SyncFault | None = None
     milestones: Mapping[str, datetime] = {}
-    xero_started_at: datetime | None = None
     failures: int = 0
     calls: int = 0
     bytes_wire: int = 0
@@ -67,9 +66,10 @@ async def save(tx: Transaction, sync: SyncRecord, *, while_in: Collection[str]) 
     return done.rowcount == 1
 
 
-async def get(tx: Transaction, sync_id: str) -> SyncRecord | None:
-    """The sync with this id."""
-    row = (await tx.execute(select(syncs).where(syncs.c.id == sync_id))).one_or_none()
+async def get(tx: Transaction, sync_id: str, *, lock: bool = False) -> SyncRecord | None:
+    """The sync with this id; with `lock`, nobody else changes it until the commit."""
+    query = select(syncs).where(syncs.c.id == sync_id)
+    row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
     return None if row is None else _record(row)
 
 
@@ -128,7 +128,6 @@ def _columns(sync: SyncRecord) -> dict[str, object]:
         "waiting_until": _micros(sync.waiting_until),
         "error": msgspec.json.encode(sync.fault).decode() if sync.fault else "",
         "milestones": msgspec.json.encode(sync.milestones).decode(),
-        "xero_started_at": _micros(sync.xero_started_at),
         "failures": sync.failures,
         "call_count": sync.calls,
         "bytes_wire": sync.bytes_wire,
@@ -156,7 +155,6 @@ def _record(row: Row[tuple[object, ...]]) -> SyncRecord:
         waiting_until=_instant(r["waiting_until"]),
         fault=msgspec.json.decode(r["error"], type=SyncFault) if r["error"] else None,
         milestones=msgspec.json.decode(r["milestones"], type=dict[str, datetime]),
-        xero_started_at=_instant(r["xero_started_at"]),
         failures=r["failures"],
         calls=r["call_count"],
         bytes_wire=r["bytes_wire"],

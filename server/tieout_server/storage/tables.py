@@ -68,7 +68,13 @@ connections = Table(
     _int("created_at"),
     _int("updated_at"),
     Index(None, "merchant_id", "id"),
-    Index(None, "xero_tenant_id"),
+    Index(
+        "uq_connections_connected",  # an organisation has one connection that is connected
+        "xero_tenant_id",
+        unique=True,
+        sqlite_where=text("state = 'CONNECTED'"),
+        postgresql_where=text("state = 'CONNECTED'"),
+    ),
 )
 
 authorisations = Table(
@@ -80,6 +86,7 @@ authorisations = Table(
     _text("return_url"),
     _int("expires_at"),
     _int("used_at", nullable=True),
+    _text("granted"),  # JSON, once the code has become tokens
     _int("created_at"),
     Index(None, "connection_id"),
 )
@@ -106,7 +113,7 @@ events = Table(
     _text("subject"),  # the sync, document or export it is about
     _int("at"),
     Column("payload", LargeBinary, nullable=False),
-    Index(None, "topic", "connection_id", "position"),
+    Index(None, "topic", "subject", "position"),
     Index(None, "at"),
 )
 
@@ -127,15 +134,14 @@ syncs = Table(
     _text("mode"),
     _text("state"),
     _text("phase"),
-    _text("entities"),  # JSON
+    _text("entities"),  # words
     _text("requested_by"),
     _int("percent"),  # of 10,000; never falls
     _int("eta_at", nullable=True),
     _text("waiting_by"),
     _int("waiting_until", nullable=True),
-    _text("error"),  # JSON {reason, sentence}
-    _text("milestones"),  # JSON {name: micros}
-    _int("xero_started_at", nullable=True),  # Xero's own clock when it first answered
+    _text("error"),  # JSON {reason, sentence, owner}
+    _text("milestones"),  # JSON {name: ISO instant}
     _int("failures"),  # in a row, for the back-off
     _int("call_count"),
     _int("bytes_wire"),

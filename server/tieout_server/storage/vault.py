@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tieout_server.errors import PersonMustActError
+from tieout_server.errors import OperatorMustActError
 from tieout_server.storage.database import parse_url
 
 KEY_BYTES = 32
@@ -26,7 +26,7 @@ _KEY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _HOW_TO_MAKE = "make one with: echo k1:$(openssl rand -base64 32)"
 
 
-class VaultError(PersonMustActError):
+class VaultError(OperatorMustActError):
     """A key is missing or wrong, or a sealed value was damaged or moved: an operator must bring back the right one."""
 
 

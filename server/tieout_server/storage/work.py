@@ -97,6 +97,14 @@ async def free_all(tx: Transaction, now: datetime) -> int:
     return done.rowcount
 
 
+async def free(tx: Transaction, owner: str, now: datetime) -> int:
+    """Free what this owner holds, due at once; answers how much that was."""
+    done = await tx.execute(
+        update(work).where(work.c.owner == owner).values(owner="", leased_until=None, due_at=to_micros(now))
+    )
+    return done.rowcount
+
+
 def _is_due(now: datetime) -> ColumnElement[bool]:
     micros = to_micros(now)
     return or_(

@@ -60,6 +60,8 @@ class Line(msgspec.Struct, kw_only=True):
     since: datetime | None = None
     counts: dict[int, int] = {}
     """Pages served so far, with the item_count of each."""
+    payables: dict[int, int] = {}
+    """Rows of those pages that are not even kept."""
     mended: set[int] = set()
     """The pages behind which rows may have slipped through and were read again."""
     seam_sizes: dict[int, int] = {}
@@ -120,7 +122,7 @@ class Line(msgspec.Struct, kw_only=True):
 
     def begin_again(self) -> None:
         """Walk the listing once more, page after page: its rows did not add up to what Xero counts."""
-        self.counts, self.mended, self.seam_sizes, self.walked = {}, set(), {}, 0
+        self.counts, self.payables, self.mended, self.seam_sizes, self.walked = {}, {}, set(), {}, 0
         self.one_by_one, self.done = True, False
         self.tries += 1
 
@@ -151,6 +153,7 @@ class Line(msgspec.Struct, kw_only=True):
 
     def _take_page(self, number: int, page: Page) -> None:
         self.counts[number] = page.item_count
+        self.payables[number] = sum(page.skipped.values())
         self._expect(page.item_count, max(page.page_count, 1))
         self.walked += len(page.documents) + sum(page.skipped.values())
         self.fetched = max(self.fetched, self.walked)

@@ -20,6 +20,8 @@ class LineProgress(msgspec.Struct, frozen=True, kw_only=True):
 
     entity: str
     open_only: bool = False
+    catch_up: bool = False
+    """It reads again what changed since."""
     state: str
     """PENDING, READING or DONE."""
     fetched: int = 0
@@ -81,6 +83,7 @@ def _line(line: Line) -> LineProgress:
     return LineProgress(
         entity=line.entity,
         open_only=line.open_only,
+        catch_up=line.since is not None,
         state=state,
         fetched=line.fetched,
         expected=line.expected,

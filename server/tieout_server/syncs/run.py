@@ -14,7 +14,7 @@ import msgspec
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.errors import BugError, CallLimitError, PersonMustActError, TryAgainError
+from tieout_server.errors import BugError, CallLimitError, OperatorMustActError, TryAgainError
 from tieout_server.events.feed import SYNC, Feed
 from tieout_server.ledger.books import Books, HeldUp, Page, WaitingFor
 from tieout_server.ledger.documents import Document, Entity
@@ -26,7 +26,7 @@ from tieout_server.storage.syncs import SyncFault, SyncRecord
 from tieout_server.storage.watermarks import Watermark
 from tieout_server.syncs import progress, skips
 from tieout_server.syncs.plan import Line, Plan, Request
-from tieout_server.syncs.state import AT_WORK, Happening, Milestone, SyncPhase, SyncState, move
+from tieout_server.syncs.state import AT_WORK, Happening, Milestone, SyncMode, SyncPhase, SyncState, move
 from tieout_server.work.engine import Job
 
 logger = log.get("syncs")
@@ -62,7 +62,7 @@ class Run:
     """A sync in hand, with the plan that its committed lines make."""
 
     def __init__(self, means: Means, job: Job, sync: SyncRecord, lines: Sequence[Line]) -> None:
-        self._ = means
+        self._means = means
         self._job = job
         self._sync = sync
         self._plan = Plan(lines)
@@ -79,22 +79,19 @@ class Run:
         """Read on for one slice; answers when to go on, or None when the sync has ended.
 
         Raises:
-            PersonMustActError: Xero refuses us; the connection has to learn of it. The sync has FAILED.
+            PersonMustActError: Xero refuses us; the connection has to learn of it first, then the sync fails.
             LostLeaseError: another owner has the sync now; nothing of ours was committed since.
         """
         try:
             while not await self._settle():
                 if self._is_slice_over() and not self._in_flight:
-                    return self._.clock.now()
+                    return self._means.clock.now()
                 self._start_reads(books)
                 await self._commit_what_arrived(books)
         except StoppedError:
             logger.info("sync was cancelled", sync_id=self._sync.id)
-        except TryAgainError as trouble:
+        except (TryAgainError, OperatorMustActError) as trouble:
             return await self._wait_for(trouble)
-        except PersonMustActError as refusal:
-            await self.fail(SyncFault("RECONNECT_REQUIRED", refusal.sentence, "MERCHANT"))
-            raise
         except BugError as bug:
             logger.exception("sync failed", sync_id=self._sync.id)
             await self.fail(SyncFault(bug.reason, bug.sentence, "OPERATOR"))
@@ -104,12 +101,12 @@ class Run:
 
     async def fail(self, fault: SyncFault) -> None:
         """End the sync with this fault."""
-        async with self._.database.write() as tx:
+        async with self._means.database.write() as tx:
             await self._job.hold(tx)
             await self._keep(tx, Happening.BROKEN, fault=fault, waiting_by="", waiting_until=None, eta_at=None)
 
     def _is_slice_over(self) -> bool:
-        return self._.clock.now() - self._slice_began_at >= SLICE
+        return self._means.clock.now() - self._slice_began_at >= SLICE
 
     def _start_reads(self, books: Books) -> None:
         """Fill up what may be in flight with the most wanted reads."""
@@ -123,8 +120,8 @@ class Run:
     async def _commit_what_arrived(self, books: Books) -> None:
         """Wait for an answer and commit it; if none comes, say what it is waiting for."""
         arrived, _ = await asyncio.wait(self._in_flight, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-        if not arrived and (held := books.held_up()):
-            await self._note_wait(held)
+        if not arrived:
+            await self._stay_owner(books.held_up())
         for read in arrived:
             request = self._in_flight.pop(read)
             await self._commit(request, read.result())
@@ -133,7 +130,7 @@ class Run:
         """Keep a page with all that follows from it."""
         line = self._plan.line(request.line)
         wanted, unwanted = _sorted_out(page.documents)
-        async with self._.database.write(durable=False) as tx:
+        async with self._means.database.write(durable=False) as tx:
             await self._job.hold(tx)
             saved = await self._save(tx, wanted)
             await self._save(tx, [document for _, document in unwanted])
@@ -144,7 +141,6 @@ class Run:
                 tx,
                 Happening.PROGRESS,
                 line,
-                xero_started_at=self._sync.xero_started_at or page.served_at,
                 calls=self._sync.calls + 1,
                 bytes_wire=self._sync.bytes_wire + page.bytes_wire,
                 failures=0,
@@ -154,7 +150,7 @@ class Run:
 
     async def _save(self, tx: Transaction, documents: Sequence[Document]) -> Saved:
         return await mirror.save(
-            tx, self._sync.connection_id, documents, seen_in=self._sync.ordinal, at=self._.clock.now()
+            tx, self._sync.connection_id, documents, seen_in=self._sync.ordinal, at=self._means.clock.now()
         )
 
     async def _settle(self) -> bool:
@@ -162,7 +158,8 @@ class Run:
         if not self._plan.is_done or self._in_flight:
             return False
         more = self._plan.catch_up(ROUNDS)
-        async with self._.database.write() as tx:
+        async with self._means.database.write() as tx:
+            await connections.get(tx, self._sync.connection_id, lock=True)  # before the work: see Transaction
             await self._job.hold(tx)
             if more:
                 self._plan.lines.extend(more)
@@ -179,7 +176,7 @@ class Run:
         for line in self._plan.lines:
             if line.is_listing and line.expected:
                 seen = await mirror.count_seen(tx, self._sync.connection_id, line.entity, self._sync.ordinal)
-                if seen + line.skipped.get(skips.NOT_RECEIVABLE, 0) < line.expected:
+                if seen + sum(line.payables.values()) < line.expected:
                     short.append(line)
         for line in short:
             logger.warning("listing does not add up", sync_id=self._sync.id, line=line.name, tries=line.tries)
@@ -189,22 +186,24 @@ class Run:
         return short
 
     async def _finish(self, tx: Transaction) -> None:
-        now = self._.clock.now()
+        now = self._means.clock.now()
         for entity, read_at in _read_up_to(self._plan.lines).items():
             await watermarks.put(tx, self._sync.connection_id, entity, Watermark(read_at, now))
         await connections.set_last_synced(tx, self._sync.connection_id, now)
         await self._keep(tx, Happening.FINISHED, percent=100.0, ended_at=now, eta_at=None)
         logger.info("sync succeeded", sync_id=self._sync.id, calls=self._sync.calls)
 
-    async def _wait_for(self, trouble: TryAgainError) -> datetime:
+    async def _wait_for(self, trouble: TryAgainError | OperatorMustActError) -> datetime:
         """Park the sync until the trouble has passed; no worker sleeps meanwhile."""
         failures = self._sync.failures + 1
-        now = self._.clock.now()
-        again_at = trouble.retry_at or now + min(FIRST_RETRY * 2 ** min(failures, 10), LAST_RETRY)
+        back_off = self._means.clock.now() + min(FIRST_RETRY * 2 ** min(failures, 10), LAST_RETRY)
         by = WaitingFor.XERO_UNAVAILABLE
-        if isinstance(trouble, CallLimitError):
+        if isinstance(trouble, OperatorMustActError):
+            by = WaitingFor.OPERATOR
+        elif isinstance(trouble, CallLimitError):
             by = WaitingFor.DAY_LIMIT if trouble.limit == "day" else WaitingFor.MINUTE_LIMIT
-        async with self._.database.write() as tx:
+        again_at = (trouble.retry_at if isinstance(trouble, TryAgainError) else None) or back_off
+        async with self._means.database.write() as tx:
             await self._job.hold(tx)
             await self._keep(
                 tx, Happening.HELD_UP, waiting_by=by, waiting_until=again_at, failures=failures, eta_at=None
@@ -212,13 +211,15 @@ class Run:
         logger.warning("sync waits", sync_id=self._sync.id, by=by, until=again_at, trouble=trouble.sentence)
         return again_at
 
-    async def _note_wait(self, held: HeldUp) -> None:
-        """Say what the calls in flight wait for, once."""
-        if self._sync.waiting_by == held.by:
+    async def _stay_owner(self, held: HeldUp | None) -> None:
+        """Renew the lease while no answer comes, and say once what the calls in flight wait for."""
+        is_news = held is not None and self._sync.waiting_by != held.by
+        if not is_news and not self._job.needs_renewal:
             return
-        async with self._.database.write(durable=False) as tx:
+        async with self._means.database.write(durable=False) as tx:
             await self._job.hold(tx)
-            await self._keep(tx, Happening.HELD_UP, waiting_by=held.by, waiting_until=held.until)
+            if held and is_news:
+                await self._keep(tx, Happening.HELD_UP, waiting_by=held.by, waiting_until=held.until)
 
     async def _keep(self, tx: Transaction, happening: Happening, *lines: Line, **changes: object) -> None:
         """Keep the sync with these changes and lines, and tell its watchers.
@@ -226,7 +227,7 @@ class Run:
         Raises:
             StoppedError: the sync was ended meanwhile; nothing of this transaction may count.
         """
-        now = self._.clock.now()
+        now = self._means.clock.now()
         reached = self._newly_reached(happening)
         changed = {
             "phase": self._phase(happening),
@@ -236,6 +237,8 @@ class Run:
             "milestones": dict(self._sync.milestones) | {milestone.value: now for milestone in reached},
             **changes,
         }
+        if happening is Happening.HELD_UP:
+            changed["eta_at"] = None
         state = move(SyncState(self._sync.state), happening)
         if happening is Happening.BROKEN:
             changed["ended_at"] = now
@@ -251,9 +254,11 @@ class Run:
     async def _tell(self, tx: Transaction, sync: SyncRecord, milestone: str) -> None:
         payload = msgspec.json.encode(progress.of(sync, self._plan, milestone))
         event = Event(0, sync.connection_id, SYNC, sync.id, sync.updated_at, payload)
-        await self._.feed.append(tx, event)
+        await self._means.feed.append(tx, event)
 
     def _newly_reached(self, happening: Happening) -> list[Milestone]:
+        if self._sync.mode != SyncMode.FULL or set(self._sync.entities) != set(Entity):
+            return []
         reached = []
         if self._plan.is_collectible and self._plan.lines:
             reached.append(Milestone.COLLECTIBLE_READY)

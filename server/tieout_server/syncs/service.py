@@ -8,9 +8,9 @@ import msgspec
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.connections.service import CONNECTED, Connections
+from tieout_server.connections.service import AFTER_CONSENT, Connections
 from tieout_server.connections.state import check_can_read
-from tieout_server.errors import ConnectionNotUsableError, NotFoundError, PersonMustActError
+from tieout_server.errors import NotFoundError, PersonMustActError
 from tieout_server.events.feed import SYNC, Feed
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.links import Link, Owner, Reason, ReasonCode
@@ -60,7 +60,7 @@ class Syncs:
         self._links = links
         self._engine = engine
         self._requests = requests
-        engine.register(CONNECTED, Lane.READ, self.begin)
+        engine.register(AFTER_CONSENT, Lane.READ, self.begin)
         engine.register(WORK, Lane.READ, self.perform)
 
     async def start(self, asked: StartSync) -> Asked:
@@ -109,14 +109,17 @@ class Syncs:
                 raise NotFoundError("connection", connection_id)
             return await syncs.page(tx, connection_id, states=states, before=before, limit=limit)
 
-    async def cancel(self, sync_id: str) -> SyncRecord:
+    async def cancel(self, sync_id: str, request_id: str = "") -> SyncRecord:
         """End a sync before its time; what was read stays. One that has ended is answered as it is.
 
         Raises:
             NotFoundError: there is no such sync.
+            RequestIdReusedError: the request_id came before with other content.
         """
         async with self._database.write() as tx:
-            sync = await self._get(tx, sync_id)
+            if earlier := await self._requests.earlier(tx, "CancelSync", request_id, sync_id, SyncRecord):
+                return earlier
+            sync = await self._get(tx, sync_id, lock=True)
             if sync.state not in ACTIVE:
                 return sync
             now = self._clock.now()
@@ -124,8 +127,8 @@ class Syncs:
             ended = msgspec.structs.replace(
                 sync, state=state, ended_at=now, updated_at=now, eta_at=None, waiting_by="", waiting_until=None
             )
-            if not await syncs.save(tx, ended, while_in=ACTIVE):
-                return await self._get(tx, sync_id)
+            await syncs.save(tx, ended, while_in=ACTIVE)
+            await self._requests.keep(tx, "CancelSync", request_id, sync_id, ended)
             await self._tell(tx, ended)
         return ended
 
@@ -136,8 +139,8 @@ class Syncs:
     async def begin(self, job: Job) -> None:
         """Begin the sync that follows a consent: of everything the first time, later of what was missed."""
         async with self._database.write() as tx:
-            await job.hold(tx)
             link = await connections.get(tx, job.connection_id, lock=True)
+            await job.hold(tx)
             if link is None:
                 return
             await self._engine.wake(tx, WORK, link.id, priority=Priority.ASKED)
@@ -153,14 +156,12 @@ class Syncs:
         link, sync, lines = found
         run = Run(self._means, job, sync, lines)
         try:
-            books = self._links.books(link)
-        except ConnectionNotUsableError as unusable:
-            await run.fail(SyncFault("RECONNECT_REQUIRED", unusable.sentence, Owner.MERCHANT))
-            return None
-        try:
-            again_at = await run.go_on(books)
+            again_at = await run.go_on(self._links.books(link))
         except PersonMustActError as refusal:
-            await self._links.access_lost(link.id, refusal)
+            # The connection first: killed in between, the next slice finds it unusable and fails the sync.
+            reason = (await self._links.access_lost(link.id, refusal)).reason
+            owner = reason.owner if reason else Owner.MERCHANT
+            await run.fail(SyncFault("RECONNECT_REQUIRED", refusal.sentence, owner))
             return None
         await self._links.health(link.id, _trouble(run.sync))
         return again_at
@@ -177,7 +178,7 @@ class Syncs:
 
     async def _create(self, tx: Transaction, link: Link, asked: StartSync) -> SyncRecord:
         now = self._clock.now()
-        entities = asked.entities or tuple(Entity)
+        entities = asked.entities if asked.entities and link.last_synced_at else tuple(Entity)  # the first is whole
         marks = {entity: mark.watermark_at for entity, mark in (await watermarks.every(tx, link.id)).items()}
         mode = asked.mode if link.last_synced_at else SyncMode.FULL
         lines = first_lines(entities) if mode is SyncMode.FULL else incremental_lines(entities, marks)
@@ -200,8 +201,8 @@ class Syncs:
         newest = await syncs.latest(tx, connection_id)
         return newest if newest and newest.state in ACTIVE else None
 
-    async def _get(self, tx: Transaction, sync_id: str) -> SyncRecord:
-        sync = await syncs.get(tx, sync_id)
+    async def _get(self, tx: Transaction, sync_id: str, *, lock: bool = False) -> SyncRecord:
+        sync = await syncs.get(tx, sync_id, lock=lock)
         if sync is None:
             raise NotFoundError("sync", sync_id)
         return sync
@@ -224,6 +225,9 @@ def _trouble(sync: SyncRecord) -> Reason | None:
         case "XERO_UNAVAILABLE":
             code, owner = ReasonCode.XERO_UNAVAILABLE, Owner.XERO
             sentence = "Xero does not answer at the moment; it is tried again by itself."
+        case "OPERATOR":
+            code, owner = ReasonCode.SERVICE_MISCONFIGURED, Owner.OPERATOR
+            sentence = "This service's own settings keep it from reading; an operator has to act, no merchant can."
         case _:
             return None
     until = f"next try at {sync.waiting_until.isoformat()}" if sync.waiting_until else ""

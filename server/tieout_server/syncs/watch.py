@@ -14,8 +14,8 @@ from tieout_server.syncs.progress import Progress
 from tieout_server.syncs.service import Syncs
 from tieout_server.syncs.state import ACTIVE
 
-LONGEST = 100_000
-"""Events of one sync that are replayed at most: a sync of a hundred million records tells as many."""
+PAGE = 500
+"""Events that are read at a time."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -47,8 +47,11 @@ class SyncWatch:
             now = await self._state_now(tx, sync)
         position = await self._start(after, now)
         if sync.state not in ACTIVE:
-            for seen in await self._rest(sync, position) or [now]:
-                yield seen
+            last = now
+            async for last in self._rest(sync, position):
+                yield last
+            if last is now:
+                yield now
             return
         if position == now.position:
             yield now
@@ -79,11 +82,16 @@ class SyncWatch:
         position = (await events.bounds(tx)).last
         return Seen(position, await self._service.progress(tx, sync) if sync else None)
 
-    async def _rest(self, sync: SyncRecord, position: int) -> list[Seen]:
+    async def _rest(self, sync: SyncRecord, position: int) -> AsyncGenerator[Seen]:
         """What a sync that has ended told behind this position."""
-        async with self._database.read() as tx:
-            told = await events.of_connection(tx, sync.connection_id, topic=SYNC, after=position, limit=LONGEST)
-        return [_seen(event) for event in told if event.subject == sync.id]
+        while True:
+            async with self._database.read() as tx:
+                told = await events.about(tx, sync.id, topic=SYNC, after=position, limit=PAGE)
+            for event in told:
+                yield _seen(event)
+            if len(told) < PAGE:
+                return
+            position = told[-1].position
 
     async def _start(self, after: str, now: Seen) -> int:
         return await self._feed.position_of(after) if after else now.position

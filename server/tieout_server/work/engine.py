@@ -23,7 +23,7 @@ from tieout_server.storage.work import Lease, Task
 
 logger = log.get("work")
 
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=20)
 """How long a task may go without a sign of life before another owner takes it over."""
 SWEEP = 5.0
 """Seconds between looks at the table when nobody said that something is due."""
@@ -44,7 +44,6 @@ class Priority(IntEnum):
     """Which of the due tasks goes first; lower is sooner."""
 
     ASKED = 10
-    ROUTINE = 50
 
 
 class LostLeaseError(Exception):
@@ -57,8 +56,13 @@ class Job:
     def __init__(self, lease: Lease, clock: Clock) -> None:
         self._lease = lease
         self._clock = clock
+        self._held_at = clock.now()
         self.connection_id = lease.connection_id
-        self.fence = lease.fence
+
+    @property
+    def needs_renewal(self) -> bool:
+        """Whether it is time to show a sign of life with `hold`, so that nobody takes the task over."""
+        return self._clock.now() - self._held_at > LEASE / 3
 
     async def hold(self, tx: Transaction) -> None:
         """Make this transaction count only if the task is still ours, and renew the lease.
@@ -68,6 +72,7 @@ class Job:
         """
         if not await work.hold(tx, self._lease, until=self._clock.now() + LEASE):
             raise LostLeaseError(f"{self._lease.kind} of {self.connection_id} was taken over")
+        self._held_at = self._clock.now()
 
 
 Perform = Callable[[Job], Awaitable[datetime | None]]
@@ -137,9 +142,12 @@ class Engine:
             return SWEEP
         return min(SWEEP, (next_at - now).total_seconds())
 
-    def _done(self, key: tuple[str, str], _task: asyncio.Task[None]) -> None:
+    def _done(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
         del self._running[key]
-        self._due.set()
+        if task.cancelled() or task.exception() is None:
+            self._due.set()
+        else:  # the database did not let it be taken or given back: the next sweep tries again
+            logger.error("task broke", task=task.get_name(), exc_info=task.exception())
 
     async def _do(self, task: Task) -> None:
         """One slice of a task, from taking it to giving it back. An error is logged and tried again later."""
@@ -162,7 +170,10 @@ class Engine:
             await work.finish(tx, lease, again_at=again_at)
 
     async def _let_go(self) -> None:
+        """Stop what is in hand and free it at once, so that the next owner need not wait for the leases to run out."""
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        async with self._database.write() as tx:
+            await work.free(tx, self._owner, self._clock.now())

@@ -52,7 +52,8 @@ class XeroBooks:
         def read(body: bytes) -> Page:
             if body:
                 return listing.read(body)
-            return Page(documents=(), page_count=1, item_count=0, served_at=self._clock.now())  # nothing changed since
+            # 304, nothing changed since: known up to then, by Xero's clock; ours says nothing about Xero's.
+            return Page(documents=(), page_count=1, item_count=0, served_at=query.since or self._clock.now())
 
         request = Request(path=listing.path, purpose=purpose, parameters=_parameters(query), since=query.since)
         fetched = await self._transport.fetch(self._access, request, read)

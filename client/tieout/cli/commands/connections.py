@@ -7,10 +7,10 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from tieout.cli.names import find_connection
+from tieout.cli.names import find_connection, find_connections
 from tieout.cli.options import Server
 from tieout.cli.run import run
-from tieout.cli.show import ago, console, document, documents, moment, table, word
+from tieout.cli.show import ago, document, documents, moment, say, table, word
 from tieout.client import Client
 from tieout.errors import CallerError, PersonMustActError
 from tieout.v1.connection_service_pb2 import (
@@ -46,12 +46,16 @@ def reconnect(server: Server, name: str, return_url: str, *, browser: bool, wait
 
 
 def choose(server: Server, name: str, organisation: str, *, as_json: bool) -> None:
-    """Pick one of several organisations, by its id or by its name."""
+    """Pick one of several organisations, by its id or by its name; to pick it once more changes nothing."""
 
     async def command(client: Client) -> None:
-        connection = await find_connection(client, name)
-        tenant = _offered(connection, organisation)
-        _show(await client.connections.choose_organisation(connection.id, tenant), as_json=as_json)
+        connection = await find_connection(client, name, ConnectionState.CONNECTION_STATE_PENDING_ORGANISATION)
+        if connection.organisation_choices:
+            tenant = _offered(connection, organisation)
+            connection = await client.connections.choose_organisation(connection.id, tenant)
+        else:
+            _check_chosen(connection, organisation)
+        _show(connection, as_json=as_json)
 
     run(server, command, as_json=as_json)
 
@@ -60,12 +64,12 @@ def show(server: Server, name: str, merchant: str, *, as_json: bool) -> None:
     """Show one connection, or list those of a merchant, or all."""
 
     async def command(client: Client) -> None:
-        if name:
-            _show(await find_connection(client, name), as_json=as_json)
-            return
-        found = [it async for it in client.connections.list(merchant_id=merchant)]
+        listed = client.connections.list(merchant_id=merchant)
+        found = await find_connections(client, name) if name else [it async for it in listed]
         if as_json:
             documents(found)
+        elif name and len(found) == 1:
+            _show(found[0], as_json=False)
         else:
             _list(found)
 
@@ -91,11 +95,13 @@ async def _consent(
     if as_json:
         document(answer)
     else:
-        console().print("The merchant consents here, until", moment(answer.expires_at))
-        console().print(answer.authorization_url, soft_wrap=True, markup=False)
+        say(f"The merchant consents here, until {moment(answer.expires_at)}")
+        say(answer.authorization_url)
         if browser and sys.stdout.isatty():
             await asyncio.to_thread(webbrowser.open, answer.authorization_url)
     if wait:
+        if not as_json:
+            say("Waiting until then for the consent to come back; Ctrl-C ends only the waiting.")
         expires_in = (answer.expires_at.ToDatetime(UTC) - datetime.now(UTC)).total_seconds()
         try:
             async with asyncio.timeout(expires_in):
@@ -127,6 +133,18 @@ def _answered(connection: Connection) -> bool:
     }
 
 
+def _check_chosen(connection: Connection, named: str) -> None:
+    organisation = connection.organisation
+    if named == organisation.xero_tenant_id or named.casefold() == organisation.name.casefold():
+        return
+    now = f"connected to {organisation.name}" if _works(connection) else _state(connection)
+    raise CallerError(f"This connection does not wait for a choice; it is {now}.")
+
+
+def _works(connection: Connection) -> bool:
+    return connection.state == ConnectionState.CONNECTION_STATE_CONNECTED
+
+
 def _offered(connection: Connection, named: str) -> str:
     choices = connection.organisation_choices
     found = [it.xero_tenant_id for it in choices if named in {it.xero_tenant_id, it.name}]
@@ -149,7 +167,7 @@ def _list(connections: list[Connection]) -> None:
     for it in connections:
         synced = ago(it.last_synced_at, now)
         made.add_row(it.merchant_id, it.organisation.name, _state(it), synced, it.id)
-    console().print(made if connections else "There are no connections; `tieout connect MERCHANT` makes one.")
+    say(made if connections else "There are no connections; `tieout connect MERCHANT` makes one.")
 
 
 def _show(connection: Connection, *, as_json: bool) -> None:
@@ -173,7 +191,7 @@ def _show(connection: Connection, *, as_json: bool) -> None:
     for label, value in rows.items():
         if value:
             made.add_row(label, value)
-    console().print(made)
+    say(made)
 
 
 def _tell(message: WatchConnectionsResponse, *, as_json: bool) -> None:
@@ -181,9 +199,9 @@ def _tell(message: WatchConnectionsResponse, *, as_json: bool) -> None:
         document(message)
     elif message.HasField("snapshot"):
         it = message.snapshot
-        console().print(f"{it.id}  {it.merchant_id}  {_state(it)}  {it.reason.sentence}".rstrip(), markup=False)
+        say(f"{it.id}  {it.merchant_id}  {_state(it)}  {it.reason.sentence}".rstrip())
     elif message.HasField("change"):
         event, it = message.change.event, message.change.connection
         kind = word(ConnectionEventKind, event.kind, "CONNECTION_EVENT_KIND_")
         told = f"{moment(event.occurred_at)}  {it.id}  {it.merchant_id}  {kind}: {_state(it)}  {event.reason.sentence}"
-        console().print(told.rstrip(), markup=False)
+        say(told.rstrip())

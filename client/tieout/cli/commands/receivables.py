@@ -1,22 +1,31 @@
 """The commands of ReceivablesService."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import TypeVar
 
-from tieout.cli.names import find_connection
+from rich.table import Table
+from rich.text import Text
+
+from tieout.cli.names import find_connection, find_customer
 from tieout.cli.options import Server
 from tieout.cli.run import run
-from tieout.cli.show import console, documents, money, table, word
+from tieout.cli.show import documents, money, say, table, word
 from tieout.client import Client
+from tieout.errors import NotFoundError
 from tieout.paging import Page, Pages
 from tieout.v1.receivables_service_pb2 import Customer, Invoice, InvoiceStatus
 
 PageT = TypeVar("PageT", bound=Page)
 Item = TypeVar("Item")
 _LARGEST_PAGE = 1000
+_FEW = 3
+"""Up to so many customers are read one by one rather than looked for in the list of all."""
 
 
-def customers(server: Server, name: str, search: str, limit: int, *, off_balance: bool, as_json: bool) -> None:
+def customers(
+    server: Server, name: str, search: str, limit: int, *, off_balance: bool, ids: bool, as_json: bool
+) -> None:
     """List customers with their balances."""
 
     async def command(client: Client) -> None:
@@ -28,7 +37,7 @@ def customers(server: Server, name: str, search: str, limit: int, *, off_balance
         if as_json:
             documents(found)
         else:
-            _customers(found, more=more)
+            _customers(found, ids=ids, more=more)
 
     run(server, command, as_json=as_json)
 
@@ -36,13 +45,14 @@ def customers(server: Server, name: str, search: str, limit: int, *, off_balance
 def invoices(
     server: Server, name: str, wanted: dict[str, str], statuses: Iterable[str], limit: int, *, as_json: bool
 ) -> None:
-    """List invoices; `wanted` holds the filters by name as the API has them."""
+    """List invoices; `wanted` holds the filters by name as the API has them, and `customer` by id or name."""
 
     async def command(client: Client) -> None:
         connection = await find_connection(client, name)
+        named = wanted.get("customer")
         pages = client.receivables.list_invoices(
             connection.id,
-            customer_id=wanted.get("customer_id", ""),
+            customer_id=(await find_customer(client, connection.id, named)).id if named else "",
             number=wanted.get("number", ""),
             due_before=wanted.get("due_before", ""),
             statuses=[InvoiceStatus.Value(f"INVOICE_STATUS_{status.upper()}") for status in statuses],
@@ -52,7 +62,8 @@ def invoices(
         if as_json:
             documents(found)
         else:
-            _invoices(found, more=more)
+            names = await _names(client, connection.id, {it.customer_id for it in found})
+            _invoices(found, names, more=more)
 
     run(server, command, as_json=as_json)
 
@@ -68,27 +79,48 @@ def _page_size(limit: int) -> int:
     return min(limit + 1, _LARGEST_PAGE) if limit else _LARGEST_PAGE
 
 
-def _customers(found: list[Customer], *, more: bool) -> None:
+async def _names(client: Client, connection_id: str, ids: set[str]) -> dict[str, str]:
+    """What the customers with these ids are called; one that is not here keeps its id."""
+    if len(ids) <= _FEW:
+        return dict(await asyncio.gather(*(_called(client, connection_id, it) for it in ids)))
+    names: dict[str, str] = {}
+    async for customer in client.receivables.list_customers(connection_id, page_size=_LARGEST_PAGE):
+        if customer.id in ids:
+            names[customer.id] = customer.name
+        if len(names) == len(ids):
+            break
+    return names
+
+
+async def _called(client: Client, connection_id: str, id_: str) -> tuple[str, str]:
+    try:
+        return id_, (await client.receivables.get_customer(connection_id, id_)).name
+    except NotFoundError:
+        return id_, id_
+
+
+def _customers(found: list[Customer], *, ids: bool, more: bool) -> None:
     figures = ("outstanding", "overdue", "unapplied")
-    made = table("customer", "mobile", *figures, "", right=figures)
+    made = table("customer", "mobile", *figures, "", *(["id"] if ids else []), right=figures)
     for it in found:
         marks = [mark for mark, on in (("off balance", it.off_balance), ("archived", it.archived_with_balance)) if on]
         balances = (money(it.outstanding), money(it.overdue), money(it.unapplied))
-        made.add_row(it.name, it.mobile_phone, *balances, ", ".join(marks))
+        made.add_row(it.name, it.mobile_phone, *balances, ", ".join(marks), *([it.id] if ids else []))
     _print(made if found else "There are no such customers.", more=more)
 
 
-def _invoices(found: list[Invoice], *, more: bool) -> None:
-    figures = ("total", "due")
-    made = table("number", "issued", "due on", "expected", "status", *figures, "customer", right=figures)
+def _invoices(found: list[Invoice], names: dict[str, str], *, more: bool) -> None:
+    figures = ("total", "amount due")
+    made = table("number", "issued", "due date", "expected", "status", *figures, "customer", right=figures)
     for it in found:
         status = word(InvoiceStatus, it.status, "INVOICE_STATUS_")
         dates = (it.issued_on, it.due_on, it.expected_payment_date)
-        made.add_row(it.number, *dates, status, money([it.total]), money([it.amount_due]), it.customer_id)
+        customer = names.get(it.customer_id, it.customer_id)
+        made.add_row(it.number, *dates, status, money([it.total]), money([it.amount_due]), customer)
     _print(made if found else "There are no such invoices.", more=more)
 
 
-def _print(what: object, *, more: bool) -> None:
-    console().print(what)
+def _print(what: Table | str, *, more: bool) -> None:
+    say(what)
     if more:
-        console().print("[dim]There are more; --limit 0 shows all.[/]")
+        say(Text("There are more; --limit 0 shows all.", style="dim"))

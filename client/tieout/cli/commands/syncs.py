@@ -1,5 +1,6 @@
 """The commands of SyncService."""
 
+import asyncio
 from contextlib import aclosing, nullcontext
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -10,7 +11,7 @@ from tieout.cli import progress as display
 from tieout.cli.names import find_connection
 from tieout.cli.options import Server
 from tieout.cli.run import PERSON, run
-from tieout.cli.show import ago, console, document, documents, moment, size, table, word
+from tieout.cli.show import ago, console, document, documents, moment, note, say, size, table, word
 from tieout.client import Client
 from tieout.v1.sync_service_pb2 import (
     CallPurpose,
@@ -34,7 +35,12 @@ def sync(server: Server, name: str, *, full: bool, follow: bool, as_json: bool) 
         mode = SyncMode.SYNC_MODE_FULL if full else SyncMode.SYNC_MODE_INCREMENTAL
         answer = await client.syncs.start(connection.id, mode=mode, request_id=str(uuid4()))
         if follow:
-            return await _follow(client, answer.sync.id, as_json=as_json)
+            try:
+                return await _follow(client, answer.sync.id, as_json=as_json)
+            except asyncio.CancelledError:
+                again, end = f"`tieout sync {name} --follow`", f"`tieout cancel-sync {answer.sync.id}`"
+                note(f"The sync runs on; {again} shows it again, {end} ends it.")
+                raise
         _started(answer, as_json=as_json)
         return None
 
@@ -63,7 +69,7 @@ def cancel(server: Server, sync_id: str, *, as_json: bool) -> None:
         if as_json:
             document(cancelled)
         else:
-            console().print(f"Sync {sync_id} is {_state(cancelled)}.", markup=False)
+            say(f"Sync {sync_id} is {_state(cancelled)}.")
 
     run(server, command, as_json=as_json)
 
@@ -101,7 +107,7 @@ async def _follow(client: Client, sync_id: str, *, as_json: bool) -> int | None:
     if last.sync.state == SyncState.SYNC_STATE_SUCCEEDED:
         return None
     if not as_json:
-        out.print(f"The sync ended as {_state(last.sync)}. {last.sync.error.sentence}".rstrip(), markup=False)
+        say(f"The sync ended as {_state(last.sync)}. {last.sync.error.sentence}".rstrip())
     return PERSON
 
 
@@ -110,7 +116,7 @@ def _tell(message: WatchSyncResponse, told: tuple[object, ...]) -> tuple[object,
         return told
     news = display.news(message.progress)
     if news != told:
-        console().print(display.line(message.progress), markup=False, soft_wrap=True)
+        say(display.line(message.progress))
     return news
 
 
@@ -119,7 +125,7 @@ def _started(answer: StartSyncResponse, *, as_json: bool) -> None:
         document(answer)
     else:
         verb = "was there already" if answer.joined else "has been started"
-        console().print(f"Sync {answer.sync.id} {verb} and is {_state(answer.sync)}; --follow shows it.", markup=False)
+        say(f"Sync {answer.sync.id} {verb} and is {_state(answer.sync)}; --follow shows it.")
 
 
 def _state(it: Sync) -> str:
@@ -132,7 +138,7 @@ def _list(syncs: list[Sync]) -> None:
         mode = word(SyncMode, it.mode, "SYNC_MODE_")
         figures = (f"{it.percent:.0f}", f"{it.calls:,}", size(it.bytes_wire))
         made.add_row(moment(it.started_at), moment(it.ended_at), mode, _state(it), *figures, it.id)
-    console().print(made if syncs else "There are no syncs yet.")
+    say(made if syncs else "There are no syncs yet.")
 
 
 def _fresh(answer: GetFreshnessResponse) -> None:
@@ -143,19 +149,19 @@ def _fresh(answer: GetFreshnessResponse) -> None:
         made.add_row(entity, f"{it.rows:,}", ago(it.last_read_at, now), moment(it.watermark))
     calls = answer.calls
     day = f"{calls.left_today:,} left" if calls.HasField("left_today") else "left: not yet known"
-    out = console()
-    out.print(made)
-    out.print(f"Calls this minute: {calls.used_this_minute:,} used, {calls.left_this_minute:,} left")
-    out.print(f"Calls today: {calls.used_today:,} used, {day}")
-    _used("Today", list(answer.today))
-    _used("This month", list(answer.this_month))
+    say(made)
+    say(f"Calls this minute: {calls.used_this_minute:,} used, {calls.left_this_minute:,} left")
+    say(f"Calls today: {calls.used_today:,} used, {day}")
+    today, month = list(answer.today), list(answer.this_month)
+    if today:
+        _used("Today", today)
+    if month != today:
+        _used("This month", month)
 
 
 def _used(when: str, usage: list[Usage]) -> None:
-    if not usage:
-        return
     made = table(when, "calls", "over the wire", "billed", right=("calls", "over the wire", "billed"))
     for it in usage:
         purpose = word(CallPurpose, it.purpose, "CALL_PURPOSE_")
         made.add_row(purpose, f"{it.calls:,}", size(it.bytes_wire), size(it.bytes_body))
-    console().print(made)
+    say(made)

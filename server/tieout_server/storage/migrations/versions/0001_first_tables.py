@@ -56,7 +56,14 @@ def _connections() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_connections"),
     )
     op.create_index("ix_connections_merchant_id_id", "connections", ["merchant_id", "id"])
-    op.create_index("ix_connections_xero_tenant_id", "connections", ["xero_tenant_id"])
+    op.create_index(
+        "uq_connections_connected",
+        "connections",
+        ["xero_tenant_id"],
+        unique=True,
+        sqlite_where=sa.text("state = 'CONNECTED'"),
+        postgresql_where=sa.text("state = 'CONNECTED'"),
+    )
     op.create_table(
         "authorisations",
         _text("state_hash"),
@@ -65,6 +72,7 @@ def _connections() -> None:
         _text("return_url"),
         _int("expires_at"),
         _int("used_at", nullable=True),
+        _text("granted"),
         _int("created_at"),
         sa.PrimaryKeyConstraint("state_hash", name="pk_authorisations"),
         sa.ForeignKeyConstraint(
@@ -104,7 +112,6 @@ def _syncs() -> None:
         _int("waiting_until", nullable=True),
         _text("error"),
         _text("milestones"),
-        _int("xero_started_at", nullable=True),
         _int("failures"),
         _int("call_count"),
         _int("bytes_wire"),
@@ -170,7 +177,7 @@ def _records() -> None:
         sa.PrimaryKeyConstraint("position", name="pk_events"),
     )
     op.create_index("ix_events_at", "events", ["at"])
-    op.create_index("ix_events_topic_connection_id_position", "events", ["topic", "connection_id", "position"])
+    op.create_index("ix_events_topic_subject_position", "events", ["topic", "subject", "position"])
     op.create_table(
         "event_counter",
         sa.Column("id", sa.Integer(), nullable=False),

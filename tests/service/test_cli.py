@@ -1,0 +1,149 @@
+"""The command line as scripts use it: processes against a live server, JSON lines, exit codes."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servers import Service, service
+from tieout_sandbox import InvoiceType, Sandbox
+
+pytestmark = pytest.mark.timeout(60)
+
+TIEOUT = str(Path(sys.executable).with_name("tieout"))
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def documents(self) -> list[dict[str, Any]]:
+        """Its output as JSON, one document a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """What it said of an error, as JSON."""
+        return dict(json.loads(self.err.splitlines()[-1])["error"])
+
+
+async def run(running: Service, *arguments: str, target: str = "") -> Ran:
+    environment = {**os.environ, "TIEOUT_TARGET": target or running.target, "NO_COLOR": "1"}
+    process = await asyncio.create_subprocess_exec(
+        TIEOUT, *arguments, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return Ran(process.returncode, out.decode(), err.decode())
+
+
+@pytest.fixture
+async def running(sandbox: Sandbox, sqlite_url: str) -> AsyncIterator[Service]:
+    async with service(sandbox, sqlite_url) as made:
+        yield made
+
+
+async def test_from_consent_to_invoices(running: Service, sandbox: Sandbox) -> None:
+    started = await run(running, "connect", "acme", "--no-browser", "--json")
+    assert started.code == 0, started.err
+    (answer,) = started.documents
+    back = await running.browser.returned(answer["authorization_url"])
+    await running.client.connections.complete_authorization(**back)
+    followed = await run(running, "sync", "acme", "--follow", "--json")
+    assert followed.code == 0, followed.err
+    assert followed.documents[-1]["progress"]["sync"]["state"] == "SYNC_STATE_SUCCEEDED"
+
+    customers, some, invoices, connections, fresh, synced = await asyncio.gather(
+        run(running, "customers", "acme", "--limit", "0", "--json"),
+        run(running, "customers", "acme", "--limit", "3", "--json"),
+        run(running, "invoices", "acme", "--limit", "0", "--status", "authorised", "--json"),
+        run(running, "connections", "--json"),
+        run(running, "freshness", "acme", "--json"),
+        run(running, "syncs", "acme", "--json"),
+    )
+    assert {ran.code for ran in (customers, some, invoices, connections, fresh, synced)} == {0}
+    assert len(some.documents) == 3
+    assert some.documents == customers.documents[:3]
+    assert all(
+        {"name", "outstanding", "overdue", "unapplied", "off_balance"} <= it.keys() for it in customers.documents
+    )
+    open_ones = [
+        i for i in sandbox.books.invoices.values() if i.type is InvoiceType.ACCREC and i.status == "AUTHORISED"
+    ]
+    assert {it["id"] for it in invoices.documents} == {i.id for i in open_ones}
+    assert [it["state"] for it in connections.documents] == ["CONNECTION_STATE_CONNECTED"]
+    assert {"entities", "calls"} <= fresh.documents[0].keys()
+    assert {it["state"] for it in synced.documents} == {"SYNC_STATE_SUCCEEDED"}
+
+
+async def test_people_get_tables_and_sentences(running: Service) -> None:
+    await running.connected()
+    customers, connections, followed = await asyncio.gather(
+        run(running, "customers", "acme", "--limit", "2"),
+        run(running, "connections", "acme"),
+        run(running, "sync", "acme", "--follow"),
+    )
+    assert "NZD" in customers.out
+    assert "There are more" in customers.out
+    assert "Harbour & Vine Ltd" in connections.out
+    assert "connected" in connections.out
+    assert "100.0 %" in followed.out
+    assert {customers.code, connections.code, followed.code} == {0}
+
+
+async def test_each_kind_of_trouble_has_its_exit_code(running: Service) -> None:
+    waiting = (await running.client.connections.connect("waiting")).connection
+    nobody, person, away, usage = await asyncio.gather(
+        run(running, "customers", "nobody", "--json"),
+        run(running, "sync", waiting.id, "--json"),
+        run(running, "--timeout", "2", "connections", "--json", target="127.0.0.1:1"),
+        run(running, "no-such-command"),
+    )
+    assert (nobody.code, nobody.error["reason"]) in {(2, "NOT_FOUND"), (2, "")}
+    assert "nobody" in nobody.error["sentence"]
+    assert (person.code, person.error["reason"]) == (3, "CONNECTION_NOT_USABLE")
+    assert "reconnect" in person.error["remedy"]
+    assert away.code == 4
+    assert usage.code == 2
+    assert nobody.out == person.out == away.out == ""
+
+
+async def test_all_violations_are_printed(running: Service) -> None:
+    refused = await run(running, "connect", "x" * 300, "--return-url", "ftp://" + "y" * 3000, "--no-browser", "--json")
+    assert refused.code == 2
+    assert {violation["field"] for violation in refused.error["violations"]} == {"merchant_id", "return_url"}
+
+
+async def test_an_organisation_is_chosen_by_its_name(running: Service, sandbox: Sandbox) -> None:
+    names = [organisation.name for organisation in sandbox.organisations]
+    await running.connect("acme", organisations=names)
+    wrong = await run(running, "choose", "acme", "Nobody's Ltd", "--json")
+    right = await run(running, "choose", "acme", names[1], "--json")
+    assert (wrong.code, right.code) == (2, 0)
+    assert right.documents[0]["organisation"]["name"] == names[1]
+
+
+async def test_connect_waits_for_the_consent_where_it_is_told_to(running: Service) -> None:
+    waiting = asyncio.create_task(run(running, "connect", "acme", "--wait", "--no-browser", "--json"))
+    async with asyncio.timeout(30):
+        async for change in running.client.connections.watch(merchant_id="acme", from_start=True):
+            if change.HasField("snapshot") or change.HasField("change"):
+                break
+    connection = (await running.client.connections.list(merchant_id="acme").first(1))[0]
+    assert not waiting.done()
+    started = await running.client.connections.connect("other")  # somebody else's does not end the wait
+    await running.client.connections.complete_authorization(**await running.browser.returned(started.authorization_url))
+    assert not waiting.done()
+    waiting.cancel()
+    assert connection.merchant_id == "acme"

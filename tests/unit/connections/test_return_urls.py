@@ -1,0 +1,57 @@
+"""Where the callback page may send people on to: nobody can be led astray by an address that only looks right."""
+
+import pytest
+
+from tieout_server.connections.return_urls import ReturnUrls
+from tieout_server.errors import InvalidRequestError
+
+URLS = ReturnUrls("https://app.example/settings, https://other.example")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "http://localhost:3000/done",
+        "http://127.0.0.1/",
+        "http://[::1]:8080/x",
+        "https://app.example/settings",
+        "https://app.example/settings/xero?from=tieout",
+        "https://app.example/settings?tab=xero",
+        "https://other.example/anything",
+    ],
+)
+def test_loopback_and_what_lies_under_an_allowed_prefix_may_be_returned_to(url: str) -> None:
+    URLS.check(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example/",
+        "https://app.example/settings-of-somebody-else",
+        "https://app.example/",
+        "https://other.example.evil/",
+        "https://other.example@evil.example/",
+        "https://localhost@evil.example/",
+        "http://localhost.evil.example/",
+        "http://other.example/",
+        "javascript:alert(1)",
+        "//localhost/x",
+        "http:localhost",
+        "https://localhost\\@evil.example/",
+        "http://[::1",
+        "data:text/html,x",
+        "localhost:3000",
+    ],
+)
+def test_no_other_address_is(url: str) -> None:
+    with pytest.raises(InvalidRequestError) as refusal:
+        URLS.check(url)
+    assert [violation.field for violation in refusal.value.violations] == ["return_url"]
+
+
+def test_without_prefixes_only_loopback_is_allowed() -> None:
+    ReturnUrls("").check("http://localhost/")
+    with pytest.raises(InvalidRequestError):
+        ReturnUrls("").check("https://app.example/")
