@@ -13,7 +13,9 @@ import shutil
 import signal
 import socket
 import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,12 +23,27 @@ import aiohttp
 
 MERCHANT = "demo-merchant"
 FOLDER = Path(".demo")
+"""Holds one folder for each demo that runs, named by its gRPC port."""
 SANDBOX_PORT, GRPC_PORT, WEB_PORT = 9440, 7440, 7441
 STARTS_WITHIN = 60.0
 """Seconds that a process may take to say that it listens."""
 CONSENT_WITHIN = 600.0
 """Seconds that a person may take in the browser."""
+INTERRUPT_WITHIN = 1.0
+"""Seconds within which Ctrl-C has reached this process, too, when another one ended by it."""
 SANDBOX = ("tieout-sandbox", "serve", "--contacts", "2000", "--invoices", "20000", "--latency-ms", "250")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where one demo plays: the folder of its database and logs, and what its programs find in their environment."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+    def log_of(self, name: str) -> Path:
+        """What this process writes to standard error."""
+        return self.folder / f"{name}.log"
 
 
 def main() -> int:
@@ -35,8 +52,6 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="end by itself instead of leaving everything running")
     parser.add_argument("--browser", action="store_true", help="let a person consent in the browser")
     asked = parser.parse_args()
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir()
     try:
         return asyncio.run(_demo(once=asked.once, browser=asked.browser))
     except KeyboardInterrupt:
@@ -46,28 +61,31 @@ def main() -> int:
 async def _demo(*, once: bool, browser: bool) -> int:
     sandbox_port, grpc_port, web_port = (_free(port) for port in (SANDBOX_PORT, GRPC_PORT, WEB_PORT))
     sandbox = f"http://127.0.0.1:{sandbox_port}"
-    environment = _environment(sandbox, grpc_port, web_port)
+    folder = FOLDER / str(grpc_port)
+    stage = Stage(folder, _environment(folder, sandbox, grpc_port, web_port))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     async with (
-        _started("sandbox", (*SANDBOX, "--port", str(sandbox_port)), environment),
-        _started("server", ("tieout-server", "serve"), environment),
+        _started("sandbox", (*SANDBOX, "--port", str(sandbox_port)), stage) as xero,
+        _started("server", ("tieout-server", "serve"), stage) as server,
     ):
-        await _connect(sandbox, environment, browser=browser)
-        await _run("tieout", "sync", MERCHANT, "--follow", environment=environment)
-        await _run("tieout", "freshness", MERCHANT, environment=environment)
-        await _run("tieout", "customers", MERCHANT, "--limit", "12", environment=environment)
+        await _connect(sandbox, stage, browser=browser)
+        await _run("tieout", "sync", MERCHANT, "--follow", stage=stage)
+        await _run("tieout", "freshness", MERCHANT, stage=stage)
+        await _run("tieout", "customers", MERCHANT, "--limit", "12", stage=stage)
         if not once:
             _say(_HOW_TO_GO_ON.format(grpc=grpc_port, sandbox=sandbox, merchant=MERCHANT))
-            await _until_interrupted()
+            await _until_interrupted({"sandbox": xero, "server": server}, stage)
     return 0
 
 
-async def _connect(sandbox: str, environment: Mapping[str, str], *, browser: bool) -> None:
+async def _connect(sandbox: str, stage: Stage, *, browser: bool) -> None:
     """Connect the merchant, with a person or without one."""
     if browser:
         async with asyncio.timeout(CONSENT_WITHIN):
-            await _run("tieout", "connect", MERCHANT, "--wait", environment=environment)
+            await _run("tieout", "connect", MERCHANT, "--wait", stage=stage)
         return
-    answer = await _run("tieout", "connect", MERCHANT, "--json", "--no-browser", environment=environment, quiet=True)
+    answer = await _run("tieout", "connect", MERCHANT, "--json", "--no-browser", stage=stage, quiet=True)
     url = json.loads(answer)["authorization_url"]
     _say(f"consent is given for you, as the sandbox's bookkeeper, at {urlsplit(url).netloc}")
     async with aiohttp.ClientSession() as http:
@@ -78,7 +96,7 @@ async def _connect(sandbox: str, environment: Mapping[str, str], *, browser: boo
             pass
 
 
-async def _run(*command: str, environment: Mapping[str, str], quiet: bool = False) -> str:
+async def _run(*command: str, stage: Stage, quiet: bool = False) -> str:
     """Print a command and run it; quiet ones answer with what they printed.
 
     Raises:
@@ -86,7 +104,7 @@ async def _run(*command: str, environment: Mapping[str, str], quiet: bool = Fals
     """
     _say("$ " + shlex.join(command))
     process = await asyncio.create_subprocess_exec(
-        _path_of(command[0]), *command[1:], env=environment, stdout=asyncio.subprocess.PIPE if quiet else None
+        _path_of(command[0]), *command[1:], env=stage.environment, stdout=PIPE if quiet else None
     )
     try:
         out, _ = await process.communicate()
@@ -94,40 +112,40 @@ async def _run(*command: str, environment: Mapping[str, str], quiet: bool = Fals
         if process.returncode is None:
             process.kill()
     if process.returncode:
-        sys.exit(f"demo: {command[0]} ended with {process.returncode}; see {FOLDER}/*.log")
+        sys.exit(f"demo: {command[0]} ended with {process.returncode}; see {stage.folder}/*.log")
     return out.decode() if out else ""
 
 
 @contextlib.asynccontextmanager
-async def _started(name: str, command: tuple[str, ...], environment: Mapping[str, str]) -> AsyncIterator[None]:
+async def _started(name: str, command: tuple[str, ...], stage: Stage) -> AsyncIterator[Process]:
     """A process that runs beside the block, its output in a file, begun once it has said that it listens."""
     _say("$ " + shlex.join(command))
-    with (FOLDER / f"{name}.log").open("wb") as log:
+    with stage.log_of(name).open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            _path_of(command[0]), *command[1:], env=environment, stdout=asyncio.subprocess.PIPE, stderr=log
+            _path_of(command[0]), *command[1:], env=stage.environment, stdout=PIPE, stderr=log
         )
         assert process.stdout is not None
         try:
             async with asyncio.timeout(STARTS_WITHIN):
                 line = await process.stdout.readline()
             if not line:
-                sys.exit(f"demo: the {name} did not start:\n{(FOLDER / f'{name}.log').read_text()}")
+                sys.exit(f"demo: the {name} did not start:\n{stage.log_of(name).read_text()}")
             _say(f"  {line.decode().split('  ')[0].strip()}")
-            yield
+            yield process
         finally:
             if process.returncode is None:
                 process.terminate()
                 await process.wait()
 
 
-def _environment(sandbox: str, grpc_port: int, web_port: int) -> dict[str, str]:
-    """What points the server at the sandbox, and the CLI at the server."""
+def _environment(folder: Path, sandbox: str, grpc_port: int, web_port: int) -> dict[str, str]:
+    """What points the server at the sandbox, and the CLI at the server; settings that this shell has stay out of it."""
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("TIEOUT_")},
         **dict.fromkeys(("TIEOUT_XERO_LOGIN_URL", "TIEOUT_XERO_IDENTITY_URL", "TIEOUT_XERO_API_URL"), sandbox),
         "TIEOUT_XERO_CLIENT_ID": "tieout-sandbox-app",
         "TIEOUT_XERO_CLIENT_SECRET": "sandbox-secret",
-        "TIEOUT_DATABASE_URL": f"sqlite:///{FOLDER / 'tieout.db'}",
+        "TIEOUT_DATABASE_URL": f"sqlite:///{folder / 'tieout.db'}",
         "TIEOUT_LISTEN": f"127.0.0.1:{grpc_port}",
         "TIEOUT_WEB_LISTEN": f"127.0.0.1:{web_port}",
         "TIEOUT_WEB_URL": f"http://localhost:{web_port}",
@@ -151,11 +169,24 @@ def _free(port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-async def _until_interrupted() -> None:
+async def _until_interrupted(running: Mapping[str, Process], stage: Stage) -> None:
+    """Wait for Ctrl-C.
+
+    Raises:
+        SystemExit: one of these processes ended by itself.
+    """
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
+    stopped = asyncio.create_task(stop.wait())
+    ended = [asyncio.create_task(process.wait()) for process in running.values()]
+    await asyncio.wait((stopped, *ended), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((stopped,), timeout=INTERRUPT_WITHIN)  # Ctrl-C ends the others as well, perhaps before us
+    for task in (stopped, *ended):
+        task.cancel()
+    if not stop.is_set():
+        name = next(name for name, process in running.items() if process.returncode is not None)
+        sys.exit(f"demo: the {name} has ended; see {stage.log_of(name)}")
 
 
 def _say(line: str) -> None:

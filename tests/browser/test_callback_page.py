@@ -15,7 +15,13 @@ from selenium.webdriver.common.by import By
 
 from fakes import World, world
 from tieout_server.connections.messages import Connect, Reconnect, Return
-from tieout_server.errors import XeroUnavailableError
+from tieout_server.errors import (
+    AppRejectedError,
+    ConsentDeniedError,
+    ConsentExpiredError,
+    UnexpectedAnswerError,
+    XeroUnavailableError,
+)
 from tieout_server.web.app import CALLBACK, build
 from tieout_server.web.server import WebServer
 
@@ -47,10 +53,31 @@ async def expired(around: World) -> dict[str, str]:
     return {"state": state, "code": "code-1"}
 
 
+async def xero_failed(around: World) -> dict[str, str]:
+    return {"state": await start(around), "error": "server_error"}
+
+
+async def too_late(around: World) -> dict[str, str]:
+    around.xero.trouble = ConsentExpiredError("Too late.")
+    return {"state": await start(around), "code": "code-1"}
+
+
 async def used(around: World) -> dict[str, str]:
+    state = await start(around)
+    with pytest.raises(ConsentDeniedError):
+        await around.connections.complete(Return(state, "", "access_denied"))
+    return {"state": state, "code": "code-1"}
+
+
+async def reloaded(around: World) -> dict[str, str]:
     state = await start(around)
     await around.connections.complete(Return(state, "code-1"))
     return {"state": state, "code": "code-1"}
+
+
+async def taken(around: World) -> dict[str, str]:
+    await around.connections.complete(Return(await start(around), "code-1"))
+    return {"state": await start(around), "code": "code-1"}
 
 
 async def unknown(_around: World) -> dict[str, str]:
@@ -70,6 +97,16 @@ async def not_administrator(around: World) -> dict[str, str]:
     return {"state": await start(around), "code": "code-1"}
 
 
+async def misconfigured(around: World) -> dict[str, str]:
+    around.xero.trouble = AppRejectedError("No such app.")
+    return {"state": await start(around), "code": "code-1"}
+
+
+async def fault(around: World) -> dict[str, str]:
+    around.xero.trouble = UnexpectedAnswerError("Odd.")
+    return {"state": await start(around), "code": "code-1"}
+
+
 async def xero_away(around: World) -> dict[str, str]:
     around.xero.trouble = XeroUnavailableError("Away.")
     return {"state": await start(around), "code": "code-1"}
@@ -80,10 +117,16 @@ OUTCOMES: dict[State, str] = {
     choose: "One more step: choose an organisation",
     denied: "Consent was declined",
     expired: "This link has expired",
+    xero_failed: "Xero could not finish",
+    too_late: "Consent came back too late",
     used: "This link was used before",
-    unknown: "This link is not one of ours",
+    reloaded: "Southern Hops Ltd is connected already",
+    taken: "Southern Hops Ltd is connected already",
+    unknown: "This link leads nowhere",
     wrong_organisation: "That is another organisation",
     not_administrator: "Your role in Xero is not enough",
+    misconfigured: "This service is not set up correctly",
+    fault: "Something went wrong on our side",
     xero_away: "Xero does not answer right now",
 }
 

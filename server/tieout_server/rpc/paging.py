@@ -42,13 +42,34 @@ def key_of(request: Message, token: str, form: type[Key]) -> Key | None:
     if not token:
         return None
     try:
-        raw = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
-        digest, key = msgspec.json.decode(raw, type=tuple[str, form])  # type: ignore[valid-type] # a type at run time
-    except (binascii.Error, UnicodeEncodeError, ValueError, msgspec.MsgspecError) as error:
+        digest, key = _parts(token, form)
+    except _NOT_OURS as error:
         raise InvalidRequestError(Violation("page_token", "is not a token of this service")) from error
     if digest != _digest(request):
         raise InvalidRequestError(Violation("page_token", "belongs to another request"))
     return key
+
+
+def fault_of_token(request: Message, token: str) -> str:
+    """What is wrong with this token, whatever the form of its key; empty if nothing is."""
+    try:
+        key_of(request, token, msgspec.Raw)
+    except InvalidRequestError as error:
+        return error.violations[0].rule
+    return ""
+
+
+_NOT_OURS = (binascii.Error, UnicodeEncodeError, ValueError, msgspec.MsgspecError)
+
+
+def _parts(token: str, form: type[Key]) -> tuple[str, Key]:
+    """The digest and the key in a token.
+
+    Raises:
+        _NOT_OURS: it has none.
+    """
+    raw = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
+    return msgspec.json.decode(raw, type=tuple[str, form])  # type: ignore[valid-type] # a type at run time
 
 
 def _digest(request: Message) -> str:

@@ -4,9 +4,11 @@ grpcio-reflection serves v1alpha only (grpc/grpc#38576); v1 is the same messages
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pool, text_format
+from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc import aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2
@@ -16,17 +18,35 @@ V1 = "grpc.reflection.v1.ServerReflection"
 
 def add_reflection(server: aio.Server, services: Iterable[str]) -> None:
     """Serve the descriptors of these services."""
-    names = [*services, reflection.SERVICE_NAME, V1]
+    versions = (reflection.SERVICE_NAME, V1)
     _add_v1_descriptor()
-    reflection.enable_server_reflection(names, server)
     handler = grpc.stream_stream_rpc_method_handler(
-        reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
+        reflection.aio.ReflectionServicer([*services, *versions], pool=_Pool()).ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(V1, {"ServerReflectionInfo": handler}),),
+        tuple(grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler}) for name in versions)
     )
+
+
+class _Pool:
+    """The pool of all descriptors, which here knows the files of methods too: `grpcurl describe` asks for them."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the pool has
+        return getattr(descriptor_pool.Default(), name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - protobuf's name
+        """The file that declares this symbol; protobuf's own answer leaves methods out.
+
+        Raises:
+            KeyError: nothing is called so.
+        """
+        pool = descriptor_pool.Default()
+        try:
+            return pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            return pool.FindMethodByName(symbol).containing_service.file
 
 
 def _add_v1_descriptor() -> None:

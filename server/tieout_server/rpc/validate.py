@@ -1,5 +1,6 @@
 """What a request must be before anything is done with it: one table of rules, every violation told at once."""
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any
@@ -10,6 +11,7 @@ from tieout.v1 import connection_service_pb2 as connection
 from tieout.v1 import receivables_service_pb2 as receivables
 from tieout.v1 import sync_service_pb2 as sync
 from tieout_server.errors import InvalidRequestError, Violation
+from tieout_server.rpc.paging import fault_of_token
 
 ID = 100
 """Characters that an id of ours or of Xero's may have at most."""
@@ -156,6 +158,17 @@ def instant(field: str) -> Rule:
     return rule
 
 
+def page_token(field: str) -> Rule:
+    """A token that was given for this request; may be empty."""
+
+    def rule(request: Message) -> Iterator[Violation]:
+        token = getattr(request, field)
+        if fault := _fault_of_text(token, TOKEN) or fault_of_token(request, token):
+            yield Violation(field, fault)
+
+    return rule
+
+
 def not_negative(field: str) -> Rule:
     """A number that is zero or more."""
 
@@ -189,7 +202,8 @@ def one_of(*fields: str) -> Rule:
 def _fault_of_text(value: str, up_to: int) -> str:
     if len(value) > up_to:
         return f"may have {up_to} characters at most, not {len(value)}"
-    return "" if value.isprintable() else "must not contain control characters"
+    has_control = any(unicodedata.category(character) == "Cc" for character in value)
+    return "must not contain control characters" if has_control else ""
 
 
 def _numbers(request: Message, field: str) -> Mapping[int, Any]:
@@ -201,7 +215,7 @@ def _numbers(request: Message, field: str) -> Mapping[int, Any]:
 
 _CONNECTION = needed("connection_id")
 _REPEATABLE = text("request_id", REQUEST_ID)
-_PAGED = (not_negative("page_size"), text("page_token", TOKEN))
+_PAGED = (not_negative("page_size"), page_token("page_token"))
 _OF_CUSTOMER = text("customer_id", ID)
 _UPDATED_AFTER = instant("updated_after")
 

@@ -8,7 +8,7 @@ from aiohttp import web
 from tieout_server import log
 from tieout_server.connections.messages import Return
 from tieout_server.connections.service import Connections
-from tieout_server.errors import BugError, ConsentStateError, TieoutError
+from tieout_server.errors import BugError, ConsentStateError, OperatorMustActError, TieoutError
 from tieout_server.web import pages
 
 logger = log.get("web")
@@ -53,14 +53,24 @@ def build(connections: Connections, is_ready: IsReady) -> web.Application:
 
 async def _outcome(connections: Connections, request: web.Request) -> pages.Page:
     try:
+        return await _taken_back(connections, request)
+    except Exception as error:  # the edge: a person gets a page, whatever broke
+        request_id = secrets.token_hex(8)
+        logger.exception("fault", request_id=request_id)
+        return pages.fault(request_id, error)
+
+
+async def _taken_back(connections: Connections, request: web.Request) -> pages.Page:
+    try:
         return pages.connected(await connections.complete(_returned(request)))
-    except BugError as error:
-        return _fault(error)
+    except BugError:
+        raise
     except TieoutError as error:
-        logger.info("consent refused", reason=error.reason, connection_id=error.facts.get("connection_id", ""))
-        return pages.refused(error)
-    except Exception as error:  # noqa: BLE001 - the edge: a person gets a page, whatever broke
-        return _fault(error)
+        connection_id = error.facts.get("connection_id", "")
+        if isinstance(error, OperatorMustActError):
+            logger.error("an operator has to act", what=error.sentence, connection_id=connection_id)  # noqa: TRY400 - no bug
+        logger.info("consent refused", reason=error.reason, connection_id=connection_id)
+        return pages.refused(error, await connections.get(connection_id) if connection_id else None)
 
 
 def _returned(request: web.Request) -> Return:
@@ -68,9 +78,3 @@ def _returned(request: web.Request) -> Return:
     if not state or max(len(state), len(code), len(error)) > MAX_PARAMETER:
         raise ConsentStateError("There is no state that was given out here.", fault="unknown")
     return Return(state, code, error)
-
-
-def _fault(error: Exception) -> pages.Page:
-    request_id = secrets.token_hex(8)
-    logger.error("fault", request_id=request_id, exc_info=error)
-    return pages.fault(request_id)

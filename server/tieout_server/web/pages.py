@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from html import escape
@@ -14,6 +15,7 @@ import msgspec
 
 from tieout_server import errors
 from tieout_server.connections.messages import Completed
+from tieout_server.connections.state import ConnectionState
 from tieout_server.ledger.links import Link
 
 _FILES = resources.files(__package__)
@@ -46,6 +48,9 @@ _MARKS = {
     Mood.ATTENTION: '<path d="M12 6.5v7"/><path d="M12 17.5v.01"/>',
     Mood.FAILURE: '<path d="m7 7 10 10"/><path d="M17 7 7 17"/>',
 }
+
+_ERROR_WORD = re.compile(r"[a-z_]{1,40}")
+"""What Xero's `error` looks like (RFC 6749, 4.1.2.1). Anything else is not shown: it comes with the address."""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,20 +90,15 @@ def connected(completed: Completed) -> Page:
     return _choice(link, completed.return_url) if link.choices else _success(link, completed.return_url)
 
 
-def refused(error: errors.TieoutError) -> Page:
-    """Consent came to nothing, for this reason."""
-    page = _refusal(error)
-    return msgspec.structs.replace(
-        page,
-        result=error.reason.lower(),
-        connection_id=error.facts.get("connection_id", ""),
-        return_url=error.facts.get("return_url", ""),
-    )
+def refused(error: errors.TieoutError, link: Link | None = None) -> Page:
+    """Consent came to nothing, for this reason; `link` is the connection that the error names."""
+    page = _refusal(error, link)
+    return msgspec.structs.replace(page, result=page.result or error.reason.lower(), **_way_back(error))
 
 
-def fault(request_id: str) -> Page:
+def fault(request_id: str, error: Exception) -> Page:
     """Something broke here."""
-    return Page(
+    page = Page(
         status=500,
         mood=Mood.FAILURE,
         heading="Something went wrong on our side",
@@ -106,15 +106,21 @@ def fault(request_id: str) -> Page:
         next=f"Please start again from the page that sent you to Xero. If it happens again, mention {request_id}.",
         result="internal",
     )
+    return msgspec.structs.replace(page, **_way_back(error))
+
+
+def _way_back(error: Exception) -> dict[str, str]:
+    """Where the person came from, as far as the error knows."""
+    facts = error.facts if isinstance(error, errors.TieoutError) else {}
+    return {name: facts.get(name, "") for name in ("connection_id", "return_url")}
 
 
 def _success(link: Link, return_url: str) -> Page:
-    name = link.organisation.name if link.organisation else "Your organisation"
     onward = "You can go on right away" if return_url else "You can close this page"
     return Page(
         status=200,
         mood=Mood.SUCCESS,
-        heading=f"{name} is connected",
+        heading=f"{_name(link)} is connected",
         happened="Xero has confirmed your consent, and the import of your invoices and customers has begun.",
         next=f"{onward}. The import runs by itself and begins with what is still to be paid.",
         result="connected",
@@ -137,16 +143,64 @@ def _choice(link: Link, return_url: str) -> Page:
     )
 
 
-def _refusal(error: errors.TieoutError) -> Page:
+def _name(link: Link | None) -> str:
+    return link.organisation.name if link and link.organisation else "Your organisation"
+
+
+def _refusal(error: errors.TieoutError, link: Link | None) -> Page:
     match error:
         case errors.ConsentStateError():
-            return _OF_FAULTS.get(error.facts.get("fault", ""), _UNKNOWN)
+            return _of_state(error.facts.get("fault", ""), link)
+        case errors.OrganisationAlreadyConnectedError():
+            return _organisation_taken(link)
+        case errors.AuthorizationFailedError():
+            return _xero_failed(error.facts.get("error", ""))
         case errors.WrongOrganisationError():
             return _wrong_organisation(error.facts.get("expected", ""), error.facts.get("given", ""))
         case errors.NotAdministratorError():
             return _not_administrator(error.sentence)
         case _:
             return next((_PAGES[kind] for kind in type(error).__mro__ if kind in _PAGES), _NOT_CONNECTED)
+
+
+def _of_state(fault: str, link: Link | None) -> Page:
+    if fault == "used" and link and link.state == ConnectionState.CONNECTED:
+        return _connected_before(link)
+    return _OF_FAULTS.get(fault, _UNKNOWN)
+
+
+def _connected_before(link: Link) -> Page:
+    """For who opens the page of success again."""
+    return Page(
+        status=200,
+        mood=Mood.SUCCESS,
+        heading=f"{_name(link)} is connected already",
+        happened="This link was used before, and each works once. What it did stands; nothing was changed now.",
+        next="There is nothing left to do here. The import runs by itself.",
+        result="connected",
+    )
+
+
+def _organisation_taken(holder: Link | None) -> Page:
+    return Page(
+        status=409,
+        mood=Mood.ATTENTION,
+        heading=f"{_name(holder)} is connected already",
+        happened="This organisation already has a connection to this platform, so no second one was made.",
+        next="If this is the one you meant, there is nothing to do. "
+        "If you meant another, start again from the page that sent you to Xero, and select that one there.",
+    )
+
+
+def _xero_failed(word: str) -> Page:
+    said = f" It said only: {word}." if _ERROR_WORD.fullmatch(word) else ""
+    return Page(
+        status=502,
+        mood=Mood.ATTENTION,
+        heading="Xero could not finish",
+        happened=f"Xero sent you back with an error instead of your consent.{said} Nothing was changed.",
+        next=_START_AGAIN,
+    )
 
 
 def _wrong_organisation(ours: str, theirs: str) -> Page:
@@ -174,8 +228,8 @@ _START_AGAIN = "Start again from the page that sent you to Xero. It gives you a 
 _UNKNOWN = Page(
     status=400,
     mood=Mood.FAILURE,
-    heading="This link is not one of ours",
-    happened="It does not belong to a connection that was started here, so nothing was changed.",
+    heading="This link leads nowhere",
+    happened="We do not know this link, or a newer one has replaced it. Nothing was changed.",
     next=_START_AGAIN,
 )
 _USED = Page(
@@ -183,7 +237,7 @@ _USED = Page(
     mood=Mood.ATTENTION,
     heading="This link was used before",
     happened="Each link from Xero works once. What it did the first time stands; nothing was changed now.",
-    next="If you are connected already, there is nothing to do. Otherwise start again where you were sent to Xero.",
+    next="Start again from the page that sent you to Xero, unless you see there that you are connected.",
 )
 _EXPIRED = Page(
     status=410,
@@ -217,11 +271,18 @@ _PAGES: dict[type, Page] = {
         happened="You signed in to Xero, but consent was given for none of your organisations.",
         next="Start again from the page that sent you to Xero, and select an organisation when Xero asks.",
     ),
-    errors.AppRejectedError: Page(
-        status=502,
+    errors.ConsentExpiredError: Page(
+        status=410,
+        mood=Mood.ATTENTION,
+        heading="Consent came back too late",
+        happened="Your consent took too long to come back. Xero gives it five minutes. Nothing was changed.",
+        next=_START_AGAIN,
+    ),
+    errors.OperatorMustActError: Page(
+        status=500,
         mood=Mood.FAILURE,
-        heading="Xero did not accept this service",
-        happened="The service is not set up correctly at Xero. This is not a fault of yours; nothing was changed.",
+        heading="This service is not set up correctly",
+        happened="It could not use your consent. This is not a fault of yours, and nothing was changed.",
         next="Whoever runs this service has to correct it. Please tell the platform that sent you here.",
     ),
     errors.TryAgainError: Page(
@@ -229,7 +290,8 @@ _PAGES: dict[type, Page] = {
         mood=Mood.ATTENTION,
         heading="Xero does not answer right now",
         happened="Your consent reached us, but Xero did not answer in time. Nothing is lost.",
-        next="Reload this page in a moment to try again. If that does not help, start again from where you came.",
+        next="Reload this page in a moment to try again. "
+        "If that does not help, start again from the page that sent you to Xero.",
     ),
 }
 """The page of each class of refusals; the others say no more than that nothing was connected."""

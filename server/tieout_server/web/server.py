@@ -7,15 +7,22 @@ from tieout_server.errors import ListenError
 
 logger = log.get("web")
 
+MAX_PORT = 65_535
 GRACE = 10.0
 """Seconds that requests in hand may take to end when the server stops."""
 
 
 class WebServer:
-    """Serves an application; `port` is known once it has started. It keeps no access log: addresses hold secrets."""
+    """Serves an application; `port` is known once it has started. It keeps no access log: addresses hold secrets.
+
+    Raises:
+        ListenError: what to listen on is no `host:port`.
+    """
 
     def __init__(self, application: web.Application, listen: str) -> None:
-        host, _, port = listen.rpartition(":")
+        host, colon, port = listen.rpartition(":")
+        if not (colon and port.isascii() and port.isdigit() and int(port) <= MAX_PORT):
+            raise ListenError(f"TIEOUT_WEB_LISTEN: {listen!r} is not of the form host:port, such as 127.0.0.1:7441.")
         self._host = host.strip("[]")
         self.port = int(port)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE)

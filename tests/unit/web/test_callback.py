@@ -18,8 +18,11 @@ from tieout_server.errors import (
     CallLimitError,
     ConsentExpiredError,
     ListenError,
+    OperatorMustActError,
+    UnexpectedAnswerError,
     XeroUnavailableError,
 )
+from tieout_server.web import pages
 from tieout_server.web.app import CALLBACK, build
 from tieout_server.web.server import WebServer
 
@@ -120,21 +123,71 @@ async def test_a_link_that_expired_says_so_and_leads_back(browser: Client, aroun
     assert "result=consent_state_invalid" in page.link
 
 
-async def test_a_link_that_was_used_says_so_and_changes_nothing(browser: Client, around: World) -> None:
-    connection_id, state = await start(around)
+async def test_an_error_of_xeros_is_no_refusal_by_the_person(browser: Client, around: World) -> None:
+    _, state = await start(around, RETURN_URL)
+    page = await come_back(browser, state=state, error="server_error")
+    assert page.status == 502
+    assert "Xero could not finish" in page.text
+    assert "server_error" in page.text
+    assert "declined" not in page.text
+    assert "Back to app.example" in page.text
+
+
+async def test_an_error_that_xero_cannot_have_sent_is_not_repeated(browser: Client, around: World) -> None:
+    _, state = await start(around)
+    page = await come_back(browser, state=state, error="Call +64 9 555 0100 now")
+    assert "Xero could not finish" in page.text
+    assert "555" not in page.text
+
+
+async def test_opening_the_page_of_success_again_says_that_all_is_well_and_changes_nothing(
+    browser: Client, around: World
+) -> None:
+    connection_id, state = await start(around, RETURN_URL)
     await come_back(browser, state=state, code="code-1")
     before = await around.connections.get(connection_id)
     page = await come_back(browser, state=state, code="code-1")
+    assert page.status == 200
+    assert "Southern Hops Ltd is connected already" in page.text
+    assert 'class="success"' in page.html
+    assert page.link.endswith(f"connection_id={connection_id}&result=connected#top")
+    assert await around.connections.get(connection_id) == before
+
+
+async def test_a_link_that_was_used_in_vain_says_so(browser: Client, around: World) -> None:
+    _, state = await start(around)
+    await come_back(browser, state=state, error="access_denied")
+    page = await come_back(browser, state=state, code="code-1")
     assert page.status == 410
     assert "was used before" in page.text
-    assert await around.connections.get(connection_id) == before
+
+
+async def test_an_organisation_that_is_connected_already_is_named(browser: Client, around: World) -> None:
+    holder, first = await start(around)
+    await come_back(browser, state=first, code="code-1")
+    _, second = await start(around, RETURN_URL)
+    page = await come_back(browser, state=second, code="code-1")
+    assert page.status == 409
+    assert "Southern Hops Ltd is connected already" in page.text
+    assert "already has a connection to this platform" in page.text
+    assert f"connection_id={holder}&result=organisation_already_connected" in page.link
+
+
+async def test_a_link_that_a_newer_one_replaced_is_no_longer_known(browser: Client, around: World) -> None:
+    connection_id, state = await start(around)
+    await come_back(browser, state=state, code="code-1")
+    older = state_in((await around.connections.reconnect(Reconnect(connection_id))).consent.authorization_url)
+    await around.connections.reconnect(Reconnect(connection_id))
+    page = await come_back(browser, state=older, code="code-2")
+    assert page.status == 400
+    assert "a newer one has replaced it" in page.text
 
 
 @pytest.mark.parametrize("parameters", [{"state": "made-up", "code": "c"}, {"code": "c"}, {}, {"state": "s" * 5000}])
 async def test_a_link_that_was_never_given_out_is_not_ours(browser: Client, parameters: dict[str, str]) -> None:
     page = await come_back(browser, **parameters)
     assert page.status == 400
-    assert "not one of ours" in page.text
+    assert "We do not know this link" in page.text
 
 
 async def test_another_organisation_is_named_beside_the_right_one(browser: Client, around: World) -> None:
@@ -162,11 +215,13 @@ async def test_a_role_that_is_not_enough_is_explained(browser: Client, around: W
     [
         (XeroUnavailableError("Away."), 503, "Xero does not answer right now"),
         (CallLimitError("Full.", "app"), 503, "Xero does not answer right now"),
-        (ConsentExpiredError("Used."), 403, "Nothing was connected"),
-        (AppRejectedError("No such app."), 502, "Xero did not accept this service"),
+        (ConsentExpiredError("Used."), 410, "Your consent took too long to come back. Xero gives it five minutes."),
+        (AppRejectedError("No such app."), 500, "This service is not set up correctly"),
+        (OperatorMustActError("No key."), 500, "This service is not set up correctly"),
         (KeyError("a bug"), 500, "Something went wrong on our side"),
+        (UnexpectedAnswerError("Odd."), 500, "Something went wrong on our side"),
     ],
-    ids=["away", "limit", "code", "app", "bug"],
+    ids=["away", "limit", "code", "app", "key", "bug", "odd"],
 )
 async def test_what_goes_wrong_is_told_for_people(
     browser: Client,
@@ -179,6 +234,30 @@ async def test_what_goes_wrong_is_told_for_people(
     _, state = await start(around)
     page = await come_back(browser, state=state, code="code-1")
     assert (page.status, words in page.text) == (status, True)
+
+
+async def test_what_only_an_operator_can_mend_is_told_to_the_operator(
+    browser: Client, around: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    around.xero.trouble = AppRejectedError("Xero does not accept the client secret.")
+    _, state = await start(around)
+    await come_back(browser, state=state, code="code-1")
+    assert "Xero does not accept the client secret." in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("trouble", [XeroUnavailableError("Away."), AppRejectedError("No such app.")])
+async def test_trouble_leaves_the_way_back_open(browser: Client, around: World, trouble: Any) -> None:  # noqa: ANN401 - any error
+    around.xero.trouble = trouble
+    connection_id, state = await start(around, RETURN_URL)
+    page = await come_back(browser, state=state, code="code-1")
+    assert "Back to app.example" in page.text
+    assert f"connection_id={connection_id}&result={trouble.reason.lower()}" in page.link
+
+
+def test_a_fault_leads_back_as_far_as_the_way_is_known() -> None:
+    error = UnexpectedAnswerError("Odd.", connection_id="con_1", return_url=RETURN_URL)
+    assert "Back to app.example" in pages.render(pages.fault("r1", error))
+    assert "Back to" not in pages.render(pages.fault("r1", KeyError("a bug")))
 
 
 async def test_reloading_after_an_outage_connects(browser: Client, around: World) -> None:
@@ -251,3 +330,12 @@ async def test_an_address_that_is_taken_is_named(around: World) -> None:
         await second.start()
     await second.stop()
     await first.stop()
+
+
+@pytest.mark.parametrize("listen", ["abc", "7441", "localhost:", "localhost:http", "127.0.0.1:65536", "127.0.0.1:-1"])
+async def test_what_is_no_address_is_refused_with_the_form_of_one(around: World, listen: str) -> None:
+    async def is_ready() -> bool:
+        return True
+
+    with pytest.raises(ListenError, match=f"TIEOUT_WEB_LISTEN: '{listen}' is not of the form host:port"):
+        WebServer(build(around.connections, is_ready), listen)
