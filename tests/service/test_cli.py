@@ -113,7 +113,7 @@ async def test_each_kind_of_trouble_has_its_exit_code(running: Service) -> None:
     assert (nobody.code, nobody.error["reason"]) in {(2, "NOT_FOUND"), (2, "")}
     assert "nobody" in nobody.error["sentence"]
     assert (person.code, person.error["reason"]) == (3, "CONNECTION_NOT_USABLE")
-    assert "reconnect" in person.error["remedy"]
+    assert "tieout connect" in person.error["remedy"]
     assert away.code == 4
     assert usage.code == 2
     assert nobody.out == person.out == away.out == ""

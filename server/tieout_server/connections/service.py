@@ -26,6 +26,7 @@ from tieout_server.connections.state import (
 from tieout_server.connections.tokens import Tokens, TokensOf
 from tieout_server.errors import (
     AccessRevokedError,
+    BugError,
     NoOrganisationError,
     NotFoundError,
     OrganisationAlreadyConnectedError,
@@ -255,7 +256,7 @@ class Connections:
                 raise refusal_of(back.error)
             granted = granted or await self._exchange(returned, back.code)
             return await self._settle_consent(link_id, granted)
-        except TryAgainError as trouble:
+        except (TryAgainError, BugError) as trouble:
             trouble.facts = {"connection_id": link_id, "return_url": returned.return_url, **trouble.facts}
             async with self._means.database.write() as tx:
                 await self._means.authorisations.give_back(tx, returned)

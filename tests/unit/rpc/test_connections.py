@@ -23,7 +23,7 @@ def state_of(answer: pb.ConnectResponse | pb.ReconnectResponse) -> str:
 async def connect(connections: Any, merchant_id: str = "m-1") -> pb.Connection:  # noqa: ANN401 - see conftest
     started = await connections.Connect(pb.ConnectRequest(merchant_id=merchant_id))
     completed = await connections.CompleteAuthorization(
-        pb.CompleteAuthorizationRequest(state=state_of(started), code="code-1")
+        pb.CompleteAuthorizationRequest(state=state_of(started), code=f"code-{merchant_id}")
     )
     connection: pb.Connection = completed.connection
     return connection
@@ -123,10 +123,10 @@ async def test_an_organisation_is_chosen_where_there_are_several(connections: An
     assert [choice.name for choice in pending.organisation_choices] == ["Hops", "Malt"]
     with pytest.raises(aio.AioRpcError) as refusal:
         await connections.ChooseOrganisation(
-            pb.ChooseOrganisationRequest(connection_id=pending.id, xero_tenant_id="tenant-Yeast")
+            pb.ChooseOrganisationRequest(connection_id=pending.id, xero_tenant_id="tenant-code-m-1/Yeast")
         )
     assert reason_of(refusal.value) == "INVALID_REQUEST"
-    request = pb.ChooseOrganisationRequest(connection_id=pending.id, xero_tenant_id="tenant-Malt")
+    request = pb.ChooseOrganisationRequest(connection_id=pending.id, xero_tenant_id="tenant-code-m-1/Malt")
     chosen = await connections.ChooseOrganisation(request)
     assert chosen.connection.organisation.name == "Malt"
     assert await connections.ChooseOrganisation(request) == chosen
@@ -146,7 +146,9 @@ async def test_a_new_way_to_consent_closes_the_one_before(connections: Any) -> N
     with pytest.raises(aio.AioRpcError) as refusal:
         await connections.CompleteAuthorization(pb.CompleteAuthorizationRequest(state=state_of(first), code="c"))
     assert reason_of(refusal.value) == "CONSENT_STATE_INVALID"
-    again = await connections.CompleteAuthorization(pb.CompleteAuthorizationRequest(state=state_of(second), code="c"))
+    again = await connections.CompleteAuthorization(
+        pb.CompleteAuthorizationRequest(state=state_of(second), code="code-m-1")
+    )
     assert again.connection.id == connection.id
 
 

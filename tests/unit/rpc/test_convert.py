@@ -17,7 +17,7 @@ from tieout_server.ledger.money import Money
 from tieout_server.rpc import convert, convert_syncs
 from tieout_server.storage.syncs import SyncFault, SyncRecord
 from tieout_server.syncs import skips
-from tieout_server.syncs.progress import Progress
+from tieout_server.syncs.progress import LineProgress, Progress
 from tieout_server.syncs.state import Milestone, SyncMode, SyncPhase, SyncState
 
 AT = datetime(2026, 11, 22, 12, 30, 15, 250_000, tzinfo=UTC)
@@ -101,3 +101,10 @@ def test_every_word_of_ours_is_a_word_of_the_api(enum: object, prefix: str, word
 
 def test_what_xero_sends_back_is_shown_without_its_secrets() -> None:
     assert repr(Return("a-state", "a-code", "", "r-1")) == "Return(error='', request_id='r-1')"
+
+
+@pytest.mark.parametrize("catch_up", [False, True])
+def test_a_line_says_whether_it_reads_again_what_changed(catch_up: bool) -> None:  # noqa: FBT001 - a table
+    line = LineProgress(entity=Entity.INVOICES, state="READING", catch_up=catch_up)
+    message = convert_syncs.progress(Progress(sync=a_sync(), lines=(line,)), "token")
+    assert [told.catch_up for told in message.entities] == [catch_up]

@@ -146,6 +146,24 @@ def test_an_instant_beyond_the_calendar_is_refused() -> None:
     assert violations(request) == {"updated_after": "must lie between the years 1 and 9999"}
 
 
+@pytest.mark.parametrize("search", ["O\u00a0Brien", "ไม้\u200bไผ่", "👩\u200d🌾", "\ufefffirst"])
+def test_a_text_may_hold_whatever_people_write(search: str) -> None:
+    check(receivables_service_pb2.ListCustomersRequest(connection_id="c", search=search))
+
+
+@pytest.mark.parametrize("control", ["\x00", "\n", "\x1b", "\x7f", "\x85"])
+def test_a_text_holds_no_control_characters(control: str) -> None:
+    request = receivables_service_pb2.ListCustomersRequest(connection_id="c", search=f"a{control}b")
+    assert violations(request) == {"search": "must not contain control characters"}
+
+
+def test_a_wrong_page_token_is_named_together_with_the_rest() -> None:
+    other = paging.token_after(connection.ListConnectionsRequest(merchant_id="m"), (5, "con_5"))
+    for token, rule in (("x", "is not a token of this service"), (other, "belongs to another request")):
+        request = connection.ListConnectionsRequest(page_size=-1, page_token=token)
+        assert violations(request) == {"page_size": "must not be negative", "page_token": rule}
+
+
 def test_a_page_token_leads_on_within_its_request_only() -> None:
     request = connection.ListConnectionsRequest(merchant_id="m", page_size=10)
     token = paging.token_after(request, (5, "con_5"))

@@ -31,7 +31,7 @@ from tieout.v1.reconciliation_service_pb2_grpc import ReconciliationServiceStub
 from tieout.v1.sync_service_pb2_grpc import SyncServiceStub
 from tieout_server.connections.messages import Connect, Return
 from tieout_server.errors import ListenError
-from tieout_server.rpc.address import is_loopback
+from tieout_server.rpc.address import is_address, is_loopback
 from tieout_server.rpc.server import SERVICES, RpcServer
 from tieout_server.settings import Settings
 
@@ -52,12 +52,20 @@ async def test_reflection_lists_the_five_services_and_describes_them(channel: ai
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
     )
     request = reflection_pb2.ServerReflectionRequest
-    symbols = [
-        request(file_containing_symbol=name) for name in (*SERVICES, f"grpc.reflection.{version}.ServerReflection")
-    ]
+    names = (
+        *SERVICES,
+        f"grpc.reflection.{version}.ServerReflection",
+        "tieout.v1.SyncService.StartSync",
+        "tieout.v1.Sync",
+        "tieout.v1.SyncService.Nothing",
+    )
+    symbols = [request(file_containing_symbol=name) for name in names]
     answers = [answer async for answer in call(iter([request(list_services=""), *symbols]))]
     assert {service.name for service in answers[0].list_services_response.service} >= set(SERVICES)
-    assert all(answer.HasField("file_descriptor_response") for answer in answers[1:])
+    assert all(answer.HasField("file_descriptor_response") for answer in answers[1:-1])
+    method, message = answers[-3], answers[-2]
+    assert method.file_descriptor_response == message.file_descriptor_response
+    assert answers[-1].error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
 @pytest.mark.parametrize("service", ["", *SERVICES])
@@ -167,6 +175,14 @@ async def test_a_port_that_is_taken_is_named(around: World) -> None:
             await second.start()
 
 
+@pytest.mark.parametrize("listen", ["abc", "7440", "127.0.0.1:", "127.0.0.1:grpc", "127.0.0.1:65536"])
+async def test_what_is_no_address_is_refused_with_the_form_of_one(around: World, listen: str) -> None:
+    server = RpcServer(around.subjects, Settings(listen=listen))
+    with pytest.raises(ListenError, match=f"TIEOUT_LISTEN: '{listen}' is not of the form host:port"):
+        await server.start()
+    await server.stop()
+
+
 @pytest.mark.parametrize(
     ("address", "only_here"),
     [
@@ -183,6 +199,7 @@ async def test_a_port_that_is_taken_is_named(around: World) -> None:
     ],
 )
 def test_what_other_machines_can_reach_is_known(address: str, only_here: bool) -> None:  # noqa: FBT001 - a table
+    assert is_address(address)
     assert is_loopback(address) is only_here
 
 

@@ -224,17 +224,15 @@ async def commit(database: Database, job: Job, merchant_id: str) -> None:
 
 async def test_holding_a_task_renews_its_lease(database: Database, clock: SettableClock) -> None:
     slow, other_one = Slices(), Slices()
-    async with (
-        at_work(database, clock, read=slow.perform) as engine,
-        at_work(database, clock, read=other_one.perform) as other,
-    ):
+    async with at_work(database, clock, read=slow.perform) as engine:
         await wake(engine, database, "read")
         await until(lambda: len(slow.jobs) == 1)
-        for _ in range(4):
-            clock.time += engines.LEASE - timedelta(seconds=1)
-            await commit(database, slow.jobs[0], "still here")
-            other._due.set()
-            await until(lambda: not other._due.is_set())
+        async with at_work(database, clock, read=other_one.perform) as other:
+            for _ in range(4):
+                clock.time += engines.LEASE - timedelta(seconds=1)
+                await commit(database, slow.jobs[0], "still here")
+                other._due.set()
+                await until(lambda: not other._due.is_set())
         assert other_one.jobs == []
 
 
