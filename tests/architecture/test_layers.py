@@ -17,7 +17,9 @@ COMPOSITION = {"serve"}
 
 
 def modules() -> list[Path]:
-    return [path for folder in OURS for path in sorted(folder.rglob("*.py")) if not {"v1", "versions"} & set(path.parts)]
+    return [
+        path for folder in OURS for path in sorted(folder.rglob("*.py")) if not {"v1", "versions"} & set(path.parts)
+    ]
 
 
 def test_arrows_point_down() -> None:

@@ -41,6 +41,7 @@ Context = grpc.ServicerContext
 Cli = Callable[..., Result]
 CONNECTED = ConnectionState.CONNECTION_STATE_CONNECTED
 PENDING = ConnectionState.CONNECTION_STATE_PENDING_AUTHORISATION
+BROKEN = ConnectionState.CONNECTION_STATE_RECONNECT_REQUIRED
 CHOOSING = ConnectionState.CONNECTION_STATE_PENDING_ORGANISATION
 
 
@@ -172,6 +173,13 @@ def test_waiting_for_consent_ends_when_it_has_come_back(cli: Cli) -> None:
     assert [doc.get("state") for doc in documents(result)] == [None, "CONNECTION_STATE_CONNECTED"]
 
 
+def test_waiting_for_consent_says_so(cli: Cli) -> None:
+    service = Service()
+    service.updates = [WatchConnectionsResponse(change=ConnectionChange(connection=connection("c1")))]
+    assert "Waiting until then" in cli(service.calls, "connect", "acme", "--wait").stdout
+    assert "Waiting" not in cli(service.calls, "connect", "acme").stdout
+
+
 def test_a_consent_that_was_refused_says_why_and_leaves_with_3(cli: Cli) -> None:
     service = Service()
     event = ConnectionEvent(
@@ -214,6 +222,35 @@ def test_an_organisation_that_is_not_offered_is_refused_with_those_that_are(cli:
     assert "First Ltd (t1)" in result.stderr
 
 
+@pytest.mark.parametrize("named", ["t1", "acme ltd"])
+def test_the_organisation_that_was_chosen_before_may_be_chosen_again(cli: Cli, named: str) -> None:
+    chosen = connection("c1")
+    chosen.organisation.xero_tenant_id = "t1"
+    service = Service(chosen)
+    result = cli(service.calls, "choose", "acme", named)
+    assert result.exit_code == 0
+    assert re.search(r"organisation +Acme Ltd NZD", result.stdout)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(("state", "now"), [(CONNECTED, "connected to Acme Ltd"), (PENDING, "pending authorisation")])
+def test_where_there_is_nothing_to_choose_the_refusal_says_what_is(
+    cli: Cli, state: ConnectionState.ValueType, now: str
+) -> None:
+    result = cli(Service(connection("c1", state)).calls, "choose", "acme", "Other Ltd")
+    assert result.exit_code == 2
+    assert f"This connection does not wait for a choice; it is {now}." in result.stderr
+
+
+def test_a_choice_means_the_connection_that_waits_for_one(cli: Cli) -> None:
+    choices = [OrganisationChoice(xero_tenant_id="t1", name="First Ltd")]
+    service = Service(connection("c1"), connection("c2", CHOOSING, organisation_choices=choices))
+    assert cli(service.calls, "choose", "acme", "First Ltd").exit_code == 0
+    (request,) = service.requests
+    assert isinstance(request, ChooseOrganisationRequest)
+    assert request.connection_id == "c2"
+
+
 def test_connections_are_listed(cli: Cli) -> None:
     service = Service(connection("c1"), connection("c2", PENDING, "zeta"))
     result = cli(service.calls, "connections")
@@ -221,9 +258,26 @@ def test_connections_are_listed(cli: Cli) -> None:
     assert re.search(r"zeta +pending authorisation +never +c2", result.stdout)
 
 
+def test_what_is_piped_on_has_no_spaces_at_the_end_of_a_line(cli: Cli) -> None:
+    shown = cli(Service(connection("c1"), connection("longer than c1")).calls, "connections").stdout
+    assert [line for line in shown.split("\n") if line != line.rstrip()] == []
+
+
+def test_names_are_printed_as_they_are(cli: Cli) -> None:
+    shown = cli(Service(connection("c1", merchant="[bold]:key:[/]"), connection("c2")).calls, "connections").stdout
+    assert "[bold]:key:[/]" in shown
+
+
+def test_all_connections_of_a_merchant_are_listed_by_its_name(cli: Cli) -> None:
+    service = Service(connection("c1"), connection("c2", PENDING), connection("c3", merchant="zeta"))
+    lines = documents(cli(service.calls, "connections", "acme", "--json"))
+    assert [line["id"] for line in lines] == ["c1", "c2"]
+    assert re.search(r"acme +pending authorisation +never +c2", cli(service.calls, "connections", "acme").stdout)
+
+
 def test_one_connection_is_shown_with_why_it_broke(cli: Cli) -> None:
     reason = ConnectionReason(sentence="The user was removed in Xero.")
-    broken = connection("c1", ConnectionState.CONNECTION_STATE_RECONNECT_REQUIRED, reason=reason)
+    broken = connection("c1", BROKEN, reason=reason)
     result = cli(Service(broken).calls, "connections", "acme")
     assert "reconnect required" in result.stdout
     assert "The user was removed in Xero." in result.stdout
@@ -237,17 +291,30 @@ def test_json_has_the_names_of_the_protos_and_a_document_a_line(cli: Cli) -> Non
     assert lines[0]["missing_scopes"] == []
 
 
-def test_a_merchant_with_several_connections_must_be_named_more_exactly(cli: Cli) -> None:
-    service = Service(connection("c1"), connection("c2"))
+def test_a_merchant_with_several_working_connections_must_be_named_more_exactly(cli: Cli) -> None:
+    service = Service(connection("c1"), connection("c2"), connection("c3", PENDING))
     result = cli(service.calls, "freshness", "acme")
     assert result.exit_code == 2
-    assert "c1, c2" in result.stderr
+    assert "several such connections: c1, c2. Name" in result.stderr
 
 
-def test_a_merchants_only_working_connection_is_meant(cli: Cli) -> None:
-    service = Service(connection("c1", PENDING), connection("c2"))
-    (answer,) = documents(cli(service.calls, "connections", "acme", "--json"))
-    assert answer["id"] == "c2"
+@pytest.mark.parametrize(
+    ("states", "meant"),
+    [
+        ([PENDING, CONNECTED, BROKEN, PENDING], "c1"),
+        ([BROKEN, BROKEN], "c1"),
+        ([BROKEN, PENDING], "c0"),
+        ([PENDING, PENDING], "c1"),
+        ([PENDING, CHOOSING], "c1"),
+    ],
+    ids=["the one that works", "the newest", "the one that had consent", "the newest pending", "the one to choose for"],
+)
+def test_a_merchants_name_means(cli: Cli, states: list[ConnectionState.ValueType], meant: str) -> None:
+    service = Service(*(connection(f"c{n}", state) for n, state in enumerate(states)))
+    cli(service.calls, "reconnect", "acme")
+    (request,) = service.requests
+    assert isinstance(request, ReconnectRequest)
+    assert request.connection_id == meant
 
 
 def test_a_connection_that_is_not_there_leaves_with_2(cli: Cli) -> None:
@@ -255,6 +322,12 @@ def test_a_connection_that_is_not_there_leaves_with_2(cli: Cli) -> None:
     assert result.exit_code == 2
     assert "nobody" in result.stderr
     assert "tieout connections" in result.stderr
+
+
+def test_what_the_command_line_does_not_find_has_the_code_and_reason_of_the_service(cli: Cli) -> None:
+    error = json.loads(cli(Service().calls, "freshness", "nobody", "--json").stderr)["error"]
+    assert (error["code"], error["reason"]) == ("NOT_FOUND", "NOT_FOUND")
+    assert error["metadata"] == {"kind": "connection", "name": "nobody"}
 
 
 def test_watching_connections_prints_what_they_are_and_what_happens(cli: Cli) -> None:

@@ -5,11 +5,14 @@ import re
 from collections.abc import Callable
 
 import grpc
+import pytest
 from google.protobuf.message import Message
 from typer.testing import Result
 
 from tieout.v1.receivables_service_pb2 import (
     Customer,
+    GetCustomerRequest,
+    GetCustomerResponse,
     Invoice,
     InvoiceStatus,
     ListCustomersRequest,
@@ -26,9 +29,11 @@ Cli = Callable[..., Result]
 class Service:
     """A service with three customers and an invoice."""
 
-    def __init__(self) -> None:
+    def __init__(self, *customer_ids: str) -> None:
         self.requests: list[Message] = []
+        self.owing = customer_ids or ("k1",)
         self.calls: dict[str, Callable[..., object]] = {
+            "ReceivablesService/GetCustomer": self.get_customer,
             "ReceivablesService/ListCustomers": self.list_customers,
             "ReceivablesService/ListInvoices": self.list_invoices,
         }
@@ -37,13 +42,25 @@ class Service:
         self.requests.append(request)
         owes = [Money(currency_code="NZD", amount="230.50"), Money(currency_code="EUR", amount="10.00")]
         found = [Customer(id=f"k{n}", name=f"Customer {n}", outstanding=owes, off_balance=n == 0) for n in range(3)]
+        if request.search == "twin":
+            found = [Customer(id=f"k{n}", name=name) for n, name in enumerate(("Twin", "Twin", "Twins"))]
         return ListCustomersResponse(customers=found)
+
+    def get_customer(self, request: GetCustomerRequest, context: Context) -> GetCustomerResponse:
+        self.requests.append(request)
+        if request.customer_id not in {"k0", "k1", "k2"}:
+            context.abort(grpc.StatusCode.NOT_FOUND, "There is no such customer.")
+        return GetCustomerResponse(customer=Customer(id=request.customer_id, name=f"Customer {request.customer_id[1]}"))
 
     def list_invoices(self, request: ListInvoicesRequest, _context: Context) -> ListInvoicesResponse:
         self.requests.append(request)
         due = Money(currency_code="NZD", amount="99.95")
         status = InvoiceStatus.INVOICE_STATUS_AUTHORISED
-        return ListInvoicesResponse(invoices=[Invoice(number="INV-1", status=status, amount_due=due, total=due)])
+        made = [Invoice(number="INV-1", status=status, amount_due=due, total=due, customer_id=it) for it in self.owing]
+        return ListInvoicesResponse(invoices=made)
+
+    def asked(self, kind: type[Message]) -> int:
+        return sum(isinstance(it, kind) for it in self.requests)
 
 
 def documents(result: Result) -> list[dict[str, object]]:
@@ -76,7 +93,48 @@ def test_invoices_are_listed_by_what_is_asked_for(cli: Cli) -> None:
     filters = ("--customer", "k1", "--due-before", "2026-12-01", "--status", "authorised", "--number", "INV-1")
     result = cli(service.calls, "invoices", "acme", *filters)
     assert re.search(r"INV-1 .*authorised +99\.95 NZD +99\.95 NZD", result.stdout)
-    (request,) = service.requests
-    assert isinstance(request, ListInvoicesRequest)
+    (request,) = (it for it in service.requests if isinstance(it, ListInvoicesRequest))
     assert (request.customer_id, request.due_before, request.number) == ("k1", "2026-12-01", "INV-1")
     assert list(request.statuses) == [InvoiceStatus.INVOICE_STATUS_AUTHORISED]
+
+
+def test_invoices_name_their_customers(cli: Cli) -> None:
+    service = Service("k1", "k1", "gone")
+    shown = cli(service.calls, "invoices", "acme").stdout.splitlines()
+    assert re.fullmatch(r"number +issued +due date +expected +status +total +amount due +customer", shown[0])
+    assert [line.rpartition("NZD ")[-1] for line in shown[1:]] == ["Customer 1", "Customer 1", "gone"]
+    assert service.asked(GetCustomerRequest) == 2
+
+
+def test_the_names_of_many_customers_are_read_in_one_call(cli: Cli) -> None:
+    service = Service("k0", "k1", "k2", "gone")
+    shown = cli(service.calls, "invoices", "acme").stdout.splitlines()
+    assert [line.rpartition("NZD ")[-1] for line in shown[1:]] == ["Customer 0", "Customer 1", "Customer 2", "gone"]
+    assert (service.asked(GetCustomerRequest), service.asked(ListCustomersRequest)) == (0, 1)
+
+
+@pytest.mark.parametrize("named", ["k2", "customer 2"])
+def test_invoices_are_listed_of_a_customer_by_id_or_by_name(cli: Cli, named: str) -> None:
+    service = Service("k2")
+    assert cli(service.calls, "invoices", "acme", "--customer", named).exit_code == 0
+    (request,) = (it for it in service.requests if isinstance(it, ListInvoicesRequest))
+    assert request.customer_id == "k2"
+
+
+def test_a_customer_whose_name_others_have_is_refused_with_their_ids(cli: Cli) -> None:
+    result = cli(Service().calls, "invoices", "acme", "--customer", "twin")
+    assert result.exit_code == 2
+    assert "Several customers are called 'twin': k0, k1." in result.stderr
+
+
+def test_a_customer_that_is_not_there_is_told_where_to_look(cli: Cli) -> None:
+    result = cli(Service().calls, "invoices", "acme", "--customer", "nobody")
+    assert result.exit_code == 2
+    assert "`tieout customers CONNECTION --ids` lists them." in result.stderr
+
+
+def test_customers_are_listed_with_their_ids_where_asked_for(cli: Cli) -> None:
+    lines = cli(Service().calls, "customers", "acme", "--ids").stdout.splitlines()
+    assert lines[0].endswith("id")
+    assert lines[1].endswith("k0")
+    assert "k0" not in cli(Service().calls, "customers", "acme").stdout

@@ -41,6 +41,7 @@ class Service:
     def __init__(self) -> None:
         self.requests: list[Message] = []
         self.progress: list[WatchSyncResponse] = []
+        self.calls_this_month = 47
         self.calls: dict[str, Callable[..., object]] = {
             "SyncService/StartSync": self.start_sync,
             "SyncService/ListSyncs": self.list_syncs,
@@ -69,9 +70,12 @@ class Service:
         usage = Usage(
             purpose=CallPurpose.CALL_PURPOSE_FIRST_SYNC, calls=47, bytes_wire=8_200_000, bytes_body=56_500_000
         )
+        month = Usage()
+        month.CopyFrom(usage)
+        month.calls = self.calls_this_month
         calls = CallBudget(used_this_minute=12, left_this_minute=48, used_today=47, left_today=4953)
         return GetFreshnessResponse(
-            connection_id=request.connection_id, entities=[invoices], calls=calls, today=[usage], this_month=[usage]
+            connection_id=request.connection_id, entities=[invoices], calls=calls, today=[usage], this_month=[month]
         )
 
 
@@ -135,3 +139,10 @@ def test_freshness_shows_rows_calls_and_bytes(cli: Cli) -> None:
     assert "Calls this minute: 12 used, 48 left" in shown
     assert "Calls today: 47 used, 4,953 left" in shown
     assert re.search(r"first sync +47 +8\.2 MB +56\.5 MB", shown)
+
+
+def test_the_month_is_shown_only_where_it_is_not_the_same_as_today(cli: Cli) -> None:
+    service = Service()
+    assert "This month" not in cli(service.calls, "freshness", "acme").stdout
+    service.calls_this_month = 4700
+    assert re.search(r"This month.*\nfirst sync +4,700 ", cli(service.calls, "freshness", "acme").stdout)

@@ -86,6 +86,12 @@ def test_the_sentence_the_delay_and_the_metadata_arrive() -> None:
     assert error.metadata == {"limit": "minute"}
 
 
+def test_what_may_be_repeated_always_says_when() -> None:
+    assert errors.UnreachableError("No server answered.").retry_after == timedelta(seconds=1)
+    assert typed(raised(grpc.StatusCode.DEADLINE_EXCEEDED, "Too late.")).retry_after == timedelta(seconds=1)
+    assert errors.NotFoundError("There is no moon.").retry_after is None
+
+
 def test_a_precondition_is_told_as_what_has_to_be_true() -> None:
     missing = error_details_pb2.PreconditionFailure.Violation(
         subject="scopes", description="must have accounting.payments"

@@ -90,6 +90,7 @@ def test_the_display_says_what_it_waits_for_and_until_when() -> None:
     shown = rendered(progress)
     assert "waits for minute limit until 12:31:29Z" in shown
     assert "41.5 %  waiting" in shown
+    assert "done about" not in shown
 
 
 def test_the_display_says_why_a_sync_failed() -> None:
@@ -107,6 +108,22 @@ def test_a_line_tells_a_milestone_when_it_is_reached() -> None:
     progress = half_way()
     progress.milestone = Milestone.MILESTONE_COLLECTIBLE_READY
     assert display.line(progress).endswith("reached COLLECTIBLE_READY")
+
+
+def test_what_is_read_again_says_so_and_is_left_out_where_nothing_changed() -> None:
+    progress = half_way()
+    for entity, changed in ((Entity.ENTITY_INVOICES, 3), (Entity.ENTITY_PAYMENTS, 0)):
+        reading = EntityState.ENTITY_STATE_READING
+        progress.entities.add(entity=entity, catch_up=True, state=reading, fetched=changed, expected=changed)
+    assert display.line(progress).endswith("invoices 9,000/20,000  invoices, changed since 3/3")
+    rows = [row.partition("━")[0].strip() for row in rendered(progress).splitlines()]
+    assert rows[3:7] == ["open invoices", "invoices", "payments", "invoices, changed since"]
+    assert not any(row.startswith("payments, changed") for row in rows)
+
+
+def test_a_sync_that_only_reads_what_changed_shows_each_entity() -> None:
+    nothing = EntityProgress(entity=Entity.ENTITY_PAYMENTS, catch_up=True, fetched=0, expected=0)
+    assert "payments, changed since" in rendered(SyncProgress(entities=[nothing]))
 
 
 def test_a_line_is_news_only_when_something_worth_reading_changed() -> None:

@@ -15,6 +15,7 @@ from tieout.cli.app import app
 from tieout.v1.connection_service_pb2 import (
     Connection,
     ConnectionChange,
+    ConnectionState,
     ListConnectionsRequest,
     ListConnectionsResponse,
     WatchConnectionsRequest,
@@ -45,8 +46,13 @@ async def test_the_tests_in_the_readme_pass(name: str) -> None:
         await done
 
 
-async def list_connections(_request: ListConnectionsRequest, _context: object) -> ListConnectionsResponse:
-    return ListConnectionsResponse(connections=[Connection(id="c1", merchant_id="acme")])
+async def list_connections(request: ListConnectionsRequest, _context: object) -> ListConnectionsResponse:
+    connected, pending = (
+        ConnectionState.CONNECTION_STATE_CONNECTED,
+        ConnectionState.CONNECTION_STATE_PENDING_AUTHORISATION,
+    )
+    both = [Connection(id="c1", state=pending), Connection(id="c2", state=connected)]
+    return ListConnectionsResponse(connections=[it for it in both if it.state in (request.states or [it.state])])
 
 
 async def list_customers(_request: ListCustomersRequest, _context: object) -> ListCustomersResponse:
@@ -72,6 +78,14 @@ async def test_the_snippet_about_errors_starts_a_sync(client_of: Callable[..., A
 async def test_the_snippet_about_errors_says_what_comes_next(client_of: Callable[..., Awaitable[Client]]) -> None:
     client = await client_of({})
     assert "Method not found" in await snippet("start")(client, "c1", "r1")
+
+
+async def test_the_snippet_about_errors_says_when_to_come_back(client_of: Callable[..., Awaitable[Client]]) -> None:
+    async def away(_request: StartSyncRequest, context: Any) -> None:  # noqa: ANN401 - a stranger's
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "Nobody is here.")
+
+    client = await client_of({"SyncService/StartSync": away})
+    assert await snippet("start")(client, "c1", "r1") == "again in 1 s"
 
 
 async def watch(_request: WatchConnectionsRequest, context: Any) -> AsyncIterator[WatchConnectionsResponse]:  # noqa: ANN401

@@ -97,6 +97,19 @@ async def test_an_interrupted_watch_goes_on_behind_the_last_message(client_of: C
     assert [request.after for request in service.asked] == ["", "b"]
 
 
+async def test_a_watch_says_once_that_it_goes_on(client_of: ClientOf) -> None:
+    away = Stream(code=grpc.StatusCode.UNAVAILABLE)
+    service = Scripted(Stream("a", grpc.StatusCode.UNAVAILABLE), away, away, Stream("bc", silent=True))
+    told: list[str] = []
+
+    async def lost(_seconds: float) -> None:
+        told.append("lost")
+
+    patience = Patience(sleep=lost, resumed=lambda: told.append("back"))
+    assert await tokens(await client_of(service.calls, patience=patience), 3) == "abc"
+    assert told == ["lost", "lost", "lost", "back"]
+
+
 async def test_a_snapshot_is_asked_for_until_something_of_it_arrived(client_of: ClientOf) -> None:
     cut = Stream(code=grpc.StatusCode.UNAVAILABLE)
     service = Scripted(cut, Stream("a", grpc.StatusCode.UNAVAILABLE), Stream("b", silent=True))
@@ -183,7 +196,7 @@ def test_pauses_double_up_to_a_limit_and_never_undercut_what_the_server_asks() -
         pauses = {patience.pause(failures, error) for _ in range(50)}
         assert all(longest / 2 <= pause <= longest for pause in pauses)
         assert len(pauses) > 1
-    asked = errors.TryAgainError("later", errors.Facts(retry_after=timedelta(seconds=60)))
+    asked = errors.TryAgainError("later", errors.Facts(reason="DRAINING", retry_after=timedelta(seconds=60)))
     assert patience.pause(1, asked) == 60
 
 
