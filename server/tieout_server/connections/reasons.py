@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from tieout_server.errors import (
-    AuthorizationFailedError,
     AccessRevokedError,
+    AuthorizationFailedError,
     ConsentDeniedError,
     ConsentExpiredError,
     CredentialsExpiredError,

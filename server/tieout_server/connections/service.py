@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
@@ -27,6 +28,7 @@ from tieout_server.connections.tokens import Tokens, TokensOf
 from tieout_server.errors import (
     AccessRevokedError,
     BugError,
+    ConnectionNotUsableError,
     NoOrganisationError,
     NotFoundError,
     OrganisationAlreadyConnectedError,
@@ -53,6 +55,7 @@ from tieout_server.work.engine import Engine, Priority
 from tieout_server.work.requests import Requests
 
 logger = log.get("connections")
+AnswerT = TypeVar("AnswerT")
 
 AFTER_CONSENT = "after_consent"
 """The kind of work that a consent wakes: reading what there is, or what was missed."""
@@ -144,9 +147,7 @@ class Connections:
                 return earlier
             returned = await self._means.authorisations.redeem(tx, back.state)
         completed = Completed(await self._consented(returned, back), returned.return_url)
-        async with self._means.database.write() as tx:
-            await self._means.requests.keep(tx, method, back.request_id, back, completed)
-        return completed
+        return await self._answer(method, back.request_id, back, completed)
 
     async def choose(self, asked: Choose) -> Link:
         """Settle a connection on one of the organisations that its consent gave; a repeat answers as the first did.
@@ -173,9 +174,7 @@ class Connections:
         except (PersonMustActError, OrganisationAlreadyConnectedError) as refusal:
             await self._note(link.id, refusal)
             raise
-        async with self._means.database.write() as tx:
-            await self._means.requests.keep(tx, method, asked.request_id, asked, link)
-        return link
+        return await self._answer(method, asked.request_id, asked, link)
 
     async def get(self, connection_id: str) -> Link:
         """The connection with this id.
@@ -227,10 +226,13 @@ class Connections:
         )
 
     async def access_lost(self, connection_id: str, error: PersonMustActError) -> Link:
-        """Note that Xero refuses us, with the reason; a connection that is not connected stays as it is."""
+        """Note that Xero refuses us, with the reason.
+
+        A connection that is not connected, or was only found so before it became so, stays as it is.
+        """
         async with self._means.database.write() as tx:
             link = await self._get(tx, connection_id, lock=True)
-            if link.state != ConnectionState.CONNECTED:
+            if link.state != ConnectionState.CONNECTED or isinstance(error, ConnectionNotUsableError):
                 return link
             reason = reasons.of_error(error, self._means.clock.now(), *error.facts.values())
             state = move(ConnectionState(link.state), Happening.ACCESS_LOST)
@@ -341,6 +343,14 @@ class Connections:
                 await connections.save(tx, link)
             refused = LinkChangeKind.AUTHORISATION_REFUSED
             await self._publish(tx, link, refused, from_state=link.state, reason=reason)
+
+    async def _answer(self, method: str, request_id: str, asked: object, answer: AnswerT) -> AnswerT:
+        """Keep this answer to a request, unless an equal one was faster: then that one's is the answer to both."""
+        async with self._means.database.write() as tx:
+            if earlier := await self._means.requests.earlier(tx, method, request_id, asked, type(answer)):
+                return earlier
+            await self._means.requests.keep(tx, method, request_id, asked, answer)
+        return answer
 
     async def _get(self, tx: Transaction, connection_id: str, *, lock: bool = False) -> Link:
         link = await connections.get(tx, connection_id, lock=lock)

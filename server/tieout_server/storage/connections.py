@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Row, delete, exists, select, tuple_, update
+from sqlalchemy import Row, delete, exists, func, select, tuple_, update
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.ledger.documents import Organisation
@@ -101,7 +101,12 @@ async def set_last_synced(tx: Transaction, connection_id: str, at: datetime) -> 
 
 
 async def holder_of(tx: Transaction, xero_tenant_id: str) -> str:
-    """The id of the connection that is CONNECTED to this organisation; empty if none is."""
+    """The id of the connection that is CONNECTED to this organisation; empty if none is.
+
+    Who asks so as to become it holds off everybody else who does, until the commit.
+    """
+    if tx.dialect.name == "postgresql":
+        await tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"holder/{xero_tenant_id}", 0))))
     query = select(connections.c.id).where(
         connections.c.xero_tenant_id == xero_tenant_id, connections.c.state == "CONNECTED"
     )

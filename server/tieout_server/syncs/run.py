@@ -79,6 +79,7 @@ class Run:
         """Read on for one slice; answers when to go on, or None when the sync has ended.
 
         Raises:
+            StoppedError: the sync was ended meanwhile.
             PersonMustActError: Xero refuses us; the connection has to learn of it first, then the sync fails.
             LostLeaseError: another owner has the sync now; nothing of ours was committed since.
         """
@@ -88,8 +89,6 @@ class Run:
                     return self._means.clock.now()
                 self._start_reads(books)
                 await self._commit_what_arrived(books)
-        except StoppedError:
-            logger.info("sync was cancelled", sync_id=self._sync.id)
         except (TryAgainError, OperatorMustActError) as trouble:
             return await self._wait_for(trouble)
         except BugError as bug:

@@ -9,7 +9,7 @@ import msgspec
 from tieout_server import log
 from tieout_server.clock import Clock
 from tieout_server.connections.service import AFTER_CONSENT, Connections
-from tieout_server.connections.state import check_can_read
+from tieout_server.connections.state import ConnectionState, check_can_read
 from tieout_server.errors import NotFoundError, PersonMustActError
 from tieout_server.events.feed import SYNC, Feed
 from tieout_server.ledger.documents import Entity
@@ -21,7 +21,7 @@ from tieout_server.storage.syncs import SyncFault, SyncRecord
 from tieout_server.syncs import progress
 from tieout_server.syncs.plan import Line, Plan, first_lines, incremental_lines
 from tieout_server.syncs.progress import Progress
-from tieout_server.syncs.run import Means, Run
+from tieout_server.syncs.run import Means, Run, StoppedError
 from tieout_server.syncs.state import ACTIVE, Happening, SyncMode, SyncState, move
 from tieout_server.work.engine import Engine, Job, Lane, Priority
 from tieout_server.work.requests import Requests
@@ -156,12 +156,22 @@ class Syncs:
         link, sync, lines = found
         run = Run(self._means, job, sync, lines)
         try:
+            return await self._go_on(run, link)
+        except StoppedError:
+            logger.info("sync was cancelled", sync_id=sync.id)
+            return None
+
+    async def _go_on(self, run: Run, link: Link) -> datetime | None:
+        try:
             again_at = await run.go_on(self._links.books(link))
         except PersonMustActError as refusal:
             # The connection first: killed in between, the next slice finds it unusable and fails the sync.
-            reason = (await self._links.access_lost(link.id, refusal)).reason
-            owner = reason.owner if reason else Owner.MERCHANT
-            await run.fail(SyncFault("RECONNECT_REQUIRED", refusal.sentence, owner))
+            link = await self._links.access_lost(link.id, refusal)
+            if link.state == ConnectionState.CONNECTED:
+                return self._clock.now()  # somebody has consented meanwhile
+            await run.fail(
+                SyncFault("RECONNECT_REQUIRED", refusal.sentence, link.reason.owner if link.reason else Owner.MERCHANT)
+            )
             return None
         await self._links.health(link.id, _trouble(run.sync))
         return again_at

@@ -1,0 +1,187 @@
+"""Connections, consents and tokens as they are kept, also when two write at once."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from tieout_server.ledger.documents import Organisation
+from tieout_server.ledger.links import AuthorisedBy, Granted, Link, OrganisationChoice, Owner, Reason, ReasonCode
+from tieout_server.storage import connections
+from tieout_server.storage.connections import Authorisation, Scope, StoredTokens
+from tieout_server.storage.database import Database
+
+AT = datetime(2026, 11, 22, 12, 0, 0, 1, tzinfo=UTC)
+RUTH = AuthorisedBy(
+    xero_user_id="user-1", email="ruth@southern-hops.example", name="Ruth", organisation_role="STANDARD"
+)
+
+
+def _link(link_id: str = "con1", **stated: Any) -> Link:  # noqa: ANN401 - any field of a connection
+    fields: dict[str, Any] = {
+        "merchant_id": "acme",
+        "state": "PENDING_AUTHORISATION",
+        "created_at": AT,
+        "updated_at": AT,
+    }
+    return Link(**(fields | {"id": link_id} | stated))
+
+
+def _connected(link_id: str, tenant: str = "tenant-1") -> Link:
+    return _link(link_id, state="CONNECTED", xero_tenant_id=tenant)
+
+
+async def _insert(database: Database, *links: Link) -> None:
+    async with database.write() as tx:
+        for link in links:
+            await connections.insert(tx, link)
+
+
+async def test_a_connection_comes_back_as_it_was(database: Database) -> None:
+    whole = _link(
+        state="RECONNECT_REQUIRED", health="DEGRADED",
+        reason=Reason(code=ReasonCode.SCOPE_MISSING, sentence="", owner=Owner.MERCHANT, observed_at=AT, evidence=("",)),
+        xero_tenant_id="tenant-1", membership_id="membership-1",
+        organisation=Organisation(xero_tenant_id="tenant-1", name="Southern Hops Ltd", base_currency="NZD"),
+        authorised_by=RUTH, scopes=("a", "b"), last_synced_at=AT,
+        choices=(OrganisationChoice(xero_tenant_id="t", name="n", membership_id="m"),),
+    )  # fmt: skip
+    await _insert(database, whole, _link("con2"))
+    async with database.write() as tx:
+        assert await connections.get(tx, "con1") == await connections.get(tx, "con1", lock=True) == whole
+        assert await connections.get(tx, "con2") == _link("con2")
+        assert await connections.get(tx, "another") is None
+
+
+# An organisation has one connection
+
+
+async def test_an_organisation_cannot_have_two_connections_that_are_connected(database: Database) -> None:
+    await _insert(database, _connected("con1"), _connected("con2", "tenant-2"), _link("con3"))
+    with pytest.raises(IntegrityError):
+        async with database.write() as tx:
+            await connections.save(tx, _connected("con3"))
+    async with database.read() as tx:
+        assert await connections.holder_of(tx, "tenant-1") == "con1"
+        assert await connections.get(tx, "con3") == _link("con3")
+
+
+async def test_any_number_that_are_not_connected_may_have_belonged_to_an_organisation(database: Database) -> None:
+    for number, state in enumerate(("RECONNECT_REQUIRED", "DISCONNECTED", "RECONNECT_REQUIRED", "CONNECTED")):
+        await _insert(database, _link(f"con{number}", state=state, xero_tenant_id="tenant-1"))
+    async with database.read() as tx:
+        assert await connections.holder_of(tx, "tenant-1") == "con3"
+        assert await connections.holder_of(tx, "tenant-2") == ""
+
+
+async def test_of_two_that_connect_an_organisation_at_once_one_is_refused(database: Database) -> None:
+    await _insert(database, _link("con1"), _link("con2"))
+
+    async def connect(link_id: str) -> None:
+        async with database.write() as tx:
+            await connections.save(tx, _connected(link_id))
+
+    outcomes = await asyncio.gather(connect("con1"), connect("con2"), return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["IntegrityError", "NoneType"]
+
+
+# Tokens
+
+
+def _tokens(name: str) -> StoredTokens:
+    return StoredTokens(
+        xero_user_id="user-1", access_token=name.encode(), refresh_token=name.encode(), access_expires_at=AT,
+        refresh_expires_at=AT + timedelta(days=60), scopes=("offline_access", name),
+    )  # fmt: skip
+
+
+async def _kept(database: Database) -> StoredTokens:
+    async with database.read() as tx:
+        kept = await connections.tokens_of(tx, "user-1")
+    assert kept
+    return kept
+
+
+async def _keep(database: Database, name: str) -> None:
+    async with database.write() as tx:
+        await connections.keep_tokens(tx, _tokens(name), AT)
+
+
+async def test_tokens_kept_at_once_never_fail_and_each_is_a_generation(database: Database) -> None:
+    await asyncio.gather(*(_keep(database, f"consent-{number}") for number in range(6)))
+    kept = await _kept(database)
+    assert kept.generation == 6
+    name = kept.access_token.decode()
+    assert kept == msgspec.structs.replace(_tokens(name), generation=6), "one consent's whole, not a mixture"
+
+
+async def test_tokens_of_a_generation_that_is_over_are_not_replaced(database: Database) -> None:
+    await _keep(database, "first")
+    await _keep(database, "second")
+    async with database.write() as tx:
+        assert not await connections.replace_tokens(tx, 1, _tokens("refreshed from first"), AT)
+    assert (await _kept(database)).access_token == b"second"
+    async with database.write() as tx:
+        assert await connections.replace_tokens(tx, 2, _tokens("refreshed"), AT)
+    assert await _kept(database) == msgspec.structs.replace(_tokens("refreshed"), generation=3)
+
+
+async def test_of_many_who_replace_a_generation_at_once_one_does(database: Database) -> None:
+    await _keep(database, "first")
+
+    async def replace(name: str) -> bool:
+        async with database.write() as tx:
+            return await connections.replace_tokens(tx, 1, _tokens(name), AT)
+
+    assert (await asyncio.gather(*(replace(str(number)) for number in range(6)))).count(True) == 1
+    assert (await _kept(database)).generation == 2
+
+
+async def test_tokens_are_dropped_only_when_no_connection_stands_on_them(database: Database) -> None:
+    await _insert(database, _link(authorised_by=RUTH))
+    await _keep(database, "first")
+    async with database.write() as tx:
+        await connections.drop_unused_tokens(tx, "user-1")
+    assert (await _kept(database)).generation == 1
+    async with database.write() as tx:
+        await connections.save(tx, _link())
+        await connections.drop_unused_tokens(tx, "user-1")
+        assert await connections.tokens_of(tx, "user-1") is None
+        assert await connections.expiries(tx, {"user-1"}) == {}
+
+
+# Consents
+
+
+async def test_a_consent_remembers_that_its_code_has_become_tokens(database: Database) -> None:
+    begun = Authorisation(
+        state_hash="hash", connection_id="con1", code_verifier=b"sealed", return_url="", expires_at=AT, created_at=AT
+    )
+    granted = Granted(user=RUTH, scopes=("a",), authentication_event_id="event-1")
+    await _insert(database, _link())
+    async with database.write() as tx:
+        await connections.start_authorisation(tx, begun)
+        assert await connections.find_authorisation(tx, "hash") == begun
+        await connections.mark_authorisation(tx, "hash", AT)
+        await connections.mark_granted(tx, "hash", granted)
+        await connections.withdraw_authorisations(tx, "con1")
+        used = msgspec.structs.replace(begun, used_at=AT, granted=granted)
+        assert await connections.find_authorisation(tx, "hash") == used
+        await connections.mark_authorisation(tx, "hash", None)
+        assert await connections.find_authorisation(tx, "hash") == msgspec.structs.replace(used, used_at=None)
+        await connections.withdraw_authorisations(tx, "con1")
+        assert await connections.find_authorisation(tx, "hash") is None
+
+
+async def test_connections_are_listed_oldest_first_by_pages_and_within_their_scope(database: Database) -> None:
+    links = [_link(f"con{n}", merchant_id=f"m{n % 2}", created_at=AT + timedelta(seconds=n // 2)) for n in range(5)]
+    await _insert(database, *reversed(links))
+    async with database.read() as tx:
+        assert await connections.page(tx, Scope(), limit=9) == links
+        assert await connections.page(tx, Scope(), after=(links[2].created_at, "con2"), limit=1) == [links[3]]
+        assert await connections.page(tx, Scope(merchant_id="m1"), limit=9) == links[1::2]
+        assert await connections.page(tx, Scope(states=("CONNECTED",)), limit=9) == []
+        assert await connections.page(tx, Scope(ids=("con4", "con0")), limit=9) == [links[0], links[4]]

@@ -1,0 +1,124 @@
+"""What is due is done by one owner at a time, and freed when its owner goes or is gone."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from databases import add_connection
+from tieout_server.storage import work
+from tieout_server.storage.database import Database
+from tieout_server.storage.work import Lease, Task
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+LEASE = timedelta(seconds=20)
+MOMENT = timedelta(microseconds=1)
+SYNC, WRITE = Task("sync", "con1", "read"), Task("export", "con1", "write")
+
+
+@pytest.fixture(autouse=True)
+async def _connection(database: Database) -> None:
+    await add_connection(database, "con1")
+
+
+async def _wake(database: Database, task: Task = SYNC, *, priority: int = 10, at: datetime = NOW) -> None:
+    async with database.write() as tx:
+        await work.wake(tx, task, priority=priority, due_at=at)
+
+
+async def _take(database: Database, owner: str = "one", task: Task = SYNC, now: datetime = NOW) -> Lease | None:
+    async with database.write() as tx:
+        return await work.take(tx, task, owner=owner, now=now, lease=LEASE)
+
+
+async def _due(database: Database, now: datetime = NOW) -> list[Task]:
+    async with database.read() as tx:
+        return list(await work.due(tx, now, 10))
+
+
+async def test_of_many_who_take_a_task_at_once_one_gets_it(database: Database) -> None:
+    await _wake(database)
+    leases = await asyncio.gather(*(_take(database, f"owner-{number}") for number in range(6)))
+    assert [lease is not None for lease in leases].count(True) == 1
+    assert await _due(database) == []
+
+
+async def test_an_owner_who_goes_frees_its_own_work_at_once_and_nobody_elses(database: Database) -> None:
+    for task in (SYNC, WRITE):
+        await _wake(database, task)
+    lease = await _take(database, "one", SYNC)
+    await _take(database, "two", WRITE)
+    async with database.write() as tx:
+        assert await work.free(tx, "one", NOW) == 1
+    assert await _due(database) == [SYNC]
+    again = await _take(database, "three")
+    assert lease
+    assert again
+    assert again.fence > lease.fence
+
+
+async def test_all_that_a_process_held_that_is_gone_is_freed(database: Database) -> None:
+    for task in (SYNC, WRITE):
+        await _wake(database, task)
+        await _take(database, "gone", task)
+    async with database.write() as tx:
+        assert await work.free_all(tx, NOW) == 2
+    assert len(await _due(database)) == 2
+
+
+async def test_a_lease_that_ran_out_is_taken_over_and_the_lost_owner_holds_nothing(database: Database) -> None:
+    await _wake(database)
+    lost = await _take(database)
+    assert await _take(database, "two", now=NOW + LEASE) is None
+    taken = await _take(database, "two", now=NOW + LEASE + MOMENT)
+    assert lost
+    assert taken
+    async with database.write() as tx:
+        assert not await work.hold(tx, lost, until=NOW + 2 * LEASE)
+        assert not await work.finish(tx, lost, again_at=NOW)
+        assert await work.hold(tx, taken, until=NOW + 2 * LEASE)
+
+
+async def test_what_was_renewed_is_not_taken_over(database: Database) -> None:
+    await _wake(database)
+    lease = await _take(database)
+    assert lease
+    async with database.write() as tx:
+        assert await work.hold(tx, lease, until=NOW + 2 * LEASE)
+    assert await _take(database, "two", now=NOW + 2 * LEASE) is None
+
+
+async def test_what_is_woken_while_it_is_done_is_due_again(database: Database) -> None:
+    await _wake(database)
+    lease = await _take(database)
+    await _wake(database)
+    assert await _due(database) == [], "it is in somebody's hands"
+    assert lease
+    async with database.write() as tx:
+        await work.finish(tx, lease, again_at=NOW + timedelta(hours=1))
+    assert await _due(database) == [SYNC]
+
+
+async def test_work_is_done_when_it_is_due_and_the_most_urgent_first(database: Database) -> None:
+    await _wake(database, SYNC, priority=20, at=NOW)
+    await _wake(database, WRITE, priority=10, at=NOW + MOMENT)
+    assert await _due(database) == [SYNC]
+    assert await _due(database, NOW + MOMENT) == [WRITE, SYNC]
+
+
+async def test_a_later_wake_does_not_put_off_what_is_due(database: Database) -> None:
+    await _wake(database)
+    await _wake(database, at=NOW + timedelta(hours=1))
+    assert await _due(database) == [SYNC]
+
+
+async def test_it_is_known_when_there_is_something_to_do_next(database: Database) -> None:
+    async def next_at() -> datetime | None:
+        async with database.read() as tx:
+            return await work.next_due_at(tx)
+
+    assert await next_at() is None
+    await _wake(database, at=NOW - timedelta(hours=1))
+    assert await next_at() == NOW - timedelta(hours=1)
+    await _take(database)
+    assert await next_at() == NOW + LEASE

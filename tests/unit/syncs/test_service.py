@@ -1,0 +1,503 @@
+"""Syncs at their edges: what ends them, what parks them, what they count as whole, and what their watchers hear."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+import pytest
+from sqlalchemy import select
+
+import fakes
+from documents import payment
+from fakes import BooksOf, World
+from tieout_server.clock import from_micros
+from tieout_server.connections.messages import Connect, Reconnect, Return
+from tieout_server.connections.tokens import TokensOf
+from tieout_server.errors import (
+    AccessRevokedError,
+    AppRejectedError,
+    InvalidRequestError,
+    PersonMustActError,
+    TieoutError,
+    UnexpectedAnswerError,
+    XeroUnavailableError,
+)
+from tieout_server.events import token
+from tieout_server.ledger.books import Page, Purpose, Query
+from tieout_server.ledger.documents import Entity
+from tieout_server.ledger.links import Link, Owner, ReasonCode
+from tieout_server.storage import syncs as stored
+from tieout_server.storage import tables, work
+from tieout_server.storage.connections import Scope
+from tieout_server.storage.syncs import SyncRecord
+from tieout_server.storage.vault import Vault
+from tieout_server.storage.work import Lease, Task
+from tieout_server.syncs import plan, run, skips, watch
+from tieout_server.syncs.run import Run
+from tieout_server.syncs.service import WORK, StartSync
+from tieout_server.syncs.state import Milestone, SyncMode
+from tieout_server.syncs.watch import Seen
+from tieout_server.work.engine import LEASE, Job, Priority
+from tieout_server.xero.books import XeroBooks
+from tieout_server.xero.transport import Access, Fetched, Request, Transport
+
+pytestmark = pytest.mark.timeout(20)
+
+Answer = Callable[[BooksOf, Query], Any]
+
+
+@pytest.fixture
+async def around(tmp_path: Path) -> AsyncIterator[World]:
+    async with fakes.world(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def link(around: World) -> Link:
+    """A connection whose first sync has begun and read nothing yet."""
+    return await connected(around)
+
+
+async def consent(around: World, started: Any) -> Link:  # noqa: ANN401 - what Connect or Reconnect gave
+    state = parse_qs(urlsplit(started.consent.authorization_url).query)["state"][0]
+    link = (await around.connections.complete(Return(state, "code"))).link
+    lease = await take(around, link.id, "after_consent")
+    assert lease
+    await around.subjects.syncs.begin(Job(lease, around.clock))
+    await give_back(around, lease)
+    return link
+
+
+async def connected(around: World) -> Link:
+    return await consent(around, await around.connections.connect(Connect("acme")))
+
+
+async def take(around: World, connection_id: str, kind: str = WORK) -> Lease | None:
+    task = Task(kind, connection_id, "read")
+    async with around.database.write() as tx:
+        return await work.take(tx, task, owner="the test", now=around.clock.now(), lease=LEASE)
+
+
+async def give_back(around: World, lease: Lease, again_at: datetime | None = None) -> None:
+    async with around.database.write() as tx:
+        await work.finish(tx, lease, again_at=again_at)
+
+
+async def do_slice(around: World, connection_id: str) -> datetime | None:
+    """One slice of the connection's sync, as the engine does it; answers when to go on."""
+    lease = await take(around, connection_id)
+    assert lease, "nothing is due"
+    again_at = await around.subjects.syncs.perform(Job(lease, around.clock))
+    await give_back(around, lease, again_at)
+    return again_at
+
+
+async def newest(around: World, connection_id: str) -> SyncRecord:
+    async with around.database.read() as tx:
+        sync = await stored.latest(tx, connection_id)
+    assert sync
+    return sync
+
+
+async def marks(around: World) -> dict[str, datetime]:
+    async with around.database.read() as tx:
+        rows = await tx.execute(select(tables.watermarks.c.entity, tables.watermarks.c.watermark_at))
+        return {row.entity: from_micros(row.watermark_at) for row in rows}
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, answers: dict[Entity, Answer]) -> None:
+    """Listings of these entities answer this, whatever the others do."""
+    real = BooksOf.read
+
+    async def read(books: BooksOf, query: Query, purpose: Purpose) -> Page:
+        if query.entity not in answers:
+            return await real(books, query, purpose)
+        answer = answers[query.entity](books, query)
+        return answer if isinstance(answer, Page) else await answer
+
+    monkeypatch.setattr(BooksOf, "read", read)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, trouble: TieoutError) -> None:
+    async def read(_books: BooksOf, _query: Query, _purpose: Purpose) -> Page:
+        raise trouble
+
+    monkeypatch.setattr(BooksOf, "read", read)
+
+
+def empty_page(books: BooksOf, **stated: Any) -> Page:  # noqa: ANN401 - any field of a page
+    empty: dict[str, Any] = {"documents": (), "page_count": 1, "item_count": 0}
+    return Page(**(empty | {"served_at": books.xero.clock.now()} | stated))
+
+
+# An operator's trouble
+
+
+def reject_the_app(_around: World, patch: pytest.MonkeyPatch) -> None:
+    failing(patch, AppRejectedError("Xero does not accept this app.", error="invalid_client"))
+
+
+def change_the_vault_key(around: World, patch: pytest.MonkeyPatch) -> None:
+    """Reading needs a token, as it does behind the real books, and the token does not open."""
+    tokens = around.connections._means.tokens
+    patch.setattr(tokens, "_vault", Vault({"test": bytes(31) + b"!"}))
+    tokens._forget("user-1")
+    real = BooksOf.read
+
+    async def read(books: BooksOf, query: Query, purpose: Purpose) -> Page:
+        await TokensOf(tokens, "user-1").access_token()
+        return await real(books, query, purpose)
+
+    patch.setattr(BooksOf, "read", read)
+
+
+@pytest.mark.parametrize("misconfigure", [reject_the_app, change_the_vault_key])
+async def test_what_only_an_operator_can_put_right_parks_the_sync_asks_no_merchant_and_goes_on_by_itself(
+    around: World, link: Link, misconfigure: Callable[[World, pytest.MonkeyPatch], None]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        misconfigure(around, patch)
+        for _ in range(2):
+            again_at = await do_slice(around, link.id)
+            assert again_at is not None
+            assert again_at > around.clock.now()
+            sync, now = await newest(around, link.id), await around.connections.get(link.id)
+            assert (sync.state, sync.waiting_by, sync.fault) == ("WAITING", "OPERATOR", None)
+            assert (now.state, now.health) == ("CONNECTED", "DEGRADED")
+            assert now.reason
+            assert (now.reason.code, now.reason.owner) == (ReasonCode.SERVICE_MISCONFIGURED, Owner.OPERATOR)
+            around.clock.time = again_at
+    await do_slice(around, link.id)
+    sync, now = await newest(around, link.id), await around.connections.get(link.id)
+    assert (sync.state, sync.waiting_by) == ("SUCCEEDED", "")
+    assert (now.state, now.health, now.reason) == ("CONNECTED", "OK", None)
+
+
+async def test_an_amount_that_cannot_be_stored_exactly_fails_the_sync_as_an_operators_matter(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inexact = payment(amount=Decimal("1.00001"), updated_at=around.clock.now())
+    answering(monkeypatch, {Entity.PAYMENTS: lambda books, _: empty_page(books, documents=(inexact,), item_count=1)})
+    assert await do_slice(around, link.id) is None
+    sync = await newest(around, link.id)
+    assert (sync.state, sync.ended_at) == ("FAILED", around.clock.now())
+    assert sync.fault
+    assert sync.fault.owner == "OPERATOR"
+    assert "1.00001 has more than four decimal places" in sync.fault.sentence
+    assert (await told(around, sync.id))[-1].sync == sync
+    assert await take(around, link.id) is None, "a repeat would meet the same"
+    assert (await around.connections.get(link.id)).last_synced_at is None
+
+
+# A person's trouble
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+async def test_killed_between_the_connections_end_and_the_syncs_the_next_slice_fails_the_sync(
+    around: World, link: Link
+) -> None:
+    async def killed(*_: object) -> None:
+        raise Killed
+
+    lease = await take(around, link.id)
+    assert lease
+    with pytest.MonkeyPatch.context() as patch:
+        failing(patch, AccessRevokedError("The organisation disconnected us."))
+        patch.setattr(Run, "fail", killed)
+        with pytest.raises(Killed):
+            await around.subjects.syncs.perform(Job(lease, around.clock))
+    assert (await around.connections.get(link.id)).state == "RECONNECT_REQUIRED"
+    assert (await newest(around, link.id)).state == "QUEUED"
+    around.clock.time += LEASE + timedelta(seconds=1)
+    assert await do_slice(around, link.id) is None
+    sync = await newest(around, link.id)
+    assert sync.fault
+    assert (sync.state, sync.fault.reason, sync.fault.owner) == ("FAILED", "RECONNECT_REQUIRED", "MERCHANT")
+    broken = await around.connections.get(link.id)
+    assert broken.reason
+    assert broken.reason.code is ReasonCode.DISCONNECTED_IN_XERO, "the first reason stays"
+
+
+async def test_after_a_reconnect_what_was_missed_is_read(around: World, link: Link) -> None:
+    await do_slice(around, link.id)
+    await around.connections.access_lost(link.id, AccessRevokedError("The organisation disconnected us."))
+    await consent(around, await around.connections.reconnect(Reconnect(link.id)))
+    assert await do_slice(around, link.id) is None
+    sync = await newest(around, link.id)
+    assert (sync.ordinal, sync.state, sync.mode, sync.requested_by) == (2, "SUCCEEDED", "INCREMENTAL", "reconnect")
+
+
+async def test_a_consent_that_comes_while_a_slice_still_finds_the_connection_broken_is_not_undone(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await around.connections.access_lost(link.id, AccessRevokedError("The organisation disconnected us."))
+    real = around.connections.access_lost
+
+    async def access_lost(connection_id: str, error: PersonMustActError) -> Link:
+        await consent(around, await around.connections.reconnect(Reconnect(link.id)))
+        return await real(connection_id, error)
+
+    monkeypatch.setattr(around.connections, "access_lost", access_lost)
+    await do_slice(around, link.id)
+    assert (await around.connections.get(link.id)).state == "CONNECTED"
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        XeroUnavailableError("Xero cannot be reached."),
+        AccessRevokedError("The organisation disconnected us."),
+        UnexpectedAnswerError("Xero answered what nobody documented."),
+    ],
+    ids=lambda trouble: type(trouble).__name__,
+)
+async def test_a_sync_that_is_cancelled_just_as_trouble_comes_simply_ends(
+    around: World, link: Link, trouble: TieoutError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = await newest(around, link.id)
+
+    async def read(_books: BooksOf, _query: Query, _purpose: Purpose) -> Page:
+        await around.subjects.syncs.cancel(sync.id)
+        raise trouble
+
+    monkeypatch.setattr(BooksOf, "read", read)
+    assert await do_slice(around, link.id) is None
+    assert (await newest(around, link.id)).state == "CANCELLED"
+
+
+# What counts as whole
+
+
+async def test_a_listing_whose_payables_would_have_to_be_counted_twice_is_not_complete(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Xero counts 900 and serves 600 payables: 300 are missing, and two walks do not make 1,200 of 600."""
+    page = {"skipped": {skips.NOT_RECEIVABLE: 600}, "item_count": 900}
+    answering(monkeypatch, {Entity.CREDIT_NOTES: lambda books, _: empty_page(books, **page)})
+    assert await do_slice(around, link.id) is None
+    sync = await newest(around, link.id)
+    assert sync.fault
+    assert (sync.state, sync.fault.owner) == ("FAILED", "OPERATOR")
+    assert Milestone.HISTORY_COMPLETE not in sync.milestones
+
+
+async def test_a_listing_that_holds_payables_adds_up_with_them(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = {"skipped": {skips.NOT_RECEIVABLE: 600}, "item_count": 600}
+    answering(monkeypatch, {Entity.CREDIT_NOTES: lambda books, _: empty_page(books, **page)})
+    await do_slice(around, link.id)
+    assert (await newest(around, link.id)).state == "SUCCEEDED"
+
+
+def test_a_walk_that_begins_again_has_counted_no_payables() -> None:
+    line = plan.first_lines((Entity.CREDIT_NOTES,))[0]
+    request = next(line.requests(frozenset()))
+    page = Page(
+        documents=(), page_count=1, item_count=3, served_at=datetime(2026, 11, 22, tzinfo=UTC), skipped={"PAYABLE": 3}
+    )
+    line.take(request, page)
+    assert line.payables == {1: 3}
+    line.begin_again()
+    assert line.payables == {}
+    line.take(request, page)
+    assert line.payables == {}, "what was asked for before counts for the walk before"
+
+
+async def test_the_first_sync_covers_everything_whatever_was_asked(around: World, link: Link) -> None:
+    begun = await newest(around, link.id)
+    await around.subjects.syncs.cancel(begun.id)
+    asked = StartSync(link.id, SyncMode.INCREMENTAL, (Entity.PAYMENTS,))
+    first = (await around.subjects.syncs.start(asked)).sync
+    assert (first.mode, set(first.entities)) == ("FULL", set(Entity))
+    await do_slice(around, link.id)
+    assert set((await newest(around, link.id)).milestones) == set(Milestone)
+    assert set(await marks(around)) == set(Entity)
+
+
+@pytest.mark.parametrize(
+    ("mode", "entities", "reached"),
+    [
+        (SyncMode.FULL, (), set(Milestone)),
+        (SyncMode.FULL, (Entity.PAYMENTS,), set()),
+        (SyncMode.FULL, (Entity.CONTACTS, Entity.INVOICES), set()),
+        (SyncMode.INCREMENTAL, (), set()),
+    ],
+)
+async def test_only_a_full_sync_of_everything_reaches_milestones(
+    around: World, link: Link, mode: SyncMode, entities: tuple[Entity, ...], reached: set[Milestone]
+) -> None:
+    await do_slice(around, link.id)
+    await around.subjects.syncs.start(StartSync(link.id, mode, entities))
+    await do_slice(around, link.id)
+    sync = await newest(around, link.id)
+    assert (sync.ordinal, sync.state, sync.mode) == (2, "SUCCEEDED", mode)
+    assert set(sync.milestones) == reached
+
+
+class NothingChanged(Transport):
+    """Xero answers 304 to everything."""
+
+    def __init__(self) -> None: ...
+
+    async def fetch(self, access: Access, request: Request, decode: Callable[[bytes], Any]) -> Fetched[Any]:  # noqa: ARG002 - nothing to look at
+        return Fetched(decode(b""), 0)
+
+
+async def test_an_answer_that_nothing_changed_does_not_move_a_watermark_by_our_clock(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await do_slice(around, link.id)
+    before = await marks(around)
+    around.clock.time += timedelta(hours=2)  # ours may be that far ahead of Xero's
+    theirs = XeroBooks(
+        NothingChanged(), Access("tenant", TokensOf(around.connections._means.tokens, "-")), around.clock
+    )
+    monkeypatch.setattr(BooksOf, "read", lambda _, query, purpose: theirs.read(query, purpose))
+    await around.subjects.syncs.start(StartSync(link.id))
+    await do_slice(around, link.id)
+    assert (await newest(around, link.id)).state == "SUCCEEDED"
+    assert await marks(around) == before
+
+
+# Staying the owner, and letting go
+
+
+class HangingReads:
+    """Reads that wait, as they do behind a limit, until the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_asked, self.go = asyncio.Event(), asyncio.Event()
+        real = BooksOf.read
+
+        async def read(books: BooksOf, query: Query, purpose: Purpose) -> Page:
+            self.is_asked.set()
+            await self.go.wait()
+            return await real(books, query, purpose)
+
+        monkeypatch.setattr(BooksOf, "read", read)
+
+
+async def test_the_lease_is_renewed_while_calls_wait(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "PATIENCE", 0.01)
+    reads = HangingReads(monkeypatch)
+    slice_ = asyncio.create_task(do_slice(around, link.id))
+    await reads.is_asked.wait()
+    for _ in range(4):
+        around.clock.time += LEASE - timedelta(seconds=1)
+        async with asyncio.timeout(5):
+            while (await work_row(around, link.id)).leased_until != around.clock.now() + LEASE:  # noqa: ASYNC110 - a row sets no event
+                await asyncio.sleep(0.005)
+        assert await take(around, link.id) is None, "nobody else gets it"
+    reads.go.set()
+    while (again_at := await slice_) is not None:  # the slice was over long ago
+        slice_ = asyncio.create_task(do_slice(around, link.id))
+        assert again_at <= around.clock.now()
+    assert (await newest(around, link.id)).state == "SUCCEEDED"
+
+
+async def test_a_stopped_engine_frees_its_work_at_once(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = HangingReads(monkeypatch)
+    running = asyncio.create_task(around.connections._means.engine.run())
+    await reads.is_asked.wait()
+    assert (await work_row(around, link.id)).owner != ""
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    row = await work_row(around, link.id)
+    assert (row.owner, row.leased_until, row.due_at) == ("", None, around.clock.now())
+    reads.go.set()
+    assert await do_slice(around, link.id) is None
+    assert (await newest(around, link.id)).state == "SUCCEEDED"
+
+
+class WorkRow(msgspec.Struct):
+    """Who does the work, until when it is theirs, and when it is due."""
+
+    owner: str
+    leased_until: datetime | None
+    due_at: datetime | None
+
+
+async def work_row(around: World, connection_id: str) -> WorkRow:
+    columns = tables.work.c.owner, tables.work.c.leased_until, tables.work.c.due_at
+    query = select(*columns).where(tables.work.c.connection_id == connection_id, tables.work.c.kind == WORK)
+    async with around.database.read() as tx:
+        owner, *instants = (await tx.execute(query)).one()
+    return WorkRow(owner, *(None if instant is None else from_micros(instant) for instant in instants))
+
+
+async def test_a_sync_that_was_cancelled_is_not_begun_again_by_the_work_it_leaves(around: World, link: Link) -> None:
+    await around.subjects.syncs.cancel((await newest(around, link.id)).id)
+    async with around.database.write() as tx:
+        await around.connections._means.engine.wake(tx, WORK, link.id, priority=Priority.ASKED)
+    assert await do_slice(around, link.id) is None
+    assert [(s.ordinal, s.state) for s in await all_syncs(around, link.id)] == [(1, "CANCELLED")]
+
+
+async def all_syncs(around: World, connection_id: str) -> Sequence[SyncRecord]:
+    return await around.subjects.syncs.page(connection_id, states=(), before=None, limit=10)
+
+
+# Watching what has ended
+
+
+async def told(around: World, sync_id: str, after: str = "") -> list[Any]:
+    return [seen.progress for seen in await watched(around, sync_id, after)]
+
+
+async def watched(around: World, sync_id: str, after: str = "") -> list[Seen]:
+    return [seen async for seen in around.subjects.sync_watch.of_sync(sync_id, after)]
+
+
+async def test_a_watch_of_an_ended_sync_replays_by_pages_what_came_after_any_token_and_ends_with_its_last_state(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun_at = (await around.connections.snapshot(Scope(), empty=True)).position
+    await do_slice(around, link.id)
+    await around.connections.reconnect(Reconnect(link.id))  # the log goes on behind the sync's end
+    sync = await newest(around, link.id)
+    monkeypatch.setattr(watch, "PAGE", 3)
+    story = await watched(around, sync.id, token.encode(begun_at))
+    assert len(story) > 2 * watch.PAGE
+    assert all(one.position < other.position for one, other in pairwise(story))
+    last = (await around.connections.snapshot(Scope(), empty=True)).position
+    for position in range(begun_at, last + 1):
+        seen = await watched(around, sync.id, token.encode(position))
+        missed = [one for one in story if one.position > position]
+        assert seen[: len(missed)] == missed
+        assert len(seen) == max(1, len(missed))
+        assert seen[-1].progress
+        assert seen[-1].progress.sync == sync
+    (only,) = await watched(around, sync.id)
+    assert only.progress
+    assert only.progress.sync == sync
+
+
+async def test_a_watch_of_an_ended_sync_refuses_a_token_that_was_never_given_out(around: World, link: Link) -> None:
+    await do_slice(around, link.id)
+    with pytest.raises(InvalidRequestError):
+        await watched(around, (await newest(around, link.id)).id, token.encode(10**9))
+
+
+async def test_a_watch_tells_all_until_the_sync_ends_and_ends_with_it(around: World, link: Link) -> None:
+    watching = around.subjects.sync_watch.of_sync((await newest(around, link.id)).id, "")
+    seen = [await anext(watching)]
+    await do_slice(around, link.id)
+    seen += [one async for one in watching]
+    told_of = [one.progress.sync for one in seen if one.progress]
+    assert (told_of[0].state, told_of[-1].state) == ("QUEUED", "SUCCEEDED")
+    percents = [sync.percent for sync in told_of]
+    assert percents == sorted(percents)
