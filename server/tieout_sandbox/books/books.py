@@ -19,7 +19,7 @@ from tieout_sandbox.books.documents import (
     Status,
     Target,
 )
-from tieout_sandbox.books.ledger import Ledger
+from tieout_sandbox.books.ledger import Change, Ledger
 from tieout_sandbox.books.rules import (
     NotAllowedError,
     NotFoundError,
@@ -57,10 +57,7 @@ class Books(Ledger):
     def create_contact(self, name: str, email: str = "") -> Contact:
         """Add a contact without documents: neither customer nor supplier yet."""
         self._check_name_free(name)
-        contact = Contact(self.ids.new(), name, self._stamp(), email=email)
-        self.contacts[contact.id] = contact
-        self.revision += 1
-        return contact
+        return self.put_contact(Contact(self.ids.new(), name, self._stamp(), email=email))
 
     def rename_contact(self, contact_id: str, name: str) -> Contact:
         """Give a contact another name; its documents show it, but do not move (assumed: fact sheet U23)."""
@@ -230,7 +227,7 @@ class Books(Ledger):
         count_payment(target, -payment.amount)
         payment.status = Status.DELETED
         conclude(target)
-        self._moved(target)
+        self._moved(target, Change.SETTLED)
         return self._moved(payment)
 
     def create_credit(
@@ -315,15 +312,17 @@ class Books(Ledger):
         conclude(target)
         target.updated_at = payment.updated_at
         self._silent(target)
+        self._tell(target, Change.SETTLED, target.updated_at)
         return payment
 
     def _after_allocation(self, allocation: Allocation) -> None:
         for document in (allocation.credit, allocation.invoice):
             conclude(document)
             if self.switches.allocations_move_updated:
-                self._moved(document)
+                self._moved(document, Change.SETTLED)
             else:
                 self._silent(document)
+                self._tell(document, Change.SETTLED, self._now())
 
     def _step(self, invoice_id: str, before: set[Status], after: Status) -> Invoice:
         invoice = self._find(self.invoices, invoice_id)
@@ -372,10 +371,12 @@ class Books(Ledger):
             if payment.target.contact is contact:
                 payment.rendered = None
 
-    def _moved(self, document: _Document) -> _Document:
-        """A change that the document's UpdatedDateUTC tells of."""
+    def _moved(self, document: _Document, change: Change = Change.UPDATED) -> _Document:
+        """A change that the document's UpdatedDateUTC tells of, and those who watch."""
         document.updated_at = self._stamp()
-        return self._silent(document)
+        self._silent(document)
+        self._tell(document, change, document.updated_at)
+        return document
 
     def _silent(self, document: _Document) -> _Document:
         """A change that nobody is told of."""

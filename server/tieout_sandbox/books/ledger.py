@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import Enum, auto
+from typing import TypeAlias
 
 from tieout_sandbox.books.documents import (
     Account,
@@ -20,6 +22,19 @@ from tieout_sandbox.books.rules import NotFoundError, count_payment
 from tieout_sandbox.switches import Switches
 
 Now = Callable[[], datetime]
+
+
+class Change(Enum):
+    """What happened to a document that somebody watching the books is told of."""
+
+    CREATED = auto()
+    UPDATED = auto()
+    SETTLED = auto()
+    """Money or a credit came to it or was taken back; nothing else of it was touched."""
+
+
+Observer: TypeAlias = Callable[[Contact | Invoice | Credit | Payment, Change, datetime], None]
+"""Told of each change just after it is made, with its instant; it must not change the books."""
 _MOST_KEPT = 60_000
 """Documents of about 2 kB each: twice the reference organisation's would take 160 MB, ten times 800 MB."""
 
@@ -44,6 +59,7 @@ class Ledger:
         self.overpayments: dict[str, Credit] = {}
         self.prepayments: dict[str, Credit] = {}
         self.payments: dict[str, Payment] = {}
+        self.observers: list[Observer] = []
         self._now = now
         self._stamped_at = datetime.min.replace(tzinfo=UTC)
 
@@ -80,6 +96,13 @@ class Ledger:
 
     # Putting documents in, as found: no rules, no stamps; for the seed and for loading
 
+    def put_contact(self, contact: Contact) -> Contact:
+        """Take in a contact as it is."""
+        self.contacts[contact.id] = contact
+        self.revision += 1
+        self._tell(contact, Change.CREATED, contact.updated_at)
+        return contact
+
     def put_invoice(self, invoice: Invoice) -> Invoice:
         """Take in an invoice as it is."""
         self.invoices[invoice.id] = invoice
@@ -90,6 +113,7 @@ class Ledger:
         else:
             contact.is_supplier = True
         self.revision += 1
+        self._tell(invoice, Change.CREATED, invoice.updated_at)
         return invoice
 
     def put_credit(self, credit: Credit) -> Credit:
@@ -97,6 +121,7 @@ class Ledger:
         self.credits_of(credit.kind)[credit.id] = credit
         credit.contact.documents.append(credit)
         self.revision += 1
+        self._tell(credit, Change.CREATED, credit.updated_at)
         return credit
 
     def put_payment(self, payment: Payment) -> Payment:
@@ -106,6 +131,7 @@ class Ledger:
             payment.target.payments.append(payment)
             count_payment(payment.target, payment.amount)
         self.revision += 1
+        self._tell(payment, Change.CREATED, payment.updated_at)
         return payment
 
     def put_allocation(self, allocation: Allocation) -> Allocation:
@@ -116,3 +142,7 @@ class Ledger:
         allocation.invoice.amount_credited += allocation.amount
         self.revision += 1
         return allocation
+
+    def _tell(self, document: Contact | Invoice | Credit | Payment, change: Change, at: datetime) -> None:
+        for observer in self.observers:
+            observer(document, change, at)
