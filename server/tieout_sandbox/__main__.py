@@ -13,12 +13,16 @@ from typing import Any
 from tieout_sandbox.limits import Tier
 from tieout_sandbox.server import Sandbox, serve
 from tieout_sandbox.settings import App, SandboxSettings
+from tieout_sandbox.switches import Switches, set_from_text, table
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM; the answer is the exit status."""
     options = _parser().parse_args(arguments)
     try:
+        if options.command == "switches":
+            print(table(_switches(options)))  # noqa: T201 it is a command
+            return 0
         return _run(_serve(_settings(options)))
     except (ValueError, OSError) as error:
         print(f"tieout-sandbox: {error}", file=sys.stderr)  # noqa: T201 it is a command
@@ -32,7 +36,13 @@ def _parser() -> argparse.ArgumentParser:
         "with made-up books that add up. Everything is in memory and gone when it ends.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("command", nargs="?", choices=["serve"], default="serve", help="what to do")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=["serve", "switches"],
+        default="serve",
+        help="serve, or list the switches: the open questions about Xero and how they are answered",
+    )
     listen = parser.add_argument_group("where it listens")
     listen.add_argument("--host", default="127.0.0.1", help="address; beyond loopback anybody there can control it")
     listen.add_argument("--port", type=int, default=9440, help="port; 0 takes a free one")
@@ -50,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     behaviour.add_argument("--speed", type=float, default=1.0, help="of the clock: at 60 a minute lasts a second")
     behaviour.add_argument("--latency-ms", type=float, default=0.0, help="real milliseconds that each API call takes")
+    behaviour.add_argument(
+        "--switch", action="append", default=[], metavar="NAME=VALUE", help="answers an open question another way"
+    )
     app = parser.add_argument_group("a further app beside tieout-sandbox-app")
     app.add_argument("--client-id", help="its client id")
     app.add_argument("--client-secret", help="its secret; without one it must use PKCE")
@@ -75,7 +88,15 @@ def _settings(options: argparse.Namespace) -> SandboxSettings:
         speed=options.speed,
         latency_ms=options.latency_ms,
         apps=apps,
+        switches=_switches(options),
     )
+
+
+def _switches(options: argparse.Namespace) -> Switches:
+    switches = Switches()
+    for setting in options.switch:
+        set_from_text(switches, setting)
+    return switches
 
 
 def _run(serving: Coroutine[Any, Any, int]) -> int:

@@ -20,6 +20,7 @@ from tieout_sandbox.books.truth import compact_truth, state_of
 from tieout_sandbox.faults import FaultRule
 from tieout_sandbox.identity.requests import RefusedRequestError, read_authorisation
 from tieout_sandbox.limits import Quota
+from tieout_sandbox.switches import described, set_switch
 
 if TYPE_CHECKING:  # the server makes both; only the types go round in a circle
     from tieout_sandbox.organisations import Organisation, User
@@ -55,7 +56,8 @@ class ControlRoutes:
             ("POST", "/sandbox/churn", self.churn),
             ("POST", "/sandbox/latency", self.latency),
             ("POST", "/sandbox/limits", self.limits),
-            ("POST", "/sandbox/switches", self.switches),
+            ("GET", "/sandbox/switches", self.switches),
+            ("POST", "/sandbox/switches", self.set_switches),
             ("GET", "/sandbox/faults", self.faults),
             ("POST", "/sandbox/faults", self.add_fault),
             ("DELETE", "/sandbox/faults", self.clear_faults),
@@ -148,14 +150,19 @@ class ControlRoutes:
         self._sandbox.limits.quota = replace(quota, **given)
         return _json(asdict(self._sandbox.limits.quota))
 
-    async def switches(self, request: web.Request) -> web.Response:
-        """Answer open questions of Xero's behaviour another way."""
+    async def switches(self, _request: web.Request) -> web.Response:
+        """Every switch: name, value, default, meaning, source, and whether anything follows it yet."""
+        return _json({"switches": list(described(self._sandbox.switches))})
+
+    async def set_switches(self, request: web.Request) -> web.Response:
+        """Answer open questions of Xero's behaviour another way: all that are given, or none."""
         switches = self._sandbox.switches
-        known = asdict(switches)
-        for name, value in (await _body(request)).items():
-            if name not in known:
-                raise ValueError(f"There is no switch {name!r}; there are {', '.join(known)}.")
-            setattr(switches, name, bool(value))
+        tried = replace(switches)
+        given = await _body(request)
+        for name, value in given.items():
+            set_switch(tried, name, value)
+        for name, value in given.items():
+            set_switch(switches, name, value)
         return _json(asdict(switches))
 
     async def faults(self, _request: web.Request) -> web.Response:
