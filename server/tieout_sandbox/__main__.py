@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from datetime import date
 from typing import Any
 
+from tieout_sandbox.faults import FaultKind, FaultRule
 from tieout_sandbox.limits import Tier
 from tieout_sandbox.server import Sandbox, serve
 from tieout_sandbox.settings import App, SandboxSettings
@@ -63,6 +64,14 @@ def _parser() -> argparse.ArgumentParser:
     behaviour.add_argument(
         "--switch", action="append", default=[], metavar="NAME=VALUE", help="answers an open question another way"
     )
+    behaviour.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        type=_fault,
+        metavar="KIND=PROBABILITY",
+        help="lets calls fail by chance, from --seed; kinds: " + ", ".join(FaultKind),
+    )
     app = parser.add_argument_group("a further app beside tieout-sandbox-app")
     app.add_argument("--client-id", help="its client id")
     app.add_argument("--client-secret", help="its secret; without one it must use PKCE")
@@ -89,7 +98,13 @@ def _settings(options: argparse.Namespace) -> SandboxSettings:
         latency_ms=options.latency_ms,
         apps=apps,
         switches=_switches(options),
+        faults=tuple(options.fault),
     )
+
+
+def _fault(text: str) -> FaultRule:
+    kind, _, probability = text.partition("=")
+    return FaultRule(FaultKind(kind), times=None, probability=float(probability or 1))
 
 
 def _switches(options: argparse.Namespace) -> Switches:

@@ -170,8 +170,14 @@ class ControlRoutes:
         return _json([asdict(rule) for rule in self._sandbox.faults.rules])
 
     async def add_fault(self, request: web.Request) -> web.Response:
-        """Make the next calls fail."""
-        rule = msgspec.convert(await _body(request), FaultRule)
+        """Make the next calls fail; `seed` begins the chances of all rules again."""
+        given = await _body(request)
+        if "seed" in given:
+            self._sandbox.faults.seed(int(given.pop("seed")))
+        unknown = given.keys() - {field.name for field in fields(FaultRule)}
+        if unknown:
+            raise ValueError(f"A fault has no {', '.join(sorted(unknown))}.")
+        rule = msgspec.convert(given, FaultRule)
         return _json(asdict(self._sandbox.faults.add(rule)))
 
     async def clear_faults(self, _request: web.Request) -> web.Response:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from urllib.parse import urlsplit
 
+from tieout_sandbox.faults import FaultRule
 from tieout_sandbox.limits import Tier
 from tieout_sandbox.switches import Switches
 
@@ -54,6 +55,7 @@ class SandboxSettings:
         latency_ms: how long each API call takes, in real time; the clock's speed does not shorten it.
         apps: who may ask for consent.
         switches: how the open questions are answered.
+        faults: rules in force from the start.
     """
 
     host: str = "127.0.0.1"
@@ -69,3 +71,4 @@ class SandboxSettings:
     latency_ms: float = 0.0
     apps: tuple[App, ...] = (App(),)
     switches: Switches = field(default_factory=Switches)
+    faults: tuple[FaultRule, ...] = ()
