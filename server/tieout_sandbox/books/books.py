@@ -1,8 +1,7 @@
 """The one way to change an organisation's books: every move does to both sides what Xero does."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
-from typing import TypeVar
 
 from tieout_sandbox.books.check import faults_in
 from tieout_sandbox.books.documents import (
@@ -22,7 +21,6 @@ from tieout_sandbox.books.documents import (
 from tieout_sandbox.books.ledger import Change, Ledger
 from tieout_sandbox.books.rules import (
     NotAllowedError,
-    NotFoundError,
     bank_amount,
     checked,
     conclude,
@@ -30,10 +28,6 @@ from tieout_sandbox.books.rules import (
     credit_number,
     one_line,
 )
-from tieout_sandbox.clock import MILLISECOND
-
-_Document = TypeVar("_Document", bound=Contact | Invoice | Credit | Payment)
-_Found = TypeVar("_Found")
 
 
 class Books(Ledger):
@@ -57,38 +51,38 @@ class Books(Ledger):
     def create_contact(self, name: str, email: str = "") -> Contact:
         """Add a contact without documents: neither customer nor supplier yet."""
         self._check_name_free(name)
-        return self.put_contact(Contact(self.ids.new(), name, self._stamp(), email=email))
+        return self.put_contact(Contact(self.ids.new(), name, self.stamp(), email=email))
 
     def rename_contact(self, contact_id: str, name: str) -> Contact:
         """Give a contact another name; its documents show it, but do not move (assumed: fact sheet U23)."""
-        contact = self._find(self.contacts, contact_id)
+        contact = self.find(self.contacts, contact_id)
         if contact.name != name:
             self._check_name_free(name)
         contact.name = name
         self._forget_documents_of(contact)
-        return self._moved(contact)
+        return self.moved(contact)
 
     def archive_contact(self, contact_id: str) -> Contact:
         """Put a contact away; what it owes stays owed."""
-        contact = self._find(self.contacts, contact_id)
+        contact = self.find(self.contacts, contact_id)
         contact.status = ContactStatus.ARCHIVED
-        return self._moved(contact)
+        return self.moved(contact)
 
     def restore_contact(self, contact_id: str) -> Contact:
         """Bring an archived contact back; a merged one cannot come back."""
-        contact = self._find(self.contacts, contact_id)
+        contact = self.find(self.contacts, contact_id)
         if contact.merged_to_id:
             raise NotAllowedError("A merged contact cannot be restored.")
         self._check_name_free(contact.name, but=contact)
         contact.status = ContactStatus.ACTIVE
-        return self._moved(contact)
+        return self.moved(contact)
 
     def merge_contact(self, losing_id: str, winning_id: str) -> Contact:
         """Move all documents of one contact to another and archive it.
 
         The winner's UpdatedDateUTC stays (reported by integrators); the answer is the losing contact.
         """
-        losing, winning = self._find(self.contacts, losing_id), self._find(self.contacts, winning_id)
+        losing, winning = self.find(self.contacts, losing_id), self.find(self.contacts, winning_id)
         if losing is winning or winning.status is not ContactStatus.ACTIVE or losing.merged_to_id:
             raise NotAllowedError("A contact can only be merged into another, active one.")
         for document in losing.documents:
@@ -100,7 +94,7 @@ class Books(Ledger):
         losing.is_customer = losing.is_supplier = False
         losing.status, losing.merged_to_id = ContactStatus.ARCHIVED, winning.id
         self._forget_documents_of(winning)
-        return self._moved(losing)
+        return self.moved(losing)
 
     # Invoices
 
@@ -136,7 +130,7 @@ class Books(Ledger):
             sub_total=total,
             total_tax=ZERO,
             total=total,
-            updated_at=self._stamp(),
+            updated_at=self.stamp(),
             status=status,
             reference=reference,
         )
@@ -154,7 +148,7 @@ class Books(Ledger):
 
         A new due date alone on a part-paid invoice does not move UpdatedDateUTC (Xero, requests), unless switched.
         """
-        invoice = self._find(self.invoices, invoice_id)
+        invoice = self.find(self.invoices, invoice_id)
         if invoice.status in GONE:
             raise NotAllowedError("Invoice not of valid status for modification")
         if due_on is not None:
@@ -166,8 +160,8 @@ class Books(Ledger):
         only_due = due_on is not None and reference is None and expected_payment_on is None
         part_paid = bool(invoice.payments or invoice.allocations)
         if only_due and part_paid and not self.switches.due_date_of_part_paid_moves_updated:
-            return self._silent(invoice)
-        return self._moved(invoice)
+            return self.silent(invoice)
+        return self.moved(invoice)
 
     def authorise(self, invoice_id: str) -> Invoice:
         """Bring a draft or submitted invoice into the ledger."""
@@ -219,7 +213,7 @@ class Books(Ledger):
 
     def delete_payment(self, payment_id: str) -> Payment:
         """Undo a payment: its document is open again, the payment stays as DELETED, stamped just after its document."""
-        payment = self._find(self.payments, payment_id)
+        payment = self.find(self.payments, payment_id)
         if payment.status is Status.DELETED:
             raise NotAllowedError("Payment has already been deleted")
         target = payment.target
@@ -227,8 +221,8 @@ class Books(Ledger):
         count_payment(target, -payment.amount)
         payment.status = Status.DELETED
         conclude(target)
-        self._moved(target, Change.SETTLED)
-        return self._moved(payment)
+        self.moved(target, Change.SETTLED)
+        return self.moved(payment)
 
     def create_credit(
         self,
@@ -256,7 +250,7 @@ class Books(Ledger):
             sub_total=total,
             total_tax=ZERO,
             total=total,
-            updated_at=self._stamp(),
+            updated_at=self.stamp(),
             reference=reference,
         )
         return self.put_credit(credit)
@@ -288,14 +282,14 @@ class Books(Ledger):
         if credit.status is not Status.AUTHORISED or credit.payments or credit.allocations:
             raise NotAllowedError("This document cannot be edited as it has a payment or credit note allocated to it.")
         credit.status = Status.VOIDED
-        return self._moved(credit)
+        return self.moved(credit)
 
     # Inside
 
     def _settle(
         self, target: Target, amount: Decimal, account_id: str | None, on: date | None, reference: str
     ) -> Payment:
-        account = self._find(self.accounts, account_id) if account_id else self.bank_account(target.currency)
+        account = self.find(self.accounts, account_id) if account_id else self.bank_account(target.currency)
         if not account.is_payable:
             raise NotAllowedError("Account type is invalid for making a payment to/from")
         payment = Payment(
@@ -305,42 +299,42 @@ class Books(Ledger):
             on=on or self._now().date(),
             amount=amount,
             bank_amount=bank_amount(amount, target, account),
-            updated_at=self._stamp(),
+            updated_at=self.stamp(),
             reference=reference,
         )
         self.put_payment(payment)
         conclude(target)
         target.updated_at = payment.updated_at
-        self._silent(target)
-        self._tell(target, Change.SETTLED, target.updated_at)
+        self.silent(target)
+        self.tell(target, Change.SETTLED, target.updated_at)
         return payment
 
     def _after_allocation(self, allocation: Allocation) -> None:
         for document in (allocation.credit, allocation.invoice):
             conclude(document)
             if self.switches.allocations_move_updated:
-                self._moved(document, Change.SETTLED)
+                self.moved(document, Change.SETTLED)
             else:
-                self._silent(document)
-                self._tell(document, Change.SETTLED, self._now())
+                self.silent(document)
+                self.tell(document, Change.SETTLED, self._now())
 
     def _step(self, invoice_id: str, before: set[Status], after: Status) -> Invoice:
-        invoice = self._find(self.invoices, invoice_id)
+        invoice = self.find(self.invoices, invoice_id)
         if invoice.payments or invoice.allocations:
             raise NotAllowedError("This document cannot be edited as it has a payment or credit note allocated to it.")
         if invoice.status not in before:
             raise NotAllowedError("Invoice not of valid status for modification")
         invoice.status = after
-        return self._moved(invoice)
+        return self.moved(invoice)
 
     def _open_invoice(self, invoice_id: str) -> Invoice:
-        invoice = self._find(self.invoices, invoice_id)
+        invoice = self.find(self.invoices, invoice_id)
         if invoice.status is not Status.AUTHORISED:
             raise NotAllowedError("Payments can only be made against Authorised documents")
         return invoice
 
     def _usable_contact(self, contact_id: str) -> Contact:
-        contact = self._find(self.contacts, contact_id)
+        contact = self.find(self.contacts, contact_id)
         if contact.status is not ContactStatus.ACTIVE:
             raise NotAllowedError(
                 "The contact with the specified contact details has been archived. The contact must be un-archived "
@@ -370,30 +364,3 @@ class Books(Ledger):
         for payment in self.payments.values():
             if payment.target.contact is contact:
                 payment.rendered = None
-
-    def _moved(self, document: _Document, change: Change = Change.UPDATED) -> _Document:
-        """A change that the document's UpdatedDateUTC tells of, and those who watch."""
-        document.updated_at = self._stamp()
-        self._silent(document)
-        self._tell(document, change, document.updated_at)
-        return document
-
-    def _silent(self, document: _Document) -> _Document:
-        """A change that nobody is told of."""
-        if not isinstance(document, Contact):
-            document.rendered = None
-        self.revision += 1
-        return document
-
-    def _stamp(self) -> datetime:
-        now_at = self._now()
-        now_at = now_at.replace(microsecond=now_at.microsecond // 1000 * 1000)
-        self._stamped_at = max(now_at, self._stamped_at + MILLISECOND)
-        return self._stamped_at
-
-    @staticmethod
-    def _find(collection: dict[str, _Found], document_id: str) -> _Found:
-        try:
-            return collection[document_id]
-        except KeyError:
-            raise NotFoundError(f"There is no document {document_id} here.") from None
