@@ -72,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KIND=PROBABILITY",
         help="lets calls fail by chance, from --seed; kinds: " + ", ".join(FaultKind),
     )
+    webhooks = parser.add_argument_group("webhooks of tieout-sandbox-app")
+    webhooks.add_argument("--webhook-url", metavar="URL", help="where they are sent: loopback only")
+    webhooks.add_argument("--webhook-key", metavar="KEY", help="signs them; without one a key is made up and shown")
     app = parser.add_argument_group("a further app beside tieout-sandbox-app")
     app.add_argument("--client-id", help="its client id")
     app.add_argument("--client-secret", help="its secret; without one it must use PKCE")
@@ -99,6 +102,8 @@ def _settings(options: argparse.Namespace) -> SandboxSettings:
         apps=apps,
         switches=_switches(options),
         faults=tuple(options.fault),
+        webhook_url=options.webhook_url,
+        webhook_key=options.webhook_key,
     )
 
 
@@ -148,6 +153,9 @@ def _announcement(sandbox: Sandbox) -> str:
         "TIEOUT_XERO_CLIENT_ID": app.client_id,
         "TIEOUT_XERO_CLIENT_SECRET": app.client_secret,
     }
+    webhook = sandbox.webhooks.subscriptions.get(app.client_id)
+    if webhook is not None:
+        environment["TIEOUT_XERO_WEBHOOK_KEY"] = webhook.key
     return f"Sandbox listening on {sandbox.url}  " + " ".join(f"{name}={value}" for name, value in environment.items())
 
 

@@ -91,6 +91,9 @@ def make_sandbox(settings: SandboxSettings) -> Sandbox:
         warm_up(organisation, clock.today())
     signing_key()  # made now, not during the first consent
     limits, churn = Limits(Quota.of(settings.tier)), Churn(settings.seed)
+    webhooks = Webhooks(authority, settings.switches)
+    if settings.webhook_url:
+        webhooks.subscribe(settings.apps[0].client_id, settings.webhook_url, settings.webhook_key)
     return Sandbox(
         settings=settings,
         clock=clock,
@@ -101,6 +104,7 @@ def make_sandbox(settings: SandboxSettings) -> Sandbox:
         faults=_faults(settings),
         churn=churn,
         accounting=AccountingRoutes(authority, limits, churn, settings.latency_ms),
+        webhooks=webhooks,
     )
 
 
@@ -130,7 +134,8 @@ async def serve(settings: SandboxSettings | None = None) -> AsyncIterator[Sandbo
         host = sandbox.settings.host
         sandbox.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         sandbox.webhooks.api_url = sandbox.url
-        yield sandbox
+        async with sandbox.webhooks.sending():
+            yield sandbox
     finally:
         await runner.cleanup()
 
@@ -142,7 +147,6 @@ def make_app(sandbox: Sandbox) -> web.Application:
     sandbox.accounting.add_to(app)
     ControlRoutes(sandbox).add_to(app)
     WebhookRoutes(sandbox.webhooks, sandbox.settings.apps[0].client_id).add_to(app)
-    app.cleanup_ctx.append(sandbox.webhooks.running)
     return app
 
 

@@ -56,6 +56,8 @@ class SandboxSettings:
         apps: who may ask for consent.
         switches: how the open questions are answered.
         faults: rules in force from the start.
+        webhook_url: where the first app wants its webhooks, on loopback; nowhere unless given.
+        webhook_key: signs them; made up unless given.
     """
 
     host: str = "127.0.0.1"
@@ -72,3 +74,5 @@ class SandboxSettings:
     apps: tuple[App, ...] = (App(),)
     switches: Switches = field(default_factory=Switches)
     faults: tuple[FaultRule, ...] = ()
+    webhook_url: str | None = None
+    webhook_key: str | None = field(default=None, repr=False)

@@ -162,11 +162,8 @@ NOT_YET_USED: frozenset[str] = frozenset(
         "nested_credits_are_brief",
         "no_data_error_number",
         "nothing_modified_answers_304",
-        "overpayment_events_have_data",
         "parameter_names_ignore_case",
         "payment_reference_length",
-        "payment_webhooks",
-        "payments_fire_invoice_update",
         "payments_may_lie_in_the_future",
         "post_data_error_number",
         "problem_keys_lower_case",
@@ -175,8 +172,6 @@ NOT_YET_USED: frozenset[str] = frozenset(
         "removed_users_stay_listed",
         "user_id_is_xero_userid",
         "web_apps_may_use_pkce",
-        "webhook_most_events",
-        "webhook_sequence_per_organisation",
     }
 )
 """Switches that can be set, but that nothing in the sandbox asks yet."""
