@@ -18,6 +18,9 @@ from tieout_sandbox.accounting.wire import (
 from tieout_sandbox.books.documents import Allocation, Contact, Credit, CreditKind, Invoice, Line, Payment
 from tieout_sandbox.books.ids import line_item_id
 
+USUAL_PLACES = 2
+"""Decimal places of UnitAmount unless `unitdp=4` is asked for."""
+
 
 class Detail(Enum):
     """How much of a document an answer shows."""
@@ -50,13 +53,13 @@ def payment_type(payment: Payment) -> str:
     return f"{target.type}PAYMENT" if isinstance(target, Invoice) else _TARGET_TYPES[target.kind][1]
 
 
-def invoice_block(invoice: Invoice, detail: Detail) -> str:
+def invoice_block(invoice: Invoice, detail: Detail, places: int = USUAL_PLACES) -> str:
     """An invoice or bill."""
     expected = invoice.expected_payment_on
     paid_on = invoice.fully_paid_on
     summary = detail is Detail.SUMMARY
     payments = "" if summary else f'\n  "Payments": {nest(array(map(_nested_payment, invoice.payments)))},'
-    lines = "" if summary else f'\n  "LineItems": {_lines(invoice, detail)},'
+    lines = "" if summary else f'\n  "LineItems": {_lines(invoice, detail, places)},'
     attachments = "" if summary else '\n  "HasAttachments": false,'
     return f"""{{
   "Type": "{invoice.type}",
@@ -79,7 +82,7 @@ def invoice_block(invoice: Invoice, detail: Detail) -> str:
   "DueDateString": {day_string(invoice.due_on)},
   "DueDate": {day(invoice.due_on)},
   "Status": "{invoice.status}",
-  "LineAmountTypes": "Exclusive",{lines}
+  "LineAmountTypes": "{invoice.line_amounts}",{lines}
   "SubTotal": {invoice.sub_total},
   "TotalTax": {invoice.total_tax},
   "Total": {invoice.total},
@@ -89,7 +92,7 @@ def invoice_block(invoice: Invoice, detail: Detail) -> str:
 }}"""
 
 
-def credit_block(credit: Credit, detail: Detail) -> str:
+def credit_block(credit: Credit, detail: Detail, places: int = USUAL_PLACES) -> str:
     """A credit note, overpayment or prepayment."""
     paid_on = credit.fully_paid_on if credit.kind is CreditKind.CREDIT_NOTE else None  # others have no such key
     return f"""{{{_credit_head(credit)}
@@ -103,8 +106,8 @@ def credit_block(credit: Credit, detail: Detail) -> str:
   "DateString": {day_string(credit.on)},
   "Date": {day(credit.on)},
   "Status": "{credit.status}",
-  "LineAmountTypes": "{"NoTax" if credit.kind is CreditKind.OVERPAYMENT else "Exclusive"}",
-  "LineItems": {_lines(credit, detail)},
+  "LineAmountTypes": "{"NoTax" if credit.kind is CreditKind.OVERPAYMENT else credit.line_amounts}",
+  "LineItems": {_lines(credit, detail, places)},
   "SubTotal": {credit.sub_total},
   "TotalTax": {credit.total_tax},
   "Total": {credit.total},
@@ -141,16 +144,15 @@ def id_key(kind: CreditKind) -> str:
     }[kind]
 
 
-def payment_block(payment: Payment, detail: Detail) -> str:
+def payment_block(payment: Payment, detail: Detail, places: int = USUAL_PLACES) -> str:
     """A payment or refund."""
-    target = payment.target
     return f"""{{
   "PaymentID": "{payment.id}",
   "Date": {day(payment.on)},
   "BankAmount": {payment.bank_amount},
   "Amount": {payment.amount},
   "Reference": {quote(payment.reference)},
-  "CurrencyRate": {target.rate},
+  "CurrencyRate": {payment.rate},
   "PaymentType": "{payment_type(payment)}",
   "Status": "{payment.status}",
   "UpdatedDateUTC": {instant(payment.updated_at)},
@@ -158,7 +160,7 @@ def payment_block(payment: Payment, detail: Detail) -> str:
   "HasAccount": true,
   "IsReconciled": {boolean(payment.is_reconciled)},
   "Account": {nest(_payment_account(payment, detail))},
-  "Invoice": {nest(_payment_target(payment, detail))},
+  "Invoice": {nest(_payment_target(payment, detail, places))},
   "HasValidationErrors": false
 }}"""
 
@@ -170,11 +172,11 @@ def _payment_account(payment: Payment, detail: Detail) -> str:
     return f'{{\n  "AccountID": "{account.id}"{code}{name}\n}}'
 
 
-def _payment_target(payment: Payment, detail: Detail) -> str:
+def _payment_target(payment: Payment, detail: Detail, places: int) -> str:
     """The paid document: an invoice whole in a single answer, else its name; a refunded credit stands there too."""
     target = payment.target
     if detail is Detail.SINGLE and isinstance(target, Invoice):
-        return invoice_block(target, Detail.PAGE)
+        return invoice_block(target, Detail.PAGE, places)
     return f"""{{
   "Type": "{target_type(target)}",
   "InvoiceID": "{target.id}",
@@ -198,7 +200,7 @@ def _nested_payment(payment: Payment) -> str:
   "PaymentID": "{payment.id}",
   "Date": {day(payment.on)},
   "Amount": {payment.amount},{reference}
-  "CurrencyRate": {payment.target.rate},
+  "CurrencyRate": {payment.rate},
   "HasAccount": false,
   "HasValidationErrors": false
 }}"""
@@ -243,23 +245,24 @@ def _allocation(allocation: Allocation, detail: Detail) -> str:
 }}"""
 
 
-def _lines(document: Invoice | Credit, detail: Detail) -> str:
+def _lines(document: Invoice | Credit, detail: Detail, places: int) -> str:
     if detail is Detail.LISTING:
         return "[]"
-    blocks = (_line(line, line_item_id(document.id, index)) for index, line in enumerate(document.lines))
+    blocks = (_line(line, line_item_id(document.id, index), places) for index, line in enumerate(document.lines))
     return nest(array(blocks))
 
 
-def _line(line: Line, line_id: str) -> str:
+def _line(line: Line, line_id: str, places: int) -> str:
+    discount = optional("DiscountRate", f"{line.discount_rate:.2f}" if line.discount_rate else None)
     return f"""{{
   "Description": {quote(line.description)},
-  "UnitAmount": {line.unit_amount},
-  "TaxType": "{"OUTPUT2" if line.tax_amount else "NONE"}",
+  "UnitAmount": {line.unit_amount:.{places}f},
+  "TaxType": "{line.tax_type or ("OUTPUT2" if line.tax_amount else "NONE")}",
   "TaxAmount": {line.tax_amount},
   "LineAmount": {line.line_amount},
-  "AccountCode": "200",
+  "AccountCode": {quote(line.account_code)},
   "Tracking": [],
-  "Quantity": {line.quantity}.0000,
+  "Quantity": {line.quantity:.4f},{discount}
   "LineItemID": "{line_id}"
 }}"""
 

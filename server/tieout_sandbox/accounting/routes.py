@@ -5,13 +5,23 @@ import zlib
 from collections import OrderedDict
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from tieout_sandbox.accounting.collections import COLLECTIONS, Collection, is_visible
-from tieout_sandbox.accounting.query import Query, read_query, select
+from tieout_sandbox.accounting.pdf import pdf_of
+from tieout_sandbox.accounting.query import Caller, Query, read_query, select, unit_places
+from tieout_sandbox.accounting.refusals import (
+    HEADERS,
+    NOT_FOUND,
+    bad_query,
+    limited,
+    not_acceptable,
+    not_modified,
+    takes,
+)
 from tieout_sandbox.accounting.render import Detail
 from tieout_sandbox.accounting.render_settings import action_blocks, organisation_block
+from tieout_sandbox.accounting.volume import TooManyRecordsError, check_volume
 from tieout_sandbox.accounting.where import QueryParseError
 from tieout_sandbox.accounting.wire import element, envelope, new_correlation_id, pagination_block
 from tieout_sandbox.books.churn import Churn
@@ -19,26 +29,20 @@ from tieout_sandbox.faults import LIMIT_PROBLEMS, FaultKind
 from tieout_sandbox.identity.access import DeniedError, authenticate, authorise
 from tieout_sandbox.identity.authority import Authority, Bearer
 from tieout_sandbox.identity.scopes import scopes_for
-from tieout_sandbox.limits import Limits, Refusal
+from tieout_sandbox.limits import Limits
 from tieout_sandbox.organisations import Organisation
 from tieout_sandbox.request_log import Entry
 
 ENTRY = web.RequestKey("entry", Entry)
 FAULT = web.RequestKey("fault", FaultKind)
 _ORGANISATION_PATHS = frozenset({"organisation", "organisations"})
+JSON, PDF = "application/json", "application/pdf"
 _KEPT_RESULTS = 32
 _WORTH_COMPRESSING = 1_000
 _GZIP_LEVEL = 3
 """The highest level that costs no more time than the lowest."""
 _GZIP_HEADER = 31
 """Tells zlib to write a gzip header with its largest window."""
-_HEADERS = {
-    "Cache-Control": "max-age=0, no-cache, no-store",
-    "Pragma": "no-cache",
-    "Server": "Kestrel",
-    "Content-Type": "application/json; charset=utf-8",
-}
-_NOT_FOUND = "The resource you're looking for cannot be found"
 
 
 class AccountingRoutes:
@@ -63,7 +67,7 @@ class AccountingRoutes:
         entry = request[ENTRY]
         endpoint = request.match_info["endpoint"].lower()
         if endpoint not in COLLECTIONS and endpoint not in _ORGANISATION_PATHS:
-            return web.Response(status=404, text=_NOT_FOUND)
+            return web.Response(status=404, text=NOT_FOUND)
         try:
             bearer = authenticate(self._authority, request.headers.get("Authorization"))
             wanted = scopes_for(endpoint, writes=False)
@@ -84,7 +88,7 @@ class AccountingRoutes:
         entry.in_flight = self._limits.in_flight(*line) + (1 if refusal else 0)
         if refusal is not None:
             entry.limit_problem = refusal.problem
-            return self._with_remaining(_refused(refusal), line)
+            return self._with_remaining(limited(refusal, organisation.books.switches), line)
         try:
             if self.latency_ms:
                 await asyncio.sleep(self.latency_ms / 1000)
@@ -104,14 +108,19 @@ class AccountingRoutes:
 
     def _read(self, request: web.Request, organisation: Organisation, bearer: Bearer, endpoint: str) -> web.Response:
         wanted = request.match_info.get("id")
+        if not takes(request, JSON) and not takes(request, PDF):
+            return not_acceptable()
         if endpoint in _ORGANISATION_PATHS:
             return self._organisation(request, organisation, bearer, wanted)
         collection = COLLECTIONS[endpoint]
         if wanted is not None:
             document = collection.find(organisation, wanted)
             if document is None:
-                return web.Response(status=404, text=_NOT_FOUND)
-            written = collection.write(document, Detail.SINGLE, organisation, self._clock.today())
+                return web.Response(status=404, text=NOT_FOUND)
+            if collection.printed and not takes(request, JSON) and takes(request, PDF):
+                return web.Response(body=pdf_of(f"{collection.name} {document.number}"), content_type=PDF)
+            places = unit_places(request.query)
+            written = collection.write(document, Detail.SINGLE, organisation, self._clock.today(), places)
             return self._respond(request, bearer, collection.name, [written])
         return self._list(request, organisation, bearer, collection)
 
@@ -122,26 +131,30 @@ class AccountingRoutes:
             block = element(organisation_block(organisation))
             return self._respond(request, bearer, "Organisations", [block])
         if wanted.lower() != "actions":
-            return web.Response(status=404, text=_NOT_FOUND)
+            return web.Response(status=404, text=NOT_FOUND)
         actions = action_blocks(organisation.role_of(bearer.user_id))
         return self._respond(request, bearer, "Actions", [element(action) for action in actions])
 
     def _list(
         self, request: web.Request, organisation: Organisation, bearer: Bearer, collection: Collection
     ) -> web.Response:
-        since = request.headers.get("If-Modified-Since") if collection.modified_since else None
-        query = read_query(request.query, since, collection.lists)
+        switches = organisation.books.switches
+        since = request.headers.get("If-Modified-Since")
+        query = read_query(request.query, since, collection, Caller(bearer.client_id, switches))
         try:
             found = self._select(organisation, collection, query)
-        except QueryParseError as error:
-            return _bad_query(error)
+        except (QueryParseError, TooManyRecordsError) as error:
+            return bad_query(error, switches)
+        if not found and query.modified_since is not None and switches.nothing_modified_answers_304:
+            return not_modified()
         pagination = ""
         if collection.paged and query.page is not None:
             first = (query.page.number - 1) * query.page.size
             pagination = pagination_block(query.page.number, query.page.size, len(found))
             found = found[first : first + query.page.size]
         today, detail = self._clock.today(), query.detail
-        elements = [collection.write(document, detail, organisation, today) for document in found]
+        places = query.unit_places
+        elements = [collection.write(document, detail, organisation, today, places) for document in found]
         return self._respond(request, bearer, collection.name, elements, pagination)
 
     def _select(self, organisation: Organisation, collection: Collection, query: Query) -> list[Any]:
@@ -154,8 +167,14 @@ class AccountingRoutes:
             self._results.move_to_end(key)
             return kept[1]
         documents = collection.documents(organisation).values()
-        visible = (doc for doc in documents if is_visible(doc, include_archived=query.include_archived))
-        found = select(visible, query, collection.fields, collection.key.lower())
+        is_narrow = query.modified_since is not None or bool(query.lists)
+        if not is_narrow:
+            check_volume(collection, query, len(documents), self._limits.quota.records)
+        switches = organisation.books.switches
+        visible = (doc for doc in documents if is_visible(doc, query, switches))
+        found = select(visible, query, collection.fields, collection.key.lower(), collection.search)
+        if is_narrow:
+            check_volume(collection, query, len(found), self._limits.quota.records)
         self._results[key] = (revision, found)
         if len(self._results) > _KEPT_RESULTS:
             self._results.popitem(last=False)
@@ -174,23 +193,8 @@ class AccountingRoutes:
             elements=elements,
             pagination=pagination,
         )
-        headers = _HEADERS | {"Xero-Correlation-Id": correlation_id}
+        headers = HEADERS | {"Xero-Correlation-Id": correlation_id}
         if "gzip" in request.headers.get("Accept-Encoding", "") and len(body) >= _WORTH_COMPRESSING:
             body = zlib.compress(body, _GZIP_LEVEL, wbits=_GZIP_HEADER)
             headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
         return web.Response(body=body, headers=headers)
-
-
-def _refused(refusal: Refusal) -> web.Response:
-    """A 429 without a body (undocumented: fact sheet U9); only minute and day say when to come back."""
-    headers = {"X-Rate-Limit-Problem": str(refusal.problem)}
-    if refusal.retry_after is not None:
-        headers["Retry-After"] = str(refusal.retry_after)
-    return web.Response(status=429, headers=headers)
-
-
-def _bad_query(error: QueryParseError) -> web.Response:
-    """A where or order that cannot be read (the number is undocumented: fact sheet U16)."""
-    body = {"ErrorNumber": 16, "Type": "QueryParseException", "Message": str(error)}
-    text = msgspec.json.format(msgspec.json.encode(body), indent=2).replace(b"\n", b"\r\n")
-    return web.Response(status=400, body=text, headers=_HEADERS)
