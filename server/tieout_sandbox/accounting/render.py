@@ -15,7 +15,17 @@ from tieout_sandbox.accounting.wire import (
     quote,
     seconds_string,
 )
-from tieout_sandbox.books.documents import Allocation, Contact, Credit, CreditKind, Invoice, Line, Payment
+from tieout_sandbox.books.banking import BankTransaction
+from tieout_sandbox.books.documents import (
+    Allocation,
+    Batch,
+    Contact,
+    Credit,
+    CreditKind,
+    Invoice,
+    Line,
+    Payment,
+)
 from tieout_sandbox.books.ids import line_item_id
 
 USUAL_PLACES = 2
@@ -59,7 +69,7 @@ def invoice_block(invoice: Invoice, detail: Detail, places: int = USUAL_PLACES) 
     paid_on = invoice.fully_paid_on
     summary = detail is Detail.SUMMARY
     payments = "" if summary else f'\n  "Payments": {nest(array(map(_nested_payment, invoice.payments)))},'
-    lines = "" if summary else f'\n  "LineItems": {_lines(invoice, detail, places)},'
+    lines = "" if summary else f'\n  "LineItems": {lines_block(invoice, detail, places)},'
     attachments = "" if summary else '\n  "HasAttachments": false,'
     return f"""{{
   "Type": "{invoice.type}",
@@ -107,7 +117,7 @@ def credit_block(credit: Credit, detail: Detail, places: int = USUAL_PLACES) -> 
   "Date": {day(credit.on)},
   "Status": "{credit.status}",
   "LineAmountTypes": "{"NoTax" if credit.kind is CreditKind.OVERPAYMENT else credit.line_amounts}",
-  "LineItems": {_lines(credit, detail, places)},
+  "LineItems": {lines_block(credit, detail, places)},
   "SubTotal": {credit.sub_total},
   "TotalTax": {credit.total_tax},
   "Total": {credit.total},
@@ -158,11 +168,30 @@ def payment_block(payment: Payment, detail: Detail, places: int = USUAL_PLACES) 
   "UpdatedDateUTC": {instant(payment.updated_at)},
   "UpdatedDateUTCString": {seconds_string(payment.updated_at)},
   "HasAccount": true,
-  "IsReconciled": {boolean(payment.is_reconciled)},
+  "IsReconciled": {boolean(payment.is_reconciled)},{_batch(payment.batch)}
   "Account": {nest(_payment_account(payment, detail))},
   "Invoice": {nest(_payment_target(payment, detail, places))},
   "HasValidationErrors": false
 }}"""
+
+
+def _batch(batch: Batch | None) -> str:
+    """The batch that a payment is part of; here its total and IsReconciled are texts (Xero, OpenAPI examples)."""
+    if batch is None:
+        return ""
+    block = f"""{{
+  "Account": {{
+    "AccountID": "{batch.account.id}"
+  }},
+  "BatchPaymentID": "{batch.id}",
+  "Date": {day(batch.on)},
+  "Type": "{batch.type}",
+  "Status": "{batch.status}",
+  "TotalAmount": "{batch.total}",
+  "UpdatedDateUTC": {instant(batch.updated_at)},
+  "IsReconciled": "{boolean(batch.is_reconciled)}"
+}}"""
+    return f'\n  "BatchPayment": {nest(block)},\n  "BatchPaymentID": "{batch.id}",'
 
 
 def _payment_account(payment: Payment, detail: Detail) -> str:
@@ -187,7 +216,7 @@ def _payment_target(payment: Payment, detail: Detail, places: int) -> str:
   "Overpayments": [],
   "IsDiscounted": false,
   "HasErrors": false,
-  "Contact": {nest(_stub(target.contact))},
+  "Contact": {nest(stub_block(target.contact))},
   "LineItems": [],
   "CurrencyCode": "{target.currency}"
 }}"""
@@ -196,8 +225,9 @@ def _payment_target(payment: Payment, detail: Detail, places: int) -> str:
 def _nested_payment(payment: Payment) -> str:
     """A payment inside its document: no account, no status."""
     reference = optional("Reference", quote(payment.reference) if payment.reference else None)
+    batch = optional("BatchPaymentID", quote(payment.batch.id) if payment.batch else None)
     return f"""{{
-  "PaymentID": "{payment.id}",
+  "PaymentID": "{payment.id}",{batch}
   "Date": {day(payment.on)},
   "Amount": {payment.amount},{reference}
   "CurrencyRate": {payment.rate},
@@ -245,7 +275,7 @@ def _allocation(allocation: Allocation, detail: Detail) -> str:
 }}"""
 
 
-def _lines(document: Invoice | Credit, detail: Detail, places: int) -> str:
+def lines_block(document: Invoice | Credit | BankTransaction, detail: Detail, places: int) -> str:
     if detail is Detail.LISTING:
         return "[]"
     blocks = (_line(line, line_item_id(document.id, index), places) for index, line in enumerate(document.lines))
@@ -268,10 +298,10 @@ def _line(line: Line, line_id: str, places: int) -> str:
 
 
 def _contact(contact: Contact, detail: Detail) -> str:
-    return contact_block(contact) if detail is Detail.SINGLE else _stub(contact)
+    return contact_block(contact) if detail is Detail.SINGLE else stub_block(contact)
 
 
-def _stub(contact: Contact) -> str:
+def stub_block(contact: Contact) -> str:
     """A contact inside a document of a list."""
     if contact.stub is None:
         contact.stub = f"""{{

@@ -7,7 +7,9 @@ from tieout_sandbox.books.check import faults_in
 from tieout_sandbox.books.documents import (
     GONE,
     ZERO,
+    Account,
     Allocation,
+    Batch,
     Contact,
     ContactStatus,
     Credit,
@@ -21,13 +23,13 @@ from tieout_sandbox.books.documents import (
 from tieout_sandbox.books.ledger import Change, Ledger
 from tieout_sandbox.books.rules import (
     NotAllowedError,
-    bank_amount,
     checked,
     conclude,
     count_payment,
     credit_number,
     one_line,
 )
+from tieout_sandbox.books.settle import Terms, settle
 
 
 class Books(Ledger):
@@ -50,14 +52,14 @@ class Books(Ledger):
 
     def create_contact(self, name: str, email: str = "") -> Contact:
         """Add a contact without documents: neither customer nor supplier yet."""
-        self._check_name_free(name)
+        self.check_name_free(name)
         return self.put_contact(Contact(self.ids.new(), name, self.stamp(), email=email))
 
     def rename_contact(self, contact_id: str, name: str) -> Contact:
         """Give a contact another name; its documents show it, but do not move (assumed: fact sheet U23)."""
         contact = self.find(self.contacts, contact_id)
         if contact.name != name:
-            self._check_name_free(name)
+            self.check_name_free(name)
         contact.name = name
         self._forget_documents_of(contact)
         return self.moved(contact)
@@ -73,7 +75,7 @@ class Books(Ledger):
         contact = self.find(self.contacts, contact_id)
         if contact.merged_to_id:
             raise NotAllowedError("A merged contact cannot be restored.")
-        self._check_name_free(contact.name, but=contact)
+        self.check_name_free(contact.name, but=contact)
         contact.status = ContactStatus.ACTIVE
         return self.moved(contact)
 
@@ -87,6 +89,9 @@ class Books(Ledger):
             raise NotAllowedError("A contact can only be merged into another, active one.")
         for document in losing.documents:
             document.contact = winning
+        for found in self.bank_transactions.values():
+            if found.contact_of_its_own is losing:
+                found.contact_of_its_own = winning
         winning.documents.extend(losing.documents)
         winning.is_customer |= losing.is_customer
         winning.is_supplier |= losing.is_supplier
@@ -95,6 +100,15 @@ class Books(Ledger):
         losing.status, losing.merged_to_id = ContactStatus.ARCHIVED, winning.id
         self._forget_documents_of(winning)
         return self.moved(losing)
+
+    def check_name_free(self, name: str, but: Contact | None = None) -> None:
+        """Refuse a name that another active contact has."""
+        others = (c for c in self.contacts.values() if c.status is ContactStatus.ACTIVE and c is not but)
+        if any(contact.name == name for contact in others):
+            raise NotAllowedError(
+                f"The contact name {name} is already assigned to another contact. "
+                "The contact name must be unique across all active contacts."
+            )
 
     # Invoices
 
@@ -216,6 +230,21 @@ class Books(Ledger):
         payment = self.find(self.payments, payment_id)
         if payment.status is Status.DELETED:
             raise NotAllowedError("Payment has already been deleted")
+        if payment.batch is not None:
+            raise NotAllowedError("This payment is part of a batch payment and cannot be deleted by itself.")
+        return self._undo(payment)
+
+    def delete_batch(self, batch_id: str) -> Batch:
+        """Undo a batch payment with all its parts, which stay as DELETED."""
+        batch = self.find(self.batches, batch_id)
+        if batch.status is Status.DELETED:
+            raise NotAllowedError("Batch payment has already been deleted")
+        for payment in batch.payments:
+            self._undo(payment)
+        batch.status, batch.updated_at = Status.DELETED, self.stamp()
+        return batch
+
+    def _undo(self, payment: Payment) -> Payment:
         target = payment.target
         target.payments.remove(payment)
         count_payment(target, -payment.amount)
@@ -284,6 +313,22 @@ class Books(Ledger):
         credit.status = Status.VOIDED
         return self.moved(credit)
 
+    def edit_account(
+        self, account_id: str, *, status: str | None = None, takes_payments: bool | None = None
+    ) -> Account:
+        """Archive an account, bring it back, or let payments be made to one that is no bank account."""
+        account = self.find(self.accounts, account_id)
+        if status not in {None, "ACTIVE", "ARCHIVED"} or account.system_account:
+            raise NotAllowedError("This account cannot be changed that way.")
+        account.status = status or account.status
+        if takes_payments is False and any(p.account is account for p in self.payments.values()):
+            raise NotAllowedError("Payments stand on this account.")
+        if takes_payments is not None:
+            account.takes_payments = takes_payments
+        account.updated_at = self.stamp()
+        self.revision += 1
+        return account
+
     # Inside
 
     def _settle(
@@ -292,22 +337,7 @@ class Books(Ledger):
         account = self.find(self.accounts, account_id) if account_id else self.bank_account(target.currency)
         if not account.is_payable:
             raise NotAllowedError("Account type is invalid for making a payment to/from")
-        payment = Payment(
-            id=self.ids.new(),
-            target=target,
-            account=account,
-            on=on or self._now().date(),
-            amount=amount,
-            bank_amount=bank_amount(amount, target, account),
-            updated_at=self.stamp(),
-            reference=reference,
-        )
-        self.put_payment(payment)
-        conclude(target)
-        target.updated_at = payment.updated_at
-        self.silent(target)
-        self.tell(target, Change.SETTLED, target.updated_at)
-        return payment
+        return settle(self, target, Terms(account, on or self._now().date(), amount, reference))
 
     def _after_allocation(self, allocation: Allocation) -> None:
         for document in (allocation.credit, allocation.invoice):
@@ -347,14 +377,6 @@ class Books(Ledger):
         if code not in self.rates:
             raise NotAllowedError(f"Organisation is not subscribed to currency {code}")
         return code, self.rates[code]
-
-    def _check_name_free(self, name: str, but: Contact | None = None) -> None:
-        others = (c for c in self.contacts.values() if c.status is ContactStatus.ACTIVE and c is not but)
-        if any(contact.name == name for contact in others):
-            raise NotAllowedError(
-                f"The contact name {name} is already assigned to another contact. "
-                "The contact name must be unique across all active contacts."
-            )
 
     def _forget_documents_of(self, contact: Contact) -> None:
         """Drop what was rendered with the contact's name in it."""

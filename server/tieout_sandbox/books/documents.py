@@ -85,6 +85,19 @@ class Person:
     include_in_emails: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a contact is, or gets its post."""
+
+    kind: str
+    lines: tuple[str, ...] = ()
+    city: str = ""
+    region: str = ""
+    postal_code: str = ""
+    country: str = ""
+    attention_to: str = ""
+
+
 @dataclass(slots=True, eq=False)
 class Contact:
     """A customer, a supplier, both or neither."""
@@ -105,6 +118,8 @@ class Contact:
     city: str = ""
     phones: tuple[Phone, ...] = ()
     persons: tuple[Person, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    """As entered; empty for a contact of whom only the city is known."""
     documents: list["Invoice | Credit"] = field(default_factory=list)
     stub: str | None = None
     """Its rendering inside a document's list entry; None until somebody asks."""
