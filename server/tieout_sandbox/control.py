@@ -64,6 +64,8 @@ class ControlRoutes:
             ("POST", "/sandbox/consent", self.consent),
             ("POST", "/sandbox/users/{user}/revoke", self.revoke),
             ("POST", "/sandbox/organisations/{organisation}/disconnect", self.disconnect),
+            ("POST", "/sandbox/organisations/{organisation}/delete", self.delete_organisation),
+            ("POST", "/sandbox/organisations/{organisation}/reset", self.reset_organisation),
             ("POST", "/sandbox/organisations/{organisation}/roles", self.set_role),
             ("POST", "/sandbox/organisations/{organisation}/lock-dates", self.set_lock_dates),
         ]
@@ -193,7 +195,7 @@ class ControlRoutes:
         """
         given = await _body(request)
         sandbox = self._sandbox
-        asked = read_authorisation(dict(parse_qsl(urlsplit(given["authorization_url"]).query)), sandbox.authority.apps)
+        asked = read_authorisation(dict(parse_qsl(urlsplit(given["authorization_url"]).query)), sandbox.authority)
         user = self._user(given["user"]) if given.get("user") else next(iter(sandbox.authority.users.values()))
         if given.get("decision", "allow") != "allow":
             return _json({"redirect_to": asked.redirect(error="access_denied")})
@@ -219,6 +221,17 @@ class ControlRoutes:
         for connection_id in gone:
             authority.disconnect(connection_id)
         return _json({"disconnected": gone})
+
+    async def delete_organisation(self, request: web.Request) -> web.Response:
+        """Delete an organisation for good; whoever was connected is answered with 403."""
+        self._sandbox.authority.delete_organisation(self._organisation(request.match_info["organisation"]))
+        return _json({})
+
+    async def reset_organisation(self, request: web.Request) -> web.Response:
+        """Reset an organisation as a demo company: fresh books, another id, no connections."""
+        organisation = self._organisation(request.match_info["organisation"])
+        self._sandbox.reset(organisation)
+        return _json({"id": organisation.id, "name": organisation.name})
 
     async def set_role(self, request: web.Request) -> web.Response:
         """Give `user` (email) another `role`; REMOVED takes the user out."""

@@ -20,7 +20,7 @@ from tieout_sandbox.identity.authority import Authority
 from tieout_sandbox.identity.routes import IdentityRoutes
 from tieout_sandbox.identity.tokens import signing_key
 from tieout_sandbox.limits import Limits, Quota
-from tieout_sandbox.organisations import Organisation, make_organisations
+from tieout_sandbox.organisations import Organisation, fresh_books, make_organisations
 from tieout_sandbox.request_log import RequestLog
 from tieout_sandbox.settings import SandboxSettings
 from tieout_sandbox.switches import Switches
@@ -71,6 +71,11 @@ class Sandbox:
                 return found
         raise KeyError(wanted)
 
+    def reset(self, organisation: Organisation) -> None:
+        """Begin an organisation's books again under another id, as Xero does with demo companies every 28 days."""
+        index = self.organisations.index(organisation)
+        self.authority.replace_id(organisation, fresh_books(organisation, index, self.settings, self.clock))
+
 
 def make_sandbox(settings: SandboxSettings) -> Sandbox:
     """A sandbox with fresh books, not listening yet.
@@ -86,6 +91,7 @@ def make_sandbox(settings: SandboxSettings) -> Sandbox:
         users={user.id: user for user in users},
         organisations={organisation.id: organisation for organisation in organisations},
         clock=clock,
+        switches=settings.switches,
     )
     for organisation in organisations:
         warm_up(organisation, clock.today())

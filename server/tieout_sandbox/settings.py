@@ -21,6 +21,7 @@ class App:
         name: what the consent page and each response's ProviderName say.
         redirect_uris: exactly these; empty accepts any loopback address, which Xero itself does not.
         broad_scopes: whether accounting.transactions and the like may be asked for (apps made before 2 March 2026).
+        certified: by Xero; an organisation connects at most two apps that are not (Xero, OAuth 2.0 limits).
     """
 
     client_id: str = "tieout-sandbox-app"
@@ -28,6 +29,7 @@ class App:
     name: str = "Tieout"
     redirect_uris: tuple[str, ...] = ()
     broad_scopes: bool = True
+    certified: bool = False
 
     def accepts(self, redirect_uri: str) -> bool:
         """Whether a consent may return there."""

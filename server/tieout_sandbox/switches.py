@@ -143,23 +143,14 @@ class Switches:
 NOT_YET_USED: frozenset[str] = frozenset(
     {
         "allocations_need_payments_scope",
-        "bank_amount_is_writable",
-        "broad_scopes_end_on",
         "contact_edits_move_documents",
         "egress_counts_compressed",
         "egress_counts_writes",
         "failed_calls_commit_nothing",
-        "id_token_has_names",
         "idempotent_call_in_flight_waits",
-        "invalid_client_status",
         "nested_credits_are_brief",
         "no_data_error_number",
-        "payment_reference_length",
-        "payments_may_lie_in_the_future",
         "post_data_error_number",
-        "problem_keys_lower_case",
-        "reconciled_payments_can_be_deleted",
-        "web_apps_may_use_pkce",
     }
 )
 """Switches that can be set, but that nothing in the sandbox asks yet."""

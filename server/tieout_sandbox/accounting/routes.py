@@ -73,7 +73,7 @@ class AccountingRoutes:
             wanted = scopes_for(endpoint, writes=False)
             organisation = authorise(self._authority, bearer, request.headers.get("xero-tenant-id"), wanted)
         except DeniedError as denied:
-            return denied.response()
+            return denied.response(self._authority.switches)
         entry.organisation_id, entry.client_id = organisation.id, bearer.client_id
         return await self._within_limits(request, organisation, bearer, endpoint)
 
