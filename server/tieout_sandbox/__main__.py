@@ -8,12 +8,14 @@ import signal
 import sys
 from collections.abc import Coroutine
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from tieout_sandbox.faults import FaultKind, FaultRule
 from tieout_sandbox.limits import Tier
 from tieout_sandbox.server import Sandbox, serve
 from tieout_sandbox.settings import App, SandboxSettings
+from tieout_sandbox.state import load_file, save_file
 from tieout_sandbox.switches import Switches, set_from_text, table
 
 
@@ -24,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "switches":
             print(table(_switches(options)))  # noqa: T201 it is a command
             return 0
-        return _run(_serve(_settings(options)))
+        return _run(_serve(_settings(options), options.state))
     except (ValueError, OSError) as error:
         print(f"tieout-sandbox: {error}", file=sys.stderr)  # noqa: T201 it is a command
         return 2
@@ -55,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
         "--anchor", type=date.fromisoformat, metavar="DATE", help="all happened before it; None is today"
     )
     books.add_argument("--organisations", type=int, default=2, help="how many; all but the first are small")
+    books.add_argument(
+        "--state", type=Path, metavar="FILE", help="taken up where it exists, and written at the end; its books win"
+    )
     behaviour = parser.add_argument_group("how it behaves")
     behaviour.add_argument(
         "--tier", choices=[tier.value for tier in Tier], default="core", help="day limit: 1,000 or 5,000"
@@ -128,7 +133,7 @@ def _run(serving: Coroutine[Any, Any, int]) -> int:
     return uvloop.run(serving)
 
 
-async def _serve(settings: SandboxSettings) -> int:
+async def _serve(settings: SandboxSettings, state: Path | None) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -136,10 +141,14 @@ async def _serve(settings: SandboxSettings) -> int:
             loop.add_signal_handler(number, stop.set)
     gc.disable()  # making large books allocates for seconds, and nothing of it is garbage
     async with serve(settings) as sandbox:
+        if state is not None:
+            load_file(sandbox, state)
         gc.freeze()
         gc.enable()
         print(_announcement(sandbox), flush=True)  # noqa: T201 it is a command
         await stop.wait()
+        if state is not None:
+            save_file(sandbox, state)
     return 0
 
 

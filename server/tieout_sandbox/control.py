@@ -20,6 +20,7 @@ from tieout_sandbox.books.truth import compact_truth, state_of
 from tieout_sandbox.faults import FaultRule
 from tieout_sandbox.identity.requests import RefusedRequestError, read_authorisation
 from tieout_sandbox.limits import Quota
+from tieout_sandbox.state import dump, load
 from tieout_sandbox.switches import described, set_switch
 
 if TYPE_CHECKING:  # the server makes both; only the types go round in a circle
@@ -51,6 +52,8 @@ class ControlRoutes:
             ("POST", "/sandbox/clock", self.set_clock),
             ("GET", "/sandbox/requests", self.requests),
             ("DELETE", "/sandbox/requests", self.clear_requests),
+            ("GET", "/sandbox/state", self.state),
+            ("PUT", "/sandbox/state", self.load_state),
             ("GET", "/sandbox/books/{organisation}", self.books),
             ("POST", "/sandbox/books/{organisation}/{move}", self.move),
             ("POST", "/sandbox/churn", self.churn),
@@ -72,8 +75,10 @@ class ControlRoutes:
         for method, path, answer in routes:
             app.router.add_route(method, path, _explaining(answer))
 
-    async def overview(self, _request: web.Request) -> web.Response:
-        """What there is."""
+    async def overview(self, request: web.Request) -> web.Response:
+        """What there is; a browser is sent to the page."""
+        if "text/html" in request.headers.get("Accept", ""):
+            return web.Response(status=303, headers={"Location": "/"})
         authority = self._sandbox.authority
         return _json(
             {
@@ -119,6 +124,15 @@ class ControlRoutes:
     async def clear_requests(self, _request: web.Request) -> web.Response:
         """Forget the requests so far."""
         self._sandbox.requests.clear()
+        return _json({})
+
+    async def state(self, _request: web.Request) -> web.Response:
+        """The whole state, to be kept and put back."""
+        return web.Response(body=dump(self._sandbox), content_type="application/json")
+
+    async def load_state(self, request: web.Request) -> web.Response:
+        """Take up a state as it was got; it may be larger than what Xero takes."""
+        load(self._sandbox, await request.content.read())
         return _json({})
 
     async def books(self, request: web.Request) -> web.Response:

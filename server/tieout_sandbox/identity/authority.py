@@ -106,7 +106,7 @@ class Authority:
     codes: dict[str, Code] = field(default_factory=dict)
     refresh_tokens: dict[str, RefreshToken] = field(default_factory=dict)
     connections: dict[str, Connection] = field(default_factory=dict)
-    _consented: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    consented: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
     def user_by_email(self, email: str) -> User | None:
         """The user with this address."""
@@ -140,7 +140,7 @@ class Authority:
         """
         organisations = list(organisations)
         self._check_uncertified(app, organisations)
-        consented = self._consented.setdefault((app.client_id, user.id), set())
+        consented = self.consented.setdefault((app.client_id, user.id), set())
         consented.update(scopes)
         now = self.clock.now()
         all_scopes = (*scopes, *sorted(consented.difference(scopes)))
@@ -192,9 +192,9 @@ class Authority:
         for connection in list(self.connections.values()):
             if connection.user.id == user_id and client_id in {None, connection.client_id}:
                 del self.connections[connection.id]
-        for consented_client, consented_user in list(self._consented):
+        for consented_client, consented_user in list(self.consented):
             if consented_user == user_id and client_id in {None, consented_client}:
-                del self._consented[consented_client, consented_user]
+                del self.consented[consented_client, consented_user]
 
     def bearer(self, token: str) -> Bearer | None:
         """Whom a token speaks for, or None if we never signed it; it may have expired."""
