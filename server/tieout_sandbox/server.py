@@ -21,6 +21,7 @@ from tieout_sandbox.identity.routes import IdentityRoutes
 from tieout_sandbox.identity.tokens import signing_key
 from tieout_sandbox.limits import Limits, Quota
 from tieout_sandbox.organisations import Organisation, fresh_books, make_organisations
+from tieout_sandbox.page.routes import PageRoutes
 from tieout_sandbox.request_log import RequestLog
 from tieout_sandbox.settings import SandboxSettings
 from tieout_sandbox.switches import Switches
@@ -152,6 +153,7 @@ def make_app(sandbox: Sandbox) -> web.Application:
     IdentityRoutes(sandbox.authority, sandbox.switches).add_to(app)
     sandbox.accounting.add_to(app)
     ControlRoutes(sandbox).add_to(app)
+    PageRoutes(sandbox).add_to(app)
     WebhookRoutes(sandbox.webhooks, sandbox.settings.apps[0].client_id).add_to(app)
     return app
 
@@ -161,7 +163,7 @@ def _observed(sandbox: Sandbox) -> Middleware:
 
     @web.middleware
     async def observe(request: web.Request, handler: _Answer) -> web.StreamResponse:
-        if request.path == "/sandbox" or request.path.startswith("/sandbox/"):
+        if request.path in {"/", "/sandbox"} or request.path.startswith("/sandbox/"):
             return await handler(request)
         entry = sandbox.requests.open(sandbox.clock.now(), request.method, request.path, dict(request.query))
         request[ENTRY] = entry

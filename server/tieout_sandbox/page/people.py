@@ -1,0 +1,90 @@
+"""Who works where, which apps they connected, and what an administrator does about it."""
+
+from tieout_sandbox.books.documents import Role
+from tieout_sandbox.organisations import MAY_CONNECT, Member
+from tieout_sandbox.page.html import Child, Html, join, tag
+from tieout_sandbox.page.view import View, card, choice, field, form, table
+
+_ROLES = [
+    (
+        str(one),
+        one.replace("FINANCIALADVISER", "Adviser")
+        .replace("INVOICEONLY", "Invoice only")
+        .replace("READONLY", "Read only")
+        .capitalize(),
+    )
+    for one in Role
+]
+
+
+def people(view: View) -> Html:
+    """Connections, users and lock dates."""
+    members = [_member(view, one) for one in view.organisation.members.values()]
+    return join(
+        card(
+            "Connections",
+            table(
+                "Connections", ("Organisation", "App", "By", "Since", ""), _connections(view), "No app is connected."
+            ),
+        ),
+        card(
+            f"Users of {view.organisation.name}",
+            tag(
+                "p",
+                "Only Standard and Adviser may connect apps; take the role away and every call of their apps is "
+                "refused.",
+                class_="note",
+            ),
+            table("Users", ("Name", "Email", "Role", "Change", ""), members, "Nobody is here."),
+        ),
+        card("Lock dates", _lock_dates(view)),
+    )
+
+
+def _connections(view: View) -> list[list[Child]]:
+    return [
+        [
+            held.organisation.name,
+            held.client_id,
+            held.user.name,
+            f"{held.created_at:%d %b %Y %H:%M}",
+            form(view, "disconnect", "Disconnect", ask=f"Disconnect {held.organisation.name}?", connection_id=held.id),
+        ]
+        for held in view.sandbox.authority.connections.values()
+    ]
+
+
+def _member(view: View, member: Member) -> list[Child]:
+    user, role = member.user, dict(_ROLES).get(str(member.role), str(member.role))
+    style = "ok" if member.role in MAY_CONNECT else "removed" if member.role is Role.REMOVED else ""
+    change = form(
+        view,
+        "set-role",
+        "Set",
+        choice(f"Role of {user.first_name}", "role", _ROLES, str(member.role)),
+        email=user.email,
+        quiet=True,
+    )
+    revoke = form(
+        view, "revoke", "Revoke consents", ask=f"Take back all that {user.name} consented to?", email=user.email
+    )
+    return [user.name, user.email, tag("span", role, class_=f"badge {style}"), change, revoke]
+
+
+def _lock_dates(view: View) -> Html:
+    period, year = view.organisation.period_lock_on, view.organisation.end_of_year_lock_on
+    return join(
+        tag(
+            "p",
+            "Nothing dated on or before them can be changed through the API; leave a date empty to clear it.",
+            class_="note",
+        ),
+        form(
+            view,
+            "set-lock-dates",
+            "Set",
+            field("Period", "period", type="date", value=period.isoformat() if period else ""),
+            field("End of year", "end_of_year", type="date", value=year.isoformat() if year else ""),
+            quiet=True,
+        ),
+    )
