@@ -31,7 +31,7 @@ class Call:
     Args:
         organisation: whose books.
         role: of the user who connected the app.
-        app_name: the app's name, for the history.
+        client_id: of the app.
         today: the date in the sandbox.
         creates: whether existing documents are out of reach (PUT) or may be changed (POST).
         point: what the element at hand may be taken back to.
@@ -39,7 +39,7 @@ class Call:
 
     organisation: Organisation
     role: Role
-    app_name: str
+    client_id: str
     today: date
     creates: bool
     point: Savepoint

@@ -15,6 +15,7 @@ from tieout_sandbox.accounting.render import (
     invoice_block,
     payment_block,
 )
+from tieout_sandbox.accounting.render_banking import BANK_TRANSACTION, BATCH, bank_transaction_block, batch_block
 from tieout_sandbox.accounting.render_contact import listed_contact, paged_contact, summary_contact
 from tieout_sandbox.accounting.render_settings import account_block, currency_block, listed_user_id, user_block
 from tieout_sandbox.accounting.where import Fields
@@ -103,6 +104,15 @@ def _plain(block: Callable[[Any, Detail], str]) -> Write:
 
     def write(document: Any, detail: Detail, _organisation: Organisation, _today: date, /, places: int = 2) -> bytes:  # noqa: ANN401, ARG001 any kind; all write alike
         return element(block(document, detail))
+
+    return write
+
+
+def _lined(block: Callable[[Any, Detail, int], str]) -> Write:
+    """Write documents that have lines."""
+
+    def write(document: Any, detail: Detail, _organisation: Organisation, _today: date, /, places: int = 2) -> bytes:  # noqa: ANN401 any kind
+        return element(block(document, detail, places))
 
     return write
 
@@ -222,6 +232,22 @@ _ALL = (
         _kept(payment_block),
         optimised=frozenset({"paymenttype", "status", "date", "invoice.invoiceid", "reference"}),
         optimised_or=frozenset({"paymentid", "invoice.invoiceid"}),
+    ),
+    Collection(
+        "BatchPayments",
+        "BatchPaymentID",
+        BATCH,
+        lambda organisation: organisation.books.batches,
+        _plain(batch_block),
+        paged=False,
+    ),
+    Collection(
+        "BankTransactions",
+        "BankTransactionID",
+        BANK_TRANSACTION,
+        lambda organisation: organisation.books.bank_transactions,
+        _lined(bank_transaction_block),
+        optimised=frozenset({"type", "status", "date", "contact.contactid"}),
     ),
     Collection(
         "Accounts",

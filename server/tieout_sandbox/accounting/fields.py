@@ -14,11 +14,13 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _midnight(on: date | None) -> datetime | None:
+def midnight(on: date | None) -> datetime | None:
+    """A date as where compares it; nothing where there is none."""
     return None if on is None else datetime.combine(on, time.min, UTC)
 
 
-def _of_contact(read: Callable[[Any], Contact]) -> dict[str, Callable[[Any], Value]]:
+def of_contact(read: Callable[[Any], Contact]) -> dict[str, Callable[[Any], Value]]:
+    """What can be asked of a document's contact."""
     return {
         "contact.contactid": lambda document: read(document).id,
         "contact.name": lambda document: read(document).name,
@@ -30,15 +32,15 @@ def _of_document(key: str) -> dict[str, Callable[[Any], Value]]:
     return {
         key: lambda document: document.id,
         "status": lambda document: _text(document.status),
-        "date": lambda document: _midnight(document.on),
+        "date": lambda document: midnight(document.on),
         "reference": lambda document: document.reference,
         "currencycode": lambda document: document.currency,
         "total": lambda document: document.total,
         "subtotal": lambda document: document.sub_total,
         "totaltax": lambda document: document.total_tax,
-        "fullypaidondate": lambda document: _midnight(document.fully_paid_on),
+        "fullypaidondate": lambda document: midnight(document.fully_paid_on),
         "updateddateutc": lambda document: document.updated_at,
-        **_of_contact(lambda document: document.contact),
+        **of_contact(lambda document: document.contact),
     }
 
 
@@ -60,8 +62,8 @@ INVOICE: Fields = {
     **_of_document("invoiceid"),
     "type": lambda invoice: _text(invoice.type),
     "invoicenumber": lambda invoice: invoice.number,
-    "duedate": lambda invoice: _midnight(invoice.due_on),
-    "expectedpaymentdate": lambda invoice: _midnight(invoice.expected_payment_on),
+    "duedate": lambda invoice: midnight(invoice.due_on),
+    "expectedpaymentdate": lambda invoice: midnight(invoice.expected_payment_on),
     "amountdue": lambda invoice: invoice.amount_due,
     "amountpaid": lambda invoice: invoice.amount_paid,
     "amountcredited": lambda invoice: invoice.amount_credited,
@@ -94,7 +96,7 @@ PAYMENT: Fields = {
     "paymentid": lambda payment: payment.id,
     "paymenttype": payment_type,
     "status": lambda payment: _text(payment.status),
-    "date": lambda payment: _midnight(payment.on),
+    "date": lambda payment: midnight(payment.on),
     "amount": lambda payment: payment.amount,
     "reference": lambda payment: payment.reference,
     "isreconciled": lambda payment: payment.is_reconciled,
@@ -104,7 +106,7 @@ PAYMENT: Fields = {
     "invoice.type": lambda payment: _text(target_type(_target(payment))),
     "account.accountid": lambda payment: payment.account.id,
     "account.code": lambda payment: payment.account.code,
-    **{f"invoice.{name}": read for name, read in _of_contact(lambda payment: payment.target.contact).items()},
+    **{f"invoice.{name}": read for name, read in of_contact(lambda payment: payment.target.contact).items()},
 }
 
 

@@ -276,6 +276,7 @@ def _allocation(allocation: Allocation, detail: Detail) -> str:
 
 
 def lines_block(document: Invoice | Credit | BankTransaction, detail: Detail, places: int) -> str:
+    """The line items; the old listing leaves them out."""
     if detail is Detail.LISTING:
         return "[]"
     blocks = (_line(line, line_item_id(document.id, index), places) for index, line in enumerate(document.lines))

@@ -78,6 +78,7 @@ def _make_invoice(call: Call, draft: Draft) -> Invoice:
         reference=reference,
         expected_payment_on=draft.day("ExpectedPaymentDate") or draft.day("PlannedPaymentDate"),
         sent=status is Status.AUTHORISED and bool(draft.flag("SentToContact")),
+        created_by=call.client_id,
         line_amounts=amounts,
     )
     conclude(invoice)  # one over nothing is paid at once

@@ -150,18 +150,15 @@ def write_batch(call: Call, draft: Draft) -> Batch:
         draft.refuse(WRONG_ACCOUNT)
     on = _payment_day(call, draft)
     parts = _parts(call, draft)
-    batch_texts = {
-        "reference": draft.text("Reference") or "",
-        "particulars": draft.text("Particulars", 12) or "",
-        "code": draft.text("Code", 12) or "",
-        "details": draft.text("Details", 18) or "",
-        "narrative": draft.text("Narrative", 18) or "",
-    }
+    reference, particulars, code = draft.text("Reference"), draft.text("Particulars", 12), draft.text("Code", 12)
+    details, narrative = draft.text("Details", 18), draft.text("Narrative", 18)
     draft.judge()
     assert account is not None
     assert on is not None
     call.touch(*(invoice for invoice, _, _ in parts))
-    batch = Batch(call.books.ids.new(), account, on, [], ZERO, call.books.stamp(), **batch_texts)
+    batch = Batch(call.books.ids.new(), account, on, [], ZERO, call.books.stamp())
+    batch.reference, batch.particulars, batch.code = reference or "", particulars or "", code or ""
+    batch.details, batch.narrative = details or "", narrative or ""
     return settle_together(call.books, batch, parts)
 
 

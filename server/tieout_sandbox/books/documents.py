@@ -193,6 +193,8 @@ class Invoice:
     amount_paid: Decimal = ZERO
     amount_credited: Decimal = ZERO
     sent: bool = False
+    created_by: str | None = None
+    """The client_id of the app that made it; None for people."""
     line_amounts: LineAmounts = LineAmounts.EXCLUSIVE
     payments: list["Payment"] = field(default_factory=list)
     allocations: list["Allocation"] = field(default_factory=list)

@@ -29,6 +29,7 @@ class Savepoint:
         )
         self._sizes = [len(collection) for collection in self._collections]
         self._histories = {document_id: len(notes) for document_id, notes in books.history.items()}
+        self._told = len(books.untold or ())
         self._kept: dict[int, tuple[object, dict[str, Any]]] = {}
 
     def keep(self, *documents: object) -> None:
@@ -48,6 +49,8 @@ class Savepoint:
             for name, value in values.items():
                 setattr(document, name, value)
         self._kept.clear()
+        if self._books.untold is not None:
+            del self._books.untold[self._told :]
         self._books.revision += 1
 
 
