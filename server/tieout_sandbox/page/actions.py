@@ -60,6 +60,16 @@ class Ask:
             raise ValueError("Say how much.")
         return amount
 
+    def name(self) -> str:
+        """A name that must be there.
+
+        Raises:
+            ValueError: it is missing.
+        """
+        if not self["name"]:
+            raise ValueError("A contact needs a name.")
+        return self["name"]
+
     def on(self, name: str) -> date | None:
         """A date, or None where the field was left empty."""
         return date.fromisoformat(self[name]) if self[name] else None
@@ -94,12 +104,12 @@ Action: TypeAlias = Callable[[Ask], str] | Callable[[Ask], Awaitable[str]]
 
 def create_contact(ask: Ask) -> str:
     """Add a contact."""
-    return f"{ask.books.create_contact(ask['name'], ask['email']).name} was added."
+    return f"{ask.books.create_contact(ask.name(), ask['email']).name} was added."
 
 
 def rename_contact(ask: Ask) -> str:
     """Give a contact another name."""
-    return f"It is called {ask.books.rename_contact(ask['contact_id'], ask['name']).name} now."
+    return f"It is called {ask.books.rename_contact(ask['contact_id'], ask.name()).name} now."
 
 
 def archive_contact(ask: Ask) -> str:
@@ -323,6 +333,8 @@ def disable_webhook(ask: Ask) -> str:
 
 def unsubscribe(ask: Ask) -> str:
     """Forget a webhook."""
+    if ask["client_id"] not in ask.sandbox.webhooks.subscriptions:
+        raise ValueError("That webhook is gone already.")
     ask.sandbox.webhooks.unsubscribe(ask["client_id"])
     return "The webhook is gone."
 

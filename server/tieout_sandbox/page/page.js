@@ -4,12 +4,13 @@
 const EVERY_MS = 2000;
 let paused = false;
 
+// A piece stays as it is while somebody is in it or reads what they unfolded.
 async function refresh(piece) {
   const url = `/sandbox/page/live/${piece.dataset.live}${location.search}`;
   const answer = await fetch(url, { cache: "no-store" });
   if (!answer.ok) return;
   const fresh = await answer.text();
-  if (fresh === piece.lastFresh || piece.contains(document.activeElement)) return; // never under somebody's hands
+  if (fresh === piece.lastFresh || piece.contains(document.activeElement) || piece.querySelector("details[open]")) return;
   piece.lastFresh = fresh;
   piece.innerHTML = fresh;
 }

@@ -76,7 +76,7 @@ def _lock_dates(view: View) -> Html:
     return join(
         tag(
             "p",
-            "Nothing dated on or before them can be changed through the API; leave a date empty to clear it.",
+            "What is dated on or before them is locked, as in Xero. Leave a date empty to clear it.",
             class_="note",
         ),
         form(

@@ -69,9 +69,9 @@ def day(on: date | None) -> str:
     return "—" if on is None else f"{on.day} {on:%b %Y}"
 
 
-def moment(at: datetime) -> str:
+def moment(at: datetime) -> Html:
     """An instant to be read, in UTC."""
-    return f"{at:%H:%M:%S}"
+    return tag("time", f"{at:%H:%M:%S}", datetime=at.isoformat())
 
 
 def badge(text: str, style: str = "") -> Html:

@@ -22,7 +22,7 @@ def deliveries_table(view: View, shown: int = _SHOWN) -> Html:
     sent = [one for found in view.sandbox.webhooks.subscriptions.values() for one in found.deliveries]
     sent.sort(key=lambda one: one.at)
     rows = [_row(one) for one in reversed(sent[-shown:])]
-    return table("Deliveries", ("Time", "What", "Events", "Answer", "Took", "Body"), rows, "Nothing was sent yet.")
+    return table("Deliveries", ("Time", "What", "Events", "Answer", "Took"), rows, "Nothing was sent yet.")
 
 
 def _row(one: Delivery) -> list[Child]:
@@ -33,11 +33,10 @@ def _row(one: Delivery) -> list[Child]:
     answer = tag("span", str(one.status or "none"), class_=f"badge {'ok' if good else 'failed'}")
     return [
         moment(one.at),
-        what,
+        join(what, tag("details", tag("summary", "Body"), tag("pre", one.body))),
         str(one.events),
         join(answer, None if good else f" {one.problem}"),
-        f"{one.took_ms} ms",
-        tag("details", tag("summary", "Show"), tag("pre", one.body)),
+        tag("span", f"{one.took_ms} ms", class_="nowrap"),
     ]
 
 
@@ -46,7 +45,7 @@ def _subscription(view: View, found: Subscription) -> Html:
         ("Standing", badge(found.standing)),
         ("Address", tag("code", found.url)),
         ("Waiting events", str(len(found.pending))),
-        ("Categories", ", ".join(sorted(found.categories))),
+        ("Categories", tag("span", ", ".join(sorted(found.categories)), class_="small")),
         ("Signing key", tag("code", found.key)),
     ]
     if found.retry_at is not None:
