@@ -5,13 +5,16 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from aiohttp import web
 
 from sandbox_caller import Caller
@@ -181,6 +184,29 @@ async def test_what_bookkeepers_do_is_told_in_its_category(caller: Caller, recei
     assert data["OVERPAYMENT"].keys() == data["PAYMENT"].keys() == data["PREPAYMENT"].keys()
 
 
+async def test_events_are_what_xeros_own_description_requires(caller: Caller, receiver: Receiver) -> None:
+    folder = os.environ.get("XERO_OPENAPI_DIR")
+    if not folder:
+        pytest.skip("XERO_OPENAPI_DIR does not say where xero-webhooks.yaml is")
+    schemas = yaml.safe_load((Path(folder) / "xero-webhooks.yaml").read_text("utf-8"))["components"]["schemas"]
+    envelope, item = schemas["WebhookEvent"], schemas["WebhookEvent"]["properties"]["events"]["items"]
+    await subscribed(caller, receiver)
+    contact_id = some_contact(caller.sandbox)
+    caller.sandbox.books.create_invoice(contact_id, Decimal(100))
+    caller.sandbox.books.create_credit(CreditKind.CREDIT_NOTE, contact_id, Decimal(5))
+    caller.sandbox.books.rename_contact(contact_id, "Renamed")
+    told = await receiver.next()
+    assert told.keys() == set(envelope["required"])
+    for event in told["events"]:
+        assert set(item["required"]) <= event.keys() <= {*item["required"], "data"}
+        for key in ("eventType", "eventCategory", "tenantType"):
+            assert event[key] in {kind["const"] for kind in item["properties"][key]["oneOf"]}
+    data = schemas["CreditNoteWebhookEvent"]["allOf"][1]["properties"]["events"]["items"]["allOf"][1]["properties"][
+        "data"
+    ]
+    assert told["events"][1]["data"].keys() == set(data["required"])
+
+
 async def test_switches_decide_what_payments_and_overpayments_tell(caller: Caller, receiver: Receiver) -> None:
     off = {"payments_fire_invoice_update": False, "overpayment_events_have_data": False}
     await caller.control("POST", "switches", off)
@@ -236,6 +262,7 @@ async def test_a_failed_delivery_is_repeated_at_once_then_every_fifteen_minutes(
     await tried(subscription, 2)
     await receiver.drained(2)
     assert subscription.standing is Standing.RETRY
+    assert subscription.retry_at == caller.sandbox.clock.now() + timedelta(minutes=15)
     caller.sandbox.books.create_contact("Waits behind")
     caller.sandbox.clock.advance(timedelta(minutes=14, seconds=59))
     await receiver.drained(0)

@@ -27,6 +27,9 @@ document.addEventListener("submit", (event) => {
   if (question && !window.confirm(question)) event.preventDefault();
 });
 
+const here = document.querySelector("nav.main [aria-current]");
+if (here) here.closest("ul").scrollLeft = here.offsetLeft - here.closest("ul").offsetLeft - 60; // on a narrow screen
+
 const pause = document.querySelector("[data-pause]");
 if (pause) {
   pause.hidden = false;

@@ -69,9 +69,9 @@ def _line(view: View, organisation_id: str, client_id: str) -> Html:
         tag(
             "div",
             _gauge("In flight", limits.in_flight(organisation_id, client_id), quota.in_flight),
-            _gauge("This minute", quota.minute - left.minute, quota.minute),
-            _gauge("This day", quota.day - left.day, quota.day),
-            _gauge("App, this minute", quota.app_minute - left.app_minute, quota.app_minute),
+            _gauge("Minute", quota.minute - left.minute, quota.minute),
+            _gauge("Day", quota.day - left.day, quota.day),
+            _gauge("App minute", quota.app_minute - left.app_minute, quota.app_minute),
             class_="gauges",
         ),
     )
@@ -104,7 +104,7 @@ def _asked(entry: Entry) -> Html:
 
 def _answered(entry: Entry) -> Html:
     if not entry.status:
-        return tag("span", "cut" if entry.in_flight else "…", class_="badge failed")
+        return tag("span", "no answer", class_="badge failed")
     text = f"{entry.status} {entry.limit_problem}" if entry.limit_problem else str(entry.status)
     good, poor = range(200, 400), range(400, 500)
     return tag(
