@@ -28,13 +28,14 @@ from tieout_sandbox.accounting.volume import TooManyRecordsError, check_volume
 from tieout_sandbox.accounting.where import QueryParseError
 from tieout_sandbox.accounting.wire import element, envelope, new_correlation_id, pagination_block
 from tieout_sandbox.accounting.write_answers import refusal
-from tieout_sandbox.accounting.writing import Path, write
+from tieout_sandbox.accounting.writing import Asked, Path, write
 from tieout_sandbox.books.churn import Churn
 from tieout_sandbox.books.savepoint import Savepoint
 from tieout_sandbox.faults import LIMIT_PROBLEMS, FaultKind
 from tieout_sandbox.identity.access import DeniedError, authenticate, authorise
 from tieout_sandbox.identity.authority import Authority, Bearer
 from tieout_sandbox.identity.scopes import scopes_for
+from tieout_sandbox.lag import ReadLag
 from tieout_sandbox.limits import Limits
 from tieout_sandbox.organisations import Organisation
 from tieout_sandbox.request_log import Entry
@@ -62,6 +63,7 @@ class AccountingRoutes:
         self._limits = limits
         self._churn = churn
         self.latency_ms = latency_ms
+        self.lag = ReadLag()
         self._keys = IdempotencyKeys(self._clock.now)
         self._results: OrderedDict[tuple[object, ...], tuple[int, list[Any]]] = OrderedDict()
 
@@ -112,7 +114,7 @@ class AccountingRoutes:
             if request.method not in _READS:
                 return self._with_remaining(await self._change(request, organisation, bearer, path), line)
             await self._take_time()
-            response = self._read(request, organisation, bearer, path)
+            response = self._read(request, self.lag.shown(organisation, self._clock.now()), bearer, path)
             if any(name.lower() == "page" for name in request.query):
                 self._churn.after_page(organisation.books)
             return self._with_remaining(response, line)
@@ -136,7 +138,7 @@ class AccountingRoutes:
             books, role = organisation.books, organisation.role_of(bearer.user_id)
             point, creates = Savepoint(books), request.method == "PUT"
             call = Call(organisation, role, bearer.client_id, self._clock.today(), creates, point)
-            answer = write(call, request, path, body)
+            answer = write(call, Asked.of(request, path, body))
             if answer.response is not None:
                 return answer.response
             return self._respond(bearer, answer.name, [element(block) for block in answer.blocks])

@@ -115,9 +115,9 @@ class Path:
     """Where a write goes to: `/{endpoint}/{id}/{part}/{part_id}`, all but the first may be missing."""
 
     endpoint: str
-    id: str | None
-    part: str | None
-    part_id: str | None
+    id: str | None = None
+    part: str | None = None
+    part_id: str | None = None
 
     @classmethod
     def of(cls, request: web.Request) -> "Path":
@@ -127,10 +127,40 @@ class Path:
         return cls(info["endpoint"].lower(), info.get("id"), part.lower() if part else None, info.get("part_id"))
 
 
-def write(call: Call, request: web.Request, path: Path, body: bytes) -> Answer:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A writing request.
+
+    Args:
+        method: PUT, POST or DELETE; others are refused.
+        path: where to.
+        body: as sent.
+        content_type: of the body.
+        tells_each: whether summarizeErrors=false was asked for.
+        demanded_error: the message of the fault that answers 200 with a refused element; nothing is written then.
+    """
+
+    method: str
+    path: Path
+    body: bytes = b""
+    content_type: str = "application/json"
+    tells_each: bool = False
+    demanded_error: str | None = None
+
+    @classmethod
+    def of(cls, request: web.Request, path: Path, body: bytes) -> "Asked":
+        """What a request asks for."""
+        given = {name.lower(): value.lower() for name, value in request.query.items()}
+        rule = request.get(RULE)
+        message = rule.body if rule is not None and rule.kind is FaultKind.ELEMENT_ERROR else None
+        tells_each = given.get("summarizeerrors") == "false"
+        return cls(request.method, path, body, request.content_type, tells_each, message)
+
+
+def write(call: Call, asked: Asked) -> Answer:
     """Do what a writing request asks for."""
     try:
-        return _write(call, request, path, body)
+        return _write(call, asked)
     except PostDataError as error:
         number = call.books.switches.post_data_error_number
         return Answer(response=unreadable("PostDataInvalidException", number, str(error)))
@@ -139,28 +169,30 @@ def write(call: Call, request: web.Request, path: Path, body: bytes) -> Answer:
         return Answer(response=unreadable("NoDataProcessedException", number, str(error)))
 
 
-def _write(call: Call, request: web.Request, path: Path, body: bytes) -> Answer:
+def _write(call: Call, asked: Asked) -> Answer:
+    path = asked.path
     if path.endpoint not in KINDS and path.endpoint not in _CREDITS:
         return Answer(response=web.Response(status=501, text=_NOT_IMPLEMENTED))
     document = COLLECTIONS[path.endpoint].find(call.organisation, path.id) if path.id else None
     if path.id and document is None:
         return Answer(response=web.Response(status=404, text=NOT_FOUND))
-    answer = _write_part(call, request, path, document, body) if path.part else None
-    is_document = path.part is None and path.endpoint in KINDS and request.method in {"PUT", "POST"}
-    if is_document and (document is None or request.method == "POST"):
-        answer = _write_documents(call, request, path, document, body)
+    answer = _write_part(call, asked, document) if path.part else None
+    is_document = path.part is None and path.endpoint in KINDS and asked.method in {"PUT", "POST"}
+    if is_document and (document is None or asked.method == "POST"):
+        answer = _write_documents(call, asked, document)
     refused = web.Response(status=405, text="The requested resource does not support this method")
     return answer or Answer(response=refused)
 
 
-def _write_part(call: Call, request: web.Request, path: Path, document: Any, body: bytes) -> Answer | None:  # noqa: ANN401 any kind of document
+def _write_part(call: Call, asked: Asked, document: Any) -> Answer | None:  # noqa: ANN401 any kind of document
     """Do something below a document; None where nothing of that name can be done."""
     answer: Answer | None = None
-    match request.method, path.part:
+    path = asked.path
+    match asked.method, path.part:
         case "PUT" | "POST", "history" if path.endpoint in NOTED:
-            answer = _write_notes(call, request, document, body, takes_notes=NOTED[path.endpoint])
+            answer = _write_notes(call, asked, document, takes_notes=NOTED[path.endpoint])
         case "PUT", "allocations" if path.endpoint in _CREDITS and path.part_id is None:
-            answer = _write_allocations(call, request, document, body)
+            answer = _write_allocations(call, asked, document)
         case "DELETE", "allocations" if path.endpoint in _CREDITS and path.part_id is not None:
             answer = _remove_allocation(call, document, path.part_id)
         case "POST", "email" if path.endpoint == "invoices":
@@ -168,29 +200,28 @@ def _write_part(call: Call, request: web.Request, path: Path, document: Any, bod
     return answer
 
 
-def _write_documents(call: Call, request: web.Request, path: Path, document: Any, body: bytes) -> Answer:  # noqa: ANN401 any kind of document
-    kind = KINDS[path.endpoint]
-    drafts = [Draft(element) for element in read_elements(body, request.content_type, kind.name)]
+def _write_documents(call: Call, asked: Asked, document: Any) -> Answer:  # noqa: ANN401 any kind of document
+    endpoint = asked.path.endpoint
+    kind = KINDS[endpoint]
+    drafts = [Draft(element) for element in read_elements(asked.body, asked.content_type, kind.name)]
     write_one = kind.write
     if document is not None:
         drafts = [Draft(draft.given | {kind.key: document.id}) for draft in drafts[:1]]
-        delete = _DELETIONS.get(path.endpoint)
+        delete = _DELETIONS.get(endpoint)
         if delete is not None:
             write_one = lambda call, draft: delete(call, draft, document.id)  # noqa: E731 one expression
     # Xero knows summarizeErrors for collections, and not for POST /Payments and POST /BatchPayments
-    may_tell_each = document is None and (request.method == "PUT" or path.endpoint not in _DELETIONS)
-    return _answered(call, request, kind, drafts, write_one, may_tell_each=may_tell_each)
+    may_tell_each = document is None and (asked.method == "PUT" or endpoint not in _DELETIONS)
+    return _answered(call, asked, kind, drafts, write_one, may_tell_each=may_tell_each)
 
 
 def _answered(
-    call: Call, request: web.Request, kind: Kind, drafts: list[Draft], write_one: Write, *, may_tell_each: bool
+    call: Call, asked: Asked, kind: Kind, drafts: list[Draft], write_one: Write, *, may_tell_each: bool
 ) -> Answer:
     """Write elements and tell of all of them, or summarise: then one that is refused refuses the call."""
-    given = {name.lower(): value.lower() for name, value in request.query.items()}
-    tells_each = may_tell_each and given.get("summarizeerrors") == "false"
-    message = _demanded_error(request)
-    if message is not None:
-        return Answer(kind.name, tuple(_refused(kind, draft, message) for draft in drafts))
+    tells_each = may_tell_each and asked.tells_each
+    if asked.demanded_error is not None:
+        return Answer(kind.name, tuple(_refused(kind, draft, asked.demanded_error) for draft in drafts))
     together = not tells_each and call.books.switches.failed_calls_commit_nothing
     done = write_elements(call, drafts, write_one, kind.block, together=together)
     refused = [one.draft.echo(kind.key, kind.flag) for one in done if one.block is None]
@@ -207,12 +238,6 @@ def _told(kind: Kind, one: Done, *, tells_each: bool) -> str:
     return written(one.block, kind.leave_out, state | ({"Warnings": warnings} if warnings else {}))
 
 
-def _demanded_error(request: web.Request) -> str | None:
-    """The message of the fault that answers 200 with an element that was refused; nothing is written then."""
-    rule = request.get(RULE)
-    return rule.body if rule is not None and rule.kind is FaultKind.ELEMENT_ERROR else None
-
-
 def _refused(kind: Kind, draft: Draft, message: str) -> str:
     draft.refuse(message)
     return draft.echo(kind.key, kind.flag, StatusAttributeString="ERROR")
@@ -221,10 +246,10 @@ def _refused(kind: Kind, draft: Draft, message: str) -> str:
 # Parts of documents
 
 
-def _write_allocations(call: Call, request: web.Request, credit: Credit, body: bytes) -> Answer:
-    drafts = [Draft(element) for element in read_elements(body, request.content_type, "Allocations")]
+def _write_allocations(call: Call, asked: Asked, credit: Credit) -> Answer:
+    drafts = [Draft(element) for element in read_elements(asked.body, asked.content_type, "Allocations")]
     kind = Kind("Allocations", "", "", lambda call, draft: write_allocation(call, draft, credit), allocation_block)
-    return _answered(call, request, kind, drafts, kind.write, may_tell_each=True)
+    return _answered(call, asked, kind, drafts, kind.write, may_tell_each=True)
 
 
 def _remove_allocation(call: Call, credit: Credit, allocation_id: str) -> Answer:
@@ -244,8 +269,8 @@ def _remove_allocation(call: Call, credit: Credit, allocation_id: str) -> Answer
     return Answer(response=web.Response(body=done[0].block.encode(), headers=HEADERS))
 
 
-def _write_notes(call: Call, request: web.Request, document: Any, body: bytes, *, takes_notes: bool) -> Answer:  # noqa: ANN401 any kind of document
-    drafts = [Draft(element) for element in read_elements(body, request.content_type, "HistoryRecords")]
+def _write_notes(call: Call, asked: Asked, document: Any, *, takes_notes: bool) -> Answer:  # noqa: ANN401 any kind of document
+    drafts = [Draft(element) for element in read_elements(asked.body, asked.content_type, "HistoryRecords")]
     kind = Kind(
         "HistoryRecords",
         "",
@@ -253,7 +278,7 @@ def _write_notes(call: Call, request: web.Request, document: Any, body: bytes, *
         lambda call, draft: write_note(call, draft, document.id, takes_notes=takes_notes),
         lambda note: note_block(note, is_new=True),
     )
-    return _answered(call, request, kind, drafts, kind.write, may_tell_each=False)
+    return _answered(call, asked, kind, drafts, kind.write, may_tell_each=False)
 
 
 def _send(call: Call, document: Any) -> Answer:  # noqa: ANN401 an invoice
