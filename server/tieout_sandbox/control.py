@@ -58,6 +58,7 @@ class ControlRoutes:
             ("POST", "/sandbox/books/{organisation}/{move}", self.move),
             ("POST", "/sandbox/churn", self.churn),
             ("POST", "/sandbox/latency", self.latency),
+            ("POST", "/sandbox/lag", self.lag),
             ("POST", "/sandbox/limits", self.limits),
             ("GET", "/sandbox/switches", self.switches),
             ("POST", "/sandbox/switches", self.set_switches),
@@ -157,6 +158,12 @@ class ControlRoutes:
         """Let every API call take this many real `milliseconds`."""
         self._sandbox.accounting.latency_ms = float((await _body(request))["milliseconds"])
         return _json({"milliseconds": self._sandbox.accounting.latency_ms})
+
+    async def lag(self, request: web.Request) -> web.Response:
+        """Let reads show the books as they were this many `seconds` ago; 0 ends it."""
+        sandbox, lag = self._sandbox, timedelta(seconds=float((await _body(request))["seconds"]))
+        sandbox.accounting.lag.begin(lag, sandbox.organisations, sandbox.clock.now())
+        return _json({"seconds": lag.total_seconds()})
 
     async def limits(self, request: web.Request) -> web.Response:
         """Change `in_flight`, `minute`, `day` or `app_minute`."""

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import timedelta
 from decimal import Decimal
 
 import aiohttp
@@ -121,6 +122,33 @@ async def test_the_bookkeeper_pays_first(caller: Caller) -> None:
     assert (invoice.status, invoice.amount_due) == ("PAID", Decimal("0.00"))
     assert invoice.payments[-1].reference == "Paid by the bookkeeper"
     books.check()
+
+
+async def test_reads_can_lag_behind_writes(caller: Caller) -> None:
+    books, clock = caller.sandbox.books, caller.sandbox.clock
+    invoice = next(found for found in books.invoices.values() if found.status == "AUTHORISED" and found.amount_due)
+    since = {"If-Modified-Since": f"{clock.now():%Y-%m-%dT%H:%M:%S}"}
+
+    async def changed() -> int:
+        rows = await caller.rows("Payments", {"page": "1"}, **since)
+        _, body = await caller.get(f"Invoices/{invoice.id}")
+        assert (json.loads(body)["Invoices"][0]["AmountPaid"] == float(invoice.amount_paid)) == bool(rows)
+        return len(rows)
+
+    await caller.control("POST", "lag", {"seconds": 5})
+    books.pay(invoice.id, Decimal("1.00"))
+    assert await changed() == 0
+    clock.advance(timedelta(seconds=4))
+    assert await changed() == 0
+    clock.advance(timedelta(seconds=1))
+    assert await changed() == 1
+    books.pay(invoice.id, Decimal("1.00"))
+    rows = await caller.rows("Payments", {"page": "1"}, **since)
+    assert len(rows) == 1
+    await caller.control("POST", "lag", {"seconds": 0})
+    assert await changed() == 2
+    async with caller.http.post(f"{caller.sandbox.url}/sandbox/lag", json={"seconds": -1}) as response:
+        assert response.status == 400
 
 
 async def test_faults_can_be_in_force_from_the_start() -> None:

@@ -36,6 +36,7 @@ from tieout_sandbox.identity.access import DeniedError, authenticate, authorise
 from tieout_sandbox.identity.authority import Authority, Bearer
 from tieout_sandbox.identity.scopes import scopes_for
 from tieout_sandbox.lag import ReadLag
+from tieout_sandbox.lag import ReadLag
 from tieout_sandbox.limits import Limits
 from tieout_sandbox.organisations import Organisation
 from tieout_sandbox.request_log import Entry
@@ -63,6 +64,7 @@ class AccountingRoutes:
         self._limits = limits
         self._churn = churn
         self.latency_ms = latency_ms
+        self.lag = ReadLag()
         self.lag = ReadLag()
         self._keys = IdempotencyKeys(self._clock.now)
         self._results: OrderedDict[tuple[object, ...], tuple[int, list[Any]]] = OrderedDict()

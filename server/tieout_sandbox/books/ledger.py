@@ -180,6 +180,11 @@ class Ledger:
         self.revision += 1
         return document
 
+    @property
+    def stamped_at(self) -> datetime:
+        """When something was last changed that UpdatedDateUTC tells of."""
+        return self._stamped_at
+
     def stamp(self) -> datetime:
         """Now, to the millisecond, and later than every stamp before."""
         now_at = self._now()
