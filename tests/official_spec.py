@@ -69,6 +69,9 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "number": (int, Decimal),
     "integer": int,
 }
+_EITHER_WAY = ("].DateUTC", ".Reports[0].UpdatedDateUTC")
+"""Dates that have an offset in some of the file's examples and none in others."""
+_DELETED_ALLOCATION = frozenset({"AllocationId", "Date", "Invoice", "IsDeleted"})
 _VERBS = frozenset({"get", "put", "post", "delete"})
 
 
@@ -174,6 +177,8 @@ class Spec:
         given = exchange.answered()
         if exchange.content_type != "application/json":
             yield f"the type is {exchange.content_type}"
+        if given.keys() == _DELETED_ALLOCATION:  # as in the file's examples, before they are mended
+            given = _righted(given)
         content = operation["responses"]["200"]
         schema = self._resolved(self._resolved(content)["content"]["application/json"]["schema"])
         if given.keys() >= ENVELOPE:
@@ -299,13 +304,19 @@ class Spec:
                 if value.get(key) in {"true", "false"}:
                     self.mended_defaults += key == "default"
                     value[key] = value[key] == "true"
-        if "AllocationId" in value:
+        if value.keys() >= _DELETED_ALLOCATION:
             self.mended_examples += 1
-            (invoice,) = value["Invoice"]
-            day = value["Date"].replace(")/", "+0000)/")
-            value |= {"AllocationID": value.pop("AllocationId"), "Invoice": invoice, "Date": day, "Amount": 1}
+            value |= _righted(value)
+            del value["AllocationId"]
         for item in value.values():
             self._mend(item)
+
+
+def _righted(deleted: dict[str, Any]) -> dict[str, Any]:
+    """A deleted allocation as the schema has it."""
+    (invoice,) = deleted["Invoice"]
+    on = deleted["Date"] if "+" in deleted["Date"] else deleted["Date"].replace(")/", "+0000)/")
+    return {"AllocationID": deleted["AllocationId"], "Invoice": invoice, "Date": on, "Amount": 1, "IsDeleted": True}
 
 
 def _is_of(value: object, kind: str) -> bool:
@@ -329,12 +340,12 @@ def _text_complaints(value: str, schema: dict[str, Any], where: str, *, written:
 
 
 def _date_patterns(where: str, *, written: bool) -> tuple[re.Pattern[str], ...]:
-    """How a date may be written: in requests plainly, in answers with its offset, but for two that have none."""
+    """How a date may be written: in requests plainly, in answers with its offset, but for few."""
     if written:
         return (_PLAIN_DATE,)
     if where.endswith(".CreatedDateUTC"):
         return (_MS_DATE_WITHOUT_OFFSET,)
-    return (_MS_DATE, _MS_DATE_WITHOUT_OFFSET) if where.endswith("].DateUTC") else (_MS_DATE,)
+    return (_MS_DATE, _MS_DATE_WITHOUT_OFFSET) if where.endswith(_EITHER_WAY) else (_MS_DATE,)
 
 
 def _header_complaints(headers: Mapping[str, str]) -> Iterator[str]:

@@ -14,7 +14,8 @@ import aiohttp
 import pytest
 
 from official_spec import Spec
-from sandbox_caller import SCOPES, Caller
+from sandbox_caller import Caller
+from sandbox_writer import WRITING_SCOPES, Writer
 from tieout_sandbox import FaultKind, FaultRule, Quota, Sandbox
 from tieout_server.clock import SystemClock
 from tieout_server.ledger.books import Order, Purpose, Query
@@ -27,6 +28,7 @@ from wire_recorder import Exchange, recorder
 
 COLLECTIONS = (
     "Contacts", "Invoices", "CreditNotes", "Payments", "Overpayments", "Prepayments", "Accounts", "Users", "Currencies",
+    "BankTransactions",
 )  # fmt: skip
 EVERYTHING = {"page": "1", "pageSize": "1000", "includeArchived": "true"}
 
@@ -54,7 +56,7 @@ async def recorded(sandbox: Sandbox) -> AsyncIterator[Recorded]:
     trace, exchanges = recorder()
     async with aiohttp.ClientSession(trace_configs=[trace]) as http:
         caller = Caller(sandbox, http)
-        await caller.connect(scope=f"{SCOPES} accounting.invoices accounting.contacts accounting.banktransactions")
+        await caller.connect(scope=WRITING_SCOPES)
         exchanges.clear()
         yield Recorded(caller, exchanges)
 
@@ -143,6 +145,76 @@ async def test_every_refusal_is_in_its_dialect(spec: Spec, recorded: Recorded) -
     await caller.get("Invoices")
     statuses = [exchange.status for exchange in recorded.exchanges]
     assert statuses == [400, 404, 401, 404, 403, 503, 429, 400]
+    assert complaints(spec, recorded.exchanges) == []
+
+
+async def test_writes_of_money_are_answered_as_the_file_says(spec: Spec, recorded: Recorded) -> None:
+    writer = Writer(recorded.caller)
+    paid = await writer.put("Payments", {"Payments": [writer.payment(writer.owed(), "10.00", Reference="marker")]})
+    payment_id = paid.body["Payments"][0]["PaymentID"]
+    too_much = {"Payments": [writer.payment(writer.owed(), "999999.00")]}
+    assert (await writer.put("Payments", too_much)).status == 400
+    assert (await writer.put("Payments", too_much, query="?summarizeErrors=false")).status == 200
+    assert (await writer.post(f"Payments/{payment_id}", {"Status": "DELETED"})).status == 200
+    await writer.one(f"Payments/{payment_id}")
+    invoice = writer.owed()
+    batch = {
+        "Account": {"AccountID": writer.bank_id},
+        "Date": "2026-11-20",
+        "Payments": [{"Invoice": {"InvoiceID": invoice.id}, "Amount": "1.00"}],
+    }
+    made = await writer.put("BatchPayments", {"BatchPayments": [batch]})
+    batch_id = made.body["BatchPayments"][0]["BatchPaymentID"]
+    await recorded.caller.get("BatchPayments")
+    await recorded.caller.get("Payments", EVERYTHING)
+    assert (await writer.post(f"BatchPayments/{batch_id}", {"Status": "DELETED"})).status == 200
+    await writer.one(f"BatchPayments/{batch_id}")
+    assert (await writer.send("PUT", "Payments", data=b"{")).status == 400
+    assert complaints(spec, recorded.exchanges) == []
+
+
+async def test_writes_of_documents_are_answered_as_the_file_says(spec: Spec, recorded: Recorded) -> None:
+    writer = Writer(recorded.caller)
+    contact, line = {"ContactID": writer.customer().id}, {"Description": "Work", "Quantity": 1, "UnitAmount": "20.00"}
+    document = {
+        "Contact": contact,
+        "Date": "2026-11-20",
+        "Status": "AUTHORISED",
+        "LineItems": [line | {"AccountCode": "200"}],
+    }
+    invoice = document | {"Type": "ACCREC", "DueDate": "2026-12-20"}
+    (made,) = (await writer.put("Invoices", {"Invoices": [invoice]})).body["Invoices"]
+    assert (await writer.put("Invoices", {"Invoices": [{"Type": "ACCREC"}]})).status == 400
+    (credit,) = (await writer.put("CreditNotes", {"CreditNotes": [document | {"Type": "ACCRECCREDIT"}]})).body[
+        "CreditNotes"
+    ]
+    allocation = {"Allocations": [{"Invoice": {"InvoiceID": made["InvoiceID"]}, "Amount": "5.00"}]}
+    path = f"CreditNotes/{credit['CreditNoteID']}"
+    assert (await writer.put(f"{path}/Allocations", allocation)).status == 200
+    (held,) = (await writer.one(path))["Allocations"]
+    assert (await writer.send("DELETE", f"{path}/Allocations/{held['AllocationID']}")).status == 200
+    overpayment = {
+        "Type": "RECEIVE-OVERPAYMENT",
+        "Contact": contact,
+        "BankAccount": {"AccountID": writer.bank_id},
+        "Date": "2026-11-20",
+        "LineAmountTypes": "NoTax",
+        "LineItems": [{"Description": "Too much", "LineAmount": "20.00"}],
+    }
+    (banked,) = (await writer.put("BankTransactions", {"BankTransactions": [overpayment]})).body["BankTransactions"]
+    assert (await writer.put(f"Overpayments/{banked['OverpaymentID']}/Allocations", allocation)).status == 200
+    await recorded.caller.get("BankTransactions", {"page": "1"})
+    await writer.one(f"BankTransactions/{banked['BankTransactionID']}")
+    below = f"Invoices/{made['InvoiceID']}"
+    assert (await writer.put(f"{below}/History", {"HistoryRecords": [{"Details": "Chased"}]})).status == 200
+    await recorded.caller.get(f"{below}/History")
+    await recorded.caller.get(f"{below}/OnlineInvoice")
+    await recorded.caller.get("Reports/AgedReceivablesByContact", {"contactId": contact["ContactID"]})
+    for method in ("PUT", "PUT", "POST"):
+        await writer.send(
+            method, "Contacts", {"Contacts": [{"Name": "Neue Kundin", "EmailAddress": "neu@example.com"}]}
+        )
+    assert {exchange.status for exchange in recorded.exchanges} == {200, 400}
     assert complaints(spec, recorded.exchanges) == []
 
 
