@@ -56,12 +56,14 @@ class Books(Ledger):
         return self.put_contact(Contact(self.ids.new(), name, self.stamp(), email=email))
 
     def rename_contact(self, contact_id: str, name: str) -> Contact:
-        """Give a contact another name; its documents show it, but do not move (assumed: fact sheet U23)."""
+        """Give a contact another name; its documents show it, but do not move unless switched (fact sheet U23)."""
         contact = self.find(self.contacts, contact_id)
         if contact.name != name:
             self.check_name_free(name)
         contact.name = name
         self._forget_documents_of(contact)
+        for document in contact.documents if self.switches.contact_edits_move_documents else ():
+            self.moved(document)
         return self.moved(contact)
 
     def archive_contact(self, contact_id: str) -> Contact:
@@ -311,7 +313,11 @@ class Books(Ledger):
         if credit.status is not Status.AUTHORISED or credit.payments or credit.allocations:
             raise NotAllowedError("This document cannot be edited as it has a payment or credit note allocated to it.")
         credit.status = Status.VOIDED
-        return self.moved(credit)
+        self.moved(credit)
+        for received in self.bank_transactions.values():
+            if received.credit is credit:
+                received.updated_at = credit.updated_at.replace(microsecond=0)
+        return credit
 
     def edit_account(
         self, account_id: str, *, status: str | None = None, takes_payments: bool | None = None
