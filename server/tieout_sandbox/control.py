@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_type_hints
 from urllib.parse import parse_qsl, urlsplit
 
@@ -52,6 +52,7 @@ class ControlRoutes:
             ("POST", "/sandbox/clock", self.set_clock),
             ("GET", "/sandbox/requests", self.requests),
             ("DELETE", "/sandbox/requests", self.clear_requests),
+            ("GET", "/sandbox/egress", self.egress),
             ("GET", "/sandbox/state", self.state),
             ("PUT", "/sandbox/state", self.load_state),
             ("GET", "/sandbox/books/{organisation}", self.books),
@@ -108,19 +109,29 @@ class ControlRoutes:
         return await self.clock(request)
 
     async def requests(self, request: web.Request) -> web.Response:
-        """The log, or what matches `path`, `method`, `status`, `organisation`, `after`; `count=1` only counts."""
+        """The log, or what matches; `last` gives only that many of it, `count=1` only counts."""
         query = request.query
         found = self._sandbox.requests.find(
             path=query.get("path", ""),
             method=query.get("method"),
             status=int(query["status"]) if "status" in query else None,
             organisation_id=self._organisation(query["organisation"]).id if "organisation" in query else None,
+            client_id=query.get("client_id"),
+            limit_problem=query.get("limit_problem"),
             after=int(query.get("after", "0")),
+            since=datetime.fromisoformat(query["since"]) if "since" in query else None,
         )
         answer: dict[str, Any] = {"count": len(found)}
         if "count" not in query:
-            answer["requests"] = [asdict(entry) for entry in found]
+            last = int(query.get("last", "0"))
+            answer["requests"] = [asdict(entry) for entry in found[-last:]]  # [-0:] is all of it
         return _json(answer)
+
+    async def egress(self, _request: web.Request) -> web.Response:
+        """How many bytes each app drew from Xero, as its bill counts them."""
+        log, switches = self._sandbox.requests, self._sandbox.switches
+        kinds = {"counts_writes": switches.egress_counts_writes, "counts_compressed": switches.egress_counts_compressed}
+        return _json({client_id: log.egress(client_id, **kinds) for client_id in self._sandbox.authority.apps})
 
     async def clear_requests(self, _request: web.Request) -> web.Response:
         """Forget the requests so far."""

@@ -140,19 +140,7 @@ class Switches:
     )
 
 
-NOT_YET_USED: frozenset[str] = frozenset(
-    {
-        "allocations_need_payments_scope",
-        "contact_edits_move_documents",
-        "egress_counts_compressed",
-        "egress_counts_writes",
-        "failed_calls_commit_nothing",
-        "idempotent_call_in_flight_waits",
-        "nested_credits_are_brief",
-        "no_data_error_number",
-        "post_data_error_number",
-    }
-)
+NOT_YET_USED: frozenset[str] = frozenset()
 """Switches that can be set, but that nothing in the sandbox asks yet."""
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 
 import pytest
 
@@ -164,3 +165,44 @@ async def test_users_may_have_another_id_than_their_tokens_say_and_vanish_when_r
     assert len(others) == 3
     response, body = await caller.get(f"Users/{others[0]['UserID']}")
     assert (response.status, json.loads(body)["Users"][0]["UserID"]) == (200, others[0]["UserID"])
+
+
+async def test_credits_inside_an_invoice_may_be_brief(caller: Caller) -> None:
+    credit = next(found for found in caller.sandbox.books.credit_notes.values() if found.allocations)
+    invoice = credit.allocations[0].invoice
+    for brief, keys in ((True, {"AppliedAmount"}), (False, {"AppliedAmount", "Date", "Total"})):
+        caller.sandbox.switches.nested_credits_are_brief = brief
+        for path, params in ((f"Invoices/{invoice.id}", {}), ("Invoices", {"IDs": invoice.id})):
+            _, body = await caller.get(path, params)
+            (nested, *_) = json.loads(body)["Invoices"][0]["CreditNotes"]
+            assert {"AppliedAmount", "Date", "Total"} & nested.keys() == keys
+
+
+async def test_a_contacts_new_name_may_move_its_documents(caller: Caller) -> None:
+    books = caller.sandbox.books
+    invoice = next(found for found in books.invoices.values() if found.contact.status == "ACTIVE")
+    before = invoice.updated_at
+    books.rename_contact(invoice.contact.id, "Another Name Ltd")
+    assert invoice.updated_at == before
+    caller.sandbox.switches.contact_edits_move_documents = True
+    books.rename_contact(invoice.contact.id, "Yet Another Name Ltd")
+    assert invoice.updated_at > before
+
+
+async def test_the_request_log_answers_who_was_limited_since_when_and_what_it_cost(caller: Caller) -> None:
+    await caller.get("Organisation")
+    caller.sandbox.clock.advance(timedelta(minutes=1))
+    caller.sandbox.limits.quota = Quota(minute=1)
+    await caller.get("Contacts")
+    await caller.get("Contacts")
+    since = caller.sandbox.clock.now().isoformat().replace("+00:00", "Z")
+    recent = await caller.control("GET", f"requests?since={since}")
+    assert [entry["status"] for entry in recent["requests"]] == [200, 429]
+    limited = await caller.control("GET", "requests?limit_problem=minute&client_id=tieout-sandbox-app")
+    assert [entry["number"] for entry in limited["requests"]] == [recent["requests"][1]["number"]]
+    assert len((await caller.control("GET", "requests?last=1"))["requests"]) == 1
+    assert (await caller.control("GET", "requests?client_id=nobody"))["count"] == 0
+    egress = await caller.control("GET", "egress")
+    assert egress == {"tieout-sandbox-app": recent["requests"][0]["bytes"]}, "Organisation is free"
+    caller.sandbox.switches.egress_counts_compressed = False
+    assert (await caller.control("GET", "egress"))["tieout-sandbox-app"] > egress["tieout-sandbox-app"] * 3

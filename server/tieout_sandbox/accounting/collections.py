@@ -21,7 +21,7 @@ from tieout_sandbox.accounting.render_settings import account_block, currency_bl
 from tieout_sandbox.accounting.where import Fields
 from tieout_sandbox.accounting.wire import element
 from tieout_sandbox.books.balances import balances_of
-from tieout_sandbox.books.documents import Contact, ContactStatus, CreditKind, Payment, Role, Status
+from tieout_sandbox.books.documents import Contact, ContactStatus, CreditKind, Invoice, Payment, Role, Status
 from tieout_sandbox.organisations import Member, Organisation
 from tieout_sandbox.switches import Switches
 
@@ -133,6 +133,15 @@ def _kept(block: Callable[[Any, Detail, int], str]) -> Write:
     return write
 
 
+_write_invoice = _kept(invoice_block)
+
+
+def _invoice(invoice: Invoice, detail: Detail, organisation: Organisation, today: date, /, places: int = 2) -> bytes:
+    if organisation.books.switches.nested_credits_are_brief:
+        return element(invoice_block(invoice, detail, places, brief_credits=True))
+    return _write_invoice(invoice, detail, organisation, today, places)
+
+
 def warm_up(organisation: Organisation, today: date) -> None:
     """Write every paged document of not too large books beforehand, so that reading measures the reader."""
     if not organisation.books.keeps_rendered:
@@ -199,7 +208,7 @@ _ALL = (
         "InvoiceID",
         fields.INVOICE,
         lambda organisation: organisation.books.invoices,
-        _kept(invoice_block),
+        _invoice,
         number_field="invoicenumber",
         lists=("ids", "invoicenumbers", "contactids", "statuses"),
         search=("invoicenumber", "reference", "contact.name"),

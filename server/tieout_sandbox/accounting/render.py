@@ -63,8 +63,8 @@ def payment_type(payment: Payment) -> str:
     return f"{target.type}PAYMENT" if isinstance(target, Invoice) else _TARGET_TYPES[target.kind][1]
 
 
-def invoice_block(invoice: Invoice, detail: Detail, places: int = USUAL_PLACES) -> str:
-    """An invoice or bill."""
+def invoice_block(invoice: Invoice, detail: Detail, places: int = USUAL_PLACES, *, brief_credits: bool = False) -> str:
+    """An invoice or bill; what is in it of credits is an open question (fact sheet U24)."""
     expected = invoice.expected_payment_on
     paid_on = invoice.fully_paid_on
     summary = detail is Detail.SUMMARY
@@ -76,9 +76,9 @@ def invoice_block(invoice: Invoice, detail: Detail, places: int = USUAL_PLACES) 
   "InvoiceID": "{invoice.id}",
   "InvoiceNumber": {quote(invoice.number)},
   "Reference": {quote(invoice.reference)},{payments}
-  "CreditNotes": {_applied(invoice, CreditKind.CREDIT_NOTE)},
-  "Prepayments": {_applied(invoice, CreditKind.PREPAYMENT)},
-  "Overpayments": {_applied(invoice, CreditKind.OVERPAYMENT)},
+  "CreditNotes": {_applied(invoice, CreditKind.CREDIT_NOTE, brief=brief_credits)},
+  "Prepayments": {_applied(invoice, CreditKind.PREPAYMENT, brief=brief_credits)},
+  "Overpayments": {_applied(invoice, CreditKind.OVERPAYMENT, brief=brief_credits)},
   "AmountDue": {invoice.amount_due},
   "AmountPaid": {invoice.amount_paid},
   "AmountCredited": {invoice.amount_credited},{_optional_day("ExpectedPaymentDate", expected)}
@@ -236,11 +236,18 @@ def _nested_payment(payment: Payment) -> str:
 }}"""
 
 
-def _applied(invoice: Invoice, kind: CreditKind) -> str:
+def _applied(invoice: Invoice, kind: CreditKind, *, brief: bool) -> str:
     """The credits of one kind that were set against an invoice (exact keys undocumented: fact sheet U24)."""
     if not invoice.allocations:
         return "[]"
-    return nest(array(_applied_credit(made) for made in invoice.allocations if made.credit.kind is kind))
+    block = _briefly_applied_credit if brief else _applied_credit
+    return nest(array(block(made) for made in invoice.allocations if made.credit.kind is kind))
+
+
+def _briefly_applied_credit(allocation: Allocation) -> str:
+    return f"""{{{_credit_head(allocation.credit)}
+  "AppliedAmount": {allocation.amount}
+}}"""
 
 
 def _applied_credit(allocation: Allocation) -> str:

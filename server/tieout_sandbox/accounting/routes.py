@@ -36,7 +36,6 @@ from tieout_sandbox.identity.access import DeniedError, authenticate, authorise
 from tieout_sandbox.identity.authority import Authority, Bearer
 from tieout_sandbox.identity.scopes import scopes_for
 from tieout_sandbox.lag import ReadLag
-from tieout_sandbox.lag import ReadLag
 from tieout_sandbox.limits import Limits
 from tieout_sandbox.organisations import Organisation
 from tieout_sandbox.request_log import Entry
@@ -64,7 +63,6 @@ class AccountingRoutes:
         self._limits = limits
         self._churn = churn
         self.latency_ms = latency_ms
-        self.lag = ReadLag()
         self.lag = ReadLag()
         self._keys = IdempotencyKeys(self._clock.now)
         self._results: OrderedDict[tuple[object, ...], tuple[int, list[Any]]] = OrderedDict()
@@ -276,6 +274,7 @@ def _compressed(request: web.Request, response: web.Response) -> web.Response:
     if not isinstance(body, bytes) or len(body) < _WORTH_COMPRESSING:
         return response
     if "gzip" in request.headers.get("Accept-Encoding", ""):
+        request[ENTRY].bytes_whole = len(body)
         response.body = zlib.compress(body, _GZIP_LEVEL, wbits=_GZIP_HEADER)
         response.headers.update({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
     return response
