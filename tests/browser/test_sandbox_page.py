@@ -259,6 +259,14 @@ async def test_an_administrator_downgrades_users_and_disconnects_apps(screen: Sc
         f"{organisation.name} was disconnected from tieout-sandbox-app."
     )
     assert screen.sandbox.authority.connections == {}
+    former = organisation.id
+    assert await screen.send("reset-organisation", agree=True) == f"{organisation.name} has fresh books and another id."
+    assert organisation.id != former
+    await screen.show("people")
+    assert await screen.send("delete-organisation", agree=True) == f"{organisation.name} was deleted."
+    assert organisation not in screen.sandbox.organisations
+    await screen.show("traffic")
+    assert await screen.run(lambda browser: "gone · tieout-sandbox-app" in browser.page_source)
 
 
 async def test_time_faults_and_switches_are_set(screen: Screen) -> None:

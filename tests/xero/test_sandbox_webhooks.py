@@ -18,6 +18,7 @@ import yaml
 from aiohttp import web
 
 from sandbox_caller import Caller
+from sandbox_writer import WRITING_SCOPES, Writer
 from tieout_sandbox import CreditKind, Sandbox, SandboxSettings, make_sandbox, serve
 from tieout_sandbox.webhooks.events import Category
 from tieout_sandbox.webhooks.subscription import Kind, Standing, Subscription
@@ -295,6 +296,37 @@ async def test_after_a_day_of_failing_it_is_disabled_and_later_replayed_in_order
     told = await receiver.next()
     assert [event["resourceId"] for event in told["events"]] == kept
     assert told["firstEventSequence"] == 2
+
+
+async def test_another_address_is_asked_first_and_gets_what_happened_meanwhile(
+    caller: Caller, receiver: Receiver
+) -> None:
+    await subscribed(caller, receiver)
+    caller.sandbox.books.create_contact("Sent to the first address")
+    await receiver.next()
+    subscription = caller.sandbox.webhooks.subscribe(APP, f"{receiver.url}?another")
+    assert subscription.standing is Standing.DISABLED
+    kept = caller.sandbox.books.create_contact("Kept for the second")
+    await receiver.drained(0)
+    await caller.control("POST", "webhooks/intent")
+    told = await receiver.next()
+    assert [event["resourceId"] for event in told["events"]] == [kept.id]
+    assert told["firstEventSequence"] == 2
+
+
+async def test_an_apps_own_writes_are_told_and_refused_ones_are_not(caller: Caller, receiver: Receiver) -> None:
+    await caller.connect(scope=WRITING_SCOPES)
+    await subscribed(caller, receiver)
+    writer = Writer(caller)
+    invoice = caller.sandbox.books.create_invoice(some_contact(caller.sandbox), Decimal(100))
+    await receiver.next()
+    payment = {"Invoice": {"InvoiceID": invoice.id}, "Account": {"Code": "090"}, "Date": "2026-11-22"}
+    refused = await writer.send("PUT", "Payments", {**payment, "Amount": 101})
+    assert refused.status == 400
+    done = await writer.send("PUT", "Payments", {**payment, "Amount": 40})
+    assert done.status == 200
+    told = await receiver.next()
+    assert [(event["eventType"], event["resourceId"]) for event in told["events"]] == [("UPDATE", invoice.id)]
 
 
 async def test_a_receiver_that_takes_too_long_has_failed(receiver: Receiver) -> None:

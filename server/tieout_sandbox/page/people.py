@@ -38,6 +38,7 @@ def people(view: View) -> Html:
             table("Users", ("Name", "Email", "Role", "Change", ""), members, "Nobody is here."),
         ),
         card("Lock dates", _lock_dates(view)),
+        card("The organisation itself", _organisation(view)),
     )
 
 
@@ -69,6 +70,20 @@ def _member(view: View, member: Member) -> list[Child]:
         view, "revoke", "Revoke consents", ask=f"Take back all that {user.name} consented to?", email=user.email
     )
     return [user.name, user.email, tag("span", role, class_=f"badge {style}"), change, revoke]
+
+
+def _organisation(view: View) -> Html:
+    name = view.organisation.name
+    reset = form(
+        view, "reset-organisation", "Reset", ask=f"Begin {name} again, as Xero does with demo companies?", back="/"
+    )
+    delete = form(view, "delete-organisation", "Delete", ask=f"Delete {name}? It cannot be undone.", back="/")
+    return join(
+        tag(
+            "p", "A reset gives fresh books under another id; either way every app loses the connection.", class_="note"
+        ),
+        tag("div", reset, delete, class_="actions"),
+    )
 
 
 def _lock_dates(view: View) -> Html:

@@ -14,13 +14,17 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from tieout_sandbox.books.rules import NotAllowedError
-from tieout_sandbox.page.actions import ACTIONS, Ask
+from tieout_sandbox.page.administration import ADMINISTRATION
+from tieout_sandbox.page.asks import Ask
 from tieout_sandbox.page.behaviour import behaviour
+from tieout_sandbox.page.bookkeeping import BOOKKEEPING
 from tieout_sandbox.page.contacts import contact, contacts
-from tieout_sandbox.page.documents import credit, credits_, invoice, invoices, payments
+from tieout_sandbox.page.credits import credit, credits_
 from tieout_sandbox.page.html import Html
+from tieout_sandbox.page.invoices import invoice, invoices
 from tieout_sandbox.page.overview import overview
 from tieout_sandbox.page.people import people
+from tieout_sandbox.page.settlements import payments
 from tieout_sandbox.page.shell import Notice, clock, whole
 from tieout_sandbox.page.traffic import gauges, requests_table, traffic
 from tieout_sandbox.page.view import PREFIX, View
@@ -50,6 +54,8 @@ _LIVE: dict[str, _Draw] = {
     "deliveries": deliveries_table,
     "last-deliveries": lambda view: deliveries_table(view, 5),
 }
+ACTIONS = {action.__name__.replace("_", "-"): action for action in (*BOOKKEEPING, *ADMINISTRATION)}
+"""By the name in the form's address."""
 _ASSETS = {"page.css": "text/css", "page.js": "text/javascript"}
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _HEADERS = {

@@ -112,4 +112,11 @@ def _said(notice: Notice | None) -> Html | None:
     if notice is None:
         return None
     kind = "failed" if notice.failed else "done"
-    return tag("p", notice.text, class_=f"notice {kind}", role="alert" if notice.failed else "status")
+    return tag(
+        "p",
+        notice.text,
+        class_=f"notice {kind}",
+        role="alert" if notice.failed else "status",
+        tabindex="-1",
+        autofocus=True,
+    )

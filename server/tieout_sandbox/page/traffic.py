@@ -115,4 +115,5 @@ def _answered(entry: Entry) -> Html:
 def _whose(view: View, entry: Entry) -> str:
     if entry.organisation_id is None:
         return "—"
-    return f"{view.sandbox.organisation(entry.organisation_id).name} · {entry.client_id}"
+    found = view.sandbox.authority.organisations.get(entry.organisation_id)
+    return f"{found.name if found else 'gone'} · {entry.client_id}"

@@ -71,7 +71,7 @@ class Sender:
         asked.rng.shuffle(signed)
         answers = [await self._ask(http, good=good) for good in signed]
         if any(answer.problem for answer in answers):
-            asked.standing = Standing.INTENT_REQUIRED if not asked.sequences else Standing.DISABLED
+            asked.refused()
         else:
             asked.enabled(self._clock.now())
         self._body = b""

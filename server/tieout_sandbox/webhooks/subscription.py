@@ -157,6 +157,12 @@ class Subscription:
         self.pending = [waiting for waiting in self.pending if waiting.event.at > now - KEPT_FOR]
         self.standing, self.failing_since, self.retry_at = Standing.OK, None, None
 
+    def refused(self) -> None:
+        """The intent to receive failed, or is still to come; once it has succeeded, events are kept meanwhile."""
+        self.disable()
+        if not self.sequences:
+            self.standing = Standing.INTENT_REQUIRED
+
     def log(self, delivery: Delivery) -> None:
         """Remember a POST."""
         self.deliveries.append(delivery)

@@ -62,11 +62,13 @@ class Webhooks:
         _ = self._authority.apps[client_id]
         check_target(url)
         kept = self.subscriptions.get(client_id)
-        if kept is not None and kept.url == url:
+        if kept is not None:
             kept.key, kept.categories = key or kept.key, categories
+            if kept.url != url:
+                kept.url = url
+                kept.refused()
             return kept
-        made = Subscription(client_id, url, key or (kept.key if kept else new_key()), categories)
-        self.unsubscribe(client_id)
+        made = Subscription(client_id, url, key or new_key(), categories)
         self.subscriptions[client_id] = made
         self._senders[client_id] = Sender(made, self._authority.clock, self._switches, lambda: self.api_url)
         self._start(client_id)
