@@ -81,7 +81,7 @@ def allocations_table(view: View, found: list[Allocation], *, of_credit: bool) -
 
 
 def accounts(view: View, currency: str) -> Html:
-    """A choice of where money goes or comes from: the currency\'s own account first."""
+    """A choice of where money goes or comes from: the currency's own account first."""
     own = view.books.bank_account(currency).id
     return choice(
         "Account", "account_id", [(one.id, one.name) for one in view.books.accounts.values() if one.is_payable], own
