@@ -34,8 +34,8 @@ AMOUNT: st.SearchStrategy[Amount] = st.one_of(
     st.integers(1, 60_000).map(lambda cents: Decimal(cents).scaleb(-2)),
     st.sampled_from([Decimal(0), Decimal(-5), Decimal("0.005"), Decimal(10) ** 9, None, "all"]),
 )
-DAY = st.sampled_from(["2026-11-20", "2026-12-31", "2025-01-05", None])
-STATUS = st.sampled_from(["DRAFT", "SUBMITTED", "AUTHORISED", "VOIDED", "DELETED", "PAID", None])
+DAY = st.sampled_from(["2026-11-22"] * 4 + ["2026-12-31", "2025-01-05", None])
+STATUS = st.sampled_from(["AUTHORISED", "DRAFT", "SUBMITTED", "AUTHORISED", "VOIDED", "DELETED", "PAID", None])
 VERB = st.sampled_from(["PUT", "POST"])
 ENCODER = msgspec.json.Encoder(decimal_format="number")
 
@@ -58,7 +58,7 @@ class AnyWrites(RuleBasedStateMachine):
     def ask(self, method: str, path: str, body: object, *, tells_each: bool = False) -> Answer:
         """Write, and see to it that a refused call leaves everything as it was."""
         parts = path.split("/")
-        where = Path(parts[0].lower(), *parts[1:])
+        where = Path(*(part.lower() for part in parts))
         before, heard = self.everything(), len(self.heard)
         call = Call(self.organisation, Role.STANDARD, "app", ANCHOR_ON, method == "PUT", Savepoint(self.books))
         answer = write(call, Asked(method, where, ENCODER.encode(body), tells_each=tells_each))
@@ -91,12 +91,24 @@ class AnyWrites(RuleBasedStateMachine):
         known = list(COLLECTIONS[name].documents(self.organisation))
         return known[number % len(known)] if number % 17 and known else "11111111-1111-4111-8111-111111111111"
 
+    def open_id(self, number: int, currency: str | None = None) -> str:
+        """An invoice's id, mostly of one that can be paid."""
+        owed = [
+            found for found in self.books.invoices.values() if found.status == "AUTHORISED" and found.type == "ACCREC"
+        ]
+        fit = [found.id for found in owed if currency in {None, found.currency}]
+        return fit[number % len(fit)] if number % 7 and fit else self.any_id("invoices", number)
+
+    def account_id(self, number: int) -> str:
+        """An account's id, mostly of the bank's."""
+        return self.books.bank_account("NZD").id if number % 5 else self.any_id("accounts", number // 5)
+
     def payment(self, number: int, amount: Amount, on: str | None) -> dict[str, Any]:
         kind = ("Invoice", "Invoice", "Invoice", "CreditNote", "Overpayment", "Prepayment")[number % 6]
-        target = self.any_id(f"{kind.lower()}s", number)
+        target = self.open_id(number // 6) if kind == "Invoice" else self.any_id(f"{kind.lower()}s", number)
         return {
             kind: {f"{kind}ID": target},
-            "Account": {"AccountID": self.any_id("accounts", number + 1)},
+            "Account": {"AccountID": self.account_id(number)},
             "Date": on,
             "Amount": self.amount(target, amount),
         }
@@ -120,10 +132,10 @@ class AnyWrites(RuleBasedStateMachine):
     def batch(self, number: int, amounts: list[Amount], on: str | None) -> None:
         parts = []
         for index, amount in enumerate(amounts):
-            invoice_id = self.any_id("invoices", number + index)
+            invoice_id = self.open_id(number + index, "NZD")
             parts.append({"Invoice": {"InvoiceID": invoice_id}, "Amount": self.amount(invoice_id, amount)})
         account = {"AccountID": self.books.bank_account("NZD").id}
-        self.ask("PUT", "BatchPayments", {"Account": account, "Date": on or "2026-11-20", "Payments": parts})
+        self.ask("PUT", "BatchPayments", {"Account": account, "Date": on, "Payments": parts})
 
     @rule(number=NUMBER)
     def undo_batch(self, number: int) -> None:
@@ -142,7 +154,7 @@ class AnyWrites(RuleBasedStateMachine):
     def document(
         self, type_: str, number: int, price: Amount, status: str | None, amounts: str | None
     ) -> dict[str, Any]:
-        line = {"Description": "Work", "Quantity": number % 4, "UnitAmount": None if price == "all" else price}
+        line = {"Description": "Work", "Quantity": 1 + number % 4, "UnitAmount": None if price == "all" else price}
         return {
             "Type": type_,
             "Contact": {"Name": f"Newcomer {number % 3}"}
@@ -152,7 +164,7 @@ class AnyWrites(RuleBasedStateMachine):
             "Status": status,
             "LineAmountTypes": amounts,
             "DueDate": "2026-12-24",
-            "CurrencyCode": ("NZD", "USD", None, "XXX")[number % 4],
+            "CurrencyCode": ("NZD", "USD", None, None, "NZD", "XXX")[number % 6],
         }
 
     @rule(number=NUMBER, status=STATUS, change=st.sampled_from(["reference", "due", "lines", "contact", "nothing"]))
@@ -176,8 +188,15 @@ class AnyWrites(RuleBasedStateMachine):
     def allocate(self, number: int, amounts: list[Amount], *, tells_each: bool) -> None:
         name = ("CreditNotes", "Overpayments", "Prepayments")[number % 3]
         credit_id = self.any_id(name.lower(), number)
-        owed = [found.id for found in self.books.invoices.values() if found.status == "AUTHORISED"]
-        invoice_id = owed[number % len(owed)] if owed else "none"
+        credit = COLLECTIONS[name.lower()].documents(self.organisation).get(credit_id)
+        own = [found.id for found in credit.contact.documents if found.id in self.books.invoices] if credit else []
+        if credit and credit.status == "AUTHORISED" and number % 2:
+            own = (
+                [self.books.create_invoice(credit.contact.id, Decimal(90), currency=credit.currency).id]
+                if credit.contact.status == "ACTIVE"
+                else own
+            )
+        invoice_id = own[number % len(own)] if own else self.open_id(number)
         body = [{"Invoice": {"InvoiceID": invoice_id}, "Amount": self.amount(invoice_id, amount)} for amount in amounts]
         self.ask("PUT", f"{name}/{credit_id}/Allocations", body, tells_each=tells_each)
 
@@ -200,7 +219,7 @@ class AnyWrites(RuleBasedStateMachine):
         body = {
             "Type": type_,
             "Contact": {"ContactID": self.any_id("contacts", number)},
-            "BankAccount": {"AccountID": self.any_id("accounts", number)},
+            "BankAccount": {"AccountID": self.account_id(number)},
             "LineAmountTypes": "NoTax" if is_over else None,
             "LineItems": [line if is_over else line | {"AccountCode": "200"}],
         }

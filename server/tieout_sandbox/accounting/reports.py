@@ -78,11 +78,12 @@ def _rows(contact: Contact, day: date, to: date) -> Iterator[_Row]:
 
 
 def _row(document: Invoice | Credit, day: date) -> _Row:
-    sign = 1 if isinstance(document, Invoice) else -1
     paid = sum((payment.amount for payment in document.payments if payment.on <= day), ZERO)
     used = sum((made.amount for made in document.allocations if made.on <= day), ZERO)
-    total, paid, used = (sign * in_base(amount, document.rate) for amount in (document.total, paid, used))
-    return _Row(document, document.due_on if isinstance(document, Invoice) else document.on, total, paid, used)
+    total, paid, used = (in_base(amount, document.rate) for amount in (document.total, paid, used))
+    if isinstance(document, Invoice):
+        return _Row(document, document.due_on, total, paid, used)
+    return _Row(document, document.on, -total, -paid, -used)
 
 
 def _report(
