@@ -164,6 +164,8 @@ async def test_every_page_can_be_read_by_everybody(
     ids = browser.execute_script("return [...document.querySelectorAll('[id]')].map((element) => element.id)")
     assert len(ids) == len(set(ids))
     assert browser.execute_script(_UNNAMED) == []
+    names = browser.execute_script("return [...document.querySelectorAll('td button')].map((one) => one.textContent)")
+    assert len(names) == len(set(names))
     texts = browser.execute_script(_TEXTS)
     assert len(texts) > 10
     assert [text for text, *colours in texts if contrast(*colours) < READABLE] == []

@@ -3,7 +3,7 @@
 from tieout_sandbox.faults import FaultKind
 from tieout_sandbox.page.html import Child, Html, join, tag
 from tieout_sandbox.page.shell import clock
-from tieout_sandbox.page.view import View, card, choice, field, form, live, table
+from tieout_sandbox.page.view import View, about, card, choice, field, form, live, table
 from tieout_sandbox.switches import Description, described
 
 _JUMPS = ((60, "1 minute"), (1_800, "30 minutes"), (86_400, "1 day"), (2_592_000, "30 days"))
@@ -108,5 +108,5 @@ def _switch(view: View, one: Description) -> Html:
     return tag(
         "li",
         tag("div", tag("p", one.meaning), tag("p", f"Source: {one.source}.{changed}{unused}", class_="note")),
-        form(view, "set-switch", "Set", value, name=one.name, quiet=True),
+        form(view, "set-switch", about("Set", one.name), value, name=one.name, quiet=True),
     )

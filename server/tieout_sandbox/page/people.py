@@ -3,7 +3,7 @@
 from tieout_sandbox.books.documents import Role
 from tieout_sandbox.organisations import MAY_CONNECT, Member
 from tieout_sandbox.page.html import Child, Html, join, tag
-from tieout_sandbox.page.view import View, card, choice, field, form, table
+from tieout_sandbox.page.view import View, about, card, choice, field, form, table
 
 _ROLES = [
     (
@@ -49,7 +49,13 @@ def _connections(view: View) -> list[list[Child]]:
             held.client_id,
             held.user.name,
             f"{held.created_at:%d %b %Y %H:%M}",
-            form(view, "disconnect", "Disconnect", ask=f"Disconnect {held.organisation.name}?", connection_id=held.id),
+            form(
+                view,
+                "disconnect",
+                about("Disconnect", f"{held.organisation.name} from {held.client_id} of {held.user.name}"),
+                ask=f"Disconnect {held.organisation.name}?",
+                connection_id=held.id,
+            ),
         ]
         for held in view.sandbox.authority.connections.values()
     ]
@@ -61,13 +67,17 @@ def _member(view: View, member: Member) -> list[Child]:
     change = form(
         view,
         "set-role",
-        "Set",
+        about("Set", f"the role of {user.name}"),
         choice(f"Role of {user.first_name}", "role", _ROLES, str(member.role)),
         email=user.email,
         quiet=True,
     )
     revoke = form(
-        view, "revoke", "Revoke consents", ask=f"Take back all that {user.name} consented to?", email=user.email
+        view,
+        "revoke",
+        about("Revoke consents", f"of {user.name}"),
+        ask=f"Take back all that {user.name} consented to?",
+        email=user.email,
     )
     return [user.name, user.email, tag("span", role, class_=f"badge {style}"), change, revoke]
 

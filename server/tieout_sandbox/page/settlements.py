@@ -2,7 +2,21 @@
 
 from tieout_sandbox.books.documents import Allocation, Credit, Invoice, Payment, Status
 from tieout_sandbox.page.html import Child, Html, tag
-from tieout_sandbox.page.view import ROWS, View, badge, card, choice, day, form, link, money, pager, search, table
+from tieout_sandbox.page.view import (
+    ROWS,
+    View,
+    about,
+    badge,
+    card,
+    choice,
+    day,
+    form,
+    link,
+    money,
+    pager,
+    search,
+    table,
+)
 
 
 def payments(view: View) -> Html:
@@ -43,7 +57,13 @@ def _payment_row(view: View, one: Payment, *, with_document: bool) -> list[Child
     target = one.target
     page = "invoice" if isinstance(target, Invoice) else "credit"
     document = [link(view.link(page, id=target.id), target.number or "(no number)"), target.contact.name]
-    undo = form(view, "delete-payment", "Delete", ask="Delete this payment?", payment_id=one.id)
+    undo = form(
+        view,
+        "delete-payment",
+        about("Delete", f"the payment of {one.amount:,.2f} on {target.number}, {day(one.on)}"),
+        ask=f"Delete this payment of {one.amount:,.2f} {target.currency}?",
+        payment_id=one.id,
+    )
     return [
         day(one.on),
         *(document if with_document else ()),
@@ -64,8 +84,8 @@ def allocations_table(view: View, found: list[Allocation], *, of_credit: bool) -
         undo = form(
             view,
             "remove-allocation",
-            "Take back",
-            ask="Take this allocation back?",
+            about("Take back", f"{one.amount:,.2f} of {other.number}, {day(one.on)}"),
+            ask=f"Take back {one.amount:,.2f} {other.currency}?",
             credit_id=one.credit.id,
             allocation_id=one.id,
         )

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from tieout_sandbox.page.html import Child, Html, Value, tag
+from tieout_sandbox.page.html import Child, Html, Value, join, tag
 
 if TYPE_CHECKING:  # the server makes both; only the types go round in a circle
     from collections.abc import Iterable, Mapping, Sequence
@@ -176,7 +176,7 @@ def search(view: View, page: str, placeholder: str, *more: Child) -> Html:
 
 
 def form(
-    view: View, action: str, button: str, /, *fields: Child, ask: str = "", quiet: bool = False, **hidden: str
+    view: View, action: str, button: Child, /, *fields: Child, ask: str = "", quiet: bool = False, **hidden: str
 ) -> Html:
     """A form that does something; `ask` is what the browser asks before it is sent."""
     kept = {"token": view.token, "org": view.organisation.id, "back": view.path, **hidden}
@@ -191,6 +191,11 @@ def form(
         class_="row",
         data_ask=ask or None,
     )
+
+
+def about(button: str, which: str) -> Html:
+    """The words on a button that stands in many rows, with those that tell it from the others for who cannot see."""
+    return join(button, tag("span", f" {which}", class_="hidden"))
 
 
 def fold(title: str, *children: Child, open_: bool = False) -> Html:
