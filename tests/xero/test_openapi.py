@@ -136,7 +136,7 @@ async def test_every_refusal_is_in_its_dialect(spec: Spec, recorded: Recorded) -
     await caller.get("Invoices", {"where": "Colour=="})
     await caller.get("Invoices/00000000-0000-0000-0000-000000000000")
     await caller.get("Invoices", Authorization="Bearer x")
-    await caller.get("Journals")
+    await caller.get("Nonsense")
     await caller.get("Invoices", None, **{"xero-tenant-id": "00000000-0000-0000-0000-000000000000"})
     for kind in (FaultKind.OFFLINE, FaultKind.LIMIT_MINUTE):
         caller.sandbox.faults.add(FaultRule(kind))

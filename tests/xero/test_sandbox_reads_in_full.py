@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from sandbox_caller import Caller
+from sandbox_writer import WRITING_SCOPES, Writer
 from tieout_sandbox import Quota
 
 
@@ -206,3 +207,44 @@ async def test_the_request_log_answers_who_was_limited_since_when_and_what_it_co
     assert egress == {"tieout-sandbox-app": recent["requests"][0]["bytes"]}, "Organisation is free"
     caller.sandbox.switches.egress_counts_compressed = False
     assert (await caller.control("GET", "egress"))["tieout-sandbox-app"] > egress["tieout-sandbox-app"] * 3
+
+
+async def test_a_contact_is_found_whatever_the_case_and_the_accents(caller: Caller) -> None:
+    books = caller.sandbox.books
+    made = books.create_contact("Pōhutukawa Dental (Tāmaki)", "Kia.Ora@example.com")
+    for where in (
+        'Name=="pohutukawa dental (tamaki)"',
+        'EmailAddress=="KIA.ORA@EXAMPLE.COM"',
+        'Name=="PŌHUTUKAWA DENTAL (TĀMAKI)" AND Name != "somebody else"',
+    ):
+        assert [row["ContactID"] for row in await caller.rows("Contacts", {"where": where})] == [made.id], where
+    assert (
+        await caller.rows("Contacts", {"where": f'Name!="{made.name.upper()}" AND ContactID==guid("{made.id}")'}) == []
+    )
+
+
+async def test_invoices_that_my_app_created_can_be_asked_for(caller: Caller) -> None:
+    await caller.connect(scope=WRITING_SCOPES)
+    writer = Writer(caller)
+    line = {"Description": "Work", "Quantity": 1, "UnitAmount": "20.00", "AccountCode": "200"}
+    invoice = {"Type": "ACCREC", "Contact": {"ContactID": writer.customer().id}, "LineItems": [line]}
+    made = await writer.put("Invoices", {"Invoices": [invoice]})
+    (row,) = await caller.rows("Invoices", {"createdByMyApp": "true"})
+    assert row["InvoiceID"] == made.body["Invoices"][0]["InvoiceID"]
+
+
+async def test_the_pdf_of_a_document_has_a_path_of_its_own(caller: Caller) -> None:
+    for collection, documents in (
+        ("Invoices", caller.sandbox.books.invoices),
+        ("CreditNotes", caller.sandbox.books.credit_notes),
+    ):
+        response, body = await caller.get(f"{collection}/{next(iter(documents))}/pdf", Accept="application/pdf")
+        assert (response.status, response.content_type, body[:5]) == (200, "application/pdf", b"%PDF-")
+    payment = next(iter(caller.sandbox.books.payments))
+    assert (await caller.get(f"Payments/{payment}/pdf"))[0].status == 404
+
+
+async def test_what_the_tier_does_not_include_is_403_without_a_body(caller: Caller) -> None:
+    await caller.connect(scope="openid accounting.journals.read")
+    response, body = await caller.get("Journals")
+    assert (response.status, body) == (403, b"")

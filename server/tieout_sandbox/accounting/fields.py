@@ -1,5 +1,6 @@
 """What `where` and `order` can ask of each kind of document."""
 
+import unicodedata
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -12,6 +13,30 @@ from tieout_sandbox.books.documents import Contact, Credit, CreditKind, Invoice,
 def _text(value: object) -> str | None:
     """Plain text: an enum's value compares and sorts as text, an empty field is empty, a missing one null."""
     return None if value is None else str(value)
+
+
+class _Loose(str):
+    """Text that equals another whatever the case and the accents (Xero, Contacts: name, address, account number)."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and _folded(self) == _folded(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(_folded(self))
+
+
+def _folded(text: str) -> str:
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    return plain.casefold()
+
+
+def _loose(text: str | None) -> str | None:
+    return None if text is None else _Loose(text)
 
 
 def midnight(on: date | None) -> datetime | None:
@@ -47,12 +72,12 @@ def _of_document(key: str) -> dict[str, Callable[[Any], Value]]:
 CONTACT: Fields = {
     "contactid": lambda contact: contact.id,
     "contactnumber": lambda contact: contact.contact_number,
-    "accountnumber": lambda contact: contact.account_number,
+    "accountnumber": lambda contact: _loose(contact.account_number),
     "contactstatus": lambda contact: _text(contact.status),
-    "name": lambda contact: contact.name,
+    "name": lambda contact: _loose(contact.name),
     "firstname": lambda contact: contact.first_name,
     "lastname": lambda contact: contact.last_name,
-    "emailaddress": lambda contact: contact.email,
+    "emailaddress": lambda contact: _loose(contact.email),
     "iscustomer": lambda contact: contact.is_customer,
     "issupplier": lambda contact: contact.is_supplier,
     "updateddateutc": lambda contact: contact.updated_at,

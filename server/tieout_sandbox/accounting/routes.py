@@ -44,7 +44,9 @@ ENTRY = web.RequestKey("entry", Entry)
 FAULT = web.RequestKey("fault", FaultKind)
 _ORGANISATION_PATHS = frozenset({"organisation", "organisations"})
 JSON, PDF = "application/json", "application/pdf"
-_OTHER_PATHS = _ORGANISATION_PATHS | {"reports"}
+_PREMIUM_PATHS = frozenset({"journals"})
+"""Only for apps that pay for the Advanced tier, which none here does: 403 without a body (Xero, pricing)."""
+_OTHER_PATHS = _ORGANISATION_PATHS | _PREMIUM_PATHS | {"reports"}
 _READS = frozenset({"GET", "HEAD"})
 _KEPT_RESULTS = 32
 _WORTH_COMPRESSING = 1_000
@@ -71,7 +73,7 @@ class AccountingRoutes:
         """Register the paths; they are case-insensitive, as at Xero."""
         prefix = "/{api:(?i:api\\.xro)}/2.0/{endpoint}"
         for path in ("", "/{id}", "/{id}/{part}", "/{id}/{part}/{part_id}"):
-            app.router.add_route("*", prefix + path, self.answer)
+            app.router.add_route("*", prefix + path + "{slash:/?}", self.answer)
 
     async def answer(self, request: web.Request) -> web.Response:
         """Check the caller and the limits, then read the books or write to them."""
@@ -89,6 +91,8 @@ class AccountingRoutes:
         except DeniedError as denied:
             return denied.response(self._authority.switches)
         entry.organisation_id, entry.client_id = organisation.id, bearer.client_id
+        if endpoint in _PREMIUM_PATHS:
+            return web.Response(status=403)
         return await self._within_limits(request, organisation, bearer, path)
 
     def _scoped_as(self, path: Path) -> str:
@@ -160,7 +164,8 @@ class AccountingRoutes:
             return not_acceptable()
         if endpoint in _ORGANISATION_PATHS:
             return self._organisation(request, organisation, bearer, wanted)
-        if endpoint == "reports" or path.part is not None:
+        prints = path.part == "pdf" and path.part_id is None and COLLECTIONS[endpoint].printed
+        if endpoint == "reports" or (path.part is not None and not prints):
             return self._part(request, organisation, bearer, path)
         collection = COLLECTIONS[endpoint]
         if wanted is None:
@@ -178,7 +183,8 @@ class AccountingRoutes:
         collection: Collection,
         document: Any,  # noqa: ANN401 any kind of document
     ) -> web.Response:
-        if collection.printed and not takes(request, JSON) and takes(request, PDF):
+        prints = request.match_info.get("part") is not None or not takes(request, JSON)
+        if prints and collection.printed:
             return web.Response(body=pdf_of(f"{collection.name} {document.number}"), content_type=PDF)
         written = collection.write(
             document, Detail.SINGLE, organisation, self._clock.today(), unit_places(request.query)

@@ -42,6 +42,7 @@ _ENDPOINTS = {
     "overpayments": "accounting.payments",
     "batchpayments": "accounting.payments",
     "banktransactions": "accounting.banktransactions",
+    "journals": "accounting.journals",
 }
 _REPORTS = frozenset({"accounting.reports.aged.read", "accounting.reports.read"})
 
