@@ -1,6 +1,9 @@
 """The sandbox's state: whatever was saved is there again, to the byte, and goes on."""
 
+import asyncio
 import json
+import signal
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,9 +11,11 @@ from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 
+import aiohttp
 import pytest
 
 from sandbox_caller import Caller
+from sandbox_writer import WRITING_SCOPES, Writer
 from tieout_sandbox import Sandbox, SandboxSettings, make_sandbox, serve
 from tieout_sandbox.books.truth import compact_truth
 from tieout_sandbox.graph import GraphError, Shapes, frozen, thawed
@@ -34,9 +39,16 @@ async def pages(caller: Caller) -> dict[str, object]:
 
 
 async def test_another_sandbox_goes_on_where_the_first_was_saved(caller: Caller, other: Sandbox) -> None:
-    books = caller.sandbox.books
-    invoice = next(found for found in books.invoices.values() if found.status == "AUTHORISED")
+    await caller.connect(scope=WRITING_SCOPES)
+    writer, books = Writer(caller), caller.sandbox.books
+    invoice = writer.owed()
     books.pay(invoice.id, Decimal("1.00"))
+    part = {"Invoice": {"InvoiceID": invoice.id}, "Amount": "1.00"}
+    batch = {"Account": {"AccountID": writer.bank_id}, "Date": "2026-11-20", "Payments": [part]}
+    assert (await writer.put("BatchPayments", {"BatchPayments": [batch]})).status == 200
+    note = {"HistoryRecords": [{"Details": "Chased"}]}
+    assert (await writer.put(f"Invoices/{invoice.id}/History", note)).status == 200
+    history = (await writer.send("GET", f"Invoices/{invoice.id}/History")).body["HistoryRecords"]
     caller.sandbox.switches.balances_net_credits = False
     before = await pages(caller)
     load(other, dump(caller.sandbox))
@@ -44,8 +56,12 @@ async def test_another_sandbox_goes_on_where_the_first_was_saved(caller: Caller,
     taken = Caller(other, caller.http, caller.tokens, caller.tenant_id)
     form = {"grant_type": "refresh_token", "refresh_token": caller.tokens["refresh_token"]}
     status, taken.tokens = await taken.token(form)
+    for name in ("BankTransactions", "BatchPayments"):
+        assert await taken.rows(name) == await caller.rows(name) != []
     assert (status, other.switches.balances_net_credits) == (200, False)
     assert await pages(taken) == before
+    kept = (await Writer(taken).send("GET", f"Invoices/{invoice.id}/History")).body["HistoryRecords"]
+    assert (kept, len(kept) >= 1) == (history, True)
     other.books.check()
     made = other.books.create_contact("Made afterwards")
     assert made.id not in books.contacts
@@ -138,3 +154,23 @@ def test_circles_and_long_chains_come_back_as_they_were() -> None:
         frozen(Knot(object()), shapes)
     with pytest.raises(GraphError):
         thawed({"root": ["r", 0], "objects": [["Popen", "rm"]]}, shapes)
+
+
+async def test_the_command_keeps_its_state_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    command = [sys.executable, "-m", "tieout_sandbox", "--port", "0", "--contacts", "20", "--invoices", "100"]
+    counts = []
+    for _ in range(2):
+        process = await asyncio.create_subprocess_exec(*command, "--state", str(path), stdout=asyncio.subprocess.PIPE)
+        assert process.stdout is not None
+        line = (await process.stdout.readline()).decode()
+        url = line.split("TIEOUT_XERO_API_URL=")[1].split()[0]
+        async with aiohttp.ClientSession() as http:
+            async with http.get(f"{url}/sandbox/books/Harbour%20&%20Vine%20Ltd") as response:
+                counts.append(len((await response.json())["contacts"]))
+            move = f"{url}/sandbox/books/Harbour%20&%20Vine%20Ltd/create_contact"
+            async with http.post(move, json={"name": "Kept over the end"}) as response:
+                assert response.status == (200 if len(counts) == 1 else 400)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+    assert counts == [20, 21]
