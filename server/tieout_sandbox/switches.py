@@ -67,6 +67,12 @@ class Switches:
         "U24; undocumented",
     )
 
+    batches_in_payments_have_texts: bool = _switch(
+        False,
+        "A payment's BatchPayment has TotalAmount and IsReconciled as texts.",
+        'OpenAPI examples: "50.00", "false"; Xero-OpenAPI #526 says number and boolean, and xero-python reads no other',
+    )
+
     # Limits
     egress_counts_writes: bool = _switch(True, "Egress counts the answers to writes.", "U10; undocumented")
     egress_counts_compressed: bool = _switch(True, "Egress counts bytes as sent, after gzip.", "U10; undocumented")
@@ -125,6 +131,12 @@ class Switches:
         True, "A 400 for one bad element means that none of the call was done.", "U20; documented, not for payments"
     )
     payments_may_lie_in_the_future: bool = _switch(True, "A payment's date may be after today.", "U25; undocumented")
+
+    removed_allocations_have_envelope: bool = _switch(
+        False,
+        "Removing an allocation answers with an Allocations collection, not with the bare allocation.",
+        "Xero's OpenAPI says bare; xero-php-oauth2 #341 and xero-python #159 saw a collection",
+    )
 
     # Webhooks
     payments_fire_invoice_update: bool = _switch(

@@ -235,7 +235,10 @@ async def test_a_credit_note_is_made_allocated_and_freed(writer: Writer) -> None
     assert (invoice.amount_credited, invoice.amount_due) == (Decimal("15.50"), Decimal("84.50"))
     (allocation,) = (await writer.one(path))["Allocations"]
     for bare, message in (
-        ({"Invoice": {"InvoiceID": invoice.id}, "Amount": 30}, "The allocation amount exceeds what remains"),
+        (
+            {"Invoice": {"InvoiceID": invoice.id}, "Amount": 30},
+            "Credit Note cannot be allocated as amount is greater than amount outstanding",
+        ),
         ({"Invoice": {"InvoiceID": "?"}, "Amount": 1}, "Invoice could not be found"),
         ({"Invoice": {"InvoiceID": invoice.id}, "Amount": 0}, "Allocation amount must be greater than zero"),
     ):
@@ -249,6 +252,14 @@ async def test_a_credit_note_is_made_allocated_and_freed(writer: Writer) -> None
     assert invoice.amount_due == Decimal("100.00")
     assert only(await writer.post(path, {"Status": "VOIDED"}), "CreditNotes")["Status"] == "VOIDED"
     writer.books.check()
+
+
+async def test_a_removed_allocation_comes_in_an_envelope_by_switch(writer: Writer) -> None:
+    writer.books.switches.removed_allocations_have_envelope = True
+    credit = next(found for found in writer.books.credit_notes.values() if found.allocations)
+    path = f"CreditNotes/{credit.id}/Allocations/{credit.allocations[0].id}/"
+    removed = only(await writer.send("DELETE", path), "Allocations")
+    assert removed["IsDeleted"] is True
 
 
 async def test_allocations_of_one_call_are_all_made_or_none(writer: Writer) -> None:

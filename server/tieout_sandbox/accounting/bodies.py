@@ -11,7 +11,7 @@ import msgspec
 _NAMES = (
     "Account", "AccountCode", "AccountID", "AccountNumber", "Address", "Addresses", "AddressLine1",
     "AddressLine2", "AddressLine3", "AddressLine4", "AddressType", "Allocation", "AllocationID",
-    "Allocations", "Amount", "AttentionTo", "BankAccount", "BankAccountNumber", "BankAmount",
+    "Allocations", "Amount", "AppliedAmount", "AttentionTo", "BankAccount", "BankAccountNumber", "BankAmount",
     "BankTransaction", "BankTransactionID", "BankTransactions", "BatchPayment", "BatchPaymentID",
     "BatchPayments", "BrandingThemeID", "City", "Code", "Contact", "ContactID", "ContactNumber",
     "ContactPerson", "ContactPersons", "ContactStatus", "Contacts", "Country", "CreditNote", "CreditNoteID",

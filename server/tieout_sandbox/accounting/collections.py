@@ -142,6 +142,15 @@ def _invoice(invoice: Invoice, detail: Detail, organisation: Organisation, today
     return _write_invoice(invoice, detail, organisation, today, places)
 
 
+def _payment(payment: Payment, detail: Detail, organisation: Organisation, today: date, /, places: int = 2) -> bytes:
+    if payment.batch is not None and organisation.books.switches.batches_in_payments_have_texts:
+        return element(payment_block(payment, detail, places, texts_in_batch=True))
+    return _kept_payment(payment, detail, organisation, today, places)
+
+
+_kept_payment = _kept(payment_block)
+
+
 def warm_up(organisation: Organisation, today: date) -> None:
     """Write every paged document of not too large books beforehand, so that reading measures the reader."""
     if not organisation.books.keeps_rendered:
@@ -238,7 +247,7 @@ _ALL = (
         "PaymentID",
         fields.PAYMENT,
         lambda organisation: organisation.books.payments,
-        _kept(payment_block),
+        _payment,
         optimised=frozenset({"paymenttype", "status", "date", "invoice.invoiceid", "reference"}),
         optimised_or=frozenset({"paymentid", "invoice.invoiceid"}),
     ),

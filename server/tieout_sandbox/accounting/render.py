@@ -154,7 +154,7 @@ def id_key(kind: CreditKind) -> str:
     }[kind]
 
 
-def payment_block(payment: Payment, detail: Detail, places: int = USUAL_PLACES) -> str:
+def payment_block(payment: Payment, detail: Detail, places: int = USUAL_PLACES, *, texts_in_batch: bool = False) -> str:
     """A payment or refund."""
     return f"""{{
   "PaymentID": "{payment.id}",
@@ -168,17 +168,20 @@ def payment_block(payment: Payment, detail: Detail, places: int = USUAL_PLACES) 
   "UpdatedDateUTC": {instant(payment.updated_at)},
   "UpdatedDateUTCString": {seconds_string(payment.updated_at)},
   "HasAccount": true,
-  "IsReconciled": {boolean(payment.is_reconciled)},{_batch(payment.batch)}
+  "IsReconciled": {boolean(payment.is_reconciled)},{_batch(payment.batch, texts=texts_in_batch)}
   "Account": {nest(_payment_account(payment, detail))},
   "Invoice": {nest(_payment_target(payment, detail, places))},
   "HasValidationErrors": false
 }}"""
 
 
-def _batch(batch: Batch | None) -> str:
-    """The batch that a payment is part of; here its total and IsReconciled are texts (Xero, OpenAPI examples)."""
+def _batch(batch: Batch | None, *, texts: bool) -> str:
+    """The batch that a payment is part of; by switch, its total and IsReconciled are texts."""
     if batch is None:
         return ""
+    total, is_reconciled = str(batch.total), boolean(batch.is_reconciled)
+    if texts:
+        total, is_reconciled = quote(total), quote(is_reconciled)
     block = f"""{{
   "Account": {{
     "AccountID": "{batch.account.id}"
@@ -187,9 +190,9 @@ def _batch(batch: Batch | None) -> str:
   "Date": {day(batch.on)},
   "Type": "{batch.type}",
   "Status": "{batch.status}",
-  "TotalAmount": "{batch.total}",
+  "TotalAmount": {total},
   "UpdatedDateUTC": {instant(batch.updated_at)},
-  "IsReconciled": "{boolean(batch.is_reconciled)}"
+  "IsReconciled": {is_reconciled}
 }}"""
     return f'\n  "BatchPayment": {nest(block)},\n  "BatchPaymentID": "{batch.id}",'
 

@@ -144,15 +144,15 @@ def allocation_block(allocation: Allocation) -> str:
     )
 
 
-def removed_allocation(allocation: Allocation) -> bytes:
-    """The answer to a removal: no envelope, `AllocationId` spelled so, and the invoice in a list."""
+def removed_allocation(allocation: Allocation) -> str:
+    """The answer to a removal: `AllocationId` spelled so, and the invoice in a list."""
     block = {
         "AllocationId": allocation.id,
         "Date": plain_day(allocation.on),
         "Invoice": [{"InvoiceID": allocation.invoice.id}],
         "IsDeleted": True,
     }
-    return pretty(block).replace("\n", "\r\n").encode()
+    return pretty(block)
 
 
 def note_block(note: Note, *, is_new: bool = False) -> str:

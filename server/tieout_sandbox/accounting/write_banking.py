@@ -151,7 +151,9 @@ def _change(call: Call, draft: Draft) -> BankTransaction:
 def write_allocation(call: Call, draft: Draft, credit: Credit) -> Allocation:
     """Set a credit against an invoice of the same contact and currency."""
     invoice = call.invoice(draft.part("Invoice"))
-    amount = draft.money("Amount")
+    amount = (
+        draft.money("AppliedAmount") if draft.has("AppliedAmount") else draft.money("Amount")
+    )  # pyxero's name first
     draft.day("Date")  # must be one, but the later of both documents' dates counts
     if invoice is None:
         draft.refuse("Invoice could not be found")

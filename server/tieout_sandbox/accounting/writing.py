@@ -261,12 +261,14 @@ def _remove_allocation(call: Call, credit: Credit, allocation_id: str) -> Answer
         call,
         [draft],
         lambda call, draft: remove_allocation(call, draft, allocation),
-        lambda removed: removed_allocation(removed).decode(),
+        removed_allocation,
         together=True,
     )
     if done[0].block is None:
         return Answer(response=validation_failed([draft.echo(id_key(credit.kind), "HasErrors")]))
-    return Answer(response=web.Response(body=done[0].block.encode(), headers=HEADERS))
+    if call.books.switches.removed_allocations_have_envelope:
+        return Answer("Allocations", (done[0].block,))
+    return Answer(response=web.Response(body=done[0].block.replace("\n", "\r\n").encode(), headers=HEADERS))
 
 
 def _write_notes(call: Call, asked: Asked, document: Any, *, takes_notes: bool) -> Answer:  # noqa: ANN401 any kind of document

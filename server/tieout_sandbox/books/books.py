@@ -22,6 +22,7 @@ from tieout_sandbox.books.documents import (
 )
 from tieout_sandbox.books.ledger import Change, Ledger
 from tieout_sandbox.books.rules import (
+    TOO_MUCH_ALLOCATED,
     NotAllowedError,
     checked,
     conclude,
@@ -293,7 +294,7 @@ class Books(Ledger):
             raise NotAllowedError("A credit can only be allocated to an invoice of its contact and currency")
         amount = checked(min(credit.remaining_credit, invoice.amount_due) if amount is None else amount)
         if amount > credit.remaining_credit or amount > invoice.amount_due:
-            raise NotAllowedError("The allocation amount exceeds what remains")
+            raise NotAllowedError(TOO_MUCH_ALLOCATED[credit.kind])
         allocation = Allocation(self.ids.new(), credit, invoice, amount, max(credit.on, invoice.on))
         self.put_allocation(allocation)
         self._after_allocation(allocation)

@@ -7,6 +7,15 @@ from tieout_sandbox.books.balances import in_base
 from tieout_sandbox.books.documents import CENT, ZERO, Account, CreditKind, Invoice, Line, Status, Target
 
 _TOO_MUCH = Decimal(10) ** 12
+TOO_MUCH_ALLOCATED = {
+    kind: f"{name} cannot be allocated as amount is greater than amount outstanding"
+    for kind, name in {
+        CreditKind.CREDIT_NOTE: "Credit Note",
+        CreditKind.OVERPAYMENT: "Overpayment",
+        CreditKind.PREPAYMENT: "Prepayment",
+    }.items()
+}
+"""Seen by an integrator for credit notes (calcinai/xero-php #251); assumed for the others."""
 
 
 class NotAllowedError(Exception):
