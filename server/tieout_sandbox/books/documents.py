@@ -125,7 +125,7 @@ class Contact:
     """Its rendering inside a document's list entry; None until somebody asks."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Line:
     """One line of a document; whether its amount contains the tax is for the document to say."""
 
