@@ -32,6 +32,7 @@ MUTATIONS = frozenset(
         "create_contact", "rename_contact", "archive_contact", "restore_contact", "merge_contact",
         "create_invoice", "edit_invoice", "authorise", "delete_invoice", "void",
         "pay", "refund", "delete_payment", "create_credit", "allocate", "void_credit",
+        "delete_batch", "edit_account",
     }
 )  # fmt: skip
 """The moves of Books that can be asked for by name; the arguments are the method's own."""

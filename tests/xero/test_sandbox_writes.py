@@ -155,6 +155,12 @@ async def test_without_summary_each_element_tells_what_became_of_it(writer: Writ
     assert invoice.amount_paid == Decimal("15.00")
 
 
+async def test_some_calls_always_summarise(writer: Writer) -> None:
+    payment = writer.payment(writer.owed(), "999999.00")
+    answer = await writer.post("Payments", payment, query="?summarizeErrors=false")
+    assert (answer.status, answer.messages) == (400, [EXCEEDS])
+
+
 async def test_elements_see_what_those_before_them_did(writer: Writer) -> None:
     invoice = writer.owed()
     payments = [writer.payment(invoice), writer.payment(invoice, "0.01")]

@@ -262,6 +262,21 @@ async def test_a_removed_allocation_comes_in_an_envelope_by_switch(writer: Write
     assert removed["IsDeleted"] is True
 
 
+async def test_a_customer_s_credit_pays_no_bill(writer: Writer) -> None:
+    contact = writer.customer()
+    credit = writer.books.create_credit(CreditKind.CREDIT_NOTE, contact.id, Decimal("50.00"), currency="NZD")
+    bill = writer.books.create_invoice(contact.id, Decimal("9.00"), type_=InvoiceType.ACCPAY, currency="NZD")
+    allocation = {"Invoice": {"InvoiceID": bill.id}, "Amount": 5}
+    answer = await writer.put(f"CreditNotes/{credit.id}/Allocations", allocation)
+    assert answer.messages == ["A credit can only be allocated to an invoice of its contact and currency"]
+
+
+async def test_an_account_is_archived_by_control(writer: Writer) -> None:
+    body = {"account_id": writer.bank_id, "status": "ARCHIVED"}
+    await writer.caller.control("POST", f"books/{writer.caller.tenant_id}/edit_account", body)
+    assert (await writer.one(f"Accounts/{writer.bank_id}"))["Status"] == "ARCHIVED"
+
+
 async def test_allocations_of_one_call_are_all_made_or_none(writer: Writer) -> None:
     contact = writer.customer()
     credit = writer.books.create_credit(CreditKind.OVERPAYMENT, contact.id, Decimal("50.00"), currency="NZD")

@@ -290,7 +290,8 @@ class Books(Ledger):
     def allocate(self, credit_id: str, invoice_id: str, amount: Decimal | None = None) -> Allocation:
         """Set a credit against an invoice of its contact and currency: as much as fits unless an amount is given."""
         credit, invoice = self.credit(credit_id), self._open_invoice(invoice_id)
-        if credit.contact is not invoice.contact or credit.currency != invoice.currency:
+        is_bill = invoice.type is InvoiceType.ACCPAY
+        if is_bill or credit.contact is not invoice.contact or credit.currency != invoice.currency:
             raise NotAllowedError("A credit can only be allocated to an invoice of its contact and currency")
         amount = checked(min(credit.remaining_credit, invoice.amount_due) if amount is None else amount)
         if amount > credit.remaining_credit or amount > invoice.amount_due:
