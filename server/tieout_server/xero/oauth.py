@@ -109,6 +109,8 @@ class XeroIdentity:
         self._token_url = settings.xero_identity_url.rstrip("/") + "/connect/token"
         self._keys_url = settings.xero_identity_url.rstrip("/") + "/.well-known/openid-configuration/jwks"
         self._keys: KeySet | None = None
+        # Two clocks that run faster have drifted apart by as many times the seconds between their starts.
+        self._leeway = round(LEEWAY * max(1.0, settings.clock_speed))
 
     def authorization_url(self, *, state: str, code_verifier: str) -> str:
         """Where a person goes to consent."""
@@ -212,7 +214,7 @@ class XeroIdentity:
                 token = jwt.decode(id_token, await self._fetch_keys(), algorithms=["RS256"])
             JWTClaimsRegistry(
                 now=lambda: int(self._clock.now().timestamp()),
-                leeway=LEEWAY,
+                leeway=self._leeway,
                 iss={"essential": True, "value": ISSUER},
                 aud={"essential": True, "value": self._settings.xero_client_id},
                 sub={"essential": True},
