@@ -169,6 +169,25 @@ async def test_post_changes_by_number_and_makes_what_is_not_there(writer: Writer
     assert "Invoice could not be found" in unknown.messages
 
 
+async def test_numbers_can_be_handed_on_within_one_call(writer: Writer) -> None:
+    invoice = writer.owed()
+    former = invoice.number
+    body = [{"InvoiceID": invoice.id, "InvoiceNumber": "NEW-1"}, invoice_of(writer, InvoiceNumber=former)]
+    answer = await writer.post("Invoices", {"Invoices": body})
+    assert [found["InvoiceNumber"] for found in answer.body["Invoices"]] == ["NEW-1", former]
+    assert answer.body["Invoices"][1]["InvoiceID"] != invoice.id
+
+
+async def test_what_was_read_can_be_sent_back_even_of_an_archived_contact(writer: Writer) -> None:
+    invoice = writer.owed()
+    writer.books.pay(invoice.id, Decimal("1.00"))
+    writer.books.archive_contact(invoice.contact.id)
+    read = await writer.one(f"Invoices/{invoice.id}")
+    changed = only(await writer.post("Invoices", read | {"Reference": "sent back"}), "Invoices")
+    assert (changed["Reference"], changed["Total"]) == ("sent back", read["Total"])
+    writer.books.check()
+
+
 async def test_a_draft_can_go_to_another_contact(writer: Writer) -> None:
     made = only(await writer.put("Invoices", invoice_of(writer, Contact={"Name": "First Ltd"})), "Invoices")
     path = f"Invoices/{made['InvoiceID']}"

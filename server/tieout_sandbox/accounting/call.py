@@ -84,7 +84,8 @@ class Call:
         if self._numbers is None:
             self._numbers = {found.number: found for found in self.books.invoices.values() if found.type == "ACCREC"}
         found = self._numbers.get(number)
-        return found if found is not None and self.books.invoices.get(found.id) is found else None
+        stands = found is not None and found.number == number and self.books.invoices.get(found.id) is found
+        return found if stands else None
 
     def remember_number(self, invoice: Invoice) -> None:
         """An invoice of this call has got its number."""

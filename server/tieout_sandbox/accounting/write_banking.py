@@ -25,9 +25,7 @@ def write_bank_transaction(call: Call, draft: Draft) -> BankTransaction:
     """Enter money spent or received, or with POST change the entry whose id is given."""
     if not call.creates and draft.has("BankTransactionID"):
         return _change(call, draft)
-    type_ = draft.text("Type") or ""
-    if type_ not in _PLAIN | _CREDITS:
-        draft.refuse(f"The sandbox keeps bank transactions of the types {', '.join(sorted(_PLAIN | _CREDITS))} only")
+    type_ = _type(draft)
     contact = call.contact(draft)
     account = call.account(draft, draft.part("BankAccount"))
     if account is not None and account.type != "BANK":
@@ -63,6 +61,13 @@ def write_bank_transaction(call: Call, draft: Draft) -> BankTransaction:
     call.books.bank_transactions[entry.id] = entry
     call.books.revision += 1
     return entry
+
+
+def _type(draft: Draft) -> str:
+    given = draft.text("Type") or ""
+    if given not in _PLAIN | _CREDITS:
+        draft.refuse(f"The sandbox keeps bank transactions of the types {', '.join(sorted(_PLAIN | _CREDITS))} only")
+    return given
 
 
 def _currency(call: Call, draft: Draft, account: Account | None, type_: str) -> tuple[str, Decimal]:

@@ -50,9 +50,7 @@ def _make_invoice(call: Call, draft: Draft) -> Invoice:
     lines = read_lines(call, draft, amounts, approved=status is Status.AUTHORISED)
     on = draft.day("Date") or call.today
     due_on = draft.day("DueDate")
-    if status is Status.AUTHORISED and due_on is None:
-        due_on = on if type_ is InvoiceType.ACCREC else None
-    if status is Status.AUTHORISED and due_on is None:
+    if status is Status.AUTHORISED and type_ is InvoiceType.ACCPAY and due_on is None:
         draft.refuse("DueDate must be specified")
     number = _number(call, draft, type_)
     call.check_open(draft, on)
@@ -134,7 +132,8 @@ def _change_invoice(call: Call, draft: Draft, invoice: Invoice) -> Invoice:
     if on is not None and on != invoice.on:
         call.check_open(draft, on)
     lines = _new_lines(call, draft, invoice, after)
-    contact = call.contact(draft) if draft.has("Contact") else None
+    is_other = draft.part("Contact").text("ContactID") != invoice.contact.id  # clients send back what they read
+    contact = call.contact(draft) if draft.has("Contact") and is_other else None
     number = draft.text("InvoiceNumber")
     if number and number != invoice.number and invoice.type is InvoiceType.ACCREC:
         number = _number(call, draft, invoice.type)
