@@ -21,6 +21,8 @@ class SandboxClock:
         self._origin_at = starts_at or datetime.now(UTC)
         self._since = monotonic()
         self._speed = _checked(speed)
+        self.observers: list[Callable[[], None]] = []
+        """Told whenever the clock was set: what waits for an instant has to look again."""
 
     @property
     def speed(self) -> float:
@@ -52,9 +54,18 @@ class SandboxClock:
         self._rebase(self.now() + duration)
         return self.now()
 
+    def real_seconds_until(self, at: datetime) -> float | None:
+        """How long to wait for an instant, as the clock runs now; None when it stands still before it."""
+        left = (at - self.now()).total_seconds()
+        if left <= 0:
+            return 0.0
+        return left / self._speed if self._speed else None
+
     def _rebase(self, now_at: datetime) -> None:
         self._origin_at = now_at
         self._since = self._monotonic()
+        for observer in self.observers:
+            observer()
 
 
 def _checked(speed: float) -> float:

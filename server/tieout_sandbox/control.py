@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_type_hints
 from urllib.parse import parse_qsl, urlsplit
 
@@ -20,6 +20,8 @@ from tieout_sandbox.books.truth import compact_truth, state_of
 from tieout_sandbox.faults import FaultRule
 from tieout_sandbox.identity.requests import RefusedRequestError, read_authorisation
 from tieout_sandbox.limits import Quota
+from tieout_sandbox.state import dump, load
+from tieout_sandbox.switches import described, set_switch
 
 if TYPE_CHECKING:  # the server makes both; only the types go round in a circle
     from tieout_sandbox.organisations import Organisation, User
@@ -30,6 +32,7 @@ MUTATIONS = frozenset(
         "create_contact", "rename_contact", "archive_contact", "restore_contact", "merge_contact",
         "create_invoice", "edit_invoice", "authorise", "delete_invoice", "void",
         "pay", "refund", "delete_payment", "create_credit", "allocate", "void_credit",
+        "delete_batch", "edit_account",
     }
 )  # fmt: skip
 """The moves of Books that can be asked for by name; the arguments are the method's own."""
@@ -50,26 +53,35 @@ class ControlRoutes:
             ("POST", "/sandbox/clock", self.set_clock),
             ("GET", "/sandbox/requests", self.requests),
             ("DELETE", "/sandbox/requests", self.clear_requests),
+            ("GET", "/sandbox/egress", self.egress),
+            ("GET", "/sandbox/state", self.state),
+            ("PUT", "/sandbox/state", self.load_state),
             ("GET", "/sandbox/books/{organisation}", self.books),
             ("POST", "/sandbox/books/{organisation}/{move}", self.move),
             ("POST", "/sandbox/churn", self.churn),
             ("POST", "/sandbox/latency", self.latency),
+            ("POST", "/sandbox/lag", self.lag),
             ("POST", "/sandbox/limits", self.limits),
-            ("POST", "/sandbox/switches", self.switches),
+            ("GET", "/sandbox/switches", self.switches),
+            ("POST", "/sandbox/switches", self.set_switches),
             ("GET", "/sandbox/faults", self.faults),
             ("POST", "/sandbox/faults", self.add_fault),
             ("DELETE", "/sandbox/faults", self.clear_faults),
             ("POST", "/sandbox/consent", self.consent),
             ("POST", "/sandbox/users/{user}/revoke", self.revoke),
             ("POST", "/sandbox/organisations/{organisation}/disconnect", self.disconnect),
+            ("POST", "/sandbox/organisations/{organisation}/delete", self.delete_organisation),
+            ("POST", "/sandbox/organisations/{organisation}/reset", self.reset_organisation),
             ("POST", "/sandbox/organisations/{organisation}/roles", self.set_role),
             ("POST", "/sandbox/organisations/{organisation}/lock-dates", self.set_lock_dates),
         ]
         for method, path, answer in routes:
             app.router.add_route(method, path, _explaining(answer))
 
-    async def overview(self, _request: web.Request) -> web.Response:
-        """What there is."""
+    async def overview(self, request: web.Request) -> web.Response:
+        """What there is; a browser is sent to the page."""
+        if "text/html" in request.headers.get("Accept", ""):
+            return web.Response(status=303, headers={"Location": "/"})
         authority = self._sandbox.authority
         return _json(
             {
@@ -98,23 +110,42 @@ class ControlRoutes:
         return await self.clock(request)
 
     async def requests(self, request: web.Request) -> web.Response:
-        """The log, or what matches `path`, `method`, `status`, `organisation`, `after`; `count=1` only counts."""
+        """The log, or what matches; `last` gives only that many of it, `count=1` only counts."""
         query = request.query
         found = self._sandbox.requests.find(
             path=query.get("path", ""),
             method=query.get("method"),
             status=int(query["status"]) if "status" in query else None,
             organisation_id=self._organisation(query["organisation"]).id if "organisation" in query else None,
+            client_id=query.get("client_id"),
+            limit_problem=query.get("limit_problem"),
             after=int(query.get("after", "0")),
+            since=datetime.fromisoformat(query["since"]) if "since" in query else None,
         )
         answer: dict[str, Any] = {"count": len(found)}
         if "count" not in query:
-            answer["requests"] = [asdict(entry) for entry in found]
+            last = int(query.get("last", "0"))
+            answer["requests"] = [asdict(entry) for entry in found[-last:]]  # [-0:] is all of it
         return _json(answer)
+
+    async def egress(self, _request: web.Request) -> web.Response:
+        """How many bytes each app drew from Xero, as its bill counts them."""
+        log, switches = self._sandbox.requests, self._sandbox.switches
+        kinds = {"counts_writes": switches.egress_counts_writes, "counts_compressed": switches.egress_counts_compressed}
+        return _json({client_id: log.egress(client_id, **kinds) for client_id in self._sandbox.authority.apps})
 
     async def clear_requests(self, _request: web.Request) -> web.Response:
         """Forget the requests so far."""
         self._sandbox.requests.clear()
+        return _json({})
+
+    async def state(self, _request: web.Request) -> web.Response:
+        """The whole state, to be kept and put back."""
+        return web.Response(body=dump(self._sandbox), content_type="application/json")
+
+    async def load_state(self, request: web.Request) -> web.Response:
+        """Take up a state as it was got; it may be larger than what Xero takes."""
+        load(self._sandbox, await request.content.read())
         return _json({})
 
     async def books(self, request: web.Request) -> web.Response:
@@ -140,6 +171,12 @@ class ControlRoutes:
         self._sandbox.accounting.latency_ms = float((await _body(request))["milliseconds"])
         return _json({"milliseconds": self._sandbox.accounting.latency_ms})
 
+    async def lag(self, request: web.Request) -> web.Response:
+        """Let reads show the books as they were this many `seconds` ago; 0 ends it."""
+        sandbox, lag = self._sandbox, timedelta(seconds=float((await _body(request))["seconds"]))
+        sandbox.accounting.lag.begin(lag, sandbox.organisations, sandbox.clock.now())
+        return _json({"seconds": lag.total_seconds()})
+
     async def limits(self, request: web.Request) -> web.Response:
         """Change `in_flight`, `minute`, `day` or `app_minute`."""
         quota = self._sandbox.limits.quota
@@ -148,14 +185,19 @@ class ControlRoutes:
         self._sandbox.limits.quota = replace(quota, **given)
         return _json(asdict(self._sandbox.limits.quota))
 
-    async def switches(self, request: web.Request) -> web.Response:
-        """Answer open questions of Xero's behaviour another way."""
+    async def switches(self, _request: web.Request) -> web.Response:
+        """Every switch: name, value, default, meaning, source, and whether anything follows it yet."""
+        return _json({"switches": list(described(self._sandbox.switches))})
+
+    async def set_switches(self, request: web.Request) -> web.Response:
+        """Answer open questions of Xero's behaviour another way: all that are given, or none."""
         switches = self._sandbox.switches
-        known = asdict(switches)
-        for name, value in (await _body(request)).items():
-            if name not in known:
-                raise ValueError(f"There is no switch {name!r}; there are {', '.join(known)}.")
-            setattr(switches, name, bool(value))
+        tried = replace(switches)
+        given = await _body(request)
+        for name, value in given.items():
+            set_switch(tried, name, value)
+        for name, value in given.items():
+            set_switch(switches, name, value)
         return _json(asdict(switches))
 
     async def faults(self, _request: web.Request) -> web.Response:
@@ -163,8 +205,14 @@ class ControlRoutes:
         return _json([asdict(rule) for rule in self._sandbox.faults.rules])
 
     async def add_fault(self, request: web.Request) -> web.Response:
-        """Make the next calls fail."""
-        rule = msgspec.convert(await _body(request), FaultRule)
+        """Make the next calls fail; `seed` begins the chances of all rules again."""
+        given = await _body(request)
+        if "seed" in given:
+            self._sandbox.faults.seed(int(given.pop("seed")))
+        unknown = given.keys() - {field.name for field in fields(FaultRule)}
+        if unknown:
+            raise ValueError(f"A fault has no {', '.join(sorted(unknown))}.")
+        rule = msgspec.convert(given, FaultRule)
         return _json(asdict(self._sandbox.faults.add(rule)))
 
     async def clear_faults(self, _request: web.Request) -> web.Response:
@@ -180,7 +228,7 @@ class ControlRoutes:
         """
         given = await _body(request)
         sandbox = self._sandbox
-        asked = read_authorisation(dict(parse_qsl(urlsplit(given["authorization_url"]).query)), sandbox.authority.apps)
+        asked = read_authorisation(dict(parse_qsl(urlsplit(given["authorization_url"]).query)), sandbox.authority)
         user = self._user(given["user"]) if given.get("user") else next(iter(sandbox.authority.users.values()))
         if given.get("decision", "allow") != "allow":
             return _json({"redirect_to": asked.redirect(error="access_denied")})
@@ -206,6 +254,17 @@ class ControlRoutes:
         for connection_id in gone:
             authority.disconnect(connection_id)
         return _json({"disconnected": gone})
+
+    async def delete_organisation(self, request: web.Request) -> web.Response:
+        """Delete an organisation for good; whoever was connected is answered with 403."""
+        self._sandbox.authority.delete_organisation(self._organisation(request.match_info["organisation"]))
+        return _json({})
+
+    async def reset_organisation(self, request: web.Request) -> web.Response:
+        """Reset an organisation as a demo company: fresh books, another id, no connections."""
+        organisation = self._organisation(request.match_info["organisation"])
+        self._sandbox.reset(organisation)
+        return _json({"id": organisation.id, "name": organisation.name})
 
     async def set_role(self, request: web.Request) -> web.Response:
         """Give `user` (email) another `role`; REMOVED takes the user out."""

@@ -1,8 +1,11 @@
-"""Faults on demand: rules that make the next calls to a path fail in one of Xero's ways."""
+"""Faults on demand: rules that make calls to a path fail in one of Xero's ways, by turn or by chance."""
 
+import random
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from aiohttp import web
 
 from tieout_sandbox.limits import Problem
 
@@ -22,6 +25,16 @@ class FaultKind(StrEnum):
     """The connection is cut before anything is done."""
     DROP_AFTER = "drop_after"
     """The connection is cut after everything is done: the answer is lost."""
+    REFRESH_LOST = "refresh_lost"
+    """A refresh rotates the token, and its answer is lost; the path need not be given."""
+    SLOW = "slow"
+    """The call is answered `seconds` of real time later."""
+    TRUNCATED = "truncated"
+    """The connection is cut in the middle of the answer's body; everything was done."""
+    ELEMENT_ERROR = "element_error"
+    """200, but the element carries StatusAttributeString ERROR with `body` as its message; only for writes."""
+    BOOKKEEPER_PAYS = "bookkeeper_pays"
+    """Just before a payment is written, a bookkeeper pays the rest of its invoice in Xero."""
     LIMIT_MINUTE = "limit_minute"
     LIMIT_DAY = "limit_day"
     LIMIT_CONCURRENT = "limit_concurrent"
@@ -53,58 +66,94 @@ TEXTS = {
 
 @dataclass(slots=True)
 class FaultRule:
-    """The next `times` calls whose method and path match fail.
+    """The next `times` calls whose method and path match fail, or each of them with a probability.
 
     Args:
         kind: how.
         path: a regular expression that is searched in the path, without regard to case.
         method: only this one, or any.
-        times: how many calls; it counts down.
+        times: how many calls; it counts down. None never ends.
+        probability: of each matching call, 0 to 1.
         status: for ANSWER.
-        body: for ANSWER.
+        body: for ANSWER; the message for ELEMENT_ERROR.
         content_type: for ANSWER.
+        seconds: for SLOW.
+        retry_after: another Retry-After than Xero would send; empty leaves it out.
     """
 
     kind: FaultKind
     path: str = ""
     method: str | None = None
-    times: int = 1
+    times: int | None = 1
+    probability: float = 1.0
     status: int = 500
     body: str = ""
     content_type: str = "text/plain"
+    seconds: float = 1.0
+    retry_after: str | None = None
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether it is this call's turn to fail."""
-        if self.times <= 0 or self.method not in {None, method}:
+        """Whether this call may fail by it."""
+        if self.times == 0 or self.method not in {None, method}:
+            return False
+        wanted = _OWN_PATHS.get(self.kind)
+        if wanted is not None and not re.search(wanted, path, re.IGNORECASE):
             return False
         return re.search(self.path, path, re.IGNORECASE) is not None
 
 
+_OWN_PATHS = {FaultKind.REFRESH_LOST: "^/connect/token$", FaultKind.BOOKKEEPER_PAYS: "/payments$"}
+"""Kinds that make sense on one path only."""
+
+RULE = web.RequestKey("rule", FaultRule)
+"""The rule that a request met, for those who answer it."""
+
+
 @dataclass(slots=True)
 class Faults:
-    """The rules in force, in the order in which they were made."""
+    """The rules in force, in the order in which they were made.
+
+    Chance comes from a seed and is asked only for calls that a rule matches: the same calls meet the same faults.
+    """
 
     rules: list[FaultRule] = field(default_factory=list)
+    chance: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311 it has to be repeatable
+
+    def seed(self, seed: int) -> None:
+        """Begin the chances again, from another seed."""
+        self.chance.seed(seed)
 
     def add(self, rule: FaultRule) -> FaultRule:
         """Make the next calls fail.
 
         Raises:
-            ValueError: the path is no regular expression.
+            ValueError: the path is no regular expression, or the probability none.
         """
         try:
             re.compile(rule.path)
         except re.error as error:
             raise ValueError(f"Not a regular expression: {rule.path}") from error
+        if not 0 <= rule.probability <= 1:
+            raise ValueError(f"A probability lies between 0 and 1: {rule.probability}")
         self.rules.append(rule)
         return rule
 
-    def take(self, method: str, path: str) -> FaultRule | None:
-        """The rule for this call, counted down; None lets it pass."""
+    def take(self, method: str, path: str, *, refreshes: bool = False) -> FaultRule | None:
+        """The rule for this call, counted down; None lets it pass.
+
+        Args:
+            method: of the call.
+            path: of the call.
+            refreshes: whether it is a token request that refreshes.
+        """
         for rule in self.rules:
-            if rule.matches(method, path):
+            if not rule.matches(method, path) or (rule.kind is FaultKind.REFRESH_LOST and not refreshes):
+                continue
+            if rule.probability < 1 and self.chance.random() >= rule.probability:
+                continue
+            if rule.times is not None:
                 rule.times -= 1
-                return rule
+            return rule
         return None
 
     def clear(self) -> None:

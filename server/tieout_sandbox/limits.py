@@ -31,12 +31,21 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How much is allowed. The defaults are Xero's, OAuth 2.0 limits."""
+    """How much is allowed. The defaults are Xero's, OAuth 2.0 limits.
+
+    Args:
+        in_flight: calls at once, per organisation and app.
+        minute: calls a minute, per organisation and app.
+        day: calls a day, per organisation and app.
+        app_minute: calls a minute of an app to all organisations.
+        records: the high-volume threshold (Xero, each endpoint's page).
+    """
 
     in_flight: int = 5
     minute: int = 60
     day: int = 5_000
     app_minute: int = 10_000
+    records: int = 100_000
 
     @classmethod
     def of(cls, tier: Tier) -> "Quota":

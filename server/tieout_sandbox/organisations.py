@@ -1,5 +1,6 @@
 """The organisations of a sandbox, the people who work in them, and what each may do."""
 
+import hashlib
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -127,13 +128,22 @@ def make_organisations(settings: SandboxSettings, clock: SandboxClock) -> tuple[
     return users, made
 
 
+def fresh_books(organisation: Organisation, index: int, settings: SandboxSettings, clock: SandboxClock) -> str:
+    """Give the n-th organisation books as on its first day, with other ids, and answer with an id for itself.
+
+    Those who watch its books watch the new ones.
+    """
+    ids = Ids(random.Random(f"reset {organisation.id}"))  # noqa: S311 made-up data has to be repeatable
+    watching = organisation.books.observers
+    organisation.books = _books(index, settings, settings.anchor_on or clock.today(), clock, salt=organisation.id)
+    organisation.books.observers = watching
+    return ids.new()
+
+
 def _organisation(
     index: int, settings: SandboxSettings, anchor_on: date, ids: Ids, clock: SandboxClock
 ) -> Organisation:
     base, country, timezone = _HOMES[index % len(_HOMES)]
-    contacts, invoices = (settings.contacts, settings.invoices) if index == 0 else _SMALL
-    rates = {base: Decimal("1.000000")} | {code: Decimal(rate) for code, rate in _RATES[base].items()}
-    plan = Plan(settings.seed + index, contacts, invoices, anchor_on, base, rates)
     organisation_id = ids.new()
     return Organisation(
         id=organisation_id,
@@ -143,5 +153,13 @@ def _organisation(
         country_code=country,
         timezone=timezone,
         created_at=datetime.combine(anchor_on, time(9), UTC) - timedelta(days=4 * 365),
-        books=make_books(plan, clock.now, settings.switches),
+        books=_books(index, settings, anchor_on, clock),
     )
+
+
+def _books(index: int, settings: SandboxSettings, anchor_on: date, clock: SandboxClock, salt: str = "") -> Books:
+    base = _HOMES[index % len(_HOMES)][0]
+    contacts, invoices = (settings.contacts, settings.invoices) if index == 0 else _SMALL
+    rates = {base: Decimal("1.000000")} | {code: Decimal(rate) for code, rate in _RATES[base].items()}
+    seed = settings.seed + index if not salt else int.from_bytes(hashlib.sha256(salt.encode()).digest()[:4])
+    return make_books(Plan(seed, contacts, invoices, anchor_on, base, rates), clock.now, settings.switches)

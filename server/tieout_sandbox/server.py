@@ -1,6 +1,5 @@
 """The running sandbox: one port that plays login.xero.com, identity.xero.com and api.xero.com."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -10,20 +9,24 @@ from aiohttp.typedefs import Handler as _Answer
 from aiohttp.typedefs import Middleware
 
 from tieout_sandbox.accounting.collections import warm_up
-from tieout_sandbox.accounting.routes import ENTRY, FAULT, AccountingRoutes
+from tieout_sandbox.accounting.routes import ENTRY, AccountingRoutes
 from tieout_sandbox.books.books import Books
 from tieout_sandbox.books.churn import Churn
 from tieout_sandbox.clock import SandboxClock
 from tieout_sandbox.control import ControlRoutes
-from tieout_sandbox.faults import TEXTS, FaultKind, FaultRule, Faults
+from tieout_sandbox.fault_answers import answered, rule_for
+from tieout_sandbox.faults import Faults
 from tieout_sandbox.identity.authority import Authority
 from tieout_sandbox.identity.routes import IdentityRoutes
 from tieout_sandbox.identity.tokens import signing_key
 from tieout_sandbox.limits import Limits, Quota
-from tieout_sandbox.organisations import Organisation, make_organisations
+from tieout_sandbox.organisations import Organisation, fresh_books, make_organisations
+from tieout_sandbox.page.routes import PageRoutes
 from tieout_sandbox.request_log import RequestLog
 from tieout_sandbox.settings import SandboxSettings
 from tieout_sandbox.switches import Switches
+from tieout_sandbox.webhooks.routes import WebhookRoutes
+from tieout_sandbox.webhooks.webhooks import Webhooks
 
 _LARGEST_REQUEST = 10 * 1024 * 1024
 """Xero, OAuth 2.0 limits: 10 MB a request."""
@@ -45,6 +48,7 @@ class Sandbox:
     faults: Faults
     churn: Churn
     accounting: AccountingRoutes
+    webhooks: Webhooks
     url: str = ""
 
     @property
@@ -68,6 +72,11 @@ class Sandbox:
                 return found
         raise KeyError(wanted)
 
+    def reset(self, organisation: Organisation) -> None:
+        """Begin an organisation's books again under another id, as Xero does with demo companies every 28 days."""
+        index = self.organisations.index(organisation)
+        self.authority.replace_id(organisation, fresh_books(organisation, index, self.settings, self.clock))
+
 
 def make_sandbox(settings: SandboxSettings) -> Sandbox:
     """A sandbox with fresh books, not listening yet.
@@ -83,11 +92,15 @@ def make_sandbox(settings: SandboxSettings) -> Sandbox:
         users={user.id: user for user in users},
         organisations={organisation.id: organisation for organisation in organisations},
         clock=clock,
+        switches=settings.switches,
     )
     for organisation in organisations:
         warm_up(organisation, clock.today())
     signing_key()  # made now, not during the first consent
     limits, churn = Limits(Quota.of(settings.tier)), Churn(settings.seed)
+    webhooks = Webhooks(authority, settings.switches)
+    if settings.webhook_url:
+        webhooks.subscribe(settings.apps[0].client_id, settings.webhook_url, settings.webhook_key)
     return Sandbox(
         settings=settings,
         clock=clock,
@@ -95,10 +108,19 @@ def make_sandbox(settings: SandboxSettings) -> Sandbox:
         limits=limits,
         authority=authority,
         requests=RequestLog(),
-        faults=Faults(),
+        faults=_faults(settings),
         churn=churn,
         accounting=AccountingRoutes(authority, limits, churn, settings.latency_ms),
+        webhooks=webhooks,
     )
+
+
+def _faults(settings: SandboxSettings) -> Faults:
+    faults = Faults()
+    faults.seed(settings.seed)
+    for rule in settings.faults:
+        faults.add(replace(rule))  # its own: rules count down
+    return faults
 
 
 @asynccontextmanager
@@ -118,7 +140,9 @@ async def serve(settings: SandboxSettings | None = None) -> AsyncIterator[Sandbo
         port = runner.addresses[0][1]
         host = sandbox.settings.host
         sandbox.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        yield sandbox
+        sandbox.webhooks.api_url = sandbox.url
+        async with sandbox.webhooks.sending():
+            yield sandbox
     finally:
         await runner.cleanup()
 
@@ -129,6 +153,8 @@ def make_app(sandbox: Sandbox) -> web.Application:
     IdentityRoutes(sandbox.authority, sandbox.switches).add_to(app)
     sandbox.accounting.add_to(app)
     ControlRoutes(sandbox).add_to(app)
+    PageRoutes(sandbox).add_to(app)
+    WebhookRoutes(sandbox.webhooks, sandbox.settings.apps[0].client_id).add_to(app)
     return app
 
 
@@ -137,13 +163,13 @@ def _observed(sandbox: Sandbox) -> Middleware:
 
     @web.middleware
     async def observe(request: web.Request, handler: _Answer) -> web.StreamResponse:
-        if request.path == "/sandbox" or request.path.startswith("/sandbox/"):
+        if request.path in {"/", "/sandbox"} or request.path.startswith("/sandbox/"):
             return await handler(request)
         entry = sandbox.requests.open(sandbox.clock.now(), request.method, request.path, dict(request.query))
         request[ENTRY] = entry
-        rule = sandbox.faults.take(request.method, request.path)
+        rule = await rule_for(sandbox, request)
         try:
-            response = await _answered(request, handler, rule)
+            response = await answered(sandbox, request, handler, rule)
         except web.HTTPException as refused:  # no such path, method or user
             entry.status = refused.status
             raise
@@ -154,31 +180,3 @@ def _observed(sandbox: Sandbox) -> Middleware:
         return response
 
     return observe
-
-
-async def _answered(request: web.Request, answer: _Answer, rule: FaultRule | None) -> web.StreamResponse:
-    if rule is None:
-        return await answer(request)
-    if rule.kind is FaultKind.ANSWER:
-        return web.Response(status=rule.status, text=rule.body, content_type=rule.content_type)
-    if rule.kind in TEXTS:
-        status, content_type, text = TEXTS[rule.kind]
-        return web.Response(status=status, text=text, content_type=content_type)
-    if rule.kind is FaultKind.DROP:
-        _cut(request)
-    request[FAULT] = rule.kind
-    response = await answer(request)
-    if rule.kind is FaultKind.DROP_AFTER:
-        _cut(request)
-    return response
-
-
-def _cut(request: web.Request) -> None:
-    """Close the connection under the client without a word.
-
-    Raises:
-        CancelledError: always, so that nothing is written to it any more.
-    """
-    if request.transport is not None:
-        request.transport.abort()
-    raise asyncio.CancelledError

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from urllib.parse import urlsplit
 
+from tieout_sandbox.faults import FaultRule
 from tieout_sandbox.limits import Tier
 from tieout_sandbox.switches import Switches
 
@@ -20,6 +21,7 @@ class App:
         name: what the consent page and each response's ProviderName say.
         redirect_uris: exactly these; empty accepts any loopback address, which Xero itself does not.
         broad_scopes: whether accounting.transactions and the like may be asked for (apps made before 2 March 2026).
+        certified: by Xero; an organisation connects at most two apps that are not (Xero, OAuth 2.0 limits).
     """
 
     client_id: str = "tieout-sandbox-app"
@@ -27,6 +29,7 @@ class App:
     name: str = "Tieout"
     redirect_uris: tuple[str, ...] = ()
     broad_scopes: bool = True
+    certified: bool = False
 
     def accepts(self, redirect_uri: str) -> bool:
         """Whether a consent may return there."""
@@ -54,6 +57,9 @@ class SandboxSettings:
         latency_ms: how long each API call takes, in real time; the clock's speed does not shorten it.
         apps: who may ask for consent.
         switches: how the open questions are answered.
+        faults: rules in force from the start.
+        webhook_url: where the first app wants its webhooks, on loopback; nowhere unless given.
+        webhook_key: signs them; made up unless given.
     """
 
     host: str = "127.0.0.1"
@@ -69,3 +75,6 @@ class SandboxSettings:
     latency_ms: float = 0.0
     apps: tuple[App, ...] = (App(),)
     switches: Switches = field(default_factory=Switches)
+    faults: tuple[FaultRule, ...] = ()
+    webhook_url: str | None = None
+    webhook_key: str | None = field(default=None, repr=False)

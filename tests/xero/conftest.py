@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from sandbox_caller import Caller
+from sandbox_writer import WRITING_SCOPES, Writer
 from tieout_sandbox import Quota, Sandbox, SandboxSettings, serve
 
 
@@ -26,3 +27,12 @@ async def caller(sandbox: Sandbox) -> AsyncIterator[Caller]:
         made = Caller(sandbox, http)
         await made.connect()
         yield made
+
+
+@pytest.fixture
+async def writer(sandbox: Sandbox) -> AsyncIterator[Writer]:
+    """An app that may write to the first organisation, in the name of an adviser."""
+    async with aiohttp.ClientSession() as http:
+        made = Caller(sandbox, http)
+        await made.connect(scope=WRITING_SCOPES)
+        yield Writer(made)

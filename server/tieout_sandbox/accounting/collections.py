@@ -3,25 +3,42 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from tieout_sandbox.accounting import fields
+from tieout_sandbox.accounting.query import Query
 from tieout_sandbox.accounting.render import (
+    USUAL_PLACES,
     Detail,
     credit_block,
     id_key,
     invoice_block,
     payment_block,
 )
+from tieout_sandbox.accounting.render_banking import BANK_TRANSACTION, BATCH, bank_transaction_block, batch_block
 from tieout_sandbox.accounting.render_contact import listed_contact, paged_contact, summary_contact
-from tieout_sandbox.accounting.render_settings import account_block, currency_block, user_block
+from tieout_sandbox.accounting.render_settings import account_block, currency_block, listed_user_id, user_block
 from tieout_sandbox.accounting.where import Fields
 from tieout_sandbox.accounting.wire import element
 from tieout_sandbox.books.balances import balances_of
-from tieout_sandbox.books.documents import Contact, ContactStatus, CreditKind
-from tieout_sandbox.organisations import Organisation
+from tieout_sandbox.books.documents import Contact, ContactStatus, CreditKind, Invoice, Payment, Role, Status
+from tieout_sandbox.organisations import Member, Organisation
+from tieout_sandbox.switches import Switches
 
-Write = Callable[[Any, Detail, Organisation, date], bytes]
+
+class Write(Protocol):
+    """Writes a document as an element of the answer, with this many decimal places of each UnitAmount."""
+
+    def __call__(
+        self,
+        document: Any,  # noqa: ANN401 any kind of document
+        detail: Detail,
+        organisation: Organisation,
+        today: date,
+        /,
+        places: int = 2,
+    ) -> bytes:
+        """The element's bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +55,12 @@ class Collection:
         paged: whether `page` is honoured.
         modified_since: whether If-Modified-Since is honoured.
         lists: parameters with lists of ids or the like, lower case.
+        search: the fields that searchTerm looks in.
+        created_by_app: whether createdByMyApp is honoured.
+        printed: whether a single document can be had as a PDF.
+        optimised: the fields that where may name in more documents than the threshold; None where none is kept.
+        optimised_or: those of them that OR may join.
+        optimised_order: the fields that order may name then, beside the id.
     """
 
     name: str
@@ -49,19 +72,26 @@ class Collection:
     paged: bool = True
     modified_since: bool = True
     lists: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    created_by_app: bool = False
+    printed: bool = False
+    optimised: frozenset[str] | None = None
+    optimised_or: frozenset[str] = frozenset()
+    optimised_order: frozenset[str] = frozenset({"updateddateutc", "date"})
 
-    def find(self, organisation: Organisation, wanted: str) -> object | None:
+    def find(self, organisation: Organisation, wanted: str) -> Any | None:  # noqa: ANN401 any kind of document
         """The document with this id or number."""
         documents = self.documents(organisation)
         if wanted.lower() in documents:
-            return cast("object", documents[wanted.lower()])
+            return documents[wanted.lower()]
         if self.number_field is None:
             return None
         read = self.fields[self.number_field]
         return next((document for document in documents.values() if read(document) == wanted), None)
 
 
-def _contact(contact: Contact, detail: Detail, organisation: Organisation, today: date) -> bytes:
+def _contact(contact: Contact, detail: Detail, organisation: Organisation, today: date, /, places: int = 2) -> bytes:
+    del places  # a contact has no lines
     if detail is Detail.LISTING:
         return element(listed_contact(contact))
     if detail is Detail.SUMMARY:
@@ -69,20 +99,56 @@ def _contact(contact: Contact, detail: Detail, organisation: Organisation, today
     return element(paged_contact(contact, balances_of(contact, today, organisation.books.switches)))
 
 
-def _kept(block: Callable[[Any, Detail], str]) -> Write:
+def _plain(block: Callable[[Any, Detail], str]) -> Write:
+    """Write documents that have no lines."""
+
+    def write(document: Any, detail: Detail, _organisation: Organisation, _today: date, /, places: int = 2) -> bytes:  # noqa: ANN401, ARG001 any kind; all write alike
+        return element(block(document, detail))
+
+    return write
+
+
+def _lined(block: Callable[[Any, Detail, int], str]) -> Write:
+    """Write documents that have lines."""
+
+    def write(document: Any, detail: Detail, _organisation: Organisation, _today: date, /, places: int = 2) -> bytes:  # noqa: ANN401 any kind
+        return element(block(document, detail, places))
+
+    return write
+
+
+def _kept(block: Callable[[Any, Detail, int], str]) -> Write:
     """Write documents with this; the paged shape is kept until the document changes, unless books are too large."""
 
-    def write(document: Any, detail: Detail, organisation: Organisation, _today: date) -> bytes:  # noqa: ANN401 any kind
-        if detail is not Detail.PAGE:
-            return element(block(document, detail))
+    def write(document: Any, detail: Detail, organisation: Organisation, _today: date, /, places: int = 2) -> bytes:  # noqa: ANN401 any kind
+        if detail is not Detail.PAGE or places != USUAL_PLACES:
+            return element(block(document, detail, places))
         if document.rendered is not None:
             return cast("bytes", document.rendered)
-        written = element(block(document, detail))
+        written = element(block(document, detail, places))
         if organisation.books.keeps_rendered:
             document.rendered = written
         return written
 
     return write
+
+
+_write_invoice = _kept(invoice_block)
+
+
+def _invoice(invoice: Invoice, detail: Detail, organisation: Organisation, today: date, /, places: int = 2) -> bytes:
+    if organisation.books.switches.nested_credits_are_brief:
+        return element(invoice_block(invoice, detail, places, brief_credits=True))
+    return _write_invoice(invoice, detail, organisation, today, places)
+
+
+def _payment(payment: Payment, detail: Detail, organisation: Organisation, today: date, /, places: int = 2) -> bytes:
+    if payment.batch is not None and organisation.books.switches.batches_in_payments_have_texts:
+        return element(payment_block(payment, detail, places, texts_in_batch=True))
+    return _kept_payment(payment, detail, organisation, today, places)
+
+
+_kept_payment = _kept(payment_block)
 
 
 def warm_up(organisation: Organisation, today: date) -> None:
@@ -95,9 +161,25 @@ def warm_up(organisation: Organisation, today: date) -> None:
             collection.write(document, Detail.PAGE, organisation, today)
 
 
-def is_visible(contact: object, *, include_archived: bool) -> bool:
-    """Archived contacts are listed only when asked for (Xero, Contacts)."""
-    return include_archived or not isinstance(contact, Contact) or contact.status is not ContactStatus.ARCHIVED
+def is_visible(document: object, query: Query, switches: Switches) -> bool:
+    """Whether a list shows a document at all: archived contacts only when asked for (Xero, Contacts)."""
+    if isinstance(document, Contact):
+        return query.include_archived or document.status is not ContactStatus.ARCHIVED
+    if isinstance(document, Payment) and query.modified_since is not None:
+        return switches.deleted_payments_in_delta or document.status is not Status.DELETED
+    if isinstance(document, Member):
+        return switches.removed_users_stay_listed or document.role is not Role.REMOVED
+    return True
+
+
+def _user(member: Member, detail: Detail, organisation: Organisation, _today: date, /, places: int = 2) -> bytes:
+    del places  # a user has no lines
+    return element(user_block(member, detail, listed_user_id(member, organisation.books.switches)))
+
+
+def _users(organisation: Organisation) -> dict[str, Member]:
+    switches = organisation.books.switches
+    return {listed_user_id(member, switches): member for member in organisation.members.values()}
 
 
 def _credits(kind: CreditKind, name: str, *, number_field: str | None, lists: tuple[str, ...] = ()) -> Collection:
@@ -110,9 +192,13 @@ def _credits(kind: CreditKind, name: str, *, number_field: str | None, lists: tu
         _kept(credit_block),
         number_field=number_field,
         lists=lists,
+        printed=kind is CreditKind.CREDIT_NOTE,
+        optimised=_OPTIMISED_CREDITS if kind is CreditKind.CREDIT_NOTE else None,
     )
 
 
+_OF_CONTACT = ("contact.contactid", "contact.name", "contact.contactnumber")
+_OPTIMISED_CREDITS = frozenset({"status", "type", "date", "reference", *_OF_CONTACT})
 _ALL = (
     Collection(
         "Contacts",
@@ -122,15 +208,36 @@ _ALL = (
         _contact,
         number_field="contactnumber",
         lists=("ids",),
+        search=("name", "firstname", "lastname", "contactnumber", "emailaddress"),
+        optimised=frozenset({"name", "emailaddress", "accountnumber"}),
+        optimised_order=frozenset({"updateddateutc", "name"}),
     ),
     Collection(
         "Invoices",
         "InvoiceID",
         fields.INVOICE,
         lambda organisation: organisation.books.invoices,
-        _kept(invoice_block),
+        _invoice,
         number_field="invoicenumber",
         lists=("ids", "invoicenumbers", "contactids", "statuses"),
+        search=("invoicenumber", "reference", "contact.name"),
+        created_by_app=True,
+        printed=True,
+        optimised=frozenset(
+            {
+                "status",
+                "reference",
+                "invoicenumber",
+                "invoiceid",
+                "date",
+                "duedate",
+                "type",
+                "amountdue",
+                "amountpaid",
+                *_OF_CONTACT,
+            }
+        ),
+        optimised_or=frozenset({"invoiceid"}),
     ),
     _credits(CreditKind.CREDIT_NOTE, "CreditNotes", number_field="creditnotenumber"),
     _credits(CreditKind.OVERPAYMENT, "Overpayments", number_field=None, lists=("references",)),
@@ -140,22 +247,40 @@ _ALL = (
         "PaymentID",
         fields.PAYMENT,
         lambda organisation: organisation.books.payments,
-        _kept(payment_block),
+        _payment,
+        optimised=frozenset({"paymenttype", "status", "date", "invoice.invoiceid", "reference"}),
+        optimised_or=frozenset({"paymentid", "invoice.invoiceid"}),
+    ),
+    Collection(
+        "BatchPayments",
+        "BatchPaymentID",
+        BATCH,
+        lambda organisation: organisation.books.batches,
+        _plain(batch_block),
+        paged=False,
+    ),
+    Collection(
+        "BankTransactions",
+        "BankTransactionID",
+        BANK_TRANSACTION,
+        lambda organisation: organisation.books.bank_transactions,
+        _lined(bank_transaction_block),
+        optimised=frozenset({"type", "status", "date", "contact.contactid"}),
     ),
     Collection(
         "Accounts",
         "AccountID",
         fields.ACCOUNT,
         lambda organisation: organisation.books.accounts,
-        lambda account, _detail, _organisation, _today: element(account_block(account)),
+        _plain(lambda account, _detail: account_block(account)),
         paged=False,
     ),
     Collection(
         "Users",
         "UserID",
         fields.USER,
-        lambda organisation: organisation.members,
-        lambda member, detail, _organisation, _today: element(user_block(member, detail)),
+        _users,
+        _user,
         paged=False,
     ),
     Collection(
@@ -163,7 +288,7 @@ _ALL = (
         "Code",
         fields.CURRENCY,
         lambda organisation: organisation.currencies,
-        lambda currency, _detail, _organisation, _today: element(currency_block(currency)),
+        _plain(lambda currency, _detail: currency_block(currency)),
         paged=False,
         modified_since=False,
     ),

@@ -1,5 +1,6 @@
 """What `where` and `order` can ask of each kind of document."""
 
+import unicodedata
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -14,11 +15,37 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _midnight(on: date | None) -> datetime | None:
+class _Loose(str):
+    """Text that equals another whatever the case and the accents (Xero, Contacts: name, address, account number)."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and _folded(self) == _folded(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(_folded(self))
+
+
+def _folded(text: str) -> str:
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    return plain.casefold()
+
+
+def _loose(text: str | None) -> str | None:
+    return None if text is None else _Loose(text)
+
+
+def midnight(on: date | None) -> datetime | None:
+    """A date as where compares it; nothing where there is none."""
     return None if on is None else datetime.combine(on, time.min, UTC)
 
 
-def _of_contact(read: Callable[[Any], Contact]) -> dict[str, Callable[[Any], Value]]:
+def of_contact(read: Callable[[Any], Contact]) -> dict[str, Callable[[Any], Value]]:
+    """What can be asked of a document's contact."""
     return {
         "contact.contactid": lambda document: read(document).id,
         "contact.name": lambda document: read(document).name,
@@ -30,27 +57,27 @@ def _of_document(key: str) -> dict[str, Callable[[Any], Value]]:
     return {
         key: lambda document: document.id,
         "status": lambda document: _text(document.status),
-        "date": lambda document: _midnight(document.on),
+        "date": lambda document: midnight(document.on),
         "reference": lambda document: document.reference,
         "currencycode": lambda document: document.currency,
         "total": lambda document: document.total,
         "subtotal": lambda document: document.sub_total,
         "totaltax": lambda document: document.total_tax,
-        "fullypaidondate": lambda document: _midnight(document.fully_paid_on),
+        "fullypaidondate": lambda document: midnight(document.fully_paid_on),
         "updateddateutc": lambda document: document.updated_at,
-        **_of_contact(lambda document: document.contact),
+        **of_contact(lambda document: document.contact),
     }
 
 
 CONTACT: Fields = {
     "contactid": lambda contact: contact.id,
     "contactnumber": lambda contact: contact.contact_number,
-    "accountnumber": lambda contact: contact.account_number,
+    "accountnumber": lambda contact: _loose(contact.account_number),
     "contactstatus": lambda contact: _text(contact.status),
-    "name": lambda contact: contact.name,
+    "name": lambda contact: _loose(contact.name),
     "firstname": lambda contact: contact.first_name,
     "lastname": lambda contact: contact.last_name,
-    "emailaddress": lambda contact: contact.email,
+    "emailaddress": lambda contact: _loose(contact.email),
     "iscustomer": lambda contact: contact.is_customer,
     "issupplier": lambda contact: contact.is_supplier,
     "updateddateutc": lambda contact: contact.updated_at,
@@ -60,8 +87,8 @@ INVOICE: Fields = {
     **_of_document("invoiceid"),
     "type": lambda invoice: _text(invoice.type),
     "invoicenumber": lambda invoice: invoice.number,
-    "duedate": lambda invoice: _midnight(invoice.due_on),
-    "expectedpaymentdate": lambda invoice: _midnight(invoice.expected_payment_on),
+    "duedate": lambda invoice: midnight(invoice.due_on),
+    "expectedpaymentdate": lambda invoice: midnight(invoice.expected_payment_on),
     "amountdue": lambda invoice: invoice.amount_due,
     "amountpaid": lambda invoice: invoice.amount_paid,
     "amountcredited": lambda invoice: invoice.amount_credited,
@@ -94,7 +121,7 @@ PAYMENT: Fields = {
     "paymentid": lambda payment: payment.id,
     "paymenttype": payment_type,
     "status": lambda payment: _text(payment.status),
-    "date": lambda payment: _midnight(payment.on),
+    "date": lambda payment: midnight(payment.on),
     "amount": lambda payment: payment.amount,
     "reference": lambda payment: payment.reference,
     "isreconciled": lambda payment: payment.is_reconciled,
@@ -104,7 +131,7 @@ PAYMENT: Fields = {
     "invoice.type": lambda payment: _text(target_type(_target(payment))),
     "account.accountid": lambda payment: payment.account.id,
     "account.code": lambda payment: payment.account.code,
-    **{f"invoice.{name}": read for name, read in _of_contact(lambda payment: payment.target.contact).items()},
+    **{f"invoice.{name}": read for name, read in of_contact(lambda payment: payment.target.contact).items()},
 }
 
 

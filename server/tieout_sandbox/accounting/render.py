@@ -2,6 +2,7 @@
 
 from datetime import date
 from enum import Enum, auto
+from functools import lru_cache
 
 from tieout_sandbox.accounting.render_contact import contact_block
 from tieout_sandbox.accounting.wire import (
@@ -15,8 +16,21 @@ from tieout_sandbox.accounting.wire import (
     quote,
     seconds_string,
 )
-from tieout_sandbox.books.documents import Allocation, Contact, Credit, CreditKind, Invoice, Line, Payment
+from tieout_sandbox.books.banking import BankTransaction
+from tieout_sandbox.books.documents import (
+    Allocation,
+    Batch,
+    Contact,
+    Credit,
+    CreditKind,
+    Invoice,
+    Line,
+    Payment,
+)
 from tieout_sandbox.books.ids import line_item_id
+
+USUAL_PLACES = 2
+"""Decimal places of UnitAmount unless `unitdp=4` is asked for."""
 
 
 class Detail(Enum):
@@ -50,22 +64,22 @@ def payment_type(payment: Payment) -> str:
     return f"{target.type}PAYMENT" if isinstance(target, Invoice) else _TARGET_TYPES[target.kind][1]
 
 
-def invoice_block(invoice: Invoice, detail: Detail) -> str:
-    """An invoice or bill."""
+def invoice_block(invoice: Invoice, detail: Detail, places: int = USUAL_PLACES, *, brief_credits: bool = False) -> str:
+    """An invoice or bill; what is in it of credits is an open question (fact sheet U24)."""
     expected = invoice.expected_payment_on
     paid_on = invoice.fully_paid_on
     summary = detail is Detail.SUMMARY
     payments = "" if summary else f'\n  "Payments": {nest(array(map(_nested_payment, invoice.payments)))},'
-    lines = "" if summary else f'\n  "LineItems": {_lines(invoice, detail)},'
+    lines = "" if summary else f'\n  "LineItems": {lines_block(invoice, detail, places)},'
     attachments = "" if summary else '\n  "HasAttachments": false,'
     return f"""{{
   "Type": "{invoice.type}",
   "InvoiceID": "{invoice.id}",
   "InvoiceNumber": {quote(invoice.number)},
   "Reference": {quote(invoice.reference)},{payments}
-  "CreditNotes": {_applied(invoice, CreditKind.CREDIT_NOTE)},
-  "Prepayments": {_applied(invoice, CreditKind.PREPAYMENT)},
-  "Overpayments": {_applied(invoice, CreditKind.OVERPAYMENT)},
+  "CreditNotes": {_applied(invoice, CreditKind.CREDIT_NOTE, brief=brief_credits)},
+  "Prepayments": {_applied(invoice, CreditKind.PREPAYMENT, brief=brief_credits)},
+  "Overpayments": {_applied(invoice, CreditKind.OVERPAYMENT, brief=brief_credits)},
   "AmountDue": {invoice.amount_due},
   "AmountPaid": {invoice.amount_paid},
   "AmountCredited": {invoice.amount_credited},{_optional_day("ExpectedPaymentDate", expected)}
@@ -79,7 +93,7 @@ def invoice_block(invoice: Invoice, detail: Detail) -> str:
   "DueDateString": {day_string(invoice.due_on)},
   "DueDate": {day(invoice.due_on)},
   "Status": "{invoice.status}",
-  "LineAmountTypes": "Exclusive",{lines}
+  "LineAmountTypes": "{invoice.line_amounts}",{lines}
   "SubTotal": {invoice.sub_total},
   "TotalTax": {invoice.total_tax},
   "Total": {invoice.total},
@@ -89,7 +103,7 @@ def invoice_block(invoice: Invoice, detail: Detail) -> str:
 }}"""
 
 
-def credit_block(credit: Credit, detail: Detail) -> str:
+def credit_block(credit: Credit, detail: Detail, places: int = USUAL_PLACES) -> str:
     """A credit note, overpayment or prepayment."""
     paid_on = credit.fully_paid_on if credit.kind is CreditKind.CREDIT_NOTE else None  # others have no such key
     return f"""{{{_credit_head(credit)}
@@ -103,8 +117,8 @@ def credit_block(credit: Credit, detail: Detail) -> str:
   "DateString": {day_string(credit.on)},
   "Date": {day(credit.on)},
   "Status": "{credit.status}",
-  "LineAmountTypes": "{"NoTax" if credit.kind is CreditKind.OVERPAYMENT else "Exclusive"}",
-  "LineItems": {_lines(credit, detail)},
+  "LineAmountTypes": "{"NoTax" if credit.kind is CreditKind.OVERPAYMENT else credit.line_amounts}",
+  "LineItems": {lines_block(credit, detail, places)},
   "SubTotal": {credit.sub_total},
   "TotalTax": {credit.total_tax},
   "Total": {credit.total},
@@ -141,26 +155,47 @@ def id_key(kind: CreditKind) -> str:
     }[kind]
 
 
-def payment_block(payment: Payment, detail: Detail) -> str:
+def payment_block(payment: Payment, detail: Detail, places: int = USUAL_PLACES, *, texts_in_batch: bool = False) -> str:
     """A payment or refund."""
-    target = payment.target
     return f"""{{
   "PaymentID": "{payment.id}",
   "Date": {day(payment.on)},
   "BankAmount": {payment.bank_amount},
   "Amount": {payment.amount},
   "Reference": {quote(payment.reference)},
-  "CurrencyRate": {target.rate},
+  "CurrencyRate": {payment.rate},
   "PaymentType": "{payment_type(payment)}",
   "Status": "{payment.status}",
   "UpdatedDateUTC": {instant(payment.updated_at)},
   "UpdatedDateUTCString": {seconds_string(payment.updated_at)},
   "HasAccount": true,
-  "IsReconciled": {boolean(payment.is_reconciled)},
+  "IsReconciled": {boolean(payment.is_reconciled)},{_batch(payment.batch, texts=texts_in_batch)}
   "Account": {nest(_payment_account(payment, detail))},
-  "Invoice": {nest(_payment_target(payment, detail))},
+  "Invoice": {nest(_payment_target(payment, detail, places))},
   "HasValidationErrors": false
 }}"""
+
+
+def _batch(batch: Batch | None, *, texts: bool) -> str:
+    """The batch that a payment is part of; by switch, its total and IsReconciled are texts."""
+    if batch is None:
+        return ""
+    total, is_reconciled = str(batch.total), boolean(batch.is_reconciled)
+    if texts:
+        total, is_reconciled = quote(total), quote(is_reconciled)
+    block = f"""{{
+  "Account": {{
+    "AccountID": "{batch.account.id}"
+  }},
+  "BatchPaymentID": "{batch.id}",
+  "Date": {day(batch.on)},
+  "Type": "{batch.type}",
+  "Status": "{batch.status}",
+  "TotalAmount": {total},
+  "UpdatedDateUTC": {instant(batch.updated_at)},
+  "IsReconciled": {is_reconciled}
+}}"""
+    return f'\n  "BatchPayment": {nest(block)},\n  "BatchPaymentID": "{batch.id}",'
 
 
 def _payment_account(payment: Payment, detail: Detail) -> str:
@@ -170,11 +205,11 @@ def _payment_account(payment: Payment, detail: Detail) -> str:
     return f'{{\n  "AccountID": "{account.id}"{code}{name}\n}}'
 
 
-def _payment_target(payment: Payment, detail: Detail) -> str:
+def _payment_target(payment: Payment, detail: Detail, places: int) -> str:
     """The paid document: an invoice whole in a single answer, else its name; a refunded credit stands there too."""
     target = payment.target
     if detail is Detail.SINGLE and isinstance(target, Invoice):
-        return invoice_block(target, Detail.PAGE)
+        return invoice_block(target, Detail.PAGE, places)
     return f"""{{
   "Type": "{target_type(target)}",
   "InvoiceID": "{target.id}",
@@ -185,7 +220,7 @@ def _payment_target(payment: Payment, detail: Detail) -> str:
   "Overpayments": [],
   "IsDiscounted": false,
   "HasErrors": false,
-  "Contact": {nest(_stub(target.contact))},
+  "Contact": {nest(stub_block(target.contact))},
   "LineItems": [],
   "CurrencyCode": "{target.currency}"
 }}"""
@@ -194,21 +229,29 @@ def _payment_target(payment: Payment, detail: Detail) -> str:
 def _nested_payment(payment: Payment) -> str:
     """A payment inside its document: no account, no status."""
     reference = optional("Reference", quote(payment.reference) if payment.reference else None)
+    batch = optional("BatchPaymentID", quote(payment.batch.id) if payment.batch else None)
     return f"""{{
-  "PaymentID": "{payment.id}",
+  "PaymentID": "{payment.id}",{batch}
   "Date": {day(payment.on)},
   "Amount": {payment.amount},{reference}
-  "CurrencyRate": {payment.target.rate},
+  "CurrencyRate": {payment.rate},
   "HasAccount": false,
   "HasValidationErrors": false
 }}"""
 
 
-def _applied(invoice: Invoice, kind: CreditKind) -> str:
+def _applied(invoice: Invoice, kind: CreditKind, *, brief: bool) -> str:
     """The credits of one kind that were set against an invoice (exact keys undocumented: fact sheet U24)."""
     if not invoice.allocations:
         return "[]"
-    return nest(array(_applied_credit(made) for made in invoice.allocations if made.credit.kind is kind))
+    block = _briefly_applied_credit if brief else _applied_credit
+    return nest(array(block(made) for made in invoice.allocations if made.credit.kind is kind))
+
+
+def _briefly_applied_credit(allocation: Allocation) -> str:
+    return f"""{{{_credit_head(allocation.credit)}
+  "AppliedAmount": {allocation.amount}
+}}"""
 
 
 def _applied_credit(allocation: Allocation) -> str:
@@ -243,32 +286,38 @@ def _allocation(allocation: Allocation, detail: Detail) -> str:
 }}"""
 
 
-def _lines(document: Invoice | Credit, detail: Detail) -> str:
+def lines_block(document: Invoice | Credit | BankTransaction, detail: Detail, places: int) -> str:
+    """The line items; the old listing leaves them out."""
     if detail is Detail.LISTING:
         return "[]"
-    blocks = (_line(line, line_item_id(document.id, index)) for index, line in enumerate(document.lines))
+    blocks = (_line(line, line_item_id(document.id, index), places) for index, line in enumerate(document.lines))
     return nest(array(blocks))
 
 
-def _line(line: Line, line_id: str) -> str:
+def _line(line: Line, line_id: str, places: int) -> str:
+    return f'{_line_without_id(line, places)}\n  "LineItemID": "{line_id}"\n}}'
+
+
+@lru_cache(maxsize=4096)
+def _line_without_id(line: Line, places: int) -> str:
+    """All of a line but its id: made-up documents share their lines."""
+    discount = optional("DiscountRate", f"{line.discount_rate:.2f}" if line.discount_rate else None)
     return f"""{{
   "Description": {quote(line.description)},
-  "UnitAmount": {line.unit_amount},
-  "TaxType": "{"OUTPUT2" if line.tax_amount else "NONE"}",
+  "UnitAmount": {line.unit_amount:.{places}f},
+  "TaxType": "{line.tax_type or ("OUTPUT2" if line.tax_amount else "NONE")}",
   "TaxAmount": {line.tax_amount},
   "LineAmount": {line.line_amount},
-  "AccountCode": "200",
+  "AccountCode": {quote(line.account_code)},
   "Tracking": [],
-  "Quantity": {line.quantity}.0000,
-  "LineItemID": "{line_id}"
-}}"""
+  "Quantity": {line.quantity:.4f},{discount}"""
 
 
 def _contact(contact: Contact, detail: Detail) -> str:
-    return contact_block(contact) if detail is Detail.SINGLE else _stub(contact)
+    return contact_block(contact) if detail is Detail.SINGLE else stub_block(contact)
 
 
-def _stub(contact: Contact) -> str:
+def stub_block(contact: Contact) -> str:
     """A contact inside a document of a list."""
     if contact.stub is None:
         contact.stub = f"""{{

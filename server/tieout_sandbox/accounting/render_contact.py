@@ -2,7 +2,7 @@
 
 from tieout_sandbox.accounting.wire import array, boolean, instant, nest, optional, quote
 from tieout_sandbox.books.balances import Balances
-from tieout_sandbox.books.documents import Contact, Person, Phone
+from tieout_sandbox.books.documents import Address, Contact, Person, Phone
 
 
 def paged_contact(contact: Contact, balances: Balances | None) -> str:
@@ -78,6 +78,11 @@ def _currency(contact: Contact) -> str:
 
 def _addresses(contact: Contact) -> str:
     """Addresses and phones; a post box that nobody filled in is nothing but its type."""
+    if contact.addresses:
+        entered = nest(array(map(_address, contact.addresses)))
+        return f"""
+  "Addresses": {entered},
+  "Phones": {nest(array(map(_phone, contact.phones)))},"""
     return f"""
   "Addresses": [
     {{
@@ -93,6 +98,19 @@ def _addresses(contact: Contact) -> str:
     }}
   ],
   "Phones": {nest(array(map(_phone, contact.phones)))},"""
+
+
+def _address(address: Address) -> str:
+    numbered = enumerate(address.lines, start=1)
+    lines = "".join(f'\n  "AddressLine{number}": {quote(line)},' for number, line in numbered if line)
+    return f"""{{
+  "AddressType": "{address.kind}",{lines}
+  "City": {quote(address.city)},
+  "Region": {quote(address.region)},
+  "PostalCode": {quote(address.postal_code)},
+  "Country": {quote(address.country)},
+  "AttentionTo": {quote(address.attention_to)}
+}}"""
 
 
 def _phone(phone: Phone) -> str:

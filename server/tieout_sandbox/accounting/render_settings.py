@@ -1,11 +1,13 @@
 """The organisation itself, its accounts, people and currencies as Xero writes them."""
 
+import uuid
 from typing import Any
 
 from tieout_sandbox.accounting.render import Detail
 from tieout_sandbox.accounting.wire import plain_day, plain_instant, pretty
 from tieout_sandbox.books.documents import Account, Role
 from tieout_sandbox.organisations import Currency, Member, Organisation
+from tieout_sandbox.switches import Switches
 
 _ACTIONS = (
     "CreateApprovedInvoice",
@@ -104,10 +106,16 @@ def account_block(account: Account) -> str:
     return pretty(block | {"AddToWatchlist": False})
 
 
-def user_block(member: Member, detail: Detail) -> str:
+def listed_user_id(member: Member, switches: Switches) -> str:
+    """The UserID: the token's xero_userid, or another one that follows from it (fact sheet U12)."""
+    user_id = member.user.id
+    return user_id if switches.user_id_is_xero_userid else str(uuid.uuid5(uuid.NAMESPACE_OID, user_id))
+
+
+def user_block(member: Member, detail: Detail, user_id: str) -> str:
     """A user; only the list tells the role."""
     block: dict[str, Any] = {
-        "UserID": member.user.id,
+        "UserID": user_id,
         "EmailAddress": member.user.email,
         "FirstName": member.user.first_name,
         "LastName": member.user.last_name,

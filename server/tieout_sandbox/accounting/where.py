@@ -35,6 +35,7 @@ _METHODS: dict[str, Callable[[str, str], bool]] = {
     "startswith": str.startswith,
     "endswith": str.endswith,
 }
+_WORDS = frozenset({"and", "or", "null", "true", "false", "guid", "guid.parse", "datetime", "datetime.parse"})
 _DEEPEST = 30
 _DATE_PARTS = (3, 6)
 """DateTime(year, month, day[, hour, minute, second])."""
@@ -60,6 +61,19 @@ def parse_where(expression: str, fields: Fields) -> Predicate:
         QueryParseError: it is not of this language, or names a field that cannot be asked for.
     """
     return _Parser(_tokens(expression), fields).parse()
+
+
+def names_in(expression: str) -> tuple[frozenset[str], bool]:
+    """The fields that an expression names, lower case, and whether an OR joins anything in it.
+
+    Raises:
+        QueryParseError: it is not of this language.
+    """
+    tokens = _tokens(expression)
+    joins = any(token.text.lower() in {"or", "||"} for token in tokens)
+    names = {token.text.lower() for token in tokens if token.kind == "name"}
+    stems = {stem if method in _METHODS else name for name in names for stem, _, method in [name.rpartition(".")]}
+    return frozenset(stems - _WORDS), joins
 
 
 def _tokens(expression: str) -> list[_Token]:

@@ -18,6 +18,7 @@ quote = encode_basestring
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_MS = 86_400_000
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
 def instant(at: datetime) -> str:
@@ -70,7 +71,7 @@ def array(items: Iterable[str]) -> str:
 
 def pretty(value: Any) -> str:  # noqa: ANN401 any JSON value
     """A block out of plain values, for what is rare enough; dates are given as made by `plain_instant`."""
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    text = msgspec.json.format(_ENCODER.encode(value), indent=2).decode()
     return text.replace('"/Date(', '"\\/Date(').replace(')/"', ')\\/"')
 
 

@@ -1,14 +1,15 @@
 """The one way to change an organisation's books: every move does to both sides what Xero does."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
-from typing import TypeVar
 
 from tieout_sandbox.books.check import faults_in
 from tieout_sandbox.books.documents import (
     GONE,
     ZERO,
+    Account,
     Allocation,
+    Batch,
     Contact,
     ContactStatus,
     Credit,
@@ -19,21 +20,17 @@ from tieout_sandbox.books.documents import (
     Status,
     Target,
 )
-from tieout_sandbox.books.ledger import Ledger
+from tieout_sandbox.books.ledger import Change, Ledger
 from tieout_sandbox.books.rules import (
+    TOO_MUCH_ALLOCATED,
     NotAllowedError,
-    NotFoundError,
-    bank_amount,
     checked,
     conclude,
     count_payment,
     credit_number,
     one_line,
 )
-from tieout_sandbox.clock import MILLISECOND
-
-_Document = TypeVar("_Document", bound=Contact | Invoice | Credit | Payment)
-_Found = TypeVar("_Found")
+from tieout_sandbox.books.settle import Terms, settle
 
 
 class Books(Ledger):
@@ -56,46 +53,48 @@ class Books(Ledger):
 
     def create_contact(self, name: str, email: str = "") -> Contact:
         """Add a contact without documents: neither customer nor supplier yet."""
-        self._check_name_free(name)
-        contact = Contact(self.ids.new(), name, self._stamp(), email=email)
-        self.contacts[contact.id] = contact
-        self.revision += 1
-        return contact
+        self.check_name_free(name)
+        return self.put_contact(Contact(self.ids.new(), name, self.stamp(), email=email))
 
     def rename_contact(self, contact_id: str, name: str) -> Contact:
-        """Give a contact another name; its documents show it, but do not move (assumed: fact sheet U23)."""
-        contact = self._find(self.contacts, contact_id)
+        """Give a contact another name; its documents show it, but do not move unless switched (fact sheet U23)."""
+        contact = self.find(self.contacts, contact_id)
         if contact.name != name:
-            self._check_name_free(name)
+            self.check_name_free(name)
         contact.name = name
         self._forget_documents_of(contact)
-        return self._moved(contact)
+        for document in contact.documents if self.switches.contact_edits_move_documents else ():
+            self.moved(document)
+        return self.moved(contact)
 
     def archive_contact(self, contact_id: str) -> Contact:
         """Put a contact away; what it owes stays owed."""
-        contact = self._find(self.contacts, contact_id)
+        contact = self.find(self.contacts, contact_id)
         contact.status = ContactStatus.ARCHIVED
-        return self._moved(contact)
+        return self.moved(contact)
 
     def restore_contact(self, contact_id: str) -> Contact:
         """Bring an archived contact back; a merged one cannot come back."""
-        contact = self._find(self.contacts, contact_id)
+        contact = self.find(self.contacts, contact_id)
         if contact.merged_to_id:
             raise NotAllowedError("A merged contact cannot be restored.")
-        self._check_name_free(contact.name, but=contact)
+        self.check_name_free(contact.name, but=contact)
         contact.status = ContactStatus.ACTIVE
-        return self._moved(contact)
+        return self.moved(contact)
 
     def merge_contact(self, losing_id: str, winning_id: str) -> Contact:
         """Move all documents of one contact to another and archive it.
 
         The winner's UpdatedDateUTC stays (reported by integrators); the answer is the losing contact.
         """
-        losing, winning = self._find(self.contacts, losing_id), self._find(self.contacts, winning_id)
+        losing, winning = self.find(self.contacts, losing_id), self.find(self.contacts, winning_id)
         if losing is winning or winning.status is not ContactStatus.ACTIVE or losing.merged_to_id:
             raise NotAllowedError("A contact can only be merged into another, active one.")
         for document in losing.documents:
             document.contact = winning
+        for found in self.bank_transactions.values():
+            if found.contact_of_its_own is losing:
+                found.contact_of_its_own = winning
         winning.documents.extend(losing.documents)
         winning.is_customer |= losing.is_customer
         winning.is_supplier |= losing.is_supplier
@@ -103,7 +102,16 @@ class Books(Ledger):
         losing.is_customer = losing.is_supplier = False
         losing.status, losing.merged_to_id = ContactStatus.ARCHIVED, winning.id
         self._forget_documents_of(winning)
-        return self._moved(losing)
+        return self.moved(losing)
+
+    def check_name_free(self, name: str, but: Contact | None = None) -> None:
+        """Refuse a name that another active contact has."""
+        others = (c for c in self.contacts.values() if c.status is ContactStatus.ACTIVE and c is not but)
+        if any(contact.name == name for contact in others):
+            raise NotAllowedError(
+                f"The contact name {name} is already assigned to another contact. "
+                "The contact name must be unique across all active contacts."
+            )
 
     # Invoices
 
@@ -139,7 +147,7 @@ class Books(Ledger):
             sub_total=total,
             total_tax=ZERO,
             total=total,
-            updated_at=self._stamp(),
+            updated_at=self.stamp(),
             status=status,
             reference=reference,
         )
@@ -157,7 +165,7 @@ class Books(Ledger):
 
         A new due date alone on a part-paid invoice does not move UpdatedDateUTC (Xero, requests), unless switched.
         """
-        invoice = self._find(self.invoices, invoice_id)
+        invoice = self.find(self.invoices, invoice_id)
         if invoice.status in GONE:
             raise NotAllowedError("Invoice not of valid status for modification")
         if due_on is not None:
@@ -169,8 +177,8 @@ class Books(Ledger):
         only_due = due_on is not None and reference is None and expected_payment_on is None
         part_paid = bool(invoice.payments or invoice.allocations)
         if only_due and part_paid and not self.switches.due_date_of_part_paid_moves_updated:
-            return self._silent(invoice)
-        return self._moved(invoice)
+            return self.silent(invoice)
+        return self.moved(invoice)
 
     def authorise(self, invoice_id: str) -> Invoice:
         """Bring a draft or submitted invoice into the ledger."""
@@ -222,16 +230,31 @@ class Books(Ledger):
 
     def delete_payment(self, payment_id: str) -> Payment:
         """Undo a payment: its document is open again, the payment stays as DELETED, stamped just after its document."""
-        payment = self._find(self.payments, payment_id)
+        payment = self.find(self.payments, payment_id)
         if payment.status is Status.DELETED:
             raise NotAllowedError("Payment has already been deleted")
+        if payment.batch is not None:
+            raise NotAllowedError("This payment is part of a batch payment and cannot be deleted by itself.")
+        return self._undo(payment)
+
+    def delete_batch(self, batch_id: str) -> Batch:
+        """Undo a batch payment with all its parts, which stay as DELETED."""
+        batch = self.find(self.batches, batch_id)
+        if batch.status is Status.DELETED:
+            raise NotAllowedError("Batch payment has already been deleted")
+        for payment in batch.payments:
+            self._undo(payment)
+        batch.status, batch.updated_at = Status.DELETED, self.stamp()
+        return batch
+
+    def _undo(self, payment: Payment) -> Payment:
         target = payment.target
         target.payments.remove(payment)
         count_payment(target, -payment.amount)
         payment.status = Status.DELETED
         conclude(target)
-        self._moved(target)
-        return self._moved(payment)
+        self.moved(target, Change.SETTLED)
+        return self.moved(payment)
 
     def create_credit(
         self,
@@ -259,7 +282,7 @@ class Books(Ledger):
             sub_total=total,
             total_tax=ZERO,
             total=total,
-            updated_at=self._stamp(),
+            updated_at=self.stamp(),
             reference=reference,
         )
         return self.put_credit(credit)
@@ -267,11 +290,12 @@ class Books(Ledger):
     def allocate(self, credit_id: str, invoice_id: str, amount: Decimal | None = None) -> Allocation:
         """Set a credit against an invoice of its contact and currency: as much as fits unless an amount is given."""
         credit, invoice = self.credit(credit_id), self._open_invoice(invoice_id)
-        if credit.contact is not invoice.contact or credit.currency != invoice.currency:
+        is_bill = invoice.type is InvoiceType.ACCPAY
+        if is_bill or credit.contact is not invoice.contact or credit.currency != invoice.currency:
             raise NotAllowedError("A credit can only be allocated to an invoice of its contact and currency")
         amount = checked(min(credit.remaining_credit, invoice.amount_due) if amount is None else amount)
         if amount > credit.remaining_credit or amount > invoice.amount_due:
-            raise NotAllowedError("The allocation amount exceeds what remains")
+            raise NotAllowedError(TOO_MUCH_ALLOCATED[credit.kind])
         allocation = Allocation(self.ids.new(), credit, invoice, amount, max(credit.on, invoice.on))
         self.put_allocation(allocation)
         self._after_allocation(allocation)
@@ -291,57 +315,64 @@ class Books(Ledger):
         if credit.status is not Status.AUTHORISED or credit.payments or credit.allocations:
             raise NotAllowedError("This document cannot be edited as it has a payment or credit note allocated to it.")
         credit.status = Status.VOIDED
-        return self._moved(credit)
+        self.moved(credit)
+        for received in self.bank_transactions.values():
+            if received.credit is credit:
+                received.updated_at = credit.updated_at.replace(microsecond=0)
+        return credit
+
+    def edit_account(
+        self, account_id: str, *, status: str | None = None, takes_payments: bool | None = None
+    ) -> Account:
+        """Archive an account, bring it back, or let payments be made to one that is no bank account."""
+        account = self.find(self.accounts, account_id)
+        if status not in {None, "ACTIVE", "ARCHIVED"} or account.system_account:
+            raise NotAllowedError("This account cannot be changed that way.")
+        account.status = status or account.status
+        if takes_payments is False and any(p.account is account for p in self.payments.values()):
+            raise NotAllowedError("Payments stand on this account.")
+        if takes_payments is not None:
+            account.takes_payments = takes_payments
+        account.updated_at = self.stamp()
+        self.revision += 1
+        return account
 
     # Inside
 
     def _settle(
         self, target: Target, amount: Decimal, account_id: str | None, on: date | None, reference: str
     ) -> Payment:
-        account = self._find(self.accounts, account_id) if account_id else self.bank_account(target.currency)
+        account = self.find(self.accounts, account_id) if account_id else self.bank_account(target.currency)
         if not account.is_payable:
             raise NotAllowedError("Account type is invalid for making a payment to/from")
-        payment = Payment(
-            id=self.ids.new(),
-            target=target,
-            account=account,
-            on=on or self._now().date(),
-            amount=amount,
-            bank_amount=bank_amount(amount, target, account),
-            updated_at=self._stamp(),
-            reference=reference,
-        )
-        self.put_payment(payment)
-        conclude(target)
-        target.updated_at = payment.updated_at
-        self._silent(target)
-        return payment
+        return settle(self, target, Terms(account, on or self._now().date(), amount, reference))
 
     def _after_allocation(self, allocation: Allocation) -> None:
         for document in (allocation.credit, allocation.invoice):
             conclude(document)
             if self.switches.allocations_move_updated:
-                self._moved(document)
+                self.moved(document, Change.SETTLED)
             else:
-                self._silent(document)
+                self.silent(document)
+                self.tell(document, Change.SETTLED, self._now())
 
     def _step(self, invoice_id: str, before: set[Status], after: Status) -> Invoice:
-        invoice = self._find(self.invoices, invoice_id)
+        invoice = self.find(self.invoices, invoice_id)
         if invoice.payments or invoice.allocations:
             raise NotAllowedError("This document cannot be edited as it has a payment or credit note allocated to it.")
         if invoice.status not in before:
             raise NotAllowedError("Invoice not of valid status for modification")
         invoice.status = after
-        return self._moved(invoice)
+        return self.moved(invoice)
 
     def _open_invoice(self, invoice_id: str) -> Invoice:
-        invoice = self._find(self.invoices, invoice_id)
+        invoice = self.find(self.invoices, invoice_id)
         if invoice.status is not Status.AUTHORISED:
             raise NotAllowedError("Payments can only be made against Authorised documents")
         return invoice
 
     def _usable_contact(self, contact_id: str) -> Contact:
-        contact = self._find(self.contacts, contact_id)
+        contact = self.find(self.contacts, contact_id)
         if contact.status is not ContactStatus.ACTIVE:
             raise NotAllowedError(
                 "The contact with the specified contact details has been archived. The contact must be un-archived "
@@ -355,14 +386,6 @@ class Books(Ledger):
             raise NotAllowedError(f"Organisation is not subscribed to currency {code}")
         return code, self.rates[code]
 
-    def _check_name_free(self, name: str, but: Contact | None = None) -> None:
-        others = (c for c in self.contacts.values() if c.status is ContactStatus.ACTIVE and c is not but)
-        if any(contact.name == name for contact in others):
-            raise NotAllowedError(
-                f"The contact name {name} is already assigned to another contact. "
-                "The contact name must be unique across all active contacts."
-            )
-
     def _forget_documents_of(self, contact: Contact) -> None:
         """Drop what was rendered with the contact's name in it."""
         contact.stub = None
@@ -371,28 +394,3 @@ class Books(Ledger):
         for payment in self.payments.values():
             if payment.target.contact is contact:
                 payment.rendered = None
-
-    def _moved(self, document: _Document) -> _Document:
-        """A change that the document's UpdatedDateUTC tells of."""
-        document.updated_at = self._stamp()
-        return self._silent(document)
-
-    def _silent(self, document: _Document) -> _Document:
-        """A change that nobody is told of."""
-        if not isinstance(document, Contact):
-            document.rendered = None
-        self.revision += 1
-        return document
-
-    def _stamp(self) -> datetime:
-        now_at = self._now()
-        now_at = now_at.replace(microsecond=now_at.microsecond // 1000 * 1000)
-        self._stamped_at = max(now_at, self._stamped_at + MILLISECOND)
-        return self._stamped_at
-
-    @staticmethod
-    def _find(collection: dict[str, _Found], document_id: str) -> _Found:
-        try:
-            return collection[document_id]
-        except KeyError:
-            raise NotFoundError(f"There is no document {document_id} here.") from None

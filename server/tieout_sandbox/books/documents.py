@@ -39,6 +39,14 @@ class CreditKind(StrEnum):
     PREPAYMENT = "RECEIVE-PREPAYMENT"
 
 
+class LineAmounts(StrEnum):
+    """Whether the amounts of lines are without tax, with it, or know none (Xero, LineAmountTypes)."""
+
+    EXCLUSIVE = "Exclusive"
+    INCLUSIVE = "Inclusive"
+    NO_TAX = "NoTax"
+
+
 class ContactStatus(StrEnum):
     """Whether a contact is in use."""
 
@@ -77,6 +85,19 @@ class Person:
     include_in_emails: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a contact is, or gets its post."""
+
+    kind: str
+    lines: tuple[str, ...] = ()
+    city: str = ""
+    region: str = ""
+    postal_code: str = ""
+    country: str = ""
+    attention_to: str = ""
+
+
 @dataclass(slots=True, eq=False)
 class Contact:
     """A customer, a supplier, both or neither."""
@@ -97,20 +118,27 @@ class Contact:
     city: str = ""
     phones: tuple[Phone, ...] = ()
     persons: tuple[Person, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    """As entered; empty for a contact of whom only the city is known."""
     documents: list["Invoice | Credit"] = field(default_factory=list)
     stub: str | None = None
     """Its rendering inside a document's list entry; None until somebody asks."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Line:
-    """One line of a document; the tax is exclusive."""
+    """One line of a document; whether its amount contains the tax is for the document to say."""
 
     description: str
-    quantity: int
+    quantity: int | Decimal
     unit_amount: Decimal
     line_amount: Decimal
     tax_amount: Decimal
+    account_code: str = "200"
+    tax_type: str = ""
+    """Empty: what the tax amount suggests."""
+    discount_rate: Decimal = Decimal(0)
+    """Percent off quantity times unit amount."""
 
 
 @dataclass(slots=True, eq=False)
@@ -133,7 +161,12 @@ class Account:
     @property
     def is_payable(self) -> bool:
         """Whether a payment may be booked to it: bank accounts always may (Xero, Payments)."""
-        return self.status == "ACTIVE" and (self.type == "BANK" or self.takes_payments)
+        return self.status == "ACTIVE" and self.is_for_payments
+
+    @property
+    def is_for_payments(self) -> bool:
+        """Whether payments may stand on it, be it archived since."""
+        return self.type == "BANK" or self.takes_payments
 
 
 @dataclass(slots=True, eq=False)
@@ -160,6 +193,9 @@ class Invoice:
     amount_paid: Decimal = ZERO
     amount_credited: Decimal = ZERO
     sent: bool = False
+    created_by: str | None = None
+    """The client_id of the app that made it; None for people."""
+    line_amounts: LineAmounts = LineAmounts.EXCLUSIVE
     payments: list["Payment"] = field(default_factory=list)
     allocations: list["Allocation"] = field(default_factory=list)
     rendered: bytes | None = None
@@ -191,6 +227,7 @@ class Credit:
     fully_paid_on: date | None = None
     amount_allocated: Decimal = ZERO
     amount_refunded: Decimal = ZERO
+    line_amounts: LineAmounts = LineAmounts.EXCLUSIVE
     payments: list["Payment"] = field(default_factory=list)
     allocations: list["Allocation"] = field(default_factory=list)
     rendered: bytes | None = None
@@ -218,7 +255,42 @@ class Payment:
     reference: str = ""
     status: Status = Status.AUTHORISED
     is_reconciled: bool = False
+    own_rate: Decimal | None = None
+    """The rate of the day of payment, where it was given; else the document's counts."""
+    bank_amount_given: Decimal | None = None
+    """What the payer said that the bank saw; only where BankAmount may be written (fact sheet U14)."""
+    batch: "Batch | None" = None
     rendered: bytes | None = None
+
+    @property
+    def rate(self) -> Decimal:
+        """Units of the document's currency for one of the base currency."""
+        return self.target.rate if self.own_rate is None else self.own_rate
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Payments that reach the bank as one sum; they are deleted together."""
+
+    id: str
+    account: Account
+    on: date
+    payments: list[Payment]
+    total: Decimal
+    updated_at: datetime
+    reference: str = ""
+    particulars: str = ""
+    code: str = ""
+    details: str = ""
+    narrative: str = ""
+    status: Status = Status.AUTHORISED
+    is_reconciled: bool = False
+
+    @property
+    def type(self) -> str:
+        """RECBATCH for sales, PAYBATCH for bills; the two never mix."""
+        target = self.payments[0].target
+        return "PAYBATCH" if isinstance(target, Invoice) and target.type is InvoiceType.ACCPAY else "RECBATCH"
 
 
 @dataclass(slots=True, eq=False)

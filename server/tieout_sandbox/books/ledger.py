@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import Enum, auto
+from typing import TypeAlias, TypeVar
 
+from tieout_sandbox.books.banking import BankTransaction, Note, received_as
 from tieout_sandbox.books.documents import (
     Account,
     Allocation,
+    Batch,
     Contact,
     Credit,
     CreditKind,
@@ -17,9 +21,26 @@ from tieout_sandbox.books.documents import (
 )
 from tieout_sandbox.books.ids import Ids
 from tieout_sandbox.books.rules import NotFoundError, count_payment
+from tieout_sandbox.clock import MILLISECOND
 from tieout_sandbox.switches import Switches
 
+_Document = TypeVar("_Document", bound=Contact | Invoice | Credit | Payment)
+_Found = TypeVar("_Found")
 Now = Callable[[], datetime]
+
+
+class Change(Enum):
+    """What happened to a document that somebody watching the books is told of."""
+
+    CREATED = auto()
+    UPDATED = auto()
+    SETTLED = auto()
+    """Money or a credit came to it or was taken back; nothing else of it was touched."""
+
+
+Told: TypeAlias = Contact | Invoice | Credit | Payment
+Observer: TypeAlias = Callable[[Told, Change, datetime], None]
+"""Told of each change just after it is made, with its instant; it must not change the books."""
 _MOST_KEPT = 60_000
 """Documents of about 2 kB each: twice the reference organisation's would take 160 MB, ten times 800 MB."""
 
@@ -44,6 +65,11 @@ class Ledger:
         self.overpayments: dict[str, Credit] = {}
         self.prepayments: dict[str, Credit] = {}
         self.payments: dict[str, Payment] = {}
+        self.batches: dict[str, Batch] = {}
+        self.bank_transactions: dict[str, BankTransaction] = {}
+        self.history: dict[str, list[Note]] = {}
+        self.observers: list[Observer] = []
+        self.untold: list[tuple[Told, Change, datetime]] | None = None
         self._now = now
         self._stamped_at = datetime.min.replace(tzinfo=UTC)
 
@@ -80,6 +106,13 @@ class Ledger:
 
     # Putting documents in, as found: no rules, no stamps; for the seed and for loading
 
+    def put_contact(self, contact: Contact) -> Contact:
+        """Take in a contact as it is."""
+        self.contacts[contact.id] = contact
+        self.revision += 1
+        self.tell(contact, Change.CREATED, contact.updated_at)
+        return contact
+
     def put_invoice(self, invoice: Invoice) -> Invoice:
         """Take in an invoice as it is."""
         self.invoices[invoice.id] = invoice
@@ -90,13 +123,18 @@ class Ledger:
         else:
             contact.is_supplier = True
         self.revision += 1
+        self.tell(invoice, Change.CREATED, invoice.updated_at)
         return invoice
 
-    def put_credit(self, credit: Credit) -> Credit:
-        """Take in a credit as it is."""
+    def put_credit(self, credit: Credit, account: Account | None = None) -> Credit:
+        """Take in a credit as it is; an over- or prepayment came to a bank account, as a bank transaction."""
         self.credits_of(credit.kind)[credit.id] = credit
         credit.contact.documents.append(credit)
+        if credit.kind is not CreditKind.CREDIT_NOTE:
+            received = received_as(credit, account or self.bank_account(credit.currency))
+            self.bank_transactions[received.id] = received
         self.revision += 1
+        self.tell(credit, Change.CREATED, credit.updated_at)
         return credit
 
     def put_payment(self, payment: Payment) -> Payment:
@@ -106,6 +144,7 @@ class Ledger:
             payment.target.payments.append(payment)
             count_payment(payment.target, payment.amount)
         self.revision += 1
+        self.tell(payment, Change.CREATED, payment.updated_at)
         return payment
 
     def put_allocation(self, allocation: Allocation) -> Allocation:
@@ -116,3 +155,51 @@ class Ledger:
         allocation.invoice.amount_credited += allocation.amount
         self.revision += 1
         return allocation
+
+    # Telling of changes
+
+    def tell(self, document: Told, change: Change, at: datetime) -> None:
+        """Let those who watch know, at once or, while changes may still be taken back, when they stand."""
+        if self.untold is not None:
+            self.untold.append((document, change, at))
+            return
+        for observer in self.observers:
+            observer(document, change, at)
+
+    def moved(self, document: _Document, change: Change = Change.UPDATED) -> _Document:
+        """A change that the document's UpdatedDateUTC tells of, and those who watch."""
+        document.updated_at = self.stamp()
+        self.silent(document)
+        self.tell(document, change, document.updated_at)
+        return document
+
+    def silent(self, document: _Document) -> _Document:
+        """A change that nobody is told of."""
+        if not isinstance(document, Contact):
+            document.rendered = None
+        self.revision += 1
+        return document
+
+    @property
+    def stamped_at(self) -> datetime:
+        """When something was last changed that UpdatedDateUTC tells of."""
+        return self._stamped_at
+
+    def stamp(self) -> datetime:
+        """Now, to the millisecond, and later than every stamp before."""
+        now_at = self._now()
+        now_at = now_at.replace(microsecond=now_at.microsecond // 1000 * 1000)
+        self._stamped_at = max(now_at, self._stamped_at + MILLISECOND)
+        return self._stamped_at
+
+    @staticmethod
+    def find(collection: dict[str, _Found], document_id: str) -> _Found:
+        """What a collection has under this id.
+
+        Raises:
+            NotFoundError: nothing.
+        """
+        try:
+            return collection[document_id]
+        except KeyError:
+            raise NotFoundError(f"There is no document {document_id} here.") from None

@@ -16,6 +16,8 @@ def compact_truth(books: Ledger) -> dict[str, dict[str, dict[str, Any]]]:
         "overpayments": books.overpayments,
         "prepayments": books.prepayments,
         "payments": books.payments,
+        "batch_payments": books.batches,
+        "bank_transactions": books.bank_transactions,
         "accounts": books.accounts,
     }
     return {

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from tieout_sandbox.identity.authority import Authority, Bearer
 from tieout_sandbox.organisations import MAY_CONNECT, Organisation
+from tieout_sandbox.switches import Switches
 
 
 class DeniedError(Exception):
@@ -27,8 +28,8 @@ class DeniedError(Exception):
         self.detail = detail
         self.challenge = challenge
 
-    def response(self) -> web.Response:
-        """The answer: a problem body in PascalCase, as recorded from Xero."""
+    def response(self, switches: Switches) -> web.Response:
+        """The answer: a problem body in PascalCase, as recorded from Xero, unless switched."""
         title = {401: "Unauthorized", 403: "Forbidden"}[self.status]
         body: dict[str, Any] = {
             "Type": None,
@@ -38,6 +39,8 @@ class DeniedError(Exception):
             "Instance": str(uuid.uuid4()),
             "Extensions": {},
         }
+        if switches.problem_keys_lower_case:
+            body = {key.lower(): value for key, value in body.items()}
         headers = {"WWW-Authenticate": self.challenge} if self.challenge else {}
         return web.Response(
             status=self.status, body=msgspec.json.encode(body), content_type="application/json", headers=headers

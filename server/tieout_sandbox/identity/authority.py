@@ -12,8 +12,10 @@ from typing import Any
 
 from tieout_sandbox.clock import SandboxClock
 from tieout_sandbox.identity import tokens
+from tieout_sandbox.identity.requests import RefusedRequestError
 from tieout_sandbox.organisations import MAY_CONNECT, Organisation, User
 from tieout_sandbox.settings import App
+from tieout_sandbox.switches import Switches
 
 CODE_LIFE = timedelta(minutes=5)
 """Xero, token types."""
@@ -21,6 +23,8 @@ REFRESH_LIFE = timedelta(days=60)
 """If unused; each refresh starts a new one (Xero, token types)."""
 REFRESH_GRACE = timedelta(minutes=30)
 """How long a used refresh token still works, counted from its first use (Xero, token types)."""
+UNCERTIFIED_APPS = 2
+"""How many an organisation may connect (Xero, OAuth 2.0 limits)."""
 
 
 class OAuthError(Exception):
@@ -98,10 +102,11 @@ class Authority:
     users: dict[str, User]
     organisations: dict[str, Organisation]
     clock: SandboxClock
+    switches: Switches = field(default_factory=Switches)
     codes: dict[str, Code] = field(default_factory=dict)
     refresh_tokens: dict[str, RefreshToken] = field(default_factory=dict)
     connections: dict[str, Connection] = field(default_factory=dict)
-    _consented: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    consented: dict[tuple[str, str], set[str]] = field(default_factory=dict)
 
     def user_by_email(self, email: str) -> User | None:
         """The user with this address."""
@@ -129,8 +134,13 @@ class Authority:
             organisations: which ones.
             scopes: what was asked for.
             redirect: the redirect address and the PKCE challenge that the code is bound to.
+
+        Raises:
+            RefusedRequestError: one of the organisations has two uncertified apps already; nothing is connected then.
         """
-        consented = self._consented.setdefault((app.client_id, user.id), set())
+        organisations = list(organisations)
+        self._check_uncertified(app, organisations)
+        consented = self.consented.setdefault((app.client_id, user.id), set())
         consented.update(scopes)
         now = self.clock.now()
         all_scopes = (*scopes, *sorted(consented.difference(scopes)))
@@ -182,9 +192,9 @@ class Authority:
         for connection in list(self.connections.values()):
             if connection.user.id == user_id and client_id in {None, connection.client_id}:
                 del self.connections[connection.id]
-        for consented_client, consented_user in list(self._consented):
+        for consented_client, consented_user in list(self.consented):
             if consented_user == user_id and client_id in {None, consented_client}:
-                del self._consented[consented_client, consented_user]
+                del self.consented[consented_client, consented_user]
 
     def bearer(self, token: str) -> Bearer | None:
         """Whom a token speaks for, or None if we never signed it; it may have expired."""
@@ -211,6 +221,40 @@ class Authority:
     def disconnect(self, connection_id: str) -> None:
         """Remove one organisation; tokens stay good for the others."""
         del self.connections[connection_id]
+
+    def delete_organisation(self, organisation: Organisation) -> None:
+        """An organisation is gone, and every connection to it.
+
+        Raises:
+            ValueError: it is the last one.
+        """
+        if len(self.organisations) == 1:
+            raise ValueError("The last organisation cannot be deleted.")
+        self._disconnect_all(organisation)
+        del self.organisations[organisation.id]
+
+    def replace_id(self, organisation: Organisation, new_id: str) -> None:
+        """Give an organisation another id, as the reset of a demo company does; every connection to it is gone."""
+        self._disconnect_all(organisation)
+        organisation.id = new_id
+        kept = list(self.organisations.values())
+        self.organisations.clear()
+        self.organisations.update({found.id: found for found in kept})
+
+    def _disconnect_all(self, organisation: Organisation) -> None:
+        for connection in list(self.connections.values()):
+            if connection.organisation is organisation:
+                del self.connections[connection.id]
+
+    def _check_uncertified(self, app: App, organisations: list[Organisation]) -> None:
+        if app.certified:
+            return
+        for organisation in organisations:
+            held = {c.client_id for c in self.connections.values() if c.organisation is organisation}
+            others = {client_id for client_id in held - {app.client_id} if not self.apps[client_id].certified}
+            if len(others) >= UNCERTIFIED_APPS:
+                sentence = f"{organisation.name} is connected to {UNCERTIFIED_APPS} uncertified apps already"
+                raise RefusedRequestError("access_denied", sentence)
 
     def _connect(self, grant: Grant, organisation: Organisation, now: datetime) -> None:
         for connection in self.connections.values():
@@ -273,7 +317,7 @@ class Authority:
             "global_session_id": grant.session_id,
             "sid": grant.session_id,
         }
-        if "profile" in grant.scopes:
+        if "profile" in grant.scopes and self.switches.id_token_has_names:
             claims |= {
                 "preferred_username": grant.user.email,
                 "given_name": grant.user.first_name,

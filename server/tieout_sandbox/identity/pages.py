@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from urllib.parse import urlencode
 
+from tieout_sandbox.books.documents import Role
 from tieout_sandbox.identity.requests import AuthorisationRequest, RefusedRequestError
 from tieout_sandbox.identity.scopes import SCOPES_IN_WORDS
 from tieout_sandbox.organisations import Organisation, User
@@ -28,13 +29,21 @@ button { font: inherit; padding: .6rem 1.4rem; border-radius: .5rem;
   border: 1px solid var(--accent); background: transparent; color: var(--accent); cursor: pointer; }
 button.allow { background: var(--accent); color: var(--on-accent); } button:disabled { opacity: .5; cursor: default; }
 """
+_ROLE_NAMES = {
+    Role.READONLY: "Read only",
+    Role.INVOICEONLY: "Invoice only",
+    Role.STANDARD: "Standard",
+    Role.FINANCIALADVISER: "Adviser",
+    Role.REMOVED: "Removed",
+}
+"""As Xero's screens call them."""
 
 
 def consent_page(
     request: AuthorisationRequest,
     params: Mapping[str, str],
     user: User,
-    others: list[User],
+    others: list[tuple[User, list[Role]]],
     organisations: list[tuple[Organisation, bool]],
     *,
     several: bool,
@@ -45,7 +54,7 @@ def consent_page(
         request: what the app asks for.
         params: its parameters as sent; the form carries them along.
         user: who is signed in.
-        others: who else could be.
+        others: who else could be, and in which roles.
         organisations: what the user may connect, and whether it already is.
         several: whether more than one may be chosen.
     """
@@ -59,7 +68,7 @@ def consent_page(
 <p>Signed in as <strong>{escape(user.name)}</strong> ({escape(user.email)}).</p>
 <form method="post" action="/identity/connect/authorize">{hidden}
 <input type="hidden" name="user" value="{escape(user.email)}">
-{_picker(organisations, several=several)}
+{_picker(organisations, user, several=several)}
 <h2>{name} will be able to</h2><ul>{scopes}</ul>
 <div class="actions">
 <button class="allow" name="decision" value="allow"{"" if organisations else " disabled"}>Allow access</button>
@@ -78,22 +87,24 @@ def error_page(refused: RefusedRequestError) -> str:
     )
 
 
-def _picker(organisations: list[tuple[Organisation, bool]], *, several: bool) -> str:
+def _picker(organisations: list[tuple[Organisation, bool]], user: User, *, several: bool) -> str:
     if not organisations:
         return "<p><strong>There is nothing that you may connect.</strong> It takes the role Standard or Adviser.</p>"
     kind = "checkbox" if several else "radio"
     choices = "".join(
         f'<label><input type="{kind}" name="organisation" value="{escape(found.id)}"{" checked" if index == 0 else ""}>'
-        f"{escape(found.name)}{' (connected)' if connected else ''}</label>"
+        f"{escape(found.name)} <span class=note>as {_ROLE_NAMES[found.role_of(user.id)]}"
+        f"{', connected already' if connected else ''}</span></label>"
         for index, (found, connected) in enumerate(organisations)
     )
     return f"<fieldset><legend>Choose the organisation{'s' if several else ''}</legend>{choices}</fieldset>"
 
 
-def _other_users(params: Mapping[str, str], others: list[User]) -> str:
+def _other_users(params: Mapping[str, str], others: list[tuple[User, list[Role]]]) -> str:
     return "".join(
-        f'<li><a href="?{escape(urlencode({**params, "user": other.email}))}">{escape(other.name)}</a></li>'
-        for other in others
+        f'<li><a href="?{escape(urlencode({**params, "user": other.email}))}">{escape(other.name)}</a>'
+        f" <span class=note>{' or '.join(_ROLE_NAMES[role] for role in roles)}</span></li>"
+        for other, roles in others
     )
 
 

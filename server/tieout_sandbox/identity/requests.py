@@ -1,12 +1,19 @@
 """What an app asks for at the authorise endpoint, and whether it may."""
 
+from __future__ import annotations
+
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from tieout_sandbox.identity.scopes import BROAD_SCOPES, SCOPES_IN_WORDS
-from tieout_sandbox.settings import App
+
+if TYPE_CHECKING:  # the authority raises what is defined here; only its type goes round in a circle
+    from collections.abc import Mapping
+
+    from tieout_sandbox.identity.authority import Authority
+    from tieout_sandbox.settings import App
 
 PARAMETERS = ("response_type", "client_id", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method")
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -44,13 +51,13 @@ class AuthorisationRequest:
         return f"{self.redirect_uri}{'&' if '?' in self.redirect_uri else '?'}{urlencode(given)}"
 
 
-def read_authorisation(params: Mapping[str, str], apps: Mapping[str, App]) -> AuthorisationRequest:
-    """Read and check an authorisation request.
+def read_authorisation(params: Mapping[str, str], authority: Authority) -> AuthorisationRequest:
+    """Read and check an authorisation request, by the apps that are registered, and today's rules.
 
     Raises:
         RefusedRequestError: it is not one that Xero would show to a user.
     """
-    app = apps.get(params.get("client_id", ""))
+    app = authority.apps.get(params.get("client_id", ""))
     if app is None:
         raise RefusedRequestError("unauthorized_client", "Unknown client or client not enabled")
     redirect_uri = params.get("redirect_uri", "")
@@ -59,17 +66,20 @@ def read_authorisation(params: Mapping[str, str], apps: Mapping[str, App]) -> Au
     if params.get("response_type") != "code":
         raise RefusedRequestError("unsupported_response_type", "Only response_type=code is supported")
     scopes = tuple(dict.fromkeys(params.get("scope", "").split()))
-    _check_scopes(app, scopes)
+    _check_scopes(app, scopes, authority)
     challenge = params.get("code_challenge")
+    if challenge is not None and app.client_secret is not None and not authority.switches.web_apps_may_use_pkce:
+        raise RefusedRequestError("invalid_request", "A web app may not use PKCE")
     _check_challenge(app, challenge, params.get("code_challenge_method"))
     return AuthorisationRequest(app, redirect_uri, scopes, params.get("state"), challenge)
 
 
-def _check_scopes(app: App, scopes: tuple[str, ...]) -> None:
+def _check_scopes(app: App, scopes: tuple[str, ...], authority: Authority) -> None:
     unknown = [scope for scope in scopes if scope not in SCOPES_IN_WORDS]
     if not scopes or unknown:
         raise RefusedRequestError("invalid_scope", f"Invalid scope: {' '.join(unknown) or 'none given'}")
-    if not app.broad_scopes and BROAD_SCOPES.intersection(scopes):
+    ended = authority.clock.today() >= authority.switches.broad_scopes_end_on
+    if (ended or not app.broad_scopes) and BROAD_SCOPES.intersection(scopes):
         raise RefusedRequestError("unauthorized_client", "Invalid scope for client")
 
 

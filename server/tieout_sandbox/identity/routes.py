@@ -53,13 +53,18 @@ class IdentityRoutes:
         """The consent page."""
         params = {name: request.query[name] for name in PARAMETERS if name in request.query}
         try:
-            asked = read_authorisation(params, self._authority.apps)
+            asked = read_authorisation(params, self._authority)
         except RefusedRequestError as refused:
             return _html(error_page(refused), 400)
         user = self._user(request.query.get("user"))
         held = {c.organisation.id for c in self._authority.connections.values() if c.user is user}
         choices = [(found, found.id in held) for found in self._authority.organisations_for(user)]
-        others = [other for other in self._authority.users.values() if other is not user]
+        organisations = self._authority.organisations.values()
+        others = [
+            (other, list(dict.fromkeys(found.role_of(other.id) for found in organisations)))
+            for other in self._authority.users.values()
+            if other is not user
+        ]
         several = self._switches.several_organisations_per_consent
         return _html(consent_page(asked, params, user, others, choices, several=several))
 
@@ -68,7 +73,7 @@ class IdentityRoutes:
         form = await request.post()
         params = {name: str(form[name]) for name in PARAMETERS if name in form}
         try:
-            asked = read_authorisation(params, self._authority.apps)
+            asked = read_authorisation(params, self._authority)
             location = self._decided(
                 asked,
                 self._user(str(form.get("user", ""))),
@@ -109,7 +114,7 @@ class IdentityRoutes:
             app = self._client(request, form)
             answer = self._granted(app, form)
         except OAuthError as error:
-            return _json({"error": str(error)}, 400)
+            return self._oauth_error(error)
         return _json(answer)
 
     def _granted(self, app: App, form: Mapping[str, str]) -> dict[str, Any]:
@@ -133,8 +138,12 @@ class IdentityRoutes:
         try:
             self._authority.revoke(self._client(request, form), form.get("token", ""))
         except OAuthError as error:
-            return _json({"error": str(error)}, 400)
+            return self._oauth_error(error)
         return web.Response(headers=_NO_STORE)
+
+    def _oauth_error(self, error: OAuthError) -> web.Response:
+        status = self._switches.invalid_client_status if str(error) == "invalid_client" else 400
+        return _json({"error": str(error)}, status)
 
     def _client(self, request: web.Request, form: Mapping[str, str]) -> App:
         """The app that calls, proven by its secret; an app without one has only to name itself.
@@ -186,7 +195,7 @@ class IdentityRoutes:
         try:
             bearer = authenticate(self._authority, request.headers.get("Authorization"))
         except DeniedError as denied:
-            return denied.response()
+            return denied.response(self._switches)
         found = self._authority.connections_of(bearer, request.query.get("authEventId"))
         return _json([_connection(connection) for connection in found])
 
@@ -195,7 +204,7 @@ class IdentityRoutes:
         try:
             bearer = authenticate(self._authority, request.headers.get("Authorization"))
         except DeniedError as denied:
-            return denied.response()
+            return denied.response(self._switches)
         if request.match_info["id"] not in {held.id for held in self._authority.connections_of(bearer)}:
             return web.Response(status=404)
         self._authority.disconnect(request.match_info["id"])

@@ -40,7 +40,11 @@ _ENDPOINTS = {
     "payments": "accounting.payments",
     "prepayments": "accounting.payments",
     "overpayments": "accounting.payments",
+    "batchpayments": "accounting.payments",
+    "banktransactions": "accounting.banktransactions",
+    "journals": "accounting.journals",
 }
+_REPORTS = frozenset({"accounting.reports.aged.read", "accounting.reports.read"})
 
 
 def _all_in_words() -> dict[str, str]:
@@ -60,7 +64,9 @@ SCOPES_IN_WORDS = _all_in_words()
 
 
 def scopes_for(endpoint: str, *, writes: bool) -> frozenset[str]:
-    """The scopes of which one is needed for an endpoint (lower case)."""
+    """The scopes of which one is needed for an endpoint (lower case); nobody writes reports."""
+    if endpoint == "reports":
+        return frozenset() if writes else _REPORTS
     granular = _ENDPOINTS[endpoint]
     names = {granular}
     if granular in _BROAD_OF:

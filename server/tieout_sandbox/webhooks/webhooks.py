@@ -1,0 +1,143 @@
+"""All webhooks of a sandbox: who subscribed, which events they get, and the tasks that send them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
+
+import aiohttp
+
+from tieout_sandbox.books.documents import Contact, Credit, Invoice, Payment
+from tieout_sandbox.books.ledger import Change
+from tieout_sandbox.identity.authority import Authority
+from tieout_sandbox.organisations import Organisation
+from tieout_sandbox.switches import Switches
+from tieout_sandbox.webhooks.events import ALL_CATEGORIES, Category, event_of
+from tieout_sandbox.webhooks.receiver import check_target
+from tieout_sandbox.webhooks.sender import Sender
+from tieout_sandbox.webhooks.subscription import Subscription, new_key
+
+ANSWER_WITHIN = 5.0
+"""Real seconds that a receiver has (Xero, configuring your server)."""
+
+
+class Webhooks:
+    """Subscriptions by app, and what keeps them going; events of an organisation go to the apps connected to it.
+
+    `api_url` is what resource addresses begin with; `answer_within` may be shortened for tests.
+    """
+
+    def __init__(self, authority: Authority, switches: Switches) -> None:
+        self.subscriptions: dict[str, Subscription] = {}
+        self.api_url = "https://api.xero.com"
+        self.answer_within = ANSWER_WITHIN
+        self._authority = authority
+        self._switches = switches
+        self._senders: dict[str, Sender] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unheard: set[asyncio.Task[None]] = set()
+        self._http: aiohttp.ClientSession | None = None
+        authority.clock.observers.append(self._wake_all)
+        for organisation in authority.organisations.values():
+            self.watch(organisation)
+
+    def watch(self, organisation: Organisation) -> None:
+        """Raise events for what happens in these books from now on."""
+        organisation.books.observers.append(partial(self._happened, organisation))
+
+    def subscribe(
+        self,
+        client_id: str,
+        url: str,
+        key: str | None = None,
+        categories: frozenset[Category] = ALL_CATEGORIES,
+    ) -> Subscription:
+        """Register an app's webhook, or give it another address or other categories; nothing is sent before `intend`.
+
+        Raises:
+            KeyError: there is no such app.
+            ValueError: the address is not on this machine.
+        """
+        _ = self._authority.apps[client_id]
+        check_target(url)
+        kept = self.subscriptions.get(client_id)
+        if kept is not None:
+            kept.key, kept.categories = key or kept.key, categories
+            if kept.url != url:
+                kept.url = url
+                kept.refused()
+            return kept
+        made = Subscription(client_id, url, key or new_key(), categories)
+        self.subscriptions[client_id] = made
+        self._senders[client_id] = Sender(made, self._authority.clock, self._switches, lambda: self.api_url)
+        self._start(client_id)
+        return made
+
+    def unsubscribe(self, client_id: str) -> None:
+        """Forget an app's webhook and all that waited for it."""
+        self.subscriptions.pop(client_id, None)
+        self._senders.pop(client_id, None)
+        task = self._tasks.pop(client_id, None)
+        if task is not None:
+            task.cancel()
+
+    async def intend(self, client_id: str) -> Subscription:
+        """Ask the receiver now for its intent to receive; the standing says how it went.
+
+        Raises:
+            KeyError: the app has no webhook, or the sandbox does not listen.
+        """
+        sender = self._senders[client_id]
+        if self._http is None:
+            raise KeyError("a sandbox that listens")
+        await sender.intend(self._http)
+        return sender.subscription
+
+    def wake(self, client_id: str) -> None:
+        """Look again at what is due for an app."""
+        self._senders[client_id].wake()
+
+    @asynccontextmanager
+    async def sending(self) -> AsyncIterator[None]:
+        """Send for as long as the block runs; who subscribed before is asked for the intent as soon as it listens."""
+        timeout = aiohttp.ClientTimeout(total=self.answer_within)
+        async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as self._http:
+            for client_id, sender in self._senders.items():
+                self._start(client_id)
+                asking = asyncio.create_task(sender.ask_until_heard(self._http))
+                self._unheard.add(asking)
+                asking.add_done_callback(self._unheard.discard)
+            try:
+                yield
+            finally:
+                await self._stop()
+
+    async def _stop(self) -> None:
+        tasks = [*self._tasks.values(), *self._unheard]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._http = None
+
+    def _start(self, client_id: str) -> None:
+        if self._http is not None:
+            self._tasks[client_id] = asyncio.create_task(self._senders[client_id].run(self._http))
+
+    def _happened(
+        self, organisation: Organisation, document: Contact | Invoice | Credit | Payment, change: Change, at: datetime
+    ) -> None:
+        if not self.subscriptions:
+            return
+        event = event_of(organisation.id, document, change, at, self._switches)
+        if event is None:
+            return
+        connections = self._authority.connections.values()
+        connected = {held.client_id for held in connections if held.organisation is organisation}
+        for client_id in connected & self.subscriptions.keys():
+            if self.subscriptions[client_id].take(event, self._authority.clock.now()):
+                self._senders[client_id].wake()
+
+    def _wake_all(self) -> None:
+        for sender in self._senders.values():
+            sender.wake()
