@@ -202,7 +202,7 @@ Everything goes on running until Ctrl-C. In another terminal:
   .venv/bin/tieout --target 127.0.0.1:{grpc} sync {merchant} --full --follow
 
 (no grpcurl at hand? `.venv/bin/buf curl --protocol grpc --list-methods http://127.0.0.1:{grpc}` is the same)
-The sandbox answers at {sandbox}; its control API is described in server/tieout_sandbox/README.md.
+Open {sandbox} in a browser: the sandbox's page, where you do what a bookkeeper would.
 """
 
 if __name__ == "__main__":
