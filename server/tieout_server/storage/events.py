@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Row, delete, func, select, update
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.storage.database import Transaction
@@ -59,7 +59,7 @@ async def append(tx: Transaction, event: Event) -> int:
 async def after(tx: Transaction, position: int, *, limit: int) -> Sequence[Event]:
     """The events behind this position, in order, so many at most."""
     rows = await tx.execute(select(events).where(events.c.position > position).order_by(events.c.position).limit(limit))
-    return [Event(r.position, r.connection_id, r.topic, r.subject, from_micros(r.at), bytes(r.payload)) for r in rows]
+    return [_event(row) for row in rows]
 
 
 async def about(tx: Transaction, subject: str, *, topic: str, after: int, limit: int) -> Sequence[Event]:
@@ -70,7 +70,7 @@ async def about(tx: Transaction, subject: str, *, topic: str, after: int, limit:
         .order_by(events.c.position)
         .limit(limit)
     )
-    return [Event(r.position, r.connection_id, r.topic, r.subject, from_micros(r.at), bytes(r.payload)) for r in rows]
+    return [_event(row) for row in rows]
 
 
 async def bounds(tx: Transaction) -> Bounds:
@@ -88,3 +88,8 @@ async def prune(tx: Transaction, before: datetime) -> int:
     gone = await tx.execute(delete(events).where(events.c.position <= last))
     await tx.execute(update(event_counter).where(event_counter.c.id == _COUNTER).values(pruned=last))
     return gone.rowcount
+
+
+def _event(row: Row[tuple[object, ...]]) -> Event:
+    r = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
+    return Event(r["position"], r["connection_id"], r["topic"], r["subject"], from_micros(r["at"]), bytes(r["payload"]))

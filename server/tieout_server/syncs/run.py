@@ -204,9 +204,7 @@ class Run:
         again_at = (trouble.retry_at if isinstance(trouble, TryAgainError) else None) or back_off
         async with self._means.database.write() as tx:
             await self._job.hold(tx)
-            await self._keep(
-                tx, Happening.HELD_UP, waiting_by=by, waiting_until=again_at, failures=failures, eta_at=None
-            )
+            await self._keep(tx, Happening.HELD_UP, waiting_by=by, waiting_until=again_at, failures=failures)
         logger.warning("sync waits", sync_id=self._sync.id, by=by, until=again_at, trouble=trouble.sentence)
         return again_at
 
