@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -70,13 +70,34 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 @pytest.fixture
 def postgres_url(migrated_postgres_url: str) -> str:
     """The URL of a migrated PostgreSQL database without rows, and without the connections that a test left open."""
-    with psycopg.connect(migrated_postgres_url, autocommit=True) as connection:
+    empty(migrated_postgres_url)
+    return migrated_postgres_url
+
+
+def empty(postgres_url: str) -> None:
+    """Take all rows out of a PostgreSQL database, and end all connections to it."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         connection.execute(f"TRUNCATE {', '.join(metadata.tables)} CASCADE".encode())
-    return migrated_postgres_url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def fresh_database(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes fresh, migrated databases, one after the other, of each kind in turn; answers their URLs."""
+    numbers = count(1)
+    if request.param == "sqlite":
+        template: Path = request.getfixturevalue("sqlite_template")
+        return lambda: f"sqlite:///{shutil.copy(template, tmp_path / f'{next(numbers)}.db')}"
+    url: str = request.getfixturevalue("migrated_postgres_url")
+
+    def emptied() -> str:
+        empty(url)
+        return url
+
+    return emptied
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

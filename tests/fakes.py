@@ -20,7 +20,8 @@ from tieout_server.errors import TieoutError
 from tieout_server.events.feed import Feed
 from tieout_server.ledger.books import AccessTokens, Books, HeldUp, Membership, Page, Purpose, Query, TokenSet
 from tieout_server.ledger.calls import Allowance
-from tieout_server.ledger.documents import Organisation, OrganisationUser
+from tieout_server.ledger.documents import Document, Entity, Organisation, OrganisationUser
+from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
 from tieout_server.rpc.server import RpcServer, Subjects
 from tieout_server.settings import Settings
@@ -28,8 +29,13 @@ from tieout_server.storage import migrate
 from tieout_server.storage.database import Database
 from tieout_server.storage.vault import Vault
 from tieout_server.syncs import run
+from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
+from tieout_server.syncs.news import News
+from tieout_server.syncs.poll import Polls
+from tieout_server.syncs.reading import Readings
 from tieout_server.syncs.service import Syncs
+from tieout_server.syncs.sweep import Sweeps
 from tieout_server.syncs.watch import SyncWatch
 from tieout_server.work.engine import Engine
 from tieout_server.work.requests import Requests
@@ -62,9 +68,35 @@ class Xero:
     trouble: TieoutError | None = None
     """What the next exchange of a code raises, once."""
     scopes: tuple[str, ...] = ("offline_access", "accounting.contacts.read")
+    allowance: Allowance = field(default_factory=lambda: Allowance(0, 60, None))
 
     def authorization_url(self, *, state: str, code_verifier: str) -> str:
         return f"https://xero.example/authorize?state={state}&pkce={len(code_verifier)}"
+
+    documents: dict[tuple[Entity, str], Document] = field(default_factory=dict)
+    """What its books show, by entity and id."""
+    asked: list[tuple[Entity, tuple[str, ...]]] = field(default_factory=list)
+    """What was read of its books: by ids, or a listing (no ids)."""
+    refusal: TieoutError | None = None
+    """What the next read raises, once."""
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is cleared no read is answered."""
+
+    def __post_init__(self) -> None:
+        self.answers.set()
+
+    async def shown(self, entity: Entity, ids: tuple[str, ...] = ()) -> Page:
+        """These documents, or all of an entity, as one page."""
+        self.asked.append((entity, ids))
+        if self.refusal:
+            refusal, self.refusal = self.refusal, None
+            raise refusal
+        found = [
+            document for (kind, name), document in self.documents.items() if kind is entity and name in (ids or [name])
+        ]
+        page = Page(documents=found, page_count=1, item_count=len(found), served_at=self.clock.now())
+        await self.answers.wait()
+        return page
 
     code: str = ""
     """The code that was exchanged last: each one opens organisations of its own."""
@@ -99,13 +131,19 @@ class Xero:
 
 @dataclass
 class BooksOf:
-    """The books of one organisation of this Xero; they hold no documents."""
+    """The books of one organisation of this Xero."""
 
     xero: Xero
     xero_tenant_id: str
 
     async def read(self, query: Query, purpose: Purpose) -> Page:
-        return Page(documents=(), page_count=1, item_count=0, served_at=self.xero.clock.now())
+        return await self.xero.shown(query.entity)
+
+    async def by_ids(self, entity: Entity, ids: Sequence[str], purpose: Purpose) -> Page:
+        return await self.xero.shown(entity, tuple(ids))
+
+    async def contacts_like(self, text: str, purpose: Purpose) -> Page:
+        return await self.xero.shown(Entity.CONTACTS)
 
     async def organisation(self, purpose: Purpose) -> Organisation:
         return Organisation(
@@ -130,6 +168,8 @@ class World:
     clock: SettableClock
     database: Database
     subjects: Subjects
+    polls: Polls
+    sweeps: Sweeps
 
     @property
     def connections(self) -> Connections:
@@ -172,20 +212,26 @@ async def world(folder: Path) -> AsyncIterator[World]:
             clock=clock,
         )
     )
-    syncs = Syncs(run.Means(database=database, feed=feed, clock=clock), connections, engine, requests)
+    means = run.Means(database=database, feed=feed, clock=clock)
+    syncs = Syncs(means, connections, engine, requests)
+    News(means, connections, engine, lambda _: xero.allowance)
+    readings = Readings(means, connections, syncs, engine)
     subjects = Subjects(
         connections=connections,
         syncs=syncs,
         sync_watch=SyncWatch(database, feed, syncs),
-        freshness=FreshnessOf(database, lambda _: Allowance(0, 60, None), clock),
+        freshness=FreshnessOf(database, lambda _: xero.allowance, clock),
         receivables=Receivables(database, clock),
+        changes=Changes(database, feed, clock),
+        explanations=Explanations(database, connections, clock),
         feed=feed,
         clock=clock,
     )
     await feed.start()
     running = asyncio.create_task(feed.run())
     try:
-        yield World(xero, clock, database, subjects)
+        polls = Polls(means, readings, engine, lambda _: xero.allowance)
+        yield World(xero, clock, database, subjects, polls, Sweeps(means, readings, engine))
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

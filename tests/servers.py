@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
+import msgspec
 from sqlalchemy import Table, select
 
 import tieout
@@ -19,7 +21,7 @@ from tieout.syncs import ENDED
 from tieout.v1.connection_service_pb2 import CONNECTION_STATE_CONNECTED, Connection
 from tieout.v1.sync_service_pb2 import SYNC_STATE_SUCCEEDED, SyncProgress
 from tieout_sandbox import InvoiceType, Sandbox, SandboxSettings
-from tieout_sandbox.books.documents import Invoice
+from tieout_sandbox.books.documents import Invoice, Phone
 from tieout_sandbox.books.ledger import Ledger
 from tieout_sandbox.limits import Quota
 from tieout_server.app import serve
@@ -27,7 +29,8 @@ from tieout_server.clock import to_micros
 from tieout_server.ledger.money import to_units
 from tieout_server.settings import Settings
 from tieout_server.storage import tables
-from tieout_server.storage.database import Database
+from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.rows import ContactDetails
 from tieout_server.syncs import plan
 
 SMALL = SandboxSettings(contacts=40, invoices=300)
@@ -235,10 +238,14 @@ def truth_of(books: Ledger) -> Truth:
     credits_ = [*books.credit_notes.values(), *books.overpayments.values(), *books.prepayments.values()]
     sales = [p for p in books.payments.values() if not isinstance(p.target, Invoice) or p.target.id in invoices]
     return {
-        "contacts": {c.id: (c.name, str(c.status), to_micros(c.updated_at)) for c in books.contacts.values()},
+        "contacts": {
+            c.id: (c.name, str(c.status), _reached_by(c.phones), to_micros(c.updated_at))
+            for c in books.contacts.values()
+        },
         "invoices": {
             i.id: (
                 str(i.status), i.contact.id, i.currency, i.reference, i.due_on.isoformat(),
+                i.expected_payment_on and i.expected_payment_on.isoformat(),
                 *map(to_units, (i.total, i.amount_due, i.amount_paid, i.amount_credited)), to_micros(i.updated_at),
             )
             for i in invoices.values()
@@ -248,18 +255,27 @@ def truth_of(books: Ledger) -> Truth:
                    to_micros(c.updated_at))
             for c in credits_
         },
+        "allocations": {
+            c.id: tuple(sorted((a.invoice.id, to_units(a.amount)) for a in c.allocations))
+            for c in credits_ if c.allocations
+        },
         "payments": {p.id: (str(p.status), to_units(p.amount), to_micros(p.updated_at)) for p in sales},
         "accounts": {a.id: (a.name, a.status) for a in books.accounts.values()},
     }  # fmt: skip
 
 
+def _reached_by(phones: Iterable[Phone]) -> tuple[str, ...]:
+    """The numbers that are filled in, in order."""
+    return tuple(sorted(f"{p.kind} {p.country} {p.area} {p.number}" for p in phones if p.number))
+
+
 _STATED: Mapping[str, tuple[Table, tuple[str, ...]]] = {
-    "contacts": (tables.contacts, ("xero_contact_id", "name", "status", "xero_updated_at")),
+    "contacts": (tables.contacts, ("xero_contact_id", "name", "status", "details", "xero_updated_at")),
     "invoices": (
         tables.invoices,
         (
             "xero_invoice_id", "status", "xero_contact_id", "currency", "reference", "due_on",
-            "total", "due", "paid", "credited", "xero_updated_at",
+            "expected_payment_on", "total", "due", "paid", "credited", "xero_updated_at",
         ),
     ),
     "credits": (
@@ -282,9 +298,25 @@ async def mirror_of(database_url: str, connection_id: str) -> Truth:
                 rows = (await tx.execute(query.where(table.c.connection_id == connection_id))).all()
                 mirrored[name] = {row[0]: tuple(row[1:]) for row in rows}
                 assert len(mirrored[name]) == len(rows), f"{name} are doubled"
+            mirrored["allocations"] = await _allocations_of(tx, connection_id)
     finally:
         await database.close()
+    for name, (*stated, details, version) in mirrored["contacts"].items():
+        mirrored["contacts"][name] = (*stated, _numbers_in(details), version)
     return mirrored
+
+
+async def _allocations_of(tx: Transaction, connection_id: str) -> dict[str, tuple[Any, ...]]:
+    c, found = tables.allocations.c, defaultdict[str, list[tuple[str, int]]](list)
+    query = select(c.xero_credit_id, c.xero_invoice_id, c.amount).where(c.connection_id == connection_id)
+    for credit_id, invoice_id, amount in await tx.execute(query):
+        found[credit_id].append((invoice_id, amount))
+    return {credit_id: tuple(sorted(parts)) for credit_id, parts in found.items()}
+
+
+def _numbers_in(details: str) -> tuple[str, ...]:
+    phones = msgspec.json.decode(details, type=ContactDetails).phones
+    return _reached_by(Phone(p.kind, p.number, p.area_code, p.country_code) for p in phones)
 
 
 def differences(truth: Truth, mirror: Truth) -> list[str]:

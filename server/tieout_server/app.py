@@ -17,6 +17,7 @@ from tieout_server.connections.tokens import Tokens
 from tieout_server.events.feed import Feed
 from tieout_server.housekeeping import Housekeeping
 from tieout_server.ledger.calls import CallsInMemory
+from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
 from tieout_server.rpc.server import RpcServer, Subjects
 from tieout_server.settings import Settings
@@ -24,17 +25,24 @@ from tieout_server.storage.database import Database
 from tieout_server.storage.events import bounds
 from tieout_server.storage.migrate import check_is_current, upgrade
 from tieout_server.storage.vault import Vault
+from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
+from tieout_server.syncs.news import News
+from tieout_server.syncs.poll import Polls
+from tieout_server.syncs.reading import Readings
 from tieout_server.syncs.run import Means as SyncMeans
 from tieout_server.syncs.service import Syncs
+from tieout_server.syncs.sweep import Sweeps
 from tieout_server.syncs.watch import SyncWatch
 from tieout_server.web.app import IsReady, build
 from tieout_server.web.server import WebServer
+from tieout_server.web.webhooks import WebhookReceiver
 from tieout_server.work.engine import Engine
 from tieout_server.work.requests import Requests
 from tieout_server.xero.books import XeroLibrary
 from tieout_server.xero.oauth import XeroIdentity
 from tieout_server.xero.transport import open_session
+from tieout_server.xero.webhooks import XeroDeliveries
 
 logger = log.get("app")
 
@@ -83,13 +91,20 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
                 clock=clock,
             )
         )
-        syncs = Syncs(SyncMeans(database, feed, clock), connections, engine, requests)
+        means = SyncMeans(database, feed, clock)
+        syncs = Syncs(means, connections, engine, requests)
+        news = News(means, connections, engine, library.allowance)
+        readings = Readings(means, connections, syncs, engine)
+        Polls(means, readings, engine, library.allowance)
+        Sweeps(means, readings, engine)
         subjects = Subjects(
             connections=connections,
             syncs=syncs,
             sync_watch=SyncWatch(database, feed, syncs),
             freshness=FreshnessOf(database, library.allowance, clock),
             receivables=Receivables(database, clock),
+            changes=Changes(database, feed, clock),
+            explanations=Explanations(database, connections, clock),
             feed=feed,
             clock=clock,
         )
@@ -99,12 +114,20 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         stack.push_async_callback(housekeeping.book_calls)
         for name, work in (("feed", feed.run), ("housekeeping", housekeeping.run), ("engine", engine.run)):
             await stack.enter_async_context(_kept_running(name, work))
-        web = WebServer(build(connections, _readiness(database, feed)), settings.web_listen)
+        receiver = WebhookReceiver(_deliveries(settings), news)
+        web = WebServer(build(connections, _readiness(database, feed), receiver), settings.web_listen)
         rpc = RpcServer(subjects, settings)
         for server in (web, rpc):
             stack.push_async_callback(server.stop)
             await server.start()
         yield App(rpc.port, web.port)
+
+
+def _deliveries(settings: Settings) -> XeroDeliveries:
+    deliveries = XeroDeliveries(settings)
+    if not deliveries.are_on:
+        logger.warning("webhooks are off: changes come by polling alone", setting="TIEOUT_XERO_WEBHOOK_KEY")
+    return deliveries
 
 
 async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:

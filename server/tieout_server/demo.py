@@ -31,6 +31,7 @@ CONSENT_WITHIN = 600.0
 """Seconds that a person may take in the browser."""
 INTERRUPT_WITHIN = 1.0
 """Seconds within which Ctrl-C has reached this process, too, when another one ended by it."""
+WEBHOOK_KEY = "the-webhook-key-of-the-demo"
 SANDBOX = ("tieout-sandbox", "serve", "--contacts", "2000", "--invoices", "20000", "--latency-ms", "250")
 
 
@@ -66,7 +67,7 @@ async def _demo(*, once: bool, browser: bool) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     async with (
-        _started("sandbox", (*SANDBOX, "--port", str(sandbox_port)), stage) as xero,
+        _started("sandbox", _sandbox(sandbox_port, web_port), stage) as xero,
         _started("server", ("tieout-server", "serve"), stage) as server,
     ):
         await _connect(sandbox, stage, browser=browser)
@@ -138,6 +139,12 @@ async def _started(name: str, command: tuple[str, ...], stage: Stage) -> AsyncIt
                 await process.wait()
 
 
+def _sandbox(port: int, web_port: int) -> tuple[str, ...]:
+    """The command of a sandbox that sends its webhooks to the server."""
+    webhooks = ("--webhook-url", f"http://127.0.0.1:{web_port}/xero/webhooks", "--webhook-key", WEBHOOK_KEY)
+    return (*SANDBOX, "--port", str(port), *webhooks)
+
+
 def _environment(folder: Path, sandbox: str, grpc_port: int, web_port: int) -> dict[str, str]:
     """What points the server at the sandbox, and the CLI at the server; settings that this shell has stay out of it."""
     return {
@@ -145,6 +152,7 @@ def _environment(folder: Path, sandbox: str, grpc_port: int, web_port: int) -> d
         **dict.fromkeys(("TIEOUT_XERO_LOGIN_URL", "TIEOUT_XERO_IDENTITY_URL", "TIEOUT_XERO_API_URL"), sandbox),
         "TIEOUT_XERO_CLIENT_ID": "tieout-sandbox-app",
         "TIEOUT_XERO_CLIENT_SECRET": "sandbox-secret",
+        "TIEOUT_XERO_WEBHOOK_KEY": WEBHOOK_KEY,
         "TIEOUT_DATABASE_URL": f"sqlite:///{folder / 'tieout.db'}",
         "TIEOUT_LISTEN": f"127.0.0.1:{grpc_port}",
         "TIEOUT_WEB_LISTEN": f"127.0.0.1:{web_port}",
@@ -199,10 +207,12 @@ Everything goes on running until Ctrl-C. In another terminal:
   grpcurl -plaintext 127.0.0.1:{grpc} list
   grpcurl -plaintext -d '{{"merchant_id": "{merchant}"}}' 127.0.0.1:{grpc} tieout.v1.ConnectionService/ListConnections
   .venv/bin/tieout --target 127.0.0.1:{grpc} invoices {merchant}
+  .venv/bin/tieout --target 127.0.0.1:{grpc} watch changes {merchant}
   .venv/bin/tieout --target 127.0.0.1:{grpc} sync {merchant} --full --follow
 
 (no grpcurl at hand? `.venv/bin/buf curl --protocol grpc --list-methods http://127.0.0.1:{grpc}` is the same)
-Open {sandbox} in a browser: the sandbox's page, where you do what a bookkeeper would.
+Open {sandbox} in a browser: the sandbox's page, where you do what a bookkeeper would. What you do there
+reaches `watch changes` by webhook within a second.
 """
 
 if __name__ == "__main__":

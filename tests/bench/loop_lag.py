@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import uvloop
-from first_sync import APP, ENDED, consent, sandbox  # type: ignore[import-not-found] # a script beside this one
+from stage import APP, consent, sandbox  # type: ignore[import-not-found] # beside this one
 
 import tieout
+from tieout.syncs import ENDED
 from tieout_server import log
 from tieout_server.app import serve
 from tieout_server.settings import Settings
@@ -47,7 +48,7 @@ async def measure(base: str, database: str) -> list[float]:
         aiohttp.ClientSession() as http,
     ):
         started = await client.connections.connect("bench")
-        back = urlsplit(await consent(http, base, started.authorization_url))
+        back = urlsplit(await consent(base, started.authorization_url))
         gc.collect()
         stop = asyncio.Event()
         watched = asyncio.create_task(lags(stop))

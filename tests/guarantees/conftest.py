@@ -6,6 +6,7 @@ import pytest
 
 from databases import (
     database_url,
+    fresh_database,
     migrated_postgres_url,
     postgres_server,
     postgres_url,
@@ -17,6 +18,7 @@ from tieout_sandbox import Sandbox, serve
 
 __all__ = [
     "database_url",
+    "fresh_database",
     "migrated_postgres_url",
     "postgres_server",
     "postgres_url",

@@ -11,6 +11,9 @@ async def read(target: str, kind: str, connection_id: str, after: str) -> None:
         if kind == "connection":
             async for change in client.connections.watch(connection_ids=[connection_id], after=after):
                 say(change.resume_token, is_event=change.HasField("change"))
+        elif kind == "changes":
+            async for news in client.receivables.watch_changes(connection_id, after=after):
+                say(news.resume_token, is_event=news.HasField("change"))
         else:
             async for told in client.syncs.watch_connection(connection_id, after=after):
                 say(told.resume_token, is_event=told.HasField("progress"))

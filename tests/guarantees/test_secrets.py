@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 import tieout
+from deliveries import KEY, body_of, event, post, signature
 from servers import CLIENT_SECRET, ROOMY, VAULT_KEY, Service, client_of, server_process, settings_of
 from tieout.v1.connection_service_pb2 import Connection
 from tieout_sandbox import FaultKind, FaultRule, Sandbox
@@ -148,7 +149,12 @@ async def test_no_secret_is_found_anywhere_after_a_full_run(
     sandbox.limits.quota = ROOMY
     async with (
         server_process(
-            sandbox.url, database_url, tmp_path, TIEOUT_LOG_LEVEL="debug", TIEOUT_LOG_FORMAT=log_format
+            sandbox.url,
+            database_url,
+            tmp_path,
+            TIEOUT_LOG_LEVEL="debug",
+            TIEOUT_LOG_FORMAT=log_format,
+            TIEOUT_XERO_WEBHOOK_KEY=KEY,
         ) as server,
         client_of(server) as running,
     ):
@@ -159,8 +165,12 @@ async def test_no_secret_is_found_anywhere_after_a_full_run(
         connection = (await running.client.connections.complete_authorization(**back, request_id="second")).connection
         await learn_from_the_database(secrets, database_url)
         await running.first_sync(connection.id)
-        said = await provoke(running, sandbox, connection, secrets)
-        assert len(said) > 10
+        secrets.learn("webhook key", [KEY])
+        said: list[str] = []
+        for body in (b"{", body_of({}), body_of(event(tenantId=connection.organisation.xero_tenant_id))):
+            said += [str(await post(running, body, signed)) for signed in (signature(body), "forged")]
+        said += await provoke(running, sandbox, connection, secrets)
+        assert len(said) > 16
         away = await running.client.connections.reconnect(connection.id)  # its browser comes to the page
         page_address = urlsplit(await running.browser.consent(away.authorization_url))
         secrets.learn("state of the page", parse_qs(page_address.query)["state"])

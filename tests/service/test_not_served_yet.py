@@ -8,7 +8,6 @@ from servers import Service, service
 from tieout import Client, errors
 from tieout.v1.payment_export_service_pb2 import DESCRIPTOR as EXPORTS
 from tieout.v1.reconciliation_service_pb2 import DESCRIPTOR as RECONCILIATIONS
-from tieout.v1.sync_service_pb2 import HELD_SYNC_DECISION_CONFIRM
 from tieout_sandbox import Sandbox
 
 pytestmark = pytest.mark.timeout(60)
@@ -17,9 +16,6 @@ CALLS: dict[str, Callable[[Client], Awaitable[object]]] = {
     "Disconnect": lambda client: client.connections.disconnect("c"),
     "CheckConnection": lambda client: client.connections.check("c"),
     "ListConnectionEvents": lambda client: client.connections.list_events("c").first(1),
-    "ResolveHeldSync": lambda client: client.syncs.resolve_held("s", HELD_SYNC_DECISION_CONFIRM),
-    "ExplainContact": lambda client: client.syncs.explain_contact("c", name="ACME"),
-    "WatchChanges": lambda client: anext(client.receivables.watch_changes("c")),
 }
 
 

@@ -3,6 +3,7 @@
 import shutil
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -14,7 +15,14 @@ import pytest_asyncio
 from servers import SMALL, Service, service
 from tieout import errors
 from tieout.v1 import receivables_service_pb2 as pb
-from tieout.v1.types_pb2 import Money
+from tieout.v1.types_pb2 import (
+    ENTITY_ACCOUNTS,
+    ENTITY_CONTACTS,
+    ENTITY_CREDIT_NOTES,
+    ENTITY_INVOICES,
+    ENTITY_PAYMENTS,
+    Money,
+)
 from tieout_sandbox import InvoiceType, Sandbox, Status, serve
 from tieout_sandbox.books.documents import Contact, ContactStatus, Credit, Invoice
 
@@ -303,3 +311,38 @@ async def test_a_page_token_serves_the_list_that_gave_it_and_no_other(mirrored: 
         with pytest.raises(errors.InvalidRequestError) as refusal:
             await pages.first(1)
         assert [violation.field for violation in refusal.value.violations] == ["page_token"]
+
+
+async def test_a_watch_from_the_start_tells_what_the_lists_hold_and_then_that_this_was_all(mirrored: Mirrored) -> None:
+    reads, here = mirrored.running.client.receivables, mirrored.connection_id
+    told: dict[int, dict[str, pb.Change]] = defaultdict(dict)
+    async with aclosing(reads.watch_changes(here, from_start=True)) as messages:
+        async for message in messages:
+            if message.HasField("heartbeat"):
+                break
+            assert message.snapshot.kind == pb.CHANGE_KIND_UPSERTED
+            assert message.snapshot.HasField("committed_at")
+            told[message.snapshot.entity][message.snapshot.id] = message.snapshot
+    customers = {c.id: c async for c in reads.list_customers(here)}
+    assert {name: change.customer for name, change in told[ENTITY_CONTACTS].items()} == customers
+    notes = {c.id: c async for c in reads.list_credit_notes(here)}
+    assert {name: change.credit_note for name, change in told[ENTITY_CREDIT_NOTES].items()} == notes
+    payments = {p.id: p async for p in reads.list_payments(here)}
+    assert {name: change.payment for name, change in told[ENTITY_PAYMENTS].items()} == payments
+    assert told[ENTITY_INVOICES].keys() == {i.id async for i in reads.list_invoices(here)}
+    for name, change in list(told[ENTITY_INVOICES].items())[::20]:
+        assert change.invoice == await reads.get_invoice(here, name)
+    accounts = mirrored.sandbox.books.accounts
+    assert {c.account.id: c.account.name for c in told[ENTITY_ACCOUNTS].values()} == {
+        a.id: a.name for a in accounts.values()
+    }
+
+
+async def test_a_watch_that_cannot_begin_says_why(mirrored: Mirrored) -> None:
+    reads, here = mirrored.running.client.receivables, mirrored.connection_id
+    with pytest.raises(errors.NotFoundError) as refusal:
+        await anext(reads.watch_changes("con_none"))
+    assert refusal.value.metadata["kind"] == "connection"
+    for asked in ({"after": "made up"}, {"entities": [99]}, {"entities": [0]}):
+        with pytest.raises(errors.InvalidRequestError):
+            await anext(reads.watch_changes(here, **asked))

@@ -180,3 +180,16 @@ async def test_all_that_is_wrong_with_a_request_is_named_at_once(running: Servic
     with pytest.raises(errors.InvalidRequestError) as refusal:
         await anext(running.client.syncs.watch_connection(connection.id, after="made-up"))
     assert [v.field for v in refusal.value.violations] == ["after"]
+
+
+async def test_a_sync_that_is_not_held_cannot_be_decided_about(running: Service) -> None:
+    connection = await running.connected()
+    (sync,) = await running.client.syncs.list(connection.id).first(1)
+    for decision in (pb.HELD_SYNC_DECISION_CONFIRM, pb.HELD_SYNC_DECISION_DISCARD):
+        with pytest.raises(errors.NotPermittedNowError):
+            await running.client.syncs.resolve_held(sync.id, decision)
+    with pytest.raises(errors.NotFoundError):
+        await running.client.syncs.resolve_held("another", pb.HELD_SYNC_DECISION_CONFIRM)
+    with pytest.raises(errors.InvalidRequestError) as refusal:
+        await running.client.syncs.resolve_held("", pb.HELD_SYNC_DECISION_UNSPECIFIED, note="n" * 1001)
+    assert {v.field for v in refusal.value.violations} == {"sync_id", "decision", "note"}

@@ -40,3 +40,12 @@ async def test_adding_nothing_is_fine(database: Database) -> None:
     async with database.write() as tx:
         await calls.add(tx, [])
         assert await calls.usage(tx, "t1", YESTERDAY) == []
+
+
+async def test_the_days_limit_is_remembered_by_organisation(database: Database) -> None:
+    async with database.write() as tx:
+        assert await calls.day_limit(tx, "t1") is None
+        await calls.learn_day_limit(tx, "t1", 1_000)
+        await calls.learn_day_limit(tx, "t1", 5_000)
+        assert await calls.day_limit(tx, "t1") == 5_000
+        assert await calls.day_limit(tx, "t2") is None

@@ -178,6 +178,15 @@ async def test_an_allocation_that_moves_without_a_new_version_is_a_change_of_its
     assert row.changed_at == to_micros(LATER)
 
 
+async def test_an_allocation_whose_id_only_one_of_two_reads_states_has_not_changed(database: Database) -> None:
+    named = Allocation(xero_invoice_id="i1", amount=Decimal(30), xero_allocation_id="a1")
+    unnamed = Allocation(xero_invoice_id="i1", amount=Decimal(30))
+    await _save(database, credit(allocations=(named,)))
+    assert (await _save(database, credit(allocations=(unnamed,)), at=LATER)).changed == 0
+    assert (await _save(database, credit(allocations=(named,)), at=LATER)).changed == 0
+    assert [row.changed_at for row in await _rows(database, tables.credits)] == [to_micros(HERE)]
+
+
 async def test_an_older_credit_does_not_bring_its_allocations_back(database: Database) -> None:
     await _save(database, credit(updated_at=AT + SECOND))
     await _save(database, credit(allocations=(Allocation(xero_invoice_id="i1", amount=Decimal(30)),)))

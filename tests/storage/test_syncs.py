@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from databases import add_connection
 from tieout_server.storage import syncs
 from tieout_server.storage.database import Database
-from tieout_server.storage.syncs import StoredLine, SyncFault, SyncRecord
+from tieout_server.storage.syncs import Resolution, StoredLine, SyncFault, SyncRecord
 
 AT = datetime(2026, 11, 22, 12, 0, 0, 1, tzinfo=UTC)
 
@@ -47,6 +47,7 @@ async def test_a_sync_comes_back_as_it_was(database: Database) -> None:
         phase="HISTORY", entities=("contacts", "invoices"), requested_by="ruth", percent=12.34, eta_at=AT,
         waiting_by="OPERATOR", waiting_until=AT + timedelta(seconds=2), fault=SyncFault("BUG", "A bug.", "OPERATOR"),
         milestones={"COLLECTIBLE_READY": AT}, failures=3, calls=40, bytes_wire=2**40, started_at=AT, ended_at=AT,
+        resolution=Resolution("DISCARD", "A mishap.", AT),
     )  # fmt: skip
     await _insert(database, whole, _sync(2))
     assert await _get(database) == whole

@@ -21,6 +21,14 @@ async def test_settings_of_the_shell_stay_out_of_the_demo(monkeypatch: pytest.Mo
     assert environment["HOME"] == "/home/somebody"
 
 
+async def test_the_sandbox_sends_its_webhooks_to_the_server_and_both_have_the_key() -> None:
+    command = demo._sandbox(9440, 7441)
+    environment = demo._environment(Path(".demo/7440"), "http://127.0.0.1:9440", 7440, 7441)
+    assert "http://127.0.0.1:7441/xero/webhooks" in command
+    assert environment["TIEOUT_WEB_LISTEN"] == "127.0.0.1:7441"
+    assert environment["TIEOUT_XERO_WEBHOOK_KEY"] in command
+
+
 async def test_a_server_that_dies_while_the_demo_waits_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

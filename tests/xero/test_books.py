@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 import tieout_sandbox
@@ -13,9 +14,10 @@ from tieout_sandbox import InvoiceType, Sandbox, SandboxSettings, Status
 from tieout_sandbox.books.documents import Credit as SandboxCredit
 from tieout_server.clock import SystemClock
 from tieout_server.errors import AccessRevokedError, ScopeMissingError
-from tieout_server.ledger.books import Order, Page, Purpose, Query
+from tieout_server.ledger.books import IDS_AT_ONCE, Order, Page, Purpose, Query
 from tieout_server.ledger.calls import CallsInMemory
 from tieout_server.ledger.documents import (
+    CREDITS,
     Account,
     Contact,
     Credit,
@@ -27,9 +29,12 @@ from tieout_server.ledger.documents import (
     Payment,
 )
 from tieout_server.settings import Settings
+from tieout_server.syncs.intake import id_of
 from tieout_server.xero.books import XeroBooks, XeroLibrary
 from tieout_server.xero.transport import open_session
 
+NOBODYS = "00000000-0000-4000-8000-000000000000"
+"""An id that no document has."""
 SPEED = 100.0
 """A minute of Xero's limits takes 0.6 s here, for the sandbox and for us."""
 
@@ -195,6 +200,36 @@ async def test_open_invoices_only_are_those_that_can_be_chased(reader: Reader) -
         for truth in reader.sandbox.books.invoices.values()
         if truth.type is InvoiceType.ACCREC and truth.status is Status.AUTHORISED
     }
+
+
+async def test_documents_are_read_by_their_ids_as_they_are_in_listings(reader: Reader) -> None:
+    for entity in (one for one in Entity if one is not Entity.ACCOUNTS):
+        listed = await reader.all(entity)
+        wanted = listed[::2][: 3 if entity in (*CREDITS, Entity.PAYMENTS) else IDS_AT_ONCE]
+        before = reader.sandbox.requests.count("/api.xro/")
+        page = await reader.books.by_ids(entity, [id_of(one) for one in wanted], Purpose.WEBHOOK)
+        calls = reader.sandbox.requests.count("/api.xro/") - before
+        assert {id_of(one): listed_form(one) for one in page.documents} == {id_of(one): one for one in wanted}
+        assert calls == (1 if entity in (Entity.CONTACTS, Entity.INVOICES) else len(wanted))
+        assert page.bytes_wire > 0
+
+
+def listed_form(document: Document) -> Document:
+    """A document as lists show it: there, allocations have no ids."""
+    if not isinstance(document, Credit):
+        return document
+    parts = [msgspec.structs.replace(part, xero_allocation_id="") for part in document.allocations]
+    return msgspec.structs.replace(document, allocations=tuple(parts))
+
+
+async def test_payables_are_named_and_what_is_not_shown_is_left_out(reader: Reader) -> None:
+    bill = next(one.id for one in reader.sandbox.books.invoices.values() if one.type is InvoiceType.ACCPAY)
+    sale = next(one.id for one in reader.sandbox.books.invoices.values() if one.type is InvoiceType.ACCREC)
+    page = await reader.books.by_ids(Entity.INVOICES, [bill, sale, NOBODYS], Purpose.WEBHOOK)
+    assert ([id_of(one) for one in page.documents], list(page.skipped_ids)) == ([sale], [bill])
+    for entity in (Entity.PAYMENTS, *CREDITS):
+        page = await reader.books.by_ids(entity, [NOBODYS], Purpose.WEBHOOK)
+        assert (list(page.documents), list(page.skipped_ids)) == ([], [])
 
 
 async def test_each_order_is_kept_over_all_pages(reader: Reader) -> None:

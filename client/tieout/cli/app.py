@@ -37,9 +37,13 @@ app = typer.Typer(
 watch = typer.Typer(help="Follow what happens, until Ctrl-C.", no_args_is_help=True)
 app.add_typer(watch, name="watch")
 
+explain = typer.Typer(help="Tell why something is or is not here.", no_args_is_help=True)
+app.add_typer(explain, name="explain")
+
 Merchant = Annotated[str, typer.Option(help="Only this merchant's.")]
 ReturnUrl = Annotated[str, typer.Option(help="Where the browser goes after consent.")]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Print the address only.")]
+After = Annotated[str, typer.Option(help="Go on after this resume token.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until consent has come back.")]
 
 
@@ -52,6 +56,25 @@ def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
 Version = Annotated[
     bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
 ]
+
+
+class Decision(StrEnum):
+    """What can be decided about a sync that is held."""
+
+    CONFIRM = "confirm"
+    DISCARD = "discard"
+
+
+class Kind(StrEnum):
+    """The kinds of record that are followed."""
+
+    CONTACTS = "contacts"
+    INVOICES = "invoices"
+    CREDIT_NOTES = "credit-notes"
+    OVERPAYMENTS = "overpayments"
+    PREPAYMENTS = "prepayments"
+    PAYMENTS = "payments"
+    ACCOUNTS = "accounts"
 
 
 class Status(StrEnum):
@@ -138,11 +161,49 @@ def watch_connections(
     connection: Annotated[list[str] | None, typer.Argument(help="Only these.")] = None,
     *,
     merchant: Merchant = "",
-    after: Annotated[str, typer.Option(help="Go on after this resume token.")] = "",
+    after: After = "",
     as_json: Json = False,
 ) -> None:
     """Follow connections: what they are now, then every change."""
     commands.connections.watch(context.obj, merchant, connection or [], after, as_json=as_json)
+
+
+@watch.command("changes")
+def watch_changes(
+    context: typer.Context,
+    connection: ConnectionName,
+    *,
+    entity: Annotated[list[Kind] | None, typer.Option(help="Only these.")] = None,
+    from_start: Annotated[bool, typer.Option("--from-start", help="Print all that is here first.")] = False,
+    after: After = "",
+    as_json: Json = False,
+) -> None:
+    """Follow what changes in the copy: customers, invoices, credits, payments, accounts."""
+    commands.receivables.watch(context.obj, connection, entity or [], after, from_start=from_start, as_json=as_json)
+
+
+@explain.command("contact")
+def explain_contact(
+    context: typer.Context,
+    connection: ConnectionName,
+    contact: Annotated[str, typer.Argument(help="Its name, email address, contact number or id in Xero.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Tell why a contact of Xero is or is not a customer here."""
+    commands.explain.contact(context.obj, connection, contact, as_json=as_json)
+
+
+@app.command()
+def customer(
+    context: typer.Context,
+    connection: ConnectionName,
+    customer: Annotated[str, typer.Argument(help="The customer's id or name.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show one customer with all phones and people."""
+    commands.receivables.customer(context.obj, connection, customer, as_json=as_json)
 
 
 @app.command()
@@ -173,6 +234,21 @@ def cancel_sync(
 ) -> None:
     """End a sync before its time; what was read stays."""
     commands.syncs.cancel(context.obj, sync_id, as_json=as_json)
+
+
+@app.command("resolve-sync")
+def resolve_sync(
+    context: typer.Context,
+    sync_id: Annotated[str, typer.Argument(metavar="SYNC", help="The sync's id, as `tieout syncs` shows it.")],
+    decision: Annotated[
+        Decision, typer.Argument(help="confirm: what Xero says is true; discard: leave all as it was.")
+    ],
+    *,
+    note: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Decide about a sync that is held because it would have removed or emptied too much."""
+    commands.syncs.resolve(context.obj, sync_id, decision, note, as_json=as_json)
 
 
 @app.command()

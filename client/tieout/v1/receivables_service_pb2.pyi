@@ -212,7 +212,7 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     CHANGE_KIND_UPSERTED: _ChangeKind.ValueType  # 1
     """It is there, new or changed."""
     CHANGE_KIND_REMOVED: _ChangeKind.ValueType  # 2
-    """It left: voided, deleted, archived without a balance, erased or gone."""
+    """It left: voided, deleted, archived without a balance, erased or gone. A reader need not have been told of it before."""
     CHANGE_KIND_MERGED: _ChangeKind.ValueType  # 3
     """A customer was merged into another, whose id is in the record."""
 
@@ -224,7 +224,7 @@ CHANGE_KIND_UNSPECIFIED: ChangeKind.ValueType  # 0
 CHANGE_KIND_UPSERTED: ChangeKind.ValueType  # 1
 """It is there, new or changed."""
 CHANGE_KIND_REMOVED: ChangeKind.ValueType  # 2
-"""It left: voided, deleted, archived without a balance, erased or gone."""
+"""It left: voided, deleted, archived without a balance, erased or gone. A reader need not have been told of it before."""
 CHANGE_KIND_MERGED: ChangeKind.ValueType  # 3
 """A customer was merged into another, whose id is in the record."""
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015
@@ -745,7 +745,7 @@ class Payment(_message.Message):
     xero_invoice_id: _builtins.str
     """Xero's id of the invoice. Empty for refunds."""
     invoice_number: _builtins.str
-    """The number on the invoice. Empty for refunds."""
+    """The number on the invoice. Empty for refunds, and where the payment was read before its invoice."""
     credit_id: _builtins.str
     """The credit that it refunds. Empty for payments of invoices."""
     xero_account_id: _builtins.str
@@ -1460,7 +1460,7 @@ class WatchChangesResponse(_message.Message):
     CHANGE_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
-    """Where to go on after this message, in the middle of a snapshot too."""
+    """Where to go on after this message, in the middle of a snapshot too. It is of this connection, whatever `entities`."""
     @_builtins.property
     def snapshot(self) -> Global___Change:
         """A record as it is now, as part of the snapshot."""
@@ -1515,7 +1515,7 @@ class Change(_message.Message):
     kind: Global___ChangeKind.ValueType
     """What happened."""
     sync_id: _builtins.str
-    """The sync that brought it. Empty where something else did."""
+    """The sync that brought it. Empty where something else did, and in a snapshot."""
     @_builtins.property
     def committed_at(self) -> _timestamp_pb2.Timestamp:
         """When it was committed here."""

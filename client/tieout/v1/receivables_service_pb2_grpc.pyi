@@ -70,11 +70,15 @@ class ReceivablesServiceStub:
     CLI: none.
     """
     WatchChanges: _grpc.UnaryStreamMultiCallable[_receivables_service_pb2.WatchChangesRequest, _receivables_service_pb2.WatchChangesResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Streams what changes in the copy, until the caller leaves. First comes what the request asks for: a snapshot
-    (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all that a watch promises. For a
-    reader that is far behind, several changes of one document are folded into the latest. Refuses with NOT_FOUND,
-    INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
+    """Streams what changes in the copy, until the caller leaves. First comes what the request asks for: a snapshot
+    (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all that a watch promises. Each record
+    is told as it is when it is sent: for a reader that is behind, several changes of one record are folded into the
+    latest. Tokens of this watch do not grow too old. Refuses with NOT_FOUND, INVALID_REQUEST, CALLER_RATE_LIMITED.
+
+    A customer is told again when its balances change, and an invoice when its payments or allocations do; within one
+    commit customers come first. What becomes overdue because a day has passed is no change. After a merge the contact
+    that is no more is told as MERGED and the customer that took over is told again; documents that stay as they are
+    are not, though their `customer_id` is that of the other one now.
     CLI: `tieout watch changes CONNECTION`.
     """
 
@@ -120,11 +124,15 @@ class ReceivablesServiceAsyncStub(ReceivablesServiceStub):
     CLI: none.
     """
     WatchChanges: _aio.UnaryStreamMultiCallable[_receivables_service_pb2.WatchChangesRequest, _receivables_service_pb2.WatchChangesResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Streams what changes in the copy, until the caller leaves. First comes what the request asks for: a snapshot
-    (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all that a watch promises. For a
-    reader that is far behind, several changes of one document are folded into the latest. Refuses with NOT_FOUND,
-    INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
+    """Streams what changes in the copy, until the caller leaves. First comes what the request asks for: a snapshot
+    (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all that a watch promises. Each record
+    is told as it is when it is sent: for a reader that is behind, several changes of one record are folded into the
+    latest. Tokens of this watch do not grow too old. Refuses with NOT_FOUND, INVALID_REQUEST, CALLER_RATE_LIMITED.
+
+    A customer is told again when its balances change, and an invoice when its payments or allocations do; within one
+    commit customers come first. What becomes overdue because a day has passed is no change. After a merge the contact
+    that is no more is told as MERGED and the customer that took over is told again; documents that stay as they are
+    are not, though their `customer_id` is that of the other one now.
     CLI: `tieout watch changes CONNECTION`.
     """
 
@@ -215,11 +223,15 @@ class ReceivablesServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _receivables_service_pb2.WatchChangesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_receivables_service_pb2.WatchChangesResponse], _abc.AsyncIterator[_receivables_service_pb2.WatchChangesResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Streams what changes in the copy, until the caller leaves. First comes what the request asks for: a snapshot
-        (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all that a watch promises. For a
-        reader that is far behind, several changes of one document are folded into the latest. Refuses with NOT_FOUND,
-        INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
+        """Streams what changes in the copy, until the caller leaves. First comes what the request asks for: a snapshot
+        (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all that a watch promises. Each record
+        is told as it is when it is sent: for a reader that is behind, several changes of one record are folded into the
+        latest. Tokens of this watch do not grow too old. Refuses with NOT_FOUND, INVALID_REQUEST, CALLER_RATE_LIMITED.
+
+        A customer is told again when its balances change, and an invoice when its payments or allocations do; within one
+        commit customers come first. What becomes overdue because a day has passed is no change. After a merge the contact
+        that is no more is told as MERGED and the customer that took over is told again; documents that stay as they are
+        are not, though their `customer_id` is that of the other one now.
         CLI: `tieout watch changes CONNECTION`.
         """
 

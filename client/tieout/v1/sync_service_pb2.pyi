@@ -66,7 +66,9 @@ class _SyncStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SyncState.V
     SYNC_STATE_CANCELLED: _SyncState.ValueType  # 6
     """Ended by CancelSync, or discarded."""
     SYNC_STATE_HELD: _SyncState.ValueType  # 7
-    """An anomaly gate wants confirmation by ResolveHeldSync; nothing of what it doubts is committed."""
+    """An anomaly gate wants confirmation by ResolveHeldSync; nothing of what it doubts is committed. Meanwhile what else
+    changes is read on.
+    """
 
 class SyncState(_SyncState, metaclass=_SyncStateEnumTypeWrapper):
     """Where a sync stands."""
@@ -86,7 +88,9 @@ SYNC_STATE_FAILED: SyncState.ValueType  # 5
 SYNC_STATE_CANCELLED: SyncState.ValueType  # 6
 """Ended by CancelSync, or discarded."""
 SYNC_STATE_HELD: SyncState.ValueType  # 7
-"""An anomaly gate wants confirmation by ResolveHeldSync; nothing of what it doubts is committed."""
+"""An anomaly gate wants confirmation by ResolveHeldSync; nothing of what it doubts is committed. Meanwhile what else
+changes is read on.
+"""
 Global___SyncState: _TypeAlias = SyncState  # noqa: Y015
 
 class _SyncPhase:
@@ -322,7 +326,7 @@ class _ContactVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Contac
     CONTACT_VERDICT_NO_RECEIVABLES_YET: _ContactVerdict.ValueType  # 4
     """It has no sales document, so that Xero does not call it a customer yet."""
     CONTACT_VERDICT_MERGED: _ContactVerdict.ValueType  # 5
-    """It was merged into another contact, which `customer_id` names."""
+    """It was merged into another contact: `merged_to_xero_contact_id` names it, and `customer_id` what it is here now."""
     CONTACT_VERDICT_ERASED: _ContactVerdict.ValueType  # 6
     """It was erased by a GDPR request."""
     CONTACT_VERDICT_NOT_FOUND_IN_XERO: _ContactVerdict.ValueType  # 7
@@ -344,7 +348,7 @@ CONTACT_VERDICT_ARCHIVED: ContactVerdict.ValueType  # 3
 CONTACT_VERDICT_NO_RECEIVABLES_YET: ContactVerdict.ValueType  # 4
 """It has no sales document, so that Xero does not call it a customer yet."""
 CONTACT_VERDICT_MERGED: ContactVerdict.ValueType  # 5
-"""It was merged into another contact, which `customer_id` names."""
+"""It was merged into another contact: `merged_to_xero_contact_id` names it, and `customer_id` what it is here now."""
 CONTACT_VERDICT_ERASED: ContactVerdict.ValueType  # 6
 """It was erased by a GDPR request."""
 CONTACT_VERDICT_NOT_FOUND_IN_XERO: ContactVerdict.ValueType  # 7
@@ -409,7 +413,9 @@ class Sync(_message.Message):
     phase: Global___SyncPhase.ValueType
     """What it is reading."""
     requested_by: _builtins.str
-    """Who asked: the caller's name, or `connect`, `reconnect`, `schedule`, `webhook`."""
+    """Who asked: the caller's name, or `connect`, `reconnect`, or `schedule` where reading without being asked met a
+    closed gate.
+    """
     percent: _builtins.float
     """Share done, 0 to 100. Never falls."""
     calls: _builtins.int
@@ -434,7 +440,7 @@ class Sync(_message.Message):
 
     @_builtins.property
     def error(self) -> Global___SyncError:
-        """Why it FAILED or is HELD. Absent otherwise."""
+        """Why it FAILED or is HELD, and what one that was discarded was held for. Absent otherwise."""
 
     @_builtins.property
     def milestones(self) -> _containers.RepeatedCompositeFieldContainer[Global___MilestoneReached]:
@@ -752,7 +758,9 @@ class EntityFreshness(_message.Message):
 
     @_builtins.property
     def next_read_at(self) -> _timestamp_pb2.Timestamp:
-        """When it will be read next without being asked. Absent while nothing is planned."""
+        """When it will be read next without being asked. Absent while nothing is planned: before the first sync has ended, and
+        while the connection is not connected.
+        """
 
     def __init__(
         self,
@@ -792,18 +800,18 @@ class CallBudget(_message.Message):
     left_this_minute: _builtins.int
     """Calls that are left in it, of 60."""
     used_today: _builtins.int
-    """Calls of the current day."""
+    """Calls of the current day (UTC; Xero's own begins at a moment that nobody tells)."""
     left_today: _builtins.int
     """Calls that are left today, as Xero's headers last told. Absent until they have."""
     day_limit: _builtins.int
     """Calls a day that Xero permits, learnt from its headers: 1,000 or 5,000. Absent until learnt."""
     @_builtins.property
     def minute_resets_at(self) -> _timestamp_pb2.Timestamp:
-        """When the minute ends."""
+        """When all 60 are left again. Absent while they are, or while calls are under way."""
 
     @_builtins.property
     def day_resets_at(self) -> _timestamp_pb2.Timestamp:
-        """When the day ends."""
+        """When Xero's day has ended at the latest. Absent while nothing tells."""
 
     def __init__(
         self,
@@ -848,7 +856,7 @@ class Usage(_message.Message):
     bytes_wire: _builtins.int
     """Bytes received as they came over the wire (compressed)."""
     bytes_body: _builtins.int
-    """Bytes received after decompression, which is what Xero bills as egress."""
+    """Bytes received after decompression: Xero bills these as egress, or the compressed ones; it does not say."""
     def __init__(
         self,
         *,
@@ -1309,7 +1317,9 @@ class GetFreshnessResponse(_message.Message):
     connection_id: _builtins.str
     """The connection."""
     projected_month_bytes: _builtins.int
-    """The month's billed bytes at its end if it goes on as so far. Absent while too little is known."""
+    """The month's decompressed bytes at its end if it goes on as so far; a first sync is taken to come once. Absent before
+    a day of the month has been seen.
+    """
     @_builtins.property
     def entities(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntityFreshness]:
         """One per entity, in the order of the enum."""

@@ -118,10 +118,10 @@ class SyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResolveHeldSync(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Decides about a sync that is HELD because it would have removed or emptied too much: confirmed, it commits what it
-        read; discarded, it ends CANCELLED and nothing changes. A repeat of the same decision answers with the sync as it
-        is. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+        """Decides about a sync that is HELD because it would have removed or emptied too much: confirmed, it goes on and
+        commits what it doubted, read anew; discarded, it ends CANCELLED, none of that is committed, and for a day what is
+        read without being asked leaves that entity alone. A repeat of the same decision answers with the sync as it is.
+        Refuses with NOT_FOUND, INVALID_REQUEST, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
         CLI: `tieout resolve-sync SYNC confirm|discard`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -150,9 +150,10 @@ class SyncServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExplainContact(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Tells why a contact of Xero is or is not a customer here. Answers from the copy, and asks Xero once where the copy
-        cannot know. Refuses with NOT_FOUND, INVALID_REQUEST, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED.
+        """Tells why a contact of Xero is or is not a customer here. Answers from the copy where it can know, and asks Xero once
+        about what is no customer here; if Xero cannot be asked, what the copy says is answered, with `asked_xero` false.
+        Refuses with NOT_FOUND (of the connection), INVALID_REQUEST; and with CONNECTION_NOT_USABLE, XERO_UNAVAILABLE,
+        RATE_LIMITED where the copy does not know the contact either.
         CLI: `tieout explain contact CONNECTION "ACME"`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

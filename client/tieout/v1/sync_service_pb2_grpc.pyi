@@ -54,10 +54,10 @@ class SyncServiceStub:
     CLI: Ctrl-C does not cancel; `tieout cancel-sync SYNC` does.
     """
     ResolveHeldSync: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.ResolveHeldSyncRequest, _sync_service_pb2.ResolveHeldSyncResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Decides about a sync that is HELD because it would have removed or emptied too much: confirmed, it commits what it
-    read; discarded, it ends CANCELLED and nothing changes. A repeat of the same decision answers with the sync as it
-    is. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+    """Decides about a sync that is HELD because it would have removed or emptied too much: confirmed, it goes on and
+    commits what it doubted, read anew; discarded, it ends CANCELLED, none of that is committed, and for a day what is
+    read without being asked leaves that entity alone. A repeat of the same decision answers with the sync as it is.
+    Refuses with NOT_FOUND, INVALID_REQUEST, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
     CLI: `tieout resolve-sync SYNC confirm|discard`.
     """
     WatchSync: _grpc.UnaryStreamMultiCallable[_sync_service_pb2.WatchSyncRequest, _sync_service_pb2.WatchSyncResponse]
@@ -74,9 +74,10 @@ class SyncServiceStub:
     CLI: `tieout freshness CONNECTION`.
     """
     ExplainContact: _grpc.UnaryUnaryMultiCallable[_sync_service_pb2.ExplainContactRequest, _sync_service_pb2.ExplainContactResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Tells why a contact of Xero is or is not a customer here. Answers from the copy, and asks Xero once where the copy
-    cannot know. Refuses with NOT_FOUND, INVALID_REQUEST, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED.
+    """Tells why a contact of Xero is or is not a customer here. Answers from the copy where it can know, and asks Xero once
+    about what is no customer here; if Xero cannot be asked, what the copy says is answered, with `asked_xero` false.
+    Refuses with NOT_FOUND (of the connection), INVALID_REQUEST; and with CONNECTION_NOT_USABLE, XERO_UNAVAILABLE,
+    RATE_LIMITED where the copy does not know the contact either.
     CLI: `tieout explain contact CONNECTION "ACME"`.
     """
 
@@ -106,10 +107,10 @@ class SyncServiceAsyncStub(SyncServiceStub):
     CLI: Ctrl-C does not cancel; `tieout cancel-sync SYNC` does.
     """
     ResolveHeldSync: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.ResolveHeldSyncRequest, _sync_service_pb2.ResolveHeldSyncResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Decides about a sync that is HELD because it would have removed or emptied too much: confirmed, it commits what it
-    read; discarded, it ends CANCELLED and nothing changes. A repeat of the same decision answers with the sync as it
-    is. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+    """Decides about a sync that is HELD because it would have removed or emptied too much: confirmed, it goes on and
+    commits what it doubted, read anew; discarded, it ends CANCELLED, none of that is committed, and for a day what is
+    read without being asked leaves that entity alone. A repeat of the same decision answers with the sync as it is.
+    Refuses with NOT_FOUND, INVALID_REQUEST, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
     CLI: `tieout resolve-sync SYNC confirm|discard`.
     """
     WatchSync: _aio.UnaryStreamMultiCallable[_sync_service_pb2.WatchSyncRequest, _sync_service_pb2.WatchSyncResponse]  # type: ignore[assignment]
@@ -126,9 +127,10 @@ class SyncServiceAsyncStub(SyncServiceStub):
     CLI: `tieout freshness CONNECTION`.
     """
     ExplainContact: _aio.UnaryUnaryMultiCallable[_sync_service_pb2.ExplainContactRequest, _sync_service_pb2.ExplainContactResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Tells why a contact of Xero is or is not a customer here. Answers from the copy, and asks Xero once where the copy
-    cannot know. Refuses with NOT_FOUND, INVALID_REQUEST, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED.
+    """Tells why a contact of Xero is or is not a customer here. Answers from the copy where it can know, and asks Xero once
+    about what is no customer here; if Xero cannot be asked, what the copy says is answered, with `asked_xero` false.
+    Refuses with NOT_FOUND (of the connection), INVALID_REQUEST; and with CONNECTION_NOT_USABLE, XERO_UNAVAILABLE,
+    RATE_LIMITED where the copy does not know the contact either.
     CLI: `tieout explain contact CONNECTION "ACME"`.
     """
 
@@ -185,10 +187,10 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_service_pb2.ResolveHeldSyncRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.ResolveHeldSyncResponse, _abc.Awaitable[_sync_service_pb2.ResolveHeldSyncResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Decides about a sync that is HELD because it would have removed or emptied too much: confirmed, it commits what it
-        read; discarded, it ends CANCELLED and nothing changes. A repeat of the same decision answers with the sync as it
-        is. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+        """Decides about a sync that is HELD because it would have removed or emptied too much: confirmed, it goes on and
+        commits what it doubted, read anew; discarded, it ends CANCELLED, none of that is committed, and for a day what is
+        read without being asked leaves that entity alone. A repeat of the same decision answers with the sync as it is.
+        Refuses with NOT_FOUND, INVALID_REQUEST, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
         CLI: `tieout resolve-sync SYNC confirm|discard`.
         """
 
@@ -223,9 +225,10 @@ class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sync_service_pb2.ExplainContactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sync_service_pb2.ExplainContactResponse, _abc.Awaitable[_sync_service_pb2.ExplainContactResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Tells why a contact of Xero is or is not a customer here. Answers from the copy, and asks Xero once where the copy
-        cannot know. Refuses with NOT_FOUND, INVALID_REQUEST, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED.
+        """Tells why a contact of Xero is or is not a customer here. Answers from the copy where it can know, and asks Xero once
+        about what is no customer here; if Xero cannot be asked, what the copy says is answered, with `asked_xero` false.
+        Refuses with NOT_FOUND (of the connection), INVALID_REQUEST; and with CONNECTION_NOT_USABLE, XERO_UNAVAILABLE,
+        RATE_LIMITED where the copy does not know the contact either.
         CLI: `tieout explain contact CONNECTION "ACME"`.
         """
 

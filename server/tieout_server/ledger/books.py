@@ -50,6 +50,10 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Only invoices that can be chased: AUTHORISED."""
 
 
+IDS_AT_ONCE = 40
+"""Documents that are asked for by their ids in one call: an address stays well below 2,000 characters."""
+
+
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """One page of a listing, as it was served."""
 
@@ -63,6 +67,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """The last change among the rows of this page, skipped ones included."""
     skipped: Mapping[str, int] = {}
     """Rows that are not receivables, counted by reason (for example ACCPAY documents)."""
+    skipped_ids: Sequence[str] = ()
+    """The ids of those rows."""
     bytes_wire: int = 0
     """What came over the wire for it, compressed."""
 
@@ -89,6 +95,17 @@ class Books(Protocol):
 
     async def read(self, query: Query, purpose: Purpose) -> Page:
         """One page of a listing. Decoding happens off the event loop."""
+        ...
+
+    async def by_ids(self, entity: Entity, ids: Sequence[str], purpose: Purpose) -> Page:
+        """The documents with these ids, `IDS_AT_ONCE` at most; what Xero does not show now is left out.
+
+        One call for contacts and for invoices, one call for each document of the other entities.
+        """
+        ...
+
+    async def contacts_like(self, text: str, purpose: Purpose) -> Page:
+        """Contacts in whose name, number or email address this text occurs, archived ones too; not all of very many."""
         ...
 
     async def organisation(self, purpose: Purpose) -> Organisation:

@@ -1,5 +1,6 @@
 """The ledger of calls and bytes: what was asked of Xero, for which purpose, and what it cost in egress."""
 
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
@@ -71,3 +72,9 @@ class Allowance(msgspec.Struct, frozen=True):
     left_this_minute: int
     left_today: int | None
     """None until Xero's headers have told."""
+    day_limit: int | None = None
+    """Calls a day that Xero permits, as far as its headers told since the start of this process."""
+    minute_resets_at: datetime | None = None
+    """When all calls of a minute are left again; None while all of them are."""
+    day_resets_at: datetime | None = None
+    """When a new day has begun at the latest; None while nothing tells."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 import msgspec
 
-from tieout_server.ledger.documents import Contact, Credit, Entity, Invoice, Payment, Phone
+from tieout_server.ledger.documents import Account, Contact, Credit, Entity, Invoice, Payment, Phone
 from tieout_server.ledger.money import Money
 from tieout_server.storage.pages import Span
 from tieout_server.storage.receivables import Credited
@@ -102,6 +103,41 @@ class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
     payment: Payment
     invoice_number: str
     updated_at: datetime
+
+
+class AccountView(msgspec.Struct, frozen=True, kw_only=True):
+    """An account of the chart of accounts, whatever its status."""
+
+    connection_id: str
+    account: Account
+    updated_at: datetime
+
+
+Record = Customer | InvoiceView | CreditView | PaymentView | AccountView
+"""What can change."""
+
+
+class ChangeKind(StrEnum):
+    """What happened to a record."""
+
+    UPSERTED = "UPSERTED"
+    """It is here, new or changed."""
+    REMOVED = "REMOVED"
+    """It left; the record is the last that was known of it."""
+    MERGED = "MERGED"
+    """A customer was merged into another one, which is the record."""
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One record, and what happened to it."""
+
+    entity: Entity
+    id: str
+    kind: ChangeKind
+    record: Record
+    committed_at: datetime
+    sync_id: str = ""
+    """The sync that brought it; empty where something else did, and in a snapshot."""
 
 
 def dialled(phone: Phone) -> str:

@@ -1,13 +1,23 @@
 """Customers, invoices, credits and payments, as messages."""
 
 from decimal import Decimal
+from typing import assert_never
 
 from tieout.v1 import receivables_service_pb2 as pb
 from tieout.v1 import types_pb2
 from tieout_server.ledger.documents import Allocation, ContactPerson, Credit, Entity, Phone
 from tieout_server.ledger.money import Money
-from tieout_server.receivables.views import AllocationView, CreditView, Customer, InvoiceView, PaymentView, dialled
-from tieout_server.rpc.convert import iso, money, moneys, timestamp
+from tieout_server.receivables.views import (
+    AccountView,
+    AllocationView,
+    Change,
+    CreditView,
+    Customer,
+    InvoiceView,
+    PaymentView,
+    dialled,
+)
+from tieout_server.rpc.convert import entity, iso, money, moneys, timestamp
 
 CREDIT_KINDS = {
     Entity.CREDIT_NOTES: pb.CREDIT_KIND_CREDIT_NOTE,
@@ -163,6 +173,49 @@ def payment(view: PaymentView) -> pb.Payment:
         updated_at=timestamp(view.updated_at),
         xero_updated_at=timestamp(stated.updated_at),
     )
+
+
+def account(view: AccountView) -> pb.Account:
+    """An account of the chart of accounts."""
+    stated = view.account
+    return pb.Account(
+        id=stated.xero_account_id,
+        connection_id=view.connection_id,
+        xero_account_id=stated.xero_account_id,
+        code=stated.code,
+        name=stated.name,
+        type=stated.kind,
+        currency_code=stated.currency,
+        status=stated.status,
+        takes_payments=stated.takes_payments,
+    )
+
+
+def change(told: Change) -> pb.Change:
+    """What happened to a record, with the record."""
+    message = pb.Change(
+        entity=entity(told.entity),
+        id=told.id,
+        kind=pb.ChangeKind.Value(f"CHANGE_KIND_{told.kind}"),
+        committed_at=timestamp(told.committed_at),
+        sync_id=told.sync_id,
+    )
+    match told.record:
+        case Customer() as record:
+            message.customer.CopyFrom(customer(record))
+        case InvoiceView() as record:
+            message.invoice.CopyFrom(invoice(record))
+        case PaymentView() as record:
+            message.payment.CopyFrom(payment(record))
+        case AccountView() as record:
+            message.account.CopyFrom(account(record))
+        case CreditView() as record if told.entity is Entity.CREDIT_NOTES:
+            message.credit_note.CopyFrom(credit_note(record))
+        case CreditView() as record:
+            message.credit.CopyFrom(unapplied_credit(record))
+        case _ as never:
+            assert_never(never)
+    return message
 
 
 def _phone(phone: Phone) -> pb.Phone:

@@ -57,6 +57,7 @@ def freshness(found: Freshness) -> pb.GetFreshnessResponse:
         calls=_budget(found.allowance, found),
         today=_usage(found.today),
         this_month=_usage(found.this_month),
+        projected_month_bytes=found.projected_month_bytes,
         as_of=timestamp(found.as_of),
     )
 
@@ -117,6 +118,7 @@ def _freshness(one: EntityFreshness, found: Freshness) -> pb.EntityFreshness:
         last_read_at=timestamp(one.last_read_at),
         rows=one.rows,
         lag_seconds=lag,
+        next_read_at=timestamp(one.next_read_at),
     )
 
 
@@ -124,8 +126,11 @@ def _budget(allowance: Allowance, found: Freshness) -> pb.CallBudget:
     return pb.CallBudget(
         used_this_minute=allowance.used_this_minute,
         left_this_minute=allowance.left_this_minute,
+        minute_resets_at=timestamp(allowance.minute_resets_at),
         used_today=sum(usage.call_count for usage in found.today),
         left_today=allowance.left_today,
+        day_resets_at=timestamp(allowance.day_resets_at),
+        day_limit=allowance.day_limit,
     )
 
 

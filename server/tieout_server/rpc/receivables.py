@@ -1,6 +1,8 @@
 """ReceivablesService: what is here, on the wire."""
 # ruff: noqa: ARG002, N802 - grpc names the methods and passes a context to each
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from google.protobuf.message import Message
@@ -8,12 +10,15 @@ from grpc import aio
 
 from tieout.v1 import receivables_service_pb2 as pb
 from tieout.v1 import receivables_service_pb2_grpc as pb_grpc
+from tieout_server.clock import Clock
 from tieout_server.errors import NotServedYetError
 from tieout_server.ledger.documents import CREDITS, IN_LEDGER, DocumentStatus, Entity
+from tieout_server.receivables import place
+from tieout_server.receivables.changes import Changes, Seen
 from tieout_server.receivables.service import Receivables
 from tieout_server.rpc import convert_receivables as convert
 from tieout_server.rpc import paging
-from tieout_server.rpc.convert import day, instant
+from tieout_server.rpc.convert import day, entity_of, heartbeat, instant
 from tieout_server.storage.customers import CustomerOrder, CustomerQuery
 from tieout_server.storage.pages import Span
 from tieout_server.storage.receivables import CreditQuery, InvoiceQuery, PaymentQuery
@@ -26,8 +31,10 @@ _ENTITIES = {kind: entity for entity, kind in convert.CREDIT_KINDS.items()}
 class ReceivablesServicer(pb_grpc.ReceivablesServiceServicer):
     """Answers the calls of ReceivablesService."""
 
-    def __init__(self, receivables: Receivables) -> None:
+    def __init__(self, receivables: Receivables, changes: Changes, clock: Clock) -> None:
         self._receivables = receivables
+        self._changes = changes
+        self._clock = clock
 
     async def GetCustomer(self, request: pb.GetCustomerRequest, context: _Context) -> pb.GetCustomerResponse:
         """One customer with its balances."""
@@ -113,6 +120,27 @@ class ReceivablesServicer(pb_grpc.ReceivablesServiceServicer):
             credits=[convert.unapplied_credit(view) for view in page.items],
             next_page_token=_next(request, page.following),
         )
+
+    async def WatchChanges(
+        self, request: pb.WatchChangesRequest, context: _Context
+    ) -> AsyncIterator[pb.WatchChangesResponse]:
+        """A snapshot if asked for, what was missed, and then every change."""
+        entities = {entity_of(number) for number in request.entities}
+        following = self._changes.follow(
+            request.connection_id, entities, after=request.after, from_start=request.from_start
+        )
+        async with aclosing(following) as everything:
+            async for seen in everything:
+                yield self._told(request.connection_id, seen)
+
+    def _told(self, connection_id: str, seen: Seen) -> pb.WatchChangesResponse:
+        resume_token = place.encode(connection_id, seen.bookmark)
+        if seen.change is None:
+            return pb.WatchChangesResponse(resume_token=resume_token, heartbeat=heartbeat(self._clock))
+        told = convert.change(seen.change)
+        if seen.bookmark.in_snapshot:
+            return pb.WatchChangesResponse(resume_token=resume_token, snapshot=told)
+        return pb.WatchChangesResponse(resume_token=resume_token, change=told)
 
 
 def _statuses(request: pb.ListInvoicesRequest | pb.ListCreditNotesRequest) -> tuple[DocumentStatus, ...]:

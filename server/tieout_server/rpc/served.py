@@ -8,9 +8,6 @@ COMING: Mapping[str, str] = {
     "ConnectionService/Disconnect": "ending a connection",
     "ConnectionService/CheckConnection": "finding out now whether a connection works",
     "ConnectionService/ListConnectionEvents": "the history of a connection",
-    "SyncService/ResolveHeldSync": "deciding about a sync that is held",
-    "SyncService/ExplainContact": "explaining why a contact is here or not",
-    "ReceivablesService/WatchChanges": "following what changes in the copy",
     "ReconciliationService": "comparing and repairing balances",
     "PaymentExportService": "exporting payments to Xero",
 }

@@ -31,6 +31,7 @@ from tieout_server.clock import Clock
 from tieout_server.connections.service import Connections
 from tieout_server.errors import ListenError
 from tieout_server.events.feed import Feed
+from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
 from tieout_server.rpc.address import is_address, is_loopback
 from tieout_server.rpc.connections import ConnectionServicer
@@ -39,6 +40,7 @@ from tieout_server.rpc.receivables import ReceivablesServicer
 from tieout_server.rpc.reflection import add_reflection
 from tieout_server.rpc.syncs import SyncServicer
 from tieout_server.settings import Settings
+from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
 from tieout_server.syncs.service import Syncs
 from tieout_server.syncs.watch import SyncWatch
@@ -84,6 +86,8 @@ class Subjects:
     sync_watch: SyncWatch
     freshness: FreshnessOf
     receivables: Receivables
+    changes: Changes
+    explanations: Explanations
     feed: Feed
     clock: Clock
 
@@ -142,10 +146,8 @@ def _add_services(server: aio.Server, subjects: Subjects, settings: Settings) ->
     connections: Any = ConnectionServicer(  # type: ignore[abstract] # see above
         subjects.connections, subjects.feed, clock, settings.xero_scopes.split()
     )
-    syncs: Any = SyncServicer(  # type: ignore[abstract] # see above
-        subjects.syncs, subjects.sync_watch, subjects.freshness, clock
-    )
-    receivables: Any = ReceivablesServicer(subjects.receivables)  # type: ignore[abstract] # see above
+    syncs: Any = SyncServicer(subjects.syncs, subjects.sync_watch, subjects.freshness, subjects.explanations, clock)
+    receivables: Any = ReceivablesServicer(subjects.receivables, subjects.changes, clock)
     reconciliations: Any = ReconciliationServiceServicer()  # type: ignore[abstract] # see above
     exports: Any = PaymentExportServiceServicer()  # type: ignore[abstract] # see above
     add_ConnectionServiceServicer_to_server(connections, server)

@@ -11,11 +11,13 @@ from tieout.v1 import sync_service_pb2 as pb
 from tieout.v1 import sync_service_pb2_grpc as pb_grpc
 from tieout_server.clock import Clock
 from tieout_server.events import token
-from tieout_server.rpc import convert_syncs, paging
+from tieout_server.rpc import convert_explain, convert_syncs, paging
 from tieout_server.rpc.convert import entity_of, heartbeat
+from tieout_server.storage.customers import ContactField
+from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
-from tieout_server.syncs.service import StartSync, Syncs
-from tieout_server.syncs.state import SyncMode, SyncState
+from tieout_server.syncs.service import ResolveHeldSync, StartSync, Syncs
+from tieout_server.syncs.state import Decision, SyncMode, SyncState
 from tieout_server.syncs.watch import Seen, SyncWatch
 
 _Context = aio.ServicerContext[Any, Any]
@@ -27,10 +29,13 @@ _CALLER = "caller"
 class SyncServicer(pb_grpc.SyncServiceServicer):
     """Answers the calls of SyncService."""
 
-    def __init__(self, syncs: Syncs, watch: SyncWatch, freshness: FreshnessOf, clock: Clock) -> None:
+    def __init__(
+        self, syncs: Syncs, watch: SyncWatch, freshness: FreshnessOf, explanations: Explanations, clock: Clock
+    ) -> None:
         self._syncs = syncs
         self._watch = watch
         self._freshness = freshness
+        self._explanations = explanations
         self._clock = clock
 
     async def StartSync(self, request: pb.StartSyncRequest, context: _Context) -> pb.StartSyncResponse:
@@ -70,6 +75,14 @@ class SyncServicer(pb_grpc.SyncServiceServicer):
         sync = await self._syncs.cancel(request.sync_id, request.request_id)
         return pb.CancelSyncResponse(sync=convert_syncs.sync(sync))
 
+    async def ResolveHeldSync(
+        self, request: pb.ResolveHeldSyncRequest, context: _Context
+    ) -> pb.ResolveHeldSyncResponse:
+        """The sync after the decision."""
+        decision = pb.HeldSyncDecision.Name(request.decision).removeprefix("HELD_SYNC_DECISION_")
+        asked = ResolveHeldSync(request.sync_id, Decision(decision), request.note, request.request_id)
+        return pb.ResolveHeldSyncResponse(sync=convert_syncs.sync(await self._syncs.resolve(asked)))
+
     async def WatchSync(self, request: pb.WatchSyncRequest, context: _Context) -> AsyncIterator[pb.WatchSyncResponse]:
         """State now, or what was missed, and then every change."""
         watched = (
@@ -84,6 +97,12 @@ class SyncServicer(pb_grpc.SyncServiceServicer):
     async def GetFreshness(self, request: pb.GetFreshnessRequest, context: _Context) -> pb.GetFreshnessResponse:
         """How fresh the copy is and what it has cost."""
         return convert_syncs.freshness(await self._freshness.connection(request.connection_id))
+
+    async def ExplainContact(self, request: pb.ExplainContactRequest, context: _Context) -> pb.ExplainContactResponse:
+        """Why contacts that are named so are or are not here."""
+        field = ContactField(request.WhichOneof("contact") or ContactField.NAME)
+        found = await self._explanations.contact(request.connection_id, field, getattr(request, field))
+        return pb.ExplainContactResponse(explanations=[convert_explain.explanation(one) for one in found])
 
     def _message(self, seen: Seen) -> pb.WatchSyncResponse:
         resume_token = token.encode(seen.position)

@@ -22,6 +22,9 @@ SECRET = 4000
 """Characters that what Xero appends to the redirect address may have at most."""
 TOKEN = 1000
 SEARCH = 200
+CONTACT = 255
+"""Characters that a contact's name or email address may have at most (Xero, Contacts)."""
+NOTE = 1000
 WATCHED = 1000
 """Connections that one watch may name."""
 
@@ -89,6 +92,19 @@ def known(field: str) -> Rule:
         value = getattr(request, field)
         if value not in _numbers(request, field):
             yield Violation(field, f"has no value {value}")
+
+    return rule
+
+
+def stated(field: str) -> Rule:
+    """A value of the field's enum, not the unspecified one."""
+    must_be_known = known(field)
+
+    def rule(request: Message) -> Iterator[Violation]:
+        if getattr(request, field):
+            yield from must_be_known(request)
+        else:
+            yield Violation(field, "must be stated")
 
     return rule
 
@@ -243,6 +259,7 @@ RULES: Mapping[type[Message], tuple[Rule, ...]] = {
     sync.GetSyncRequest: (needed("sync_id"),),
     sync.ListSyncsRequest: (_CONNECTION, all_known("states"), *_PAGED),
     sync.CancelSyncRequest: (needed("sync_id"), _REPEATABLE),
+    sync.ResolveHeldSyncRequest: (needed("sync_id"), stated("decision"), text("note", NOTE), _REPEATABLE),
     sync.WatchSyncRequest: (
         one_of("sync_id", "connection_id"),
         text("sync_id", ID),
@@ -250,6 +267,12 @@ RULES: Mapping[type[Message], tuple[Rule, ...]] = {
         text("after", TOKEN),
     ),
     sync.GetFreshnessRequest: (_CONNECTION,),
+    sync.ExplainContactRequest: (
+        _CONNECTION,
+        one_of("xero_contact_id", "name", "contact_number", "email"),
+        text("xero_contact_id", ID),
+        *(text(field, CONTACT) for field in ("name", "contact_number", "email")),
+    ),
     receivables.GetCustomerRequest: (_CONNECTION, needed("customer_id")),
     receivables.ListCustomersRequest: (_CONNECTION, text("search", SEARCH), _UPDATED_AFTER, known("order"), *_PAGED),
     receivables.GetInvoiceRequest: (_CONNECTION, needed("invoice_id")),
@@ -273,5 +296,11 @@ RULES: Mapping[type[Message], tuple[Rule, ...]] = {
         *_PAGED,
     ),
     receivables.ListUnappliedCreditsRequest: (_CONNECTION, _OF_CUSTOMER, all_known("kinds"), *_PAGED),
+    receivables.WatchChangesRequest: (
+        _CONNECTION,
+        all_known("entities"),
+        text("after", TOKEN),
+        not_both("after", "from_start"),
+    ),
 }
 """The rules of each request that is served."""

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from tieout_server.ledger.books import Purpose
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.tables import calls
+from tieout_server.storage.tables import calls, day_limits
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +55,19 @@ async def usage(tx: Transaction, xero_tenant_id: str, since: date) -> list[Usage
     ]
 
 
+async def day_limit(tx: Transaction, xero_tenant_id: str) -> int | None:
+    """The calls a day that were learnt for this organisation; None until any were."""
+    query = select(day_limits.c.calls).where(day_limits.c.xero_tenant_id == xero_tenant_id)
+    learnt: int | None = (await tx.execute(query)).scalar_one_or_none()
+    return learnt
+
+
+async def learn_day_limit(tx: Transaction, xero_tenant_id: str, calls_a_day: int) -> None:
+    """Remember how many calls a day Xero permits for this organisation."""
+    place = "?" if tx.dialect.name == "sqlite" else "%s"
+    await tx.exec_driver_sql(_LEARN.format(place), (xero_tenant_id, calls_a_day))
+
+
 def _key(row: Usage) -> tuple[str, date, str]:
     return row.xero_tenant_id, row.used_on, row.purpose
 
@@ -64,4 +77,8 @@ _ADD = (
     "VALUES ({0}, {0}, {0}, {0}, {0}, {0}) ON CONFLICT (xero_tenant_id, day, purpose) DO UPDATE SET "
     "call_count = calls.call_count + excluded.call_count, bytes_wire = calls.bytes_wire + excluded.bytes_wire, "
     "bytes_body = calls.bytes_body + excluded.bytes_body"
+)
+_LEARN = (
+    "INSERT INTO day_limits (xero_tenant_id, calls) VALUES ({0}, {0}) "
+    "ON CONFLICT (xero_tenant_id) DO UPDATE SET calls = excluded.calls"
 )

@@ -1,6 +1,6 @@
 """Reading the mirror: who is a customer, what contacts became by merges, and what each owes and is owed."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from functools import cache
@@ -28,7 +28,7 @@ from tieout_server.clock import from_micros, to_micros
 from tieout_server.ledger.documents import IN_LEDGER, Contact, ContactStatus, DocumentStatus
 from tieout_server.storage import documents
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.pages import Found, Span, paged
+from tieout_server.storage.pages import Found, IdSpan, Span, paged
 from tieout_server.storage.rows import name_key
 from tieout_server.storage.tables import contacts, credits, invoices  # noqa: A004 - the field's word
 
@@ -56,6 +56,14 @@ class FoundCustomer(msgspec.Struct, frozen=True):
 
     contact: Contact
     updated_at: datetime
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A contact whether it is a customer or not, and whether it was one here: by itself or by its documents."""
+
+    contact: Contact
+    updated_at: datetime
+    was_here: bool
 
 
 class BalanceUnits(msgspec.Struct, frozen=True):
@@ -178,6 +186,64 @@ async def page(
     by = contacts.c.name_key if query.order is CustomerOrder.BY_NAME else touched_at
     rows, following = await paged(tx, wanted, (by, contacts.c.xero_contact_id), span)
     return [_found(row) for row in rows], following
+
+
+async def customers_named(tx: Transaction, connection_id: str, ids: Collection[str]) -> list[FoundCustomer]:
+    """Those of these contacts that are customers."""
+    query = _customers(tx.dialect.name, connection_id).where(contacts.c.xero_contact_id.in_(ids))
+    return [_found(row) for row in await tx.execute(query)]
+
+
+async def contacts_named(tx: Transaction, connection_id: str, ids: Collection[str]) -> list[Listed]:
+    """These contacts, customers or not."""
+    has_counted = (exists().where(_belongs(table), table.c.was_here) for table in (invoices, credits))
+    was_here = or_(contacts.c.was_here, *has_counted).label("was_customer")
+    query = select(contacts, _touched_at(tx.dialect.name).label("touched_at"), was_here).where(
+        contacts.c.connection_id == connection_id, contacts.c.xero_contact_id.in_(ids)
+    )
+    return [
+        Listed(documents.contact(row), from_micros(row.touched_at), bool(row.was_customer))
+        for row in await tx.execute(query)
+    ]
+
+
+class ContactField(StrEnum):
+    """What a contact can be found by."""
+
+    ID = "xero_contact_id"
+    NAME = "name"
+    NUMBER = "contact_number"
+    EMAIL = "email"
+
+
+async def contacts_with(
+    tx: Transaction, connection_id: str, field: ContactField, value: str, *, limit: int
+) -> list[Listed]:
+    """The contacts, customers or not, that have this id, name, number or email address, so many at most.
+
+    Names and email addresses are compared without case.
+    """
+    conditions = {
+        ContactField.ID: contacts.c.xero_contact_id == value,
+        ContactField.NAME: contacts.c.name_key == name_key(value),
+        ContactField.NUMBER: contacts.c.contact_number == value,
+        ContactField.EMAIL: func.lower(contacts.c.email) == value.lower(),
+    }
+    query = select(contacts.c.xero_contact_id).where(contacts.c.connection_id == connection_id, conditions[field])
+    ids = (await tx.execute(query.order_by(contacts.c.xero_contact_id).limit(limit))).scalars().all()
+    return await contacts_named(tx, connection_id, ids)
+
+
+async def customer_ids(tx: Transaction, connection_id: str, unchanged_since: int, span: IdSpan) -> Sequence[str]:
+    """The ids of customers whose own data did not change behind this number."""
+    name = contacts.c.xero_contact_id
+    query = select(name).where(
+        contacts.c.connection_id == connection_id,
+        name > span.after,
+        contacts.c.change_number <= unchanged_since,
+        _is_customer(),
+    )
+    return (await tx.execute(query.order_by(name).limit(span.limit))).scalars().all()
 
 
 def _found(row: Found) -> FoundCustomer:

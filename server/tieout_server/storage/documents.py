@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tieout_server.clock import from_micros
-from tieout_server.ledger.documents import Allocation, Contact, Credit, Entity, Invoice, Payment
+from tieout_server.ledger.documents import Account, Allocation, Contact, Credit, Entity, Invoice, Payment
 from tieout_server.ledger.money import from_units
 from tieout_server.storage.rows import NEVER, ContactDetails
 
@@ -111,6 +111,20 @@ def payment(row: Any) -> Payment:  # noqa: ANN401 - a row of `payments`
         xero_account_id=row.xero_account_id,
         xero_batch_payment_id=row.xero_batch_payment_id,
         is_reconciled=row.is_reconciled,
+    )
+
+
+def account(row: Any) -> Account:  # noqa: ANN401 - a row of `accounts`
+    """The account in this row."""
+    return Account(
+        xero_account_id=row.xero_account_id,
+        name=row.name,
+        kind=row.kind,
+        status=row.status,
+        updated_at=from_micros(row.xero_updated_at),
+        code=row.code,
+        currency=row.currency,
+        takes_payments=row.takes_payments,
     )
 
 

@@ -2,11 +2,11 @@
 
 Of two versions of a document the newer one stays, in whatever order they arrive. A row is rewritten only when
 something that Xero states about it is new, so `changed_at` is a true instant of change and a page that was seen
-before costs no writing beyond `seen_in`.
+before costs no writing beyond `seen_in`. What changes bears the number of its change (`storage.changes`).
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from itertools import groupby
@@ -17,15 +17,20 @@ from sqlalchemy import Table, delete, func, select, update
 
 from tieout_server.clock import to_micros
 from tieout_server.ledger.documents import CREDITS, Credit, Document, Entity
-from tieout_server.storage import rows, tables
+from tieout_server.storage import changes, rows, tables
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.rows import Kind, Row, Stamp
 
 SMALL_PAGE = 100
 """Documents that are turned into rows on the event loop (about 2 ms); more of them go to a thread."""
 
+_SEEN_IN = -len(rows.TAIL)
+
 SLICE = 1_000
 """Documents in one statement: Xero's largest page."""
+
+_INVOICE = tables.allocations.columns.keys().index("xero_invoice_id")
+_ALLOCATION_ID = tables.allocations.columns.keys().index("xero_allocation_id")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -48,11 +53,14 @@ class Saved(msgspec.Struct, frozen=True):
 
 
 async def save(
-    tx: Transaction, connection_id: str, documents: Sequence[Document], *, seen_in: int, at: datetime
+    tx: Transaction, connection_id: str, documents: Sequence[Document], *, seen_in: int, at: datetime, sync_id: str = ""
 ) -> Saved:
     """Write documents of one kind; repeating it changes nothing. A credit's allocations are replaced with it.
 
-    `seen_in` is the ordinal of the sync that met them (it only rises), `at` is when they arrived here.
+    `seen_in` is the ordinal of the sync that met them (it only rises), `at` is when they arrived here, `sync_id` names
+    the sync that brought them, if one did. Writers of one connection take turns from here to their commit. Whoever
+    changes something must append an event of the connection in the same transaction: a sync tells its progress,
+    anything else calls `Feed.tell_of_changes`.
 
     Raises:
         InexactAmountError: an amount has more than four decimal places; nothing of the page is written.
@@ -60,7 +68,7 @@ async def save(
     if not documents:
         return Saved()
     kind = rows.KINDS[type(documents[0])]
-    stamp = Stamp(connection_id, seen_in, to_micros(at))
+    stamp = Stamp(connection_id, seen_in, to_micros(at), await changes.next_number(tx, connection_id, sync_id))
     page = await _off_loop(kind, documents, stamp)
     changed = 0
     for start in range(0, len(page), SLICE):
@@ -111,7 +119,7 @@ async def _upsert(tx: Transaction, table: Table, page: list[Row]) -> int:
 
 async def _touch(tx: Transaction, table: Table, page: list[Row]) -> None:
     """Raise `seen_in` of these rows, without changing anything else."""
-    connection_id, seen_in = page[0][0], page[0][-2]
+    connection_id, seen_in = page[0][0], page[0][_SEEN_IN]
     key = table.columns.keys()[1]
     rest = f"UPDATE {table.name} SET seen_in = {{0}} WHERE connection_id = {{0}} AND seen_in < {{0}} AND {key} = "  # noqa: S608 - names of ours
     if tx.dialect.name == "sqlite":
@@ -130,13 +138,14 @@ def _upsert_sql(table: Table, dialect: str) -> str:
     rows one by one (`executemany`), PostgreSQL the page as one JSON text, which costs this process a third of that.
     """
     columns = table.columns.keys()
-    stated = columns[2:-2]
+    stated = columns[2 : -len(rows.TAIL)]
     is_other = "IS NOT" if dialect == "sqlite" else "IS DISTINCT FROM"
-    settings = ", ".join(f"{column} = excluded.{column}" for column in [*stated, "changed_at"])
+    settings = ", ".join(f"{column} = excluded.{column}" for column in [*stated, "changed_at", "change_number"])
+    was_here = f"{table.name}.was_here OR excluded.was_here"
     raised = f"CASE WHEN excluded.seen_in > {table.name}.seen_in THEN excluded.seen_in ELSE {table.name}.seen_in END"
     return (
         f"INSERT INTO {table.name} ({', '.join(columns)}) {_source(table, dialect)} "
-        f"ON CONFLICT ({', '.join(columns[:2])}) DO UPDATE SET {settings}, seen_in = {raised} "
+        f"ON CONFLICT ({', '.join(columns[:2])}) DO UPDATE SET {settings}, seen_in = {raised}, was_here = {was_here} "
         f"WHERE excluded.xero_updated_at >= {table.name}.xero_updated_at "
         f"AND ({', '.join(f'{table.name}.{column}' for column in stated)}) {is_other} "
         f"({', '.join(f'excluded.{column}' for column in stated)})"
@@ -159,7 +168,8 @@ async def _save_allocations(tx: Transaction, page: Sequence[Credit], stamp: Stam
     """Make the allocations of these credits those of the version that is kept.
 
     Answers how many credits changed in their allocations alone, which Xero may do without a new version
-    (deleting an allocation: the UNSURE register).
+    (deleting an allocation: the UNSURE register). Invoices that lost one are marked as changed too: nothing would lead
+    from the credit to them afterwards.
     """
     changed = 0
     for start in range(0, len(page), SLICE):
@@ -167,10 +177,17 @@ async def _save_allocations(tx: Transaction, page: Sequence[Credit], stamp: Stam
         kept = await _kept_credits(tx, stamp.connection_id, part)
         known = await _known_allocations(tx, stamp.connection_id, kept)
         stated = {name: rows.allocation_rows(credit, stamp.connection_id) for name, credit in kept.items()}
-        other = [name for name, lines in stated.items() if lines != known.get(name, [])]
+        other = [name for name, lines in stated.items() if _unnamed(lines) != _unnamed(known.get(name, []))]
         await _replace_allocations(tx, stamp.connection_id, other, [line for name in other for line in stated[name]])
-        changed += await _mark_changed(tx, stamp, other)
+        changed += await _mark_changed(tx, stamp, tables.credits, other)
+        lost = {line[_INVOICE] for name in other for line in known.get(name, [])}
+        await _mark_changed(tx, stamp, tables.invoices, lost)
     return changed
+
+
+def _unnamed(lines: Sequence[Row]) -> list[Row]:
+    """Allocations without their ids: a credit that is read alone states them, one in a list does not (Xero)."""
+    return [line[:_ALLOCATION_ID] + line[_ALLOCATION_ID + 1 :] for line in lines]
 
 
 async def _kept_credits(tx: Transaction, connection_id: str, page: Iterable[Credit]) -> dict[str, Credit]:
@@ -209,18 +226,17 @@ async def _replace_allocations(tx: Transaction, connection_id: str, names: list[
         )
 
 
-async def _mark_changed(tx: Transaction, stamp: Stamp, names: list[str]) -> int:
-    """Note the change of these credits, and answer how many of them had not been noted by this page already."""
+async def _mark_changed(tx: Transaction, stamp: Stamp, table: Table, names: Collection[str]) -> int:
+    """Note the change of these documents, and answer how many of them had not been noted by this page already."""
     if not names:
         return 0
-    stored = tables.credits
     marked = await tx.execute(
-        update(stored)
+        update(table)
         .where(
-            stored.c.connection_id == stamp.connection_id,
-            stored.c.xero_credit_id.in_(names),
-            stored.c.changed_at != stamp.changed_at,
+            table.c.connection_id == stamp.connection_id,
+            table.columns[table.columns.keys()[1]].in_(names),
+            table.c.change_number != stamp.change_number,
         )
-        .values(changed_at=stamp.changed_at)
+        .values(changed_at=stamp.changed_at, change_number=stamp.change_number)
     )
     return marked.rowcount

@@ -26,6 +26,13 @@ class Span(msgspec.Struct, frozen=True):
     after: Key | None = None
 
 
+class IdSpan(msgspec.Struct, frozen=True):
+    """How many ids are wanted at most, in their order, and behind which one."""
+
+    limit: int
+    after: str = ""
+
+
 async def paged(
     tx: Transaction,
     query: Select[Any],

@@ -1,9 +1,9 @@
 """Reading the mirror: invoices, credits and payments."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Select, Table, and_, func, select
@@ -12,6 +12,7 @@ from tieout_server.clock import from_micros, to_micros
 from tieout_server.ledger.documents import (
     CREDITS,
     IN_LEDGER,
+    Account,
     Allocation,
     Credit,
     DocumentStatus,
@@ -21,8 +22,16 @@ from tieout_server.ledger.documents import (
 )
 from tieout_server.storage import documents
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.pages import Found, Span, paged
-from tieout_server.storage.tables import allocations, credits, invoices, payments  # noqa: A004 - the field's word
+from tieout_server.storage.pages import Found, IdSpan, Span, paged
+from tieout_server.storage.tables import (
+    accounts,
+    allocations,
+    credits,  # noqa: A004 - the field's word
+    invoices,
+    payments,
+)
+
+T = TypeVar("T")
 
 Contacts = Collection[str]
 """The contacts that one customer is: its own and those merged into it."""
@@ -65,24 +74,34 @@ class PaymentQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FoundInvoice(msgspec.Struct, frozen=True):
-    """An invoice, and when it last changed here."""
+    """An invoice, when it last changed here, and whether any version that was here counted."""
 
     invoice: Invoice
     updated_at: datetime
+    was_here: bool
 
 
 class FoundCredit(msgspec.Struct, frozen=True):
-    """A credit with its allocations, and when it last changed here."""
+    """A credit with its allocations, when it last changed here, and whether any version that was here counted."""
 
     credit: Credit
     updated_at: datetime
+    was_here: bool
 
 
 class FoundPayment(msgspec.Struct, frozen=True):
-    """A payment, the number of the invoice that it pays (empty for refunds), and when it last changed here."""
+    """A payment, the number of the invoice that it pays (empty for refunds), and the same of it."""
 
     payment: Payment
     invoice_number: str
+    updated_at: datetime
+    was_here: bool
+
+
+class FoundAccount(msgspec.Struct, frozen=True):
+    """An account, and when it last changed here."""
+
+    account: Account
     updated_at: datetime
 
 
@@ -133,9 +152,7 @@ async def page_of_credits(
         wanted = wanted.where(credits.c.remaining != 0)
     order = func.coalesce(credits.c.issued_on, ""), credits.c.xero_credit_id
     rows, following = await paged(tx, wanted, order, span, newest_first=True)
-    parts = await _allocations_of(tx, connection_id, [row.xero_credit_id for row in rows])
-    found = [documents.credit(row, parts.get(row.xero_credit_id, [])) for row in rows]
-    return [FoundCredit(c, from_micros(row.changed_at)) for c, row in zip(found, rows, strict=True)], following
+    return await _credits(tx, connection_id, rows), following
 
 
 async def page_of_payments(
@@ -152,17 +169,22 @@ async def page_of_payments(
     return await _payments(tx, connection_id, rows), following
 
 
-async def payments_of(tx: Transaction, connection_id: str, xero_invoice_id: str) -> list[FoundPayment]:
-    """The payments that count for this invoice, oldest first."""
+async def payments_of(
+    tx: Transaction, connection_id: str, invoice_ids: Collection[str]
+) -> Mapping[str, list[FoundPayment]]:
+    """The payments that count for each of these invoices, oldest first; an invoice without any is left out."""
     wanted = _narrowed(payments, connection_id, (DocumentStatus.AUTHORISED,), None).where(
-        payments.c.xero_document_id == xero_invoice_id
+        payments.c.xero_document_id.in_(invoice_ids)
     )
     in_order = wanted.order_by(payments.c.paid_on, payments.c.xero_payment_id)
-    return await _payments(tx, connection_id, (await tx.execute(in_order)).all())
+    found = await _payments(tx, connection_id, (await tx.execute(in_order)).all())
+    return _grouped((payment.payment.xero_document_id, payment) for payment in found)
 
 
-async def credited_to(tx: Transaction, connection_id: str, xero_invoice_id: str) -> list[Credited]:
-    """What credits in the ledger settled of this invoice, oldest first."""
+async def credited_to(
+    tx: Transaction, connection_id: str, invoice_ids: Collection[str]
+) -> Mapping[str, list[Credited]]:
+    """What credits in the ledger settled of each of these invoices, oldest first; one without any is left out."""
     same = and_(
         credits.c.connection_id == allocations.c.connection_id, credits.c.xero_credit_id == allocations.c.xero_credit_id
     )
@@ -171,15 +193,84 @@ async def credited_to(tx: Transaction, connection_id: str, xero_invoice_id: str)
         .join(credits, same)
         .where(
             allocations.c.connection_id == connection_id,
-            allocations.c.xero_invoice_id == xero_invoice_id,
+            allocations.c.xero_invoice_id.in_(invoice_ids),
             credits.c.status.in_(IN_LEDGER),
         )
         .order_by(allocations.c.allocated_on, allocations.c.xero_credit_id, allocations.c.position)
     )
-    return [
+    found = [
         Credited(Entity(row.entity), row.xero_credit_id, row.number, row.currency, documents.allocation(row))
         for row in await tx.execute(query)
     ]
+    return _grouped((part.allocation.xero_invoice_id, part) for part in found)
+
+
+async def invoices_named(tx: Transaction, connection_id: str, ids: Collection[str]) -> list[FoundInvoice]:
+    """The invoices with these ids, whatever their status."""
+    return [_invoice(row) for row in await tx.execute(_named(invoices, connection_id, ids))]
+
+
+async def credits_named(tx: Transaction, connection_id: str, ids: Collection[str]) -> list[FoundCredit]:
+    """The credits with these ids, whatever their status."""
+    return await _credits(tx, connection_id, (await tx.execute(_named(credits, connection_id, ids))).all())
+
+
+async def payments_named(tx: Transaction, connection_id: str, ids: Collection[str]) -> list[FoundPayment]:
+    """The payments with these ids, whatever their status."""
+    return await _payments(tx, connection_id, (await tx.execute(_named(payments, connection_id, ids))).all())
+
+
+async def accounts_named(tx: Transaction, connection_id: str, ids: Collection[str]) -> list[FoundAccount]:
+    """The accounts with these ids."""
+    return [
+        FoundAccount(documents.account(row), from_micros(row.changed_at))
+        for row in await tx.execute(_named(accounts, connection_id, ids))
+    ]
+
+
+async def ids_that_count(
+    tx: Transaction, connection_id: str, entity: Entity, unchanged_since: int, span: IdSpan
+) -> Sequence[str]:
+    """The ids of the documents that count and did not change behind this number: of accounts all, of contacts none."""
+    table = _COUNTED[entity]
+    name = table.columns[table.columns.keys()[1]]
+    query = select(name).where(
+        table.c.connection_id == connection_id, name > span.after, table.c.change_number <= unchanged_since
+    )
+    if table is not accounts:
+        query = query.where(table.c.status.in_(IN_LEDGER))
+    if table is credits:
+        query = query.where(credits.c.entity == entity)
+    return (await tx.execute(query.order_by(name).limit(span.limit))).scalars().all()
+
+
+_COUNTED: Mapping[Entity, Table] = {
+    Entity.INVOICES: invoices,
+    **dict.fromkeys(CREDITS, credits),
+    Entity.PAYMENTS: payments,
+    Entity.ACCOUNTS: accounts,
+}
+
+
+def _named(table: Table, connection_id: str, ids: Collection[str]) -> Select[Any]:
+    name = table.columns[table.columns.keys()[1]]
+    return select(table).where(table.c.connection_id == connection_id, name.in_(ids))
+
+
+async def _credits(tx: Transaction, connection_id: str, rows: Sequence[Found]) -> list[FoundCredit]:
+    parts = await _allocations_of(tx, connection_id, [row.xero_credit_id for row in rows])
+    return [
+        FoundCredit(documents.credit(row, parts.get(row.xero_credit_id, [])), from_micros(row.changed_at), row.was_here)
+        for row in rows
+    ]
+
+
+def _grouped(found: Iterable[tuple[str, T]]) -> Mapping[str, list[T]]:
+    """What was found by the id that it belongs to, in its order."""
+    groups: dict[str, list[T]] = {}
+    for name, item in found:
+        groups.setdefault(name, []).append(item)
+    return groups
 
 
 def _narrowed(
@@ -201,7 +292,9 @@ async def _payments(tx: Transaction, connection_id: str, rows: Sequence[Found]) 
     )
     numbers: dict[str, str] = {row[0]: row[1] for row in await tx.execute(query)} if rows else {}
     return [
-        FoundPayment(documents.payment(row), numbers.get(row.xero_document_id, ""), from_micros(row.changed_at))
+        FoundPayment(
+            documents.payment(row), numbers.get(row.xero_document_id, ""), from_micros(row.changed_at), row.was_here
+        )
         for row in rows
     ]
 
@@ -223,4 +316,4 @@ async def _allocations_of(
 
 
 def _invoice(row: Found) -> FoundInvoice:
-    return FoundInvoice(documents.invoice(row), from_micros(row.changed_at))
+    return FoundInvoice(documents.invoice(row), from_micros(row.changed_at), row.was_here)

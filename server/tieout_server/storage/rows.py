@@ -1,4 +1,7 @@
-"""Documents as rows of the mirror's tables: one function per kind, one tuple in the order of the table's columns."""
+"""Documents as rows of the mirror's tables: one function per kind, one tuple in the order of the table's columns.
+
+Flags are given as integers: sqlite3 takes as long for a bool as for all the rest of a short row.
+"""
 
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -10,7 +13,18 @@ import msgspec
 from sqlalchemy import Table
 
 from tieout_server.clock import to_micros
-from tieout_server.ledger.documents import Account, Contact, ContactPerson, Credit, Document, Invoice, Payment, Phone
+from tieout_server.ledger.documents import (
+    IN_LEDGER,
+    Account,
+    Contact,
+    ContactPerson,
+    ContactStatus,
+    Credit,
+    Document,
+    Invoice,
+    Payment,
+    Phone,
+)
 from tieout_server.ledger.money import to_units
 from tieout_server.storage import tables
 
@@ -20,12 +34,24 @@ NEVER = "9999-12-31"
 """The stored due date of an invoice that has none: it comes last and is never overdue."""
 
 
+TAIL = ("seen_in", "changed_at", "change_number", "was_here")
+"""The last columns of every table: what is kept of a document beside what Xero states, which ends with the version."""
+
+
+_COUNTS = frozenset(status.value for status in IN_LEDGER)
+
+
 class Stamp(msgspec.Struct, frozen=True):
-    """What a page of rows has in common: whose books, which sync met them, and when (microseconds)."""
+    """What a page of rows has in common: whose books, which sync met them, when (microseconds), as which change."""
 
     connection_id: str
     seen_in: int
     changed_at: int
+    change_number: int
+
+
+_VERSION = -1 - len(TAIL)
+"""Where `xero_updated_at` stands in a row."""
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -43,7 +69,7 @@ class Kind(msgspec.Struct, frozen=True):
         newest: dict[str, Row] = {}
         for row in [self.row(document, stamp) for document in documents]:
             known = newest.get(row[1])
-            if known is None or known[-3] <= row[-3]:  # xero_updated_at
+            if known is None or known[_VERSION] <= row[_VERSION]:
                 newest[row[1]] = row
         return [newest[key] for key in sorted(newest)]  # neighbours in the tree are written together
 
@@ -91,6 +117,11 @@ def _units(amount: Decimal) -> int:
     return to_units(amount) if amount else 0
 
 
+def _is_listed(contact: Contact) -> bool:
+    """Whether a contact is a customer by itself, without a look at its documents."""
+    return contact.is_customer and contact.status == ContactStatus.ACTIVE and not contact.merged_into
+
+
 def _contact(contact: Contact, stamp: Stamp) -> Row:
     stated = contact.stated_outstanding, contact.stated_overdue
     details = ContactDetails(contact.first_name, contact.last_name, contact.phones, contact.persons)
@@ -103,8 +134,8 @@ def _contact(contact: Contact, stamp: Stamp) -> Row:
         contact.email,
         contact.contact_number,
         contact.account_number,
-        contact.is_customer,
-        contact.is_supplier,
+        int(contact.is_customer),
+        int(contact.is_supplier),
         contact.default_currency,
         contact.merged_into,
         _encode(details).decode(),
@@ -112,6 +143,8 @@ def _contact(contact: Contact, stamp: Stamp) -> Row:
         to_micros(contact.updated_at),
         stamp.seen_in,
         stamp.changed_at,
+        stamp.change_number,
+        int(_is_listed(contact)),
     )
 
 
@@ -135,10 +168,12 @@ def _invoice(invoice: Invoice, stamp: Stamp) -> Row:
         _units(invoice.due),
         _units(invoice.paid),
         _units(invoice.credited),
-        invoice.sent_to_contact,
+        int(invoice.sent_to_contact),
         to_micros(invoice.updated_at),
         stamp.seen_in,
         stamp.changed_at,
+        stamp.change_number,
+        int(invoice.status in _COUNTS),
     )
 
 
@@ -159,6 +194,8 @@ def _credit(credit: Credit, stamp: Stamp) -> Row:
         to_micros(credit.updated_at),
         stamp.seen_in,
         stamp.changed_at,
+        stamp.change_number,
+        int(credit.status in _COUNTS),
     )
 
 
@@ -178,10 +215,12 @@ def _payment(payment: Payment, stamp: Stamp) -> Row:
         payment.reference,
         payment.xero_account_id,
         payment.xero_batch_payment_id,
-        payment.is_reconciled,
+        int(payment.is_reconciled),
         to_micros(payment.updated_at),
         stamp.seen_in,
         stamp.changed_at,
+        stamp.change_number,
+        int(payment.status in _COUNTS),
     )
 
 
@@ -194,10 +233,12 @@ def _account(account: Account, stamp: Stamp) -> Row:
         account.kind,
         account.status,
         account.currency,
-        account.takes_payments,
+        int(account.takes_payments),
         to_micros(account.updated_at),
         stamp.seen_in,
         stamp.changed_at,
+        stamp.change_number,
+        1,  # an account that is put away is still told of, with that status
     )
 
 

@@ -19,6 +19,14 @@ class SyncFault(msgspec.Struct, frozen=True):
     owner: str
 
 
+class Resolution(msgspec.Struct, frozen=True):
+    """What was decided about a sync that was held: `syncs.state.Decision`, why, and when."""
+
+    decision: str
+    note: str
+    at: datetime
+
+
 class SyncRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One sync, as it stands. The words of its state, phase, mode and milestones are in `syncs.state`."""
 
@@ -35,6 +43,7 @@ class SyncRecord(msgspec.Struct, frozen=True, kw_only=True):
     waiting_by: str = ""
     waiting_until: datetime | None = None
     fault: SyncFault | None = None
+    resolution: Resolution | None = None
     milestones: Mapping[str, datetime] = {}
     failures: int = 0
     calls: int = 0
@@ -127,6 +136,7 @@ def _columns(sync: SyncRecord) -> dict[str, object]:
         "waiting_by": sync.waiting_by,
         "waiting_until": _micros(sync.waiting_until),
         "error": msgspec.json.encode(sync.fault).decode() if sync.fault else "",
+        "resolution": msgspec.json.encode(sync.resolution).decode() if sync.resolution else "",
         "milestones": msgspec.json.encode(sync.milestones).decode(),
         "failures": sync.failures,
         "call_count": sync.calls,
@@ -154,6 +164,7 @@ def _record(row: Row[tuple[object, ...]]) -> SyncRecord:
         waiting_by=r["waiting_by"],
         waiting_until=_instant(r["waiting_until"]),
         fault=msgspec.json.decode(r["error"], type=SyncFault) if r["error"] else None,
+        resolution=msgspec.json.decode(r["resolution"], type=Resolution) if r["resolution"] else None,
         milestones=msgspec.json.decode(r["milestones"], type=dict[str, datetime]),
         failures=r["failures"],
         calls=r["call_count"],

@@ -43,6 +43,11 @@ def _mirrored(
         _int("xero_updated_at"),  # the older of two versions never replaces the newer one
         _int("seen_in"),  # ordinal of the connection's sync that last met it
         _int("changed_at"),  # when it changed here
+        _int("change_number"),  # the number of that change among those of its connection
+        _flag(
+            "was_here"
+        ),  # whether any version that was kept here counted: only what was here can be told to have left
+        Index(None, "connection_id", "change_number"),
         *indexes,
         sqlite_with_rowid=False,  # the key is the table: one B-tree less to write
     )
@@ -141,6 +146,7 @@ syncs = Table(
     _text("waiting_by"),
     _int("waiting_until", nullable=True),
     _text("error"),  # JSON {reason, sentence, owner}
+    _text("resolution"),  # JSON {decision, note, at}, once somebody decided about it while it was held
     _text("milestones"),  # JSON {name: ISO instant}
     _int("failures"),  # in a row, for the back-off
     _int("call_count"),
@@ -169,6 +175,17 @@ watermarks = Table(
     _int("watermark_at"),  # Xero's clock
     _int("last_read_at"),  # ours
     _int("row_count"),
+    _int("next_read_at", nullable=True),  # ours; null: nothing is planned
+    _int("moved_at", nullable=True),  # ours: when a read last brought something new
+)
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
+    Column("item", Text, primary_key=True),
+    _int("due_at"),
+    _int("page"),  # of a listing of which a page at a time is swept
 )
 
 work = Table(
@@ -183,6 +200,45 @@ work = Table(
     _int("leased_until", nullable=True),
     _int("fence"),  # raised whenever someone takes it
     Index(None, "due_at"),
+)
+
+webhook_events = Table(
+    "webhook_events",
+    metadata,
+    Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
+    Column("entity", Text, primary_key=True),
+    Column("xero_id", Text, primary_key=True),  # empty: whatever changed of the entity
+    _text("kind"),
+    _int("event_at"),  # Xero's clock: a version that is older is not the one that the event is about
+    _int("received_at"),
+    _int("due_at"),  # when it is to be read
+    _int("tries"),
+    Index(None, "received_at"),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _int("heard_at"),  # when a delivery with a good signature last came, to the minute
+)
+
+change_counters = Table(
+    "change_counters",
+    metadata,
+    Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
+    _int("last"),  # the last number given out; its row's lock makes writers of one mirror take turns
+    _text("sync_id"),  # what brought that change; empty where no sync did
+    _int("since"),  # the first of the numbers up to the last that the same one brought
+)
+
+change_runs = Table(
+    "change_runs",
+    metadata,
+    Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
+    Column("since", BigInteger, primary_key=True),  # up to the next run's
+    _text("sync_id"),
+    sqlite_with_rowid=False,
 )
 
 requests = Table(
@@ -205,6 +261,13 @@ calls = Table(
     _int("call_count"),
     _int("bytes_wire"),
     _int("bytes_body"),
+)
+
+day_limits = Table(
+    "day_limits",
+    metadata,
+    Column("xero_tenant_id", Text, primary_key=True),
+    _int("calls"),  # a day, as learnt from Xero's headers
 )
 
 contacts = _mirrored(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.ledger.documents import Entity
@@ -19,6 +19,10 @@ class Watermark(msgspec.Struct, frozen=True):
     last_read_at: datetime
     row_count: int = 0
     """How many documents were here when it was set."""
+    next_read_at: datetime | None = None
+    """When it will be read next without being asked; None while nothing is planned."""
+    moved_at: datetime | None = None
+    """When a read last brought something new."""
 
 
 async def get(tx: Transaction, connection_id: str, entity: Entity) -> Watermark | None:
@@ -30,13 +34,22 @@ async def every(tx: Transaction, connection_id: str) -> Mapping[Entity, Watermar
     """The watermarks of all entities that have one."""
     found = await tx.execute(select(watermarks).where(watermarks.c.connection_id == connection_id))
     return {
-        Entity(row.entity): Watermark(from_micros(row.watermark_at), from_micros(row.last_read_at), row.row_count)
+        Entity(row.entity): Watermark(
+            from_micros(row.watermark_at),
+            from_micros(row.last_read_at),
+            row.row_count,
+            _instant(row.next_read_at),
+            _instant(row.moved_at),
+        )
         for row in found
     }
 
 
 async def put(tx: Transaction, connection_id: str, entity: Entity, watermark: Watermark) -> None:
-    """Set the watermark of one entity. Xero's part never goes back: a repeat of an older read leaves it."""
+    """Set the watermark of one entity. Xero's part never goes back: a repeat of an older read leaves it.
+
+    Without `moved_at` the one that is there stays.
+    """
     place = "?" if tx.dialect.name == "sqlite" else "%s"
     values = (
         connection_id,
@@ -44,14 +57,36 @@ async def put(tx: Transaction, connection_id: str, entity: Entity, watermark: Wa
         to_micros(watermark.watermark_at),
         to_micros(watermark.last_read_at),
         watermark.row_count,
+        _micros(watermark.next_read_at),
+        _micros(watermark.moved_at),
     )
     await tx.exec_driver_sql(_PUT.format(place), values)
 
 
+async def postpone(tx: Transaction, connection_id: str, until: datetime, entity: Entity | None = None) -> None:
+    """Plan no read of this connection, or of one entity of it, for an earlier instant."""
+    planned = update(watermarks).where(
+        watermarks.c.connection_id == connection_id, watermarks.c.next_read_at < to_micros(until)
+    )
+    if entity is not None:
+        planned = planned.where(watermarks.c.entity == entity.value)
+    await tx.execute(planned.values(next_read_at=to_micros(until)))
+
+
 _PUT = (
-    "INSERT INTO watermarks (connection_id, entity, watermark_at, last_read_at, row_count) "
-    "VALUES ({0}, {0}, {0}, {0}, {0}) ON CONFLICT (connection_id, entity) DO UPDATE SET "
+    "INSERT INTO watermarks "
+    "(connection_id, entity, watermark_at, last_read_at, row_count, next_read_at, moved_at) "
+    "VALUES ({0}, {0}, {0}, {0}, {0}, {0}, {0}) ON CONFLICT (connection_id, entity) DO UPDATE SET "
     "watermark_at = CASE WHEN excluded.watermark_at > watermarks.watermark_at "
     "THEN excluded.watermark_at ELSE watermarks.watermark_at END, "
-    "last_read_at = excluded.last_read_at, row_count = excluded.row_count"
+    "last_read_at = excluded.last_read_at, row_count = excluded.row_count, next_read_at = excluded.next_read_at, "
+    "moved_at = COALESCE(excluded.moved_at, watermarks.moved_at)"
 )
+
+
+def _micros(instant: datetime | None) -> int | None:
+    return None if instant is None else to_micros(instant)
+
+
+def _instant(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)

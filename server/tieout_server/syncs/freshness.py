@@ -1,17 +1,22 @@
 """How fresh the mirror of a connection is, and what keeping it so has cost."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 
 import msgspec
 
 from tieout_server.clock import Clock
+from tieout_server.connections.state import ConnectionState
 from tieout_server.errors import NotFoundError
+from tieout_server.ledger.books import Purpose
 from tieout_server.ledger.calls import Allowance
 from tieout_server.ledger.documents import Entity
 from tieout_server.storage import calls, connections, mirror, watermarks
 from tieout_server.storage.calls import Usage
 from tieout_server.storage.database import Database
+
+ONCE = (Purpose.FIRST_SYNC, Purpose.CATCH_UP)
+"""The purposes of reading that is not repeated from day to day."""
 
 
 class EntityFreshness(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +27,8 @@ class EntityFreshness(msgspec.Struct, frozen=True, kw_only=True):
     watermark_at: datetime | None = None
     """Every change up to this instant of Xero's clock is here."""
     last_read_at: datetime | None = None
+    next_read_at: datetime | None = None
+    """When it will be read without being asked; None while nothing is planned."""
 
 
 class Freshness(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +40,8 @@ class Freshness(msgspec.Struct, frozen=True, kw_only=True):
     allowance: Allowance
     today: Sequence[Usage]
     this_month: Sequence[Usage]
+    projected_month_bytes: int | None = None
+    """What the month will have come to in decompressed bytes, if it goes on as so far; None before a day has passed."""
 
 
 class FreshnessOf:
@@ -58,6 +67,10 @@ class FreshnessOf:
             rows = await mirror.count_rows(tx, connection_id)
             marks = await watermarks.every(tx, connection_id)
             used = await calls.usage(tx, link.xero_tenant_id, today.replace(day=1)) if link.xero_tenant_id else []
+            learnt = await calls.day_limit(tx, link.xero_tenant_id)
+        allowance = self._allowance(link.xero_tenant_id)
+        is_read = link.state == ConnectionState.CONNECTED
+        day_limit = max(learnt or 0, allowance.day_limit or 0) or None
         return Freshness(
             connection_id=connection_id,
             as_of=now,
@@ -67,13 +80,32 @@ class FreshnessOf:
                     rows=rows[entity],
                     watermark_at=marks[entity].watermark_at if entity in marks else None,
                     last_read_at=marks[entity].last_read_at if entity in marks else None,
+                    next_read_at=marks[entity].next_read_at if entity in marks and is_read else None,
                 )
                 for entity in Entity
             ],
-            allowance=self._allowance(link.xero_tenant_id),
+            allowance=msgspec.structs.replace(allowance, day_limit=day_limit),
             today=_by_purpose([usage for usage in used if usage.used_on == today]),
             this_month=_by_purpose(used),
+            projected_month_bytes=projected(used, now),
         )
+
+
+def projected(used: Sequence[Usage], now: datetime) -> int | None:
+    """What this month's bytes will have come to at its end, as Xero may bill them: decompressed.
+
+    What comes once (a first sync and its catch-up) is counted as it was; the rest is taken to go on at its rate since
+    the month's first call. Whether Xero bills compressed bytes nobody knows (UNSURE register U10): this is the more.
+    """
+    if not used:
+        return None
+    first = datetime.combine(min(row.used_on for row in used), time(), UTC)
+    next_month = (now.replace(day=1) + timedelta(days=32)).replace(day=1)
+    end = datetime.combine(next_month.date(), time(), UTC)
+    if now - first < timedelta(days=1):
+        return None
+    recurring = sum(row.bytes_body for row in used if row.purpose not in ONCE)
+    return sum(row.bytes_body for row in used) + round(recurring * ((end - now) / (now - first)))
 
 
 def _by_purpose(rows: Sequence[Usage]) -> Sequence[Usage]:

@@ -85,6 +85,10 @@ class Line(msgspec.Struct, kw_only=True):
     pages_read: int = 0
     pages_expected: int | None = None
     tries: int = 1
+    held: bool = False
+    """A page of it is too strange to be committed unasked (`syncs.gates`)."""
+    confirmed: bool = False
+    """Somebody said that what was doubted is true: no gate closes for it any more."""
     done: bool = False
 
     def requests(self, in_flight: frozenset[tuple[int, int]]) -> Iterator[Request]:
@@ -130,6 +134,11 @@ class Line(msgspec.Struct, kw_only=True):
     def is_listing(self) -> bool:
         """Whether it reads everything there is of its entity."""
         return self.walk is Walk.PAGES and self.since is None
+
+    @property
+    def begins_with_all(self) -> bool:
+        """Whether its next page is the first one of all that there is: of its entity, or of the open ones."""
+        return not self.pages_read and self.since is None and self.seek_at is None
 
     @property
     def may_have_moved(self) -> bool:

@@ -6,7 +6,7 @@ from what was committed.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,19 +14,24 @@ import msgspec
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.errors import BugError, CallLimitError, OperatorMustActError, TryAgainError
+from tieout_server.errors import BugError, OperatorMustActError, TryAgainError
 from tieout_server.events.feed import SYNC, Feed
-from tieout_server.ledger.books import Books, HeldUp, Page, WaitingFor
-from tieout_server.ledger.documents import Document, Entity
-from tieout_server.storage import connections, mirror, syncs, watermarks
+from tieout_server.ledger.books import Books, HeldUp, Page
+from tieout_server.ledger.documents import Entity
+from tieout_server.ledger.links import Owner
+from tieout_server.storage import connections, mirror, sweeps, syncs, watermarks
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.events import Event
-from tieout_server.storage.mirror import Saved
+from tieout_server.storage.sweeps import Sweep
 from tieout_server.storage.syncs import SyncFault, SyncRecord
 from tieout_server.storage.watermarks import Watermark
-from tieout_server.syncs import progress, skips
+from tieout_server.syncs import progress, schedule
+from tieout_server.syncs.gates import Doubt
+from tieout_server.syncs.intake import DoubtedError, Origin, take_in
 from tieout_server.syncs.plan import Line, Plan, Request
+from tieout_server.syncs.schedule import SUMS
 from tieout_server.syncs.state import AT_WORK, Happening, Milestone, SyncMode, SyncPhase, SyncState, move
+from tieout_server.syncs.trouble import waiting_for
 from tieout_server.work.engine import Job
 
 logger = log.get("syncs")
@@ -76,7 +81,7 @@ class Run:
         return self._sync
 
     async def go_on(self, books: Books) -> datetime | None:
-        """Read on for one slice; answers when to go on, or None when the sync has ended.
+        """Read on for one slice; answers when to go on, or None when the sync has ended or is held.
 
         Raises:
             StoppedError: the sync was ended meanwhile.
@@ -89,6 +94,8 @@ class Run:
                     return self._means.clock.now()
                 self._start_reads(books)
                 await self._commit_what_arrived(books)
+        except DoubtedError as doubted:
+            await self._hold(doubted.doubt)
         except (TryAgainError, OperatorMustActError) as trouble:
             return await self._wait_for(trouble)
         except BugError as bug:
@@ -128,12 +135,14 @@ class Run:
     async def _commit(self, request: Request, page: Page) -> None:
         """Keep a page with all that follows from it."""
         line = self._plan.line(request.line)
-        wanted, unwanted = _sorted_out(page.documents)
+        origin = Origin(self._sync.connection_id, self._sync.ordinal, self._means.clock.now(), self._sync.id)
         async with self._means.database.write(durable=False) as tx:
             await self._job.hold(tx)
-            saved = await self._save(tx, wanted)
-            await self._save(tx, [document for _, document in unwanted])
-            _count(line, saved, page.skipped, [reason for reason, _ in unwanted])
+            try:
+                await take_in(tx, origin, line, page, is_first=line.begins_with_all)
+            except DoubtedError:
+                line.held = True
+                raise
             line.take(request, page)
             self._rows += len(page.documents)
             await self._keep(
@@ -147,10 +156,14 @@ class Run:
                 waiting_until=None,
             )
 
-    async def _save(self, tx: Transaction, documents: Sequence[Document]) -> Saved:
-        return await mirror.save(
-            tx, self._sync.connection_id, documents, seen_in=self._sync.ordinal, at=self._means.clock.now()
-        )
+    async def _hold(self, doubt: Doubt) -> None:
+        """Stand still until somebody has decided about what is doubted."""
+        fault = SyncFault(doubt.gate, doubt.sentence, Owner.OPERATOR)
+        held = [line for line in self._plan.lines if line.held]
+        async with self._means.database.write() as tx:
+            await self._job.hold(tx)
+            await self._keep(tx, Happening.DOUBTED, *held, fault=fault, waiting_by="", waiting_until=None, eta_at=None)
+        logger.warning("sync is held", sync_id=self._sync.id, gate=doubt.gate)
 
     async def _settle(self) -> bool:
         """Once all lines are done: plan what has to be read again, or end the sync. Answers whether it has ended."""
@@ -186,8 +199,12 @@ class Run:
 
     async def _finish(self, tx: Transaction) -> None:
         now = self._means.clock.now()
+        moved = {line.entity for line in self._plan.lines if line.upserted}
         for entity, read_at in _read_up_to(self._plan.lines).items():
-            await watermarks.put(tx, self._sync.connection_id, entity, Watermark(read_at, now))
+            next_at = now + (schedule.DAY if entity is Entity.ACCOUNTS else schedule.OFTEN)
+            mark = Watermark(read_at, now, next_read_at=next_at, moved_at=now if entity in moved else None)
+            await watermarks.put(tx, self._sync.connection_id, entity, mark)
+        await sweeps.put(tx, self._sync.connection_id, SUMS, Sweep(now))
         await connections.set_last_synced(tx, self._sync.connection_id, now)
         await self._keep(tx, Happening.FINISHED, percent=100.0, ended_at=now, eta_at=None)
         logger.info("sync succeeded", sync_id=self._sync.id, calls=self._sync.calls)
@@ -196,11 +213,7 @@ class Run:
         """Park the sync until the trouble has passed; no worker sleeps meanwhile."""
         failures = self._sync.failures + 1
         back_off = self._means.clock.now() + min(FIRST_RETRY * 2 ** min(failures, 10), LAST_RETRY)
-        by = WaitingFor.XERO_UNAVAILABLE
-        if isinstance(trouble, OperatorMustActError):
-            by = WaitingFor.OPERATOR
-        elif isinstance(trouble, CallLimitError):
-            by = WaitingFor.DAY_LIMIT if trouble.limit == "day" else WaitingFor.MINUTE_LIMIT
+        by = waiting_for(trouble)
         again_at = (trouble.retry_at if isinstance(trouble, TryAgainError) else None) or back_off
         async with self._means.database.write() as tx:
             await self._job.hold(tx)
@@ -277,28 +290,6 @@ class Run:
         for read in self._in_flight:
             read.cancel()
         await asyncio.gather(*self._in_flight, return_exceptions=True)
-
-
-def _sorted_out(documents: Sequence[Document]) -> tuple[list[Document], list[tuple[str, Document]]]:
-    """The receivables of a page, and what is kept beside them with the reason why it is none."""
-    wanted: list[Document] = []
-    unwanted: list[tuple[str, Document]] = []
-    for document in documents:
-        if reason := skips.reason(document):
-            unwanted.append((reason, document))
-        else:
-            wanted.append(document)
-    return wanted, unwanted
-
-
-def _count(line: Line, saved: Saved, skipped: Mapping[str, int], reasons: Sequence[str]) -> None:
-    line.upserted += saved.changed
-    if unchanged := saved.received - saved.changed:
-        line.skipped[skips.UNCHANGED] = line.skipped.get(skips.UNCHANGED, 0) + unchanged
-    for reason in reasons:
-        line.skipped[reason] = line.skipped.get(reason, 0) + 1
-    if payables := sum(skipped.values()):
-        line.skipped[skips.NOT_RECEIVABLE] = line.skipped.get(skips.NOT_RECEIVABLE, 0) + payables
 
 
 def _read_up_to(lines: Sequence[Line]) -> dict[Entity, datetime]:

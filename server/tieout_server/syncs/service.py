@@ -10,19 +10,19 @@ from tieout_server import log
 from tieout_server.clock import Clock
 from tieout_server.connections.service import AFTER_CONSENT, Connections
 from tieout_server.connections.state import ConnectionState, check_can_read
-from tieout_server.errors import NotFoundError, PersonMustActError
+from tieout_server.errors import NotFoundError, NotPermittedNowError, PersonMustActError
 from tieout_server.events.feed import SYNC, Feed
 from tieout_server.ledger.documents import Entity
-from tieout_server.ledger.links import Link, Owner, Reason, ReasonCode
+from tieout_server.ledger.links import Link, Owner
 from tieout_server.storage import connections, syncs, watermarks
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.events import Event
-from tieout_server.storage.syncs import SyncFault, SyncRecord
-from tieout_server.syncs import progress
+from tieout_server.storage.syncs import Resolution, SyncFault, SyncRecord
+from tieout_server.syncs import progress, schedule, trouble
 from tieout_server.syncs.plan import Line, Plan, first_lines, incremental_lines
 from tieout_server.syncs.progress import Progress
 from tieout_server.syncs.run import Means, Run, StoppedError
-from tieout_server.syncs.state import ACTIVE, Happening, SyncMode, SyncState, move
+from tieout_server.syncs.state import ACTIVE, Decision, Happening, SyncMode, SyncState, move
 from tieout_server.work.engine import Engine, Job, Lane, Priority
 from tieout_server.work.requests import Requests
 
@@ -30,6 +30,8 @@ logger = log.get("syncs")
 
 WORK = "sync"
 """The kind of work that carries a sync out, slice by slice."""
+POLL, SWEEP = "poll", "sweep"
+"""The kinds of work that follow: looking for changes, and for changes that Xero does not tell of."""
 
 
 class StartSync(msgspec.Struct, frozen=True):
@@ -39,6 +41,15 @@ class StartSync(msgspec.Struct, frozen=True):
     mode: SyncMode = SyncMode.INCREMENTAL
     entities: tuple[Entity, ...] = ()
     requested_by: str = ""
+    request_id: str = ""
+
+
+class ResolveHeldSync(msgspec.Struct, frozen=True):
+    """A decision about a sync that is held, and why it was made."""
+
+    sync_id: str
+    decision: Decision
+    note: str = ""
     request_id: str = ""
 
 
@@ -80,7 +91,7 @@ class Syncs:
             check_can_read(link)
             current = await self._under_way(tx, link.id)
             sync = current or await self._create(tx, link, asked)
-            await self._engine.wake(tx, WORK, link.id, priority=Priority.ASKED)
+            await self._wake(tx, link)
             answer = Asked(sync, joined=current is not None)
             await self._requests.keep(tx, "StartSync", asked.request_id, asked, answer)
             if not answer.joined:
@@ -132,6 +143,28 @@ class Syncs:
             await self._tell(tx, ended)
         return ended
 
+    async def resolve(self, asked: ResolveHeldSync) -> SyncRecord:
+        """Decide about a sync that is held: it goes on, or ends with nothing changed; a repeat answers as it is.
+
+        Raises:
+            NotFoundError: there is no such sync.
+            NotPermittedNowError: it is not held, and this is not what was decided about it.
+            RequestIdReusedError: the request_id came before with other content.
+        """
+        method = "ResolveHeldSync"
+        async with self._database.write() as tx:
+            if earlier := await self._requests.earlier(tx, method, asked.request_id, asked, SyncRecord):
+                return earlier
+            sync = await self._get(tx, asked.sync_id)
+            await self._engine.wake(tx, WORK, sync.connection_id, priority=Priority.ASKED)  # locked before the sync
+            sync = await self._get(tx, asked.sync_id, lock=True)
+            if sync.state == SyncState.HELD:
+                sync = await self._resolved(tx, sync, asked)
+            elif sync.resolution is None or sync.resolution.decision != asked.decision:
+                raise NotPermittedNowError(f"The sync is not held: it is {sync.state}.", state=sync.state)
+            await self._requests.keep(tx, method, asked.request_id, asked, sync)
+        return sync
+
     async def progress(self, tx: Transaction, sync: SyncRecord) -> Progress:
         """How far this sync has come, as this transaction sees it."""
         return progress.of(sync, Plan(await _lines(tx, sync)))
@@ -143,7 +176,7 @@ class Syncs:
             await job.hold(tx)
             if link is None:
                 return
-            await self._engine.wake(tx, WORK, link.id, priority=Priority.ASKED)
+            await self._wake(tx, link)
             if await self._under_way(tx, link.id) is None:
                 asked_by = "reconnect" if link.last_synced_at else "connect"
                 await self._tell(tx, await self._create(tx, link, StartSync(link.id, requested_by=asked_by)))
@@ -173,7 +206,11 @@ class Syncs:
                 SyncFault("RECONNECT_REQUIRED", refusal.sentence, link.reason.owner if link.reason else Owner.MERCHANT)
             )
             return None
-        await self._links.health(link.id, _trouble(run.sync))
+        sync = run.sync
+        await self._links.health(link.id, trouble.reason(sync.waiting_by, sync.waiting_until, sync.updated_at))
+        if sync.state == SyncState.SUCCEEDED:
+            async with self._database.write() as tx:  # what it found may not add up yet
+                await self._engine.wake(tx, SWEEP, link.id, priority=Priority.POLL)
         return again_at
 
     async def _take_up(self, job: Job) -> tuple[Link, SyncRecord, list[Line]] | None:
@@ -207,6 +244,30 @@ class Syncs:
         await syncs.put_lines(tx, sync.id, [progress.dump_line(rank, line) for rank, line in enumerate(lines)])
         return sync
 
+    async def _resolved(self, tx: Transaction, held: SyncRecord, asked: ResolveHeldSync) -> SyncRecord:
+        """The sync after the decision; one that was discarded keeps saying what it was held for."""
+        now = self._clock.now()
+        resolution = Resolution(asked.decision, asked.note, now)
+        sync = msgspec.structs.replace(held, updated_at=now, resolution=resolution)
+        if asked.decision is Decision.DISCARD:
+            state = move(SyncState(held.state), Happening.CANCELLED)
+            sync = msgspec.structs.replace(sync, state=state, ended_at=now)
+        else:
+            state = move(SyncState(held.state), Happening.CONFIRMED)
+            sync = msgspec.structs.replace(sync, state=state, fault=None)
+            await _confirm_lines(tx, held)
+        await syncs.save(tx, sync, while_in=(SyncState.HELD,))
+        await self._tell(tx, sync)
+        logger.info("held sync was resolved", sync_id=sync.id, decision=asked.decision, note=asked.note)
+        return sync
+
+    async def _wake(self, tx: Transaction, link: Link) -> None:
+        """Have the connection's sync carried out, and what follows without being asked for."""
+        await self._engine.wake(tx, WORK, link.id, priority=Priority.ASKED)
+        soon = self._clock.now() + schedule.OFTEN
+        for kind in (POLL, SWEEP):
+            await self._engine.wake(tx, kind, link.id, priority=Priority.POLL, at=soon)
+
     async def _under_way(self, tx: Transaction, connection_id: str) -> SyncRecord | None:
         newest = await syncs.latest(tx, connection_id)
         return newest if newest and newest.state in ACTIVE else None
@@ -222,23 +283,15 @@ class Syncs:
         await self._feed.append(tx, Event(0, sync.connection_id, SYNC, sync.id, sync.updated_at, payload))
 
 
+async def _confirm_lines(tx: Transaction, sync: SyncRecord) -> None:
+    """Let no gate close again for what was doubted."""
+    changed = []
+    for rank, line in enumerate(await _lines(tx, sync)):
+        if line.held:
+            line.held, line.confirmed = False, True
+            changed.append(progress.dump_line(rank, line))
+    await syncs.put_lines(tx, sync.id, changed)
+
+
 async def _lines(tx: Transaction, sync: SyncRecord) -> list[Line]:
     return [progress.load_line(stored) for stored in await syncs.lines(tx, sync.id)]
-
-
-def _trouble(sync: SyncRecord) -> Reason | None:
-    """What a waiting sync says of its connection's health."""
-    match sync.waiting_by:
-        case "DAY_LIMIT":
-            code, owner = ReasonCode.DAY_LIMIT_REACHED, Owner.NOBODY
-            sentence = "Xero's calls for the day are used up for this organisation; reading goes on by itself."
-        case "XERO_UNAVAILABLE":
-            code, owner = ReasonCode.XERO_UNAVAILABLE, Owner.XERO
-            sentence = "Xero does not answer at the moment; it is tried again by itself."
-        case "OPERATOR":
-            code, owner = ReasonCode.SERVICE_MISCONFIGURED, Owner.OPERATOR
-            sentence = "This service's own settings keep it from reading; an operator has to act, no merchant can."
-        case _:
-            return None
-    until = f"next try at {sync.waiting_until.isoformat()}" if sync.waiting_until else ""
-    return Reason(code=code, sentence=sentence, owner=owner, observed_at=sync.updated_at, evidence=(until,))

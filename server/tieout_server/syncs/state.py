@@ -31,7 +31,16 @@ class SyncState(StrEnum):
     FAILED = "FAILED"
     """Ended by an error that a repeat would meet again."""
     CANCELLED = "CANCELLED"
-    """Ended by a caller."""
+    """Ended by a caller, or held and discarded."""
+
+
+class Decision(StrEnum):
+    """What can be decided about a sync that is held."""
+
+    CONFIRM = "CONFIRM"
+    """What Xero says is true: the sync goes on."""
+    DISCARD = "DISCARD"
+    """Everything stays as it was: the sync ends."""
 
 
 class SyncPhase(StrEnum):
@@ -59,6 +68,10 @@ class Happening(StrEnum):
     """A page was committed."""
     HELD_UP = "HELD_UP"
     """A limit or an outage holds it up."""
+    DOUBTED = "DOUBTED"
+    """What was read is too strange to be committed unasked."""
+    CONFIRMED = "CONFIRMED"
+    """A caller says that it is true."""
     FINISHED = "FINISHED"
     """The last page was committed."""
     BROKEN = "BROKEN"
@@ -82,10 +95,12 @@ def move(state: SyncState, happening: Happening) -> SyncState:
     if state not in ACTIVE:
         raise NotPermittedNowError(f"The sync has ended: it is {state}.", state=state)
     match happening:
-        case Happening.PROGRESS:
+        case Happening.PROGRESS | Happening.CONFIRMED:
             return SyncState.RUNNING
         case Happening.HELD_UP:
             return SyncState.WAITING
+        case Happening.DOUBTED:
+            return SyncState.HELD
         case Happening.FINISHED:
             return SyncState.SUCCEEDED
         case Happening.BROKEN:

@@ -1,4 +1,4 @@
-"""The web application: where Xero sends people back to, and what machines ask to know whether we are well."""
+"""The web application: where Xero sends people back to, and its webhooks; and what machines ask about our health."""
 
 import secrets
 from collections.abc import Awaitable, Callable
@@ -10,6 +10,7 @@ from tieout_server.connections.messages import Return
 from tieout_server.connections.service import Connections
 from tieout_server.errors import BugError, ConsentStateError, OperatorMustActError, TieoutError
 from tieout_server.web import pages
+from tieout_server.web.webhooks import LARGEST_BODY, WEBHOOKS, WebhookReceiver
 
 logger = log.get("web")
 
@@ -21,7 +22,7 @@ MAX_PARAMETER = 4000
 IsReady = Callable[[], Awaitable[bool]]
 
 
-def build(connections: Connections, is_ready: IsReady) -> web.Application:
+def build(connections: Connections, is_ready: IsReady, webhooks: WebhookReceiver | None = None) -> web.Application:
     """The application; `is_ready` tells whether calls can be served now."""
 
     async def callback(request: web.Request) -> web.Response:
@@ -36,16 +37,18 @@ def build(connections: Connections, is_ready: IsReady) -> web.Application:
         )
 
     async def alive(_request: web.Request) -> web.Response:
-        """This process runs."""
-        return web.Response(text="ok\n")
+        """This process runs; webhooks that are off are no fault, but worth a word."""
+        return web.Response(text="ok\n" if webhooks and webhooks.is_on else "ok\nwebhooks: off\n")
 
     async def ready(_request: web.Request) -> web.Response:
         """This process can serve."""
         is_so = await is_ready()
         return web.Response(status=200 if is_so else 503, text="ready\n" if is_so else "not ready\n")
 
-    application = web.Application()
+    application = web.Application(client_max_size=LARGEST_BODY)
     application.router.add_get(CALLBACK, callback, allow_head=False)  # a link checker's HEAD would use up the state
+    if webhooks:
+        application.router.add_post(WEBHOOKS, webhooks.receive)
     application.router.add_get("/healthz", alive)
     application.router.add_get("/readyz", ready)
     return application

@@ -1,19 +1,21 @@
 """An organisation's books at Xero, and the library they come from."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
+from http import HTTPStatus
 
 import aiohttp
 import msgspec
 
 from tieout_server.clock import Clock
 from tieout_server.errors import UnexpectedAnswerError
-from tieout_server.ledger.books import AccessTokens, HeldUp, Order, Page, Purpose, Query
+from tieout_server.ledger.books import IDS_AT_ONCE, AccessTokens, HeldUp, Order, Page, Purpose, Query
 from tieout_server.ledger.calls import Allowance, CallLedger
-from tieout_server.ledger.documents import Organisation, OrganisationUser
+from tieout_server.ledger.documents import Entity, Organisation, OrganisationUser
 from tieout_server.settings import Settings
 from tieout_server.xero import wire
-from tieout_server.xero.listings import LISTINGS
+from tieout_server.xero.listings import LISTINGS, Listing
 from tieout_server.xero.transport import Access, Request, Transport
 
 _ORGANISATIONS = msgspec.json.Decoder(wire.Organisations)
@@ -57,6 +59,41 @@ class XeroBooks:
 
         request = Request(path=listing.path, purpose=purpose, parameters=_parameters(query), since=query.since)
         fetched = await self._transport.fetch(self._access, request, read)
+        return msgspec.structs.replace(fetched.content, bytes_wire=fetched.wire_bytes)
+
+    async def by_ids(self, entity: Entity, ids: Sequence[str], purpose: Purpose) -> Page:
+        """The documents with these ids, `IDS_AT_ONCE` at most; what Xero does not show now is left out."""
+        listing = LISTINGS[entity]
+        if listing.id_list is None:
+            found = [await self._one(listing, one, purpose) for one in ids]
+            return _put_together([page for page in found if page], served_at=self._clock.now())
+        paging = {"page": "1", "pageSize": str(IDS_AT_ONCE)}  # without a page Xero leaves out most of a contact
+        request = Request(
+            path=listing.path, purpose=purpose, parameters=dict(listing.id_list) | {"IDs": ",".join(ids)} | paging
+        )
+        fetched = await self._transport.fetch(self._access, request, listing.read)
+        return msgspec.structs.replace(fetched.content, bytes_wire=fetched.wire_bytes)
+
+    async def contacts_like(self, text: str, purpose: Purpose) -> Page:
+        """Contacts in whose name, number or email address this text occurs, archived ones too; 100 at most.
+
+        `searchTerm` is Xero's own, quick and without regard to case (Xero, Contacts, High volume threshold).
+        """
+        listing = LISTINGS[Entity.CONTACTS]
+        asked = {"searchTerm": text, "order": "ContactID ASC", "page": "1", "pageSize": "100"}
+        request = Request(path=listing.path, purpose=purpose, parameters=dict(listing.parameters) | asked)
+        fetched = await self._transport.fetch(self._access, request, listing.read)
+        return msgspec.structs.replace(fetched.content, bytes_wire=fetched.wire_bytes)
+
+    async def _one(self, listing: Listing, document_id: str, purpose: Purpose) -> Page | None:
+        """The document with this id; None if Xero does not show it."""
+        request = Request(path=f"{listing.path}/{document_id}", purpose=purpose)
+        try:
+            fetched = await self._transport.fetch(self._access, request, listing.read)
+        except UnexpectedAnswerError as refusal:
+            if refusal.facts.get("status") == str(HTTPStatus.NOT_FOUND.value):
+                return None
+            raise
         return msgspec.structs.replace(fetched.content, bytes_wire=fetched.wire_bytes)
 
     async def organisation(self, purpose: Purpose) -> Organisation:
@@ -109,6 +146,19 @@ def _parameters(query: Query) -> dict[str, str]:
         order = listing.primary_id if query.order is Order.BY_ID else "UpdatedDateUTC"
         parameters |= {"order": f"{order} ASC", "page": str(query.page), "pageSize": str(query.page_size)}
     return parameters
+
+
+def _put_together(pages: Sequence[Page], *, served_at: datetime) -> Page:
+    """Pages of one document each as one page."""
+    return Page(
+        documents=[document for page in pages for document in page.documents],
+        page_count=1,
+        item_count=len(pages),
+        served_at=min((page.served_at for page in pages), default=served_at),
+        skipped=Counter(reason for page in pages for reason in page.skipped),
+        skipped_ids=[skipped for page in pages for skipped in page.skipped_ids],
+        bytes_wire=sum(page.bytes_wire for page in pages),
+    )
 
 
 def _date(text: str | None) -> date | None:

@@ -225,7 +225,15 @@ class _Organisation:
     def allowance(self) -> Allowance:
         now = self._clock.monotonic()
         used = min(A_MINUTE, self._minute.taken(now))
-        return Allowance(used, A_MINUTE - used, self._day.left(now))
+        resets_at, ends_at = self._minute.resets_at(now), self._day.ends_at(now)
+        return Allowance(
+            used_this_minute=used,
+            left_this_minute=A_MINUTE - used,
+            left_today=self._day.left(now),
+            day_limit=self._day.limit,
+            minute_resets_at=None if resets_at is None else self._instant(resets_at),
+            day_resets_at=None if ends_at is None else self._instant(ends_at),
+        )
 
     def _serve(self) -> None:
         """Let through whoever may go now, and be woken when the next one may."""

@@ -1,7 +1,7 @@
 """Each entity's listing at Xero: where it is read, what counts as a receivable, and its rows as ledger documents."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol, TypeVar
@@ -38,6 +38,9 @@ class _Row(Protocol):
 
 class _KindedRow(_Row, Protocol):
     @property
+    def id(self) -> str: ...
+
+    @property
     def kind(self) -> str: ...
 
 
@@ -57,6 +60,9 @@ class Listing:
     parameters: tuple[tuple[str, str], ...]
     is_paged: bool
     read: Read
+    id_list: tuple[tuple[str, str], ...] | None = None
+    """What goes with `IDs`, where there are lists of ids (Xero, Contacts and Invoices); elsewhere each id is a call.
+    No filter: a bill is then told from an invoice that is not shown yet."""
 
 
 def _contact(row: wire.ContactRow, updated_at: datetime) -> Contact:
@@ -198,8 +204,10 @@ def _account(row: wire.AccountRow, updated_at: datetime) -> Account:
     )
 
 
-def _page(envelope: wire.Envelope, documents: list[Document], last: datetime, skipped: Counter[str]) -> Page:
-    count = len(documents) + skipped.total()
+def _page(
+    envelope: wire.Envelope, documents: list[Document], last: datetime, skipped: Sequence[_KindedRow] = ()
+) -> Page:
+    count = len(documents) + len(skipped)
     pagination = envelope.pagination or wire.Pagination(item_count=count)
     return Page(
         documents=documents,
@@ -207,7 +215,8 @@ def _page(envelope: wire.Envelope, documents: list[Document], last: datetime, sk
         item_count=pagination.item_count,
         served_at=wire.instant(envelope.served),
         last_change_at=last if count else None,
-        skipped=skipped,
+        skipped=Counter(row.kind for row in skipped),
+        skipped_ids=[row.id for row in skipped],
     )
 
 
@@ -218,7 +227,7 @@ def _page_of_all(envelope: wire.Envelope, rows: list[_R], to_document: Callable[
         updated_at = wire.instant(row.updated)
         last = max(last, updated_at)
         documents.append(to_document(row, updated_at))
-    return _page(envelope, documents, last, Counter())
+    return _page(envelope, documents, last)
 
 
 def _page_of_kinds(
@@ -226,14 +235,14 @@ def _page_of_kinds(
 ) -> Page:
     last = EPOCH
     documents = []
-    skipped: Counter[str] = Counter()
+    skipped: list[_K] = []
     for row in rows:
         updated_at = wire.instant(row.updated)
         last = max(last, updated_at)
         if row.kind in kinds:
             documents.append(to_document(row, updated_at))
         else:
-            skipped[row.kind] += 1
+            skipped.append(row)
     return _page(envelope, documents, last, skipped)
 
 
@@ -282,10 +291,17 @@ def _read_accounts(body: bytes) -> Page:
 
 
 LISTINGS: Mapping[Entity, Listing] = {
-    Entity.CONTACTS: Listing("Contacts", "ContactID", (("includeArchived", "true"),), True, _read_contacts),
+    Entity.CONTACTS: Listing(
+        "Contacts", "ContactID", (("includeArchived", "true"),), True, _read_contacts, (("includeArchived", "true"),)
+    ),
     # summaryOnly leaves out line items, payments and attachments and keeps every amount (Xero, Invoices).
     Entity.INVOICES: Listing(
-        "Invoices", "InvoiceID", (("where", 'Type=="ACCREC"'), ("summaryOnly", "true")), True, _read_invoices
+        "Invoices",
+        "InvoiceID",
+        (("where", 'Type=="ACCREC"'), ("summaryOnly", "true")),
+        True,
+        _read_invoices,
+        (("summaryOnly", "true"),),
     ),
     Entity.CREDIT_NOTES: Listing(
         "CreditNotes", "CreditNoteID", (("where", 'Type=="ACCRECCREDIT"'),), True, _read_credit_notes

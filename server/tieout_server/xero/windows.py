@@ -62,6 +62,10 @@ class MinuteWindow:
         for _ in range(self.capacity - left - ours):
             heapq.heappush(self._held_until, now + MINUTE + DRIFT)
 
+    def resets_at(self, now: float) -> float | None:
+        """When every slot is free again; None while all are, or while calls are under way."""
+        return max(self._held_until) if self.taken(now) and not self._busy else None
+
     def opens_at(self, now: float, reserve: int = 0) -> float:
         """When a slot beyond the reserve is free: now, later, or never (infinite) before a call completes."""
         missing = self.taken(now) + reserve + 1 - self.capacity
@@ -80,6 +84,15 @@ class DayWindow:
         self._most = 0
         self._ends_at = float("inf")
         self._look_again_at = 0.0
+
+    @property
+    def limit(self) -> int | None:
+        """Calls a day that are permitted, by the most that were ever left; None before an answer has told."""
+        return self._limit() if self._most else None
+
+    def ends_at(self, now: float) -> float | None:
+        """When the day is over at the latest; None while that is not known."""
+        return None if self.left(now) is None or self._ends_at == float("inf") else self._ends_at
 
     def left(self, now: float) -> int | None:
         """Calls that are left today; None before an answer has told, and again when the day is surely over."""
@@ -127,5 +140,7 @@ class DayWindow:
         self._left, self._ends_at = 0, until
 
     def _reserve(self) -> int:
-        limit = next((limit for limit in DAY_LIMITS if self._most <= limit), self._most)
-        return limit // 10
+        return self._limit() // 10
+
+    def _limit(self) -> int:
+        return next((limit for limit in DAY_LIMITS if self._most <= limit), self._most)

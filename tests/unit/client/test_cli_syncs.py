@@ -5,7 +5,9 @@ import re
 from collections.abc import Callable, Iterator
 
 import grpc
+import pytest
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from typer.testing import Result
 
 from tieout.v1.sync_service_pb2 import (
@@ -16,8 +18,11 @@ from tieout.v1.sync_service_pb2 import (
     EntityFreshness,
     GetFreshnessRequest,
     GetFreshnessResponse,
+    HeldSyncDecision,
     ListSyncsRequest,
     ListSyncsResponse,
+    ResolveHeldSyncRequest,
+    ResolveHeldSyncResponse,
     StartSyncRequest,
     StartSyncResponse,
     Sync,
@@ -42,10 +47,12 @@ class Service:
         self.requests: list[Message] = []
         self.progress: list[WatchSyncResponse] = []
         self.calls_this_month = 47
+        self.projected_month_bytes = 0
         self.calls: dict[str, Callable[..., object]] = {
             "SyncService/StartSync": self.start_sync,
             "SyncService/ListSyncs": self.list_syncs,
             "SyncService/CancelSync": self.cancel_sync,
+            "SyncService/ResolveHeldSync": self.resolve_held_sync,
             "SyncService/WatchSync": self.watch_sync,
             "SyncService/GetFreshness": self.freshness,
         }
@@ -61,12 +68,20 @@ class Service:
     def cancel_sync(self, request: CancelSyncRequest, _context: Context) -> CancelSyncResponse:
         return CancelSyncResponse(sync=Sync(id=request.sync_id, state=SyncState.SYNC_STATE_CANCELLED))
 
+    def resolve_held_sync(self, request: ResolveHeldSyncRequest, _context: Context) -> ResolveHeldSyncResponse:
+        self.requests.append(request)
+        is_confirmed = request.decision == HeldSyncDecision.HELD_SYNC_DECISION_CONFIRM
+        state = SyncState.SYNC_STATE_RUNNING if is_confirmed else SyncState.SYNC_STATE_CANCELLED
+        return ResolveHeldSyncResponse(sync=Sync(id=request.sync_id, state=state))
+
     def watch_sync(self, request: WatchSyncRequest, _context: Context) -> Iterator[WatchSyncResponse]:
         self.requests.append(request)
         yield from self.progress
 
     def freshness(self, request: GetFreshnessRequest, _context: Context) -> GetFreshnessResponse:
-        invoices = EntityFreshness(entity=Entity.ENTITY_INVOICES, rows=20000)
+        invoices = EntityFreshness(
+            entity=Entity.ENTITY_INVOICES, rows=20000, next_read_at=Timestamp(seconds=1_795_348_800)
+        )
         usage = Usage(
             purpose=CallPurpose.CALL_PURPOSE_FIRST_SYNC, calls=47, bytes_wire=8_200_000, bytes_body=56_500_000
         )
@@ -74,8 +89,16 @@ class Service:
         month.CopyFrom(usage)
         month.calls = self.calls_this_month
         calls = CallBudget(used_this_minute=12, left_this_minute=48, used_today=47, left_today=4953)
+        if self.projected_month_bytes:
+            calls.day_limit = 5000
+            calls.day_resets_at.seconds = 1_795_435_200
         return GetFreshnessResponse(
-            connection_id=request.connection_id, entities=[invoices], calls=calls, today=[usage], this_month=[month]
+            connection_id=request.connection_id,
+            entities=[invoices],
+            calls=calls,
+            today=[usage],
+            this_month=[month],
+            projected_month_bytes=self.projected_month_bytes or None,
         )
 
 
@@ -146,3 +169,32 @@ def test_the_month_is_shown_only_where_it_is_not_the_same_as_today(cli: Cli) -> 
     assert "This month" not in cli(service.calls, "freshness", "acme").stdout
     service.calls_this_month = 4700
     assert re.search(r"This month.*\nfirst sync +4,700 ", cli(service.calls, "freshness", "acme").stdout)
+
+
+def test_a_held_sync_is_not_waited_for_and_says_how_to_decide(cli: Cli) -> None:
+    service = Service()
+    service.progress = states(SyncState.SYNC_STATE_RUNNING, SyncState.SYNC_STATE_HELD, SyncState.SYNC_STATE_RUNNING)
+    service.progress[1].progress.sync.error.CopyFrom(SyncError(sentence="Xero lists no invoices at all."))
+    result = cli(service.calls, "sync", "c1", "--follow")
+    assert result.exit_code == 3
+    assert "The sync is held. Xero lists no invoices at all." in result.stdout
+    assert "tieout resolve-sync s1 confirm" in result.stderr
+
+
+@pytest.mark.parametrize(("decision", "state"), [("confirm", "running"), ("discard", "cancelled")])
+def test_a_held_sync_is_decided_about(cli: Cli, decision: str, state: str) -> None:
+    service = Service()
+    assert f"Sync s1 is {state}." in cli(service.calls, "resolve-sync", "s1", decision, "--note", "so it is").stdout
+    (request,) = service.requests
+    assert isinstance(request, ResolveHeldSyncRequest)
+    assert (request.note, bool(request.request_id)) == ("so it is", True)
+
+
+def test_freshness_tells_what_comes_next_and_what_the_month_comes_to_beside_xeros_tiers(cli: Cli) -> None:
+    service = Service()
+    service.projected_month_bytes = 45_000_000
+    shown = cli(service.calls, "freshness", "acme").stdout
+    assert re.search(r"invoices +20,000 +never +2026-11-22 12:00:00Z", shown)
+    assert "Calls today: 47 used, 4,953 left of 5,000; Xero's day ends by 2026-11-23 12:00:00Z" in shown
+    assert "At this rate the month comes to 45.0 MB decompressed" in shown
+    assert re.search(r"Core +50 +10\.0 GB +200\.0 MB", shown)

@@ -23,7 +23,9 @@ from tieout_server.errors import (
     AccessRevokedError,
     AppRejectedError,
     InvalidRequestError,
+    NotPermittedNowError,
     PersonMustActError,
+    RequestIdReusedError,
     TieoutError,
     UnexpectedAnswerError,
     XeroUnavailableError,
@@ -35,13 +37,13 @@ from tieout_server.ledger.links import Link, Owner, ReasonCode
 from tieout_server.storage import syncs as stored
 from tieout_server.storage import tables, work
 from tieout_server.storage.connections import Scope
-from tieout_server.storage.syncs import SyncRecord
+from tieout_server.storage.syncs import Resolution, SyncFault, SyncRecord
 from tieout_server.storage.vault import Vault
 from tieout_server.storage.work import Lease, Task
 from tieout_server.syncs import plan, run, skips, watch
 from tieout_server.syncs.run import Run
-from tieout_server.syncs.service import WORK, StartSync
-from tieout_server.syncs.state import Milestone, SyncMode
+from tieout_server.syncs.service import WORK, ResolveHeldSync, StartSync
+from tieout_server.syncs.state import AT_WORK, Decision, Milestone, SyncMode
 from tieout_server.syncs.watch import Seen
 from tieout_server.work.engine import LEASE, Job, Priority
 from tieout_server.xero.books import XeroBooks
@@ -501,3 +503,40 @@ async def test_a_watch_tells_all_until_the_sync_ends_and_ends_with_it(around: Wo
     assert (told_of[0].state, told_of[-1].state) == ("QUEUED", "SUCCEEDED")
     percents = [sync.percent for sync in told_of]
     assert percents == sorted(percents)
+
+
+# A sync that is held
+
+
+async def hold(around: World, connection_id: str) -> SyncRecord:
+    sync = await newest(around, connection_id)
+    held = msgspec.structs.replace(sync, state="HELD", fault=SyncFault("TOO_MANY_REMOVED", "Too many.", "OPERATOR"))
+    async with around.database.write() as tx:
+        assert await stored.save(tx, held, while_in=AT_WORK)
+    return held
+
+
+async def test_a_decision_that_is_repeated_gets_its_first_answer_and_another_one_is_refused(
+    around: World, link: Link
+) -> None:
+    held, service = await hold(around, link.id), around.subjects.syncs
+    assert await do_slice(around, link.id) is None, "a sync that is held does nothing"
+    asked = ResolveHeldSync(held.id, Decision.DISCARD, "a mishap", "r1")
+    first = await service.resolve(asked)
+    assert (first.state, first.fault, first.ended_at) == ("CANCELLED", held.fault, around.clock.now())
+    assert first.resolution == Resolution("DISCARD", "a mishap", around.clock.now())
+    assert await service.resolve(asked) == first
+    assert await service.resolve(ResolveHeldSync(held.id, Decision.DISCARD)) == first
+    assert (await told(around, held.id))[-1].sync == first
+    with pytest.raises(RequestIdReusedError):
+        await service.resolve(ResolveHeldSync(held.id, Decision.CONFIRM, "a mishap", "r1"))
+    with pytest.raises(NotPermittedNowError):
+        await service.resolve(ResolveHeldSync(held.id, Decision.CONFIRM))
+
+
+async def test_a_sync_that_is_confirmed_goes_on_where_it_stood(around: World, link: Link) -> None:
+    held = await hold(around, link.id)
+    confirmed = await around.subjects.syncs.resolve(ResolveHeldSync(held.id, Decision.CONFIRM))
+    assert (confirmed.state, confirmed.fault) == ("RUNNING", None)
+    await do_slice(around, link.id)
+    assert (await newest(around, link.id)).state == "SUCCEEDED"

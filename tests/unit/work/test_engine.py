@@ -128,6 +128,75 @@ async def test_one_lane_of_a_connection_does_one_thing_at_a_time_and_others_do_n
         await until(lambda: one.ended + two.ended == 3)
 
 
+async def test_a_lane_that_is_full_holds_no_other_one_up(
+    database: Database, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "AT_ONCE", 1)
+    backfill, news = Slices(), Slices()
+    async with at_work(database, clock, read=backfill.perform) as engine:
+        engine.register("news", Lane.NEWS, news.perform)
+        await wake(engine, database, "read", "c1")
+        await wake(engine, database, "read", "c2")
+        await until(lambda: len(backfill.jobs) == 1)
+        async with database.write() as tx:
+            await engine.wake(tx, "news", "c1", priority=Priority.NEWS)
+        await until(lambda: len(news.jobs) == 1)
+        assert len(backfill.jobs) == 1
+
+
+async def test_what_takes_long_shows_signs_of_life(
+    database: Database, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "PATIENCE", 0.01)
+    go, answers = asyncio.Event(), []
+
+    async def answer() -> str:
+        await go.wait()
+        return "at last"
+
+    async def perform(job: Job) -> None:
+        answers.append(await job.keep_during(database, answer()))
+
+    async with at_work(database, clock, read=perform) as engine:
+        await wake(engine, database, "read")
+        await until(lambda: len(engine._running) == 1)
+        before = (await row(database, "read"))["leased_until"]
+        clock.time += engines.LEASE / 2
+        while (await row(database, "read"))["leased_until"] == before:  # noqa: ASYNC110 - the database sets no event
+            await asyncio.sleep(0.01)
+        go.set()
+        await until(lambda: answers == ["at last"])
+
+
+async def test_what_takes_long_is_let_go_when_another_owner_has_it(
+    database: Database, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "PATIENCE", 0.01)
+    begun, ended = asyncio.Event(), []
+
+    async def never() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    async def perform(job: Job) -> None:
+        try:
+            await job.keep_during(database, never())
+        except LostLeaseError:
+            ended.append("lost")
+            raise
+
+    async with at_work(database, clock, read=perform) as engine:
+        await wake(engine, database, "read")
+        await begun.wait()
+        async with database.write() as tx:
+            await tx.execute(tables.work.update().values(fence=tables.work.c.fence + 1))
+        clock.time += engines.LEASE / 2
+        await until(lambda: ended == ["cancelled", "lost"])
+
+
 async def test_a_wake_while_it_runs_is_not_lost(database: Database, clock: SettableClock) -> None:
     slices = Slices()
     async with at_work(database, clock, read=slices.perform) as engine:

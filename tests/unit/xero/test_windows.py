@@ -1,6 +1,6 @@
 """A minute's slots and a day's remainder, by the clock."""
 
-from tieout_server.xero.windows import DRIFT, MINUTE, DayWindow, MinuteWindow
+from tieout_server.xero.windows import DAY, DRIFT, MINUTE, DayWindow, MinuteWindow
 
 
 def test_a_slot_comes_back_a_minute_after_the_calls_completion_not_after_its_start() -> None:
@@ -69,3 +69,32 @@ def test_a_tier_is_known_by_what_it_leaves() -> None:
     core.take(2)
     assert core.opens_at(3, reserved=False) > 3
     assert core.opens_at(3, reserved=True) == 3
+
+
+def test_the_limit_of_the_day_is_learnt_from_the_most_that_was_ever_left() -> None:
+    assert DayWindow().limit is None
+    window = DayWindow()
+    window.learn(700, 0.0, others=0)
+    assert window.limit == 1_000
+    window.learn(1_001, 10.0, others=0)
+    assert window.limit == 5_000
+    window.learn(12, 20.0, others=0)
+    assert window.limit == 5_000
+
+
+def test_a_day_ends_a_day_after_its_first_answer_at_the_latest() -> None:
+    window = DayWindow()
+    assert window.ends_at(0.0) is None
+    window.learn(4_990, 100.0, others=0)
+    assert window.ends_at(200.0) == 100.0 + DAY + DRIFT
+    assert window.ends_at(101.0 + DAY) is None
+
+
+def test_a_minute_is_whole_again_a_minute_after_its_last_call() -> None:
+    window = MinuteWindow(60)
+    assert window.resets_at(0.0) is None
+    window.take()
+    assert window.resets_at(1.0) is None  # nobody knows when it completes
+    window.hold(2.0)
+    assert window.resets_at(3.0) == 2.0 + MINUTE + DRIFT
+    assert window.resets_at(3.0 + MINUTE) is None

@@ -2,25 +2,59 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import aclosing
 from typing import TypeVar
 
 from rich.table import Table
 from rich.text import Text
 
+from tieout.cli import changes
 from tieout.cli.names import find_connection, find_customer
 from tieout.cli.options import Server
 from tieout.cli.run import run
-from tieout.cli.show import documents, money, say, table, word
+from tieout.cli.show import document, documents, money, say, table, word
 from tieout.client import Client
 from tieout.errors import NotFoundError
 from tieout.paging import Page, Pages
-from tieout.v1.receivables_service_pb2 import Customer, Invoice, InvoiceStatus
+from tieout.v1.receivables_service_pb2 import ContactPerson, Customer, Invoice, InvoiceStatus, PhoneType
+from tieout.v1.types_pb2 import Entity
 
 PageT = TypeVar("PageT", bound=Page)
 Item = TypeVar("Item")
 _LARGEST_PAGE = 1000
 _FEW = 3
 """Up to so many customers are read one by one rather than looked for in the list of all."""
+
+
+def customer(server: Server, name: str, customer: str, *, as_json: bool) -> None:
+    """Show one customer."""
+
+    async def command(client: Client) -> None:
+        connection = await find_connection(client, name)
+        found = await find_customer(client, connection.id, customer)
+        if as_json:
+            document(found)
+        else:
+            _show(found)
+
+    run(server, command, as_json=as_json)
+
+
+def watch(server: Server, name: str, entities: Iterable[str], after: str, *, from_start: bool, as_json: bool) -> None:
+    """Follow the changes of a connection until Ctrl-C; with `from_start` what is here now comes first."""
+
+    async def command(client: Client) -> None:
+        connection = await find_connection(client, name)
+        wanted = [Entity.Value(f"ENTITY_{entity.upper().replace('-', '_')}") for entity in entities]
+        stream = client.receivables.watch_changes(connection.id, entities=wanted, after=after, from_start=from_start)
+        async with aclosing(stream) as messages:
+            async for message in messages:
+                if as_json:
+                    document(message)
+                elif not message.HasField("heartbeat"):
+                    changes.tell(message)
+
+    run(server, command, as_json=as_json)
 
 
 def customers(
@@ -97,6 +131,34 @@ async def _called(client: Client, connection_id: str, id_: str) -> tuple[str, st
         return id_, (await client.receivables.get_customer(connection_id, id_)).name
     except NotFoundError:
         return id_, id_
+
+
+def _show(it: Customer) -> None:
+    made = table("", "")
+    made.show_header = False
+    rows = {
+        "customer": it.name,
+        "contact": " ".join(filter(None, (it.first_name, it.last_name))),
+        "email": it.email,
+        "phone": it.mobile_phone,
+        "all phones": "\n".join(f"{phone.number}  {word(PhoneType, phone.type, 'PHONE_TYPE_')}" for phone in it.phones),
+        "people": "\n".join(_person(person) for person in it.contact_persons),
+        "account": it.account_number,
+        "outstanding": money(it.outstanding),
+        "overdue": money(it.overdue),
+        "unapplied": money(it.unapplied),
+        "archived": "yes, with a balance" if it.archived_with_balance else "",
+        "id": it.id,
+    }
+    for label, value in rows.items():
+        if value:
+            made.add_row(label, value)
+    say(made)
+
+
+def _person(person: ContactPerson) -> str:
+    mail = "gets invoices" if person.include_in_emails else ""
+    return "  ".join(filter(None, (f"{person.first_name} {person.last_name}".strip(), person.email, mail)))
 
 
 def _customers(found: list[Customer], *, ids: bool, more: bool) -> None:

@@ -14,8 +14,10 @@ from tieout.cli.run import PERSON, run
 from tieout.cli.show import ago, console, document, documents, moment, note, say, size, table, word
 from tieout.client import Client
 from tieout.v1.sync_service_pb2 import (
+    CallBudget,
     CallPurpose,
     GetFreshnessResponse,
+    HeldSyncDecision,
     StartSyncResponse,
     Sync,
     SyncMode,
@@ -25,6 +27,16 @@ from tieout.v1.sync_service_pb2 import (
     WatchSyncResponse,
 )
 from tieout.v1.types_pb2 import Entity
+
+GIGABYTE = 10**9
+TIERS = (
+    ("Starter", 5, 0),
+    ("Core", 50, 10 * GIGABYTE),
+    ("Plus", 1_000, 50 * GIGABYTE),
+    ("Advanced", 10_000, 250 * GIGABYTE),
+)
+"""Xero's tiers for an app: name, organisations at most, bytes a month that are included, 0 for any number (Xero,
+Pricing, since 2 March 2026)."""
 
 
 def sync(server: Server, name: str, *, full: bool, follow: bool, as_json: bool) -> None:
@@ -74,6 +86,20 @@ def cancel(server: Server, sync_id: str, *, as_json: bool) -> None:
     run(server, command, as_json=as_json)
 
 
+def resolve(server: Server, sync_id: str, decision: str, note: str, *, as_json: bool) -> None:
+    """Decide about a sync that is held."""
+
+    async def command(client: Client) -> None:
+        number = HeldSyncDecision.Value(f"HELD_SYNC_DECISION_{decision.upper()}")
+        resolved = await client.syncs.resolve_held(sync_id, number, note=note, request_id=str(uuid4()))
+        if as_json:
+            document(resolved)
+        else:
+            say(f"Sync {sync_id} is {_state(resolved)}.")
+
+    run(server, command, as_json=as_json)
+
+
 def freshness(server: Server, name: str, *, as_json: bool) -> None:
     """Show how fresh the copy is, and what it has cost."""
 
@@ -89,7 +115,7 @@ def freshness(server: Server, name: str, *, as_json: bool) -> None:
 
 
 async def _follow(client: Client, sync_id: str, *, as_json: bool) -> int | None:
-    """Show progress until the sync has ended; a sync that did not succeed needs somebody to look at it."""
+    """Show progress until the sync has ended or is held; one that did not succeed needs somebody to look at it."""
     out = console()
     live = Live(console=out, refresh_per_second=8) if out.is_terminal and not as_json else None
     told: tuple[object, ...] = ()
@@ -104,10 +130,15 @@ async def _follow(client: Client, sync_id: str, *, as_json: bool) -> int | None:
                     live.update(display.view(last))
                 else:
                     told = _tell(message, told)
+                if last.sync.state == SyncState.SYNC_STATE_HELD:  # it may stay so for days
+                    break
     if last.sync.state == SyncState.SYNC_STATE_SUCCEEDED:
         return None
     if not as_json:
-        say(f"The sync ended as {_state(last.sync)}. {last.sync.error.sentence}".rstrip())
+        is_held = last.sync.state == SyncState.SYNC_STATE_HELD
+        say(f"The sync {'is' if is_held else 'ended as'} {_state(last.sync)}. {last.sync.error.sentence}".rstrip())
+        if is_held:
+            note(f"If that is true: `tieout resolve-sync {sync_id} confirm`; if not: `… discard`.")
     return PERSON
 
 
@@ -142,21 +173,40 @@ def _list(syncs: list[Sync]) -> None:
 
 
 def _fresh(answer: GetFreshnessResponse) -> None:
-    made = table("", "rows", "read", "complete up to", right=("rows",))
+    made = table("", "rows", "read", "complete up to", "next read", right=("rows",))
     now = datetime.now(UTC)
     for it in answer.entities:
         entity = word(Entity, it.entity, "ENTITY_")
-        made.add_row(entity, f"{it.rows:,}", ago(it.last_read_at, now), moment(it.watermark))
-    calls = answer.calls
-    day = f"{calls.left_today:,} left" if calls.HasField("left_today") else "left: not yet known"
+        next_at = moment(it.next_read_at)
+        made.add_row(entity, f"{it.rows:,}", ago(it.last_read_at, now), moment(it.watermark), next_at)
     say(made)
-    say(f"Calls this minute: {calls.used_this_minute:,} used, {calls.left_this_minute:,} left")
-    say(f"Calls today: {calls.used_today:,} used, {day}")
+    _calls(answer.calls)
     today, month = list(answer.today), list(answer.this_month)
     if today:
         _used("Today", today)
     if month != today:
         _used("This month", month)
+    if answer.HasField("projected_month_bytes"):
+        _projected(answer.projected_month_bytes)
+
+
+def _calls(calls: CallBudget) -> None:
+    left = f"{calls.left_today:,} left" if calls.HasField("left_today") else "left: not yet known"
+    limit = f" of {calls.day_limit:,}" if calls.HasField("day_limit") else ""
+    ends = f"; Xero's day ends by {moment(calls.day_resets_at)}" if calls.HasField("day_resets_at") else ""
+    say(f"Calls this minute: {calls.used_this_minute:,} used, {calls.left_this_minute:,} left")
+    say(f"Calls today: {calls.used_today:,} used, {left}{limit}{ends}")
+
+
+def _projected(month_bytes: int) -> None:
+    """The month's egress beside what each tier gives one organisation when all its connections are used."""
+    say(f"At this rate the month comes to {size(month_bytes)} decompressed, which is the most that Xero may bill.")
+    say("Each tier includes for an app:")
+    made = table("tier", "organisations", "egress", "each", right=("organisations", "egress", "each"))
+    for tier, organisations, included in TIERS:
+        each = size(included // organisations) if included else "unlimited"
+        made.add_row(tier, f"{organisations:,}", size(included) if included else "unlimited", each)
+    say(made)
 
 
 def _used(when: str, usage: list[Usage]) -> None:

@@ -13,6 +13,8 @@ def upgrade() -> None:
     _records()
     _mirror()
     _mirror_of_payments()
+    _changes()
+    _former_contacts()
     if op.get_bind().dialect.name == "sqlite":
         _sqlite_statistics()
 
@@ -111,6 +113,7 @@ def _syncs() -> None:
         _text("waiting_by"),
         _int("waiting_until", nullable=True),
         _text("error"),
+        _text("resolution"),
         _text("milestones"),
         _int("failures"),
         _int("call_count"),
@@ -141,9 +144,22 @@ def _syncs() -> None:
         _int("watermark_at"),
         _int("last_read_at"),
         _int("row_count"),
+        _int("next_read_at", nullable=True),
+        _int("moved_at", nullable=True),
         sa.PrimaryKeyConstraint("connection_id", "entity", name="pk_watermarks"),
         sa.ForeignKeyConstraint(
             ["connection_id"], ["connections.id"], name="fk_watermarks_connection_id", ondelete="CASCADE"
+        ),
+    )
+    op.create_table(
+        "sweeps",
+        _text("connection_id"),
+        _text("item"),
+        _int("due_at"),
+        _int("page"),
+        sa.PrimaryKeyConstraint("connection_id", "item", name="pk_sweeps"),
+        sa.ForeignKeyConstraint(
+            ["connection_id"], ["connections.id"], name="fk_sweeps_connection_id", ondelete="CASCADE"
         ),
     )
     op.create_table(
@@ -186,6 +202,28 @@ def _records() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_event_counter"),
     )
     op.create_table(
+        "webhook_events",
+        _text("connection_id"),
+        _text("entity"),
+        _text("xero_id"),
+        _text("kind"),
+        _int("event_at"),
+        _int("received_at"),
+        _int("due_at"),
+        _int("tries"),
+        sa.PrimaryKeyConstraint("connection_id", "entity", "xero_id", name="pk_webhook_events"),
+        sa.ForeignKeyConstraint(
+            ["connection_id"], ["connections.id"], name="fk_webhook_events_connection_id", ondelete="CASCADE"
+        ),
+    )
+    op.create_index("ix_webhook_events_received_at", "webhook_events", ["received_at"])
+    op.create_table(
+        "webhook_deliveries",
+        sa.Column("id", sa.Integer(), nullable=False),
+        _int("heard_at"),
+        sa.PrimaryKeyConstraint("id", name="pk_webhook_deliveries"),
+    )
+    op.create_table(
         "requests",
         _text("method"),
         _text("request_id"),
@@ -204,6 +242,12 @@ def _records() -> None:
         _int("bytes_wire"),
         _int("bytes_body"),
         sa.PrimaryKeyConstraint("xero_tenant_id", "day", "purpose", name="pk_calls"),
+    )
+    op.create_table(
+        "day_limits",
+        _text("xero_tenant_id"),
+        _int("calls"),
+        sa.PrimaryKeyConstraint("xero_tenant_id", name="pk_day_limits"),
     )
 
 
@@ -230,6 +274,8 @@ def _mirror() -> None:
         _int("xero_updated_at"),
         _int("seen_in"),
         _int("changed_at"),
+        _int("change_number"),
+        _flag("was_here"),
         sa.PrimaryKeyConstraint("connection_id", "xero_contact_id", name="pk_contacts"),
         sa.ForeignKeyConstraint(
             ["connection_id"], ["connections.id"], name="fk_contacts_connection_id", ondelete="CASCADE"
@@ -272,6 +318,8 @@ def _mirror() -> None:
         _int("xero_updated_at"),
         _int("seen_in"),
         _int("changed_at"),
+        _int("change_number"),
+        _flag("was_here"),
         sa.PrimaryKeyConstraint("connection_id", "xero_invoice_id", name="pk_invoices"),
         sa.ForeignKeyConstraint(
             ["connection_id"], ["connections.id"], name="fk_invoices_connection_id", ondelete="CASCADE"
@@ -299,6 +347,8 @@ def _mirror() -> None:
         _int("xero_updated_at"),
         _int("seen_in"),
         _int("changed_at"),
+        _int("change_number"),
+        _flag("was_here"),
         sa.PrimaryKeyConstraint("connection_id", "xero_credit_id", name="pk_credits"),
         sa.ForeignKeyConstraint(
             ["connection_id"], ["connections.id"], name="fk_credits_connection_id", ondelete="CASCADE"
@@ -346,6 +396,8 @@ def _mirror_of_payments() -> None:
         _int("xero_updated_at"),
         _int("seen_in"),
         _int("changed_at"),
+        _int("change_number"),
+        _flag("was_here"),
         sa.PrimaryKeyConstraint("connection_id", "xero_payment_id", name="pk_payments"),
         sa.ForeignKeyConstraint(
             ["connection_id"], ["connections.id"], name="fk_payments_connection_id", ondelete="CASCADE"
@@ -366,12 +418,65 @@ def _mirror_of_payments() -> None:
         _int("xero_updated_at"),
         _int("seen_in"),
         _int("changed_at"),
+        _int("change_number"),
+        _flag("was_here"),
         sa.PrimaryKeyConstraint("connection_id", "xero_account_id", name="pk_accounts"),
         sa.ForeignKeyConstraint(
             ["connection_id"], ["connections.id"], name="fk_accounts_connection_id", ondelete="CASCADE"
         ),
         sqlite_with_rowid=False,
     )
+
+
+def _changes() -> None:
+    """In which order the mirror changed, and what brought each change."""
+    for table in ("contacts", "invoices", "credits", "payments", "accounts"):
+        op.create_index(f"ix_{table}_connection_id_change_number", table, ["connection_id", "change_number"])
+    op.create_table(
+        "change_counters",
+        _text("connection_id"),
+        _int("last"),
+        _text("sync_id"),
+        _int("since"),
+        sa.PrimaryKeyConstraint("connection_id", name="pk_change_counters"),
+        sa.ForeignKeyConstraint(
+            ["connection_id"], ["connections.id"], name="fk_change_counters_connection_id", ondelete="CASCADE"
+        ),
+    )
+    op.create_table(
+        "change_runs",
+        _text("connection_id"),
+        _int("since"),
+        _text("sync_id"),
+        sa.PrimaryKeyConstraint("connection_id", "since", name="pk_change_runs"),
+        sa.ForeignKeyConstraint(
+            ["connection_id"], ["connections.id"], name="fk_change_runs_connection_id", ondelete="CASCADE"
+        ),
+        sqlite_with_rowid=False,
+    )
+
+
+def _former_contacts() -> None:
+    """A document that moves to another contact changes the balance of the one it leaves, to which nothing leads then.
+
+    So that contact is marked as changed with it, where the change is made: only there the former value is known.
+    """
+    mark = (
+        "UPDATE contacts SET change_number = new.change_number, changed_at = new.changed_at, "
+        "was_here = was_here OR old.was_here "  # it may have been a customer by this document alone
+        "WHERE connection_id = old.connection_id AND xero_contact_id = old.xero_contact_id"
+    )
+    moves = "WHEN (old.xero_contact_id <> new.xero_contact_id)"
+    is_sqlite = op.get_bind().dialect.name == "sqlite"
+    if not is_sqlite:
+        op.execute(
+            "CREATE FUNCTION mark_former_contact() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN {mark}; RETURN NULL; END $$"
+        )
+    act = f"BEGIN {mark}; END" if is_sqlite else "EXECUTE FUNCTION mark_former_contact()"
+    for table in ("invoices", "credits"):
+        after = f"CREATE TRIGGER {table}_leave_a_contact AFTER UPDATE OF xero_contact_id ON {table}"
+        op.execute(f"{after} FOR EACH ROW {moves} {act}")
 
 
 def _sqlite_statistics() -> None:
@@ -384,16 +489,20 @@ def _sqlite_statistics() -> None:
     op.execute(
         "INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES "
         "('contacts', 'contacts', '100000 2000 1'), "
+        "('contacts', 'ix_contacts_connection_id_change_number', '100000 2000 50'), "
         "('contacts', 'ix_contacts_connection_id_merged_into', '1000 20 1'), "
         "('contacts', 'ix_contacts_connection_id_name_key_xero_contact_id', '100000 2000 2 1'), "
         "('invoices', 'invoices', '1000000 20000 1'), "
+        "('invoices', 'ix_invoices_connection_id_change_number', '1000000 20000 50'), "
         "('invoices', 'ix_invoices_connection_id_xero_contact_id', '1000000 20000 10'), "
         "('invoices', 'ix_invoices_connection_id_due_on_xero_invoice_id', '1000000 20000 20 1'), "
         "('credits', 'credits', '50000 1000 1'), "
+        "('credits', 'ix_credits_connection_id_change_number', '50000 1000 50'), "
         "('credits', 'ix_credits_connection_id_xero_contact_id', '50000 1000 3'), "
         "('allocations', 'allocations', '50000 1000 2 1'), "
         "('allocations', 'ix_allocations_connection_id_xero_invoice_id', '50000 1000 2'), "
         "('payments', 'payments', '1000000 20000 1'), "
+        "('payments', 'ix_payments_connection_id_change_number', '1000000 20000 50'), "
         "('payments', 'ix_payments_connection_id_xero_document_id', '1000000 20000 2')"
     )
     op.execute("ANALYZE sqlite_schema")  # loads what was written

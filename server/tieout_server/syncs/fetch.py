@@ -1,0 +1,152 @@
+"""Reading the documents that webhooks named: each page is committed with what it settles and what has to follow."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from tieout_server import log
+from tieout_server.ledger.books import IDS_AT_ONCE, Books, Page, Purpose
+from tieout_server.ledger.documents import Entity
+from tieout_server.storage import mirror, moved, watermarks, webhooks
+from tieout_server.storage.database import Transaction
+from tieout_server.storage.webhooks import ANY, Named
+from tieout_server.syncs.followers import followers
+from tieout_server.syncs.intake import id_of
+from tieout_server.syncs.plan import OVERLAP, Line, Walk
+from tieout_server.syncs.run import Means
+from tieout_server.syncs.state import SyncPhase
+from tieout_server.work.engine import Job
+
+logger = log.get("news")
+
+FEW = 3
+"""Documents that are read one by one where Xero has no lists of ids; for more of them the changes are listed."""
+LISTED = (Entity.CONTACTS, Entity.INVOICES)
+"""Entities with lists of ids."""
+RETRIES = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 5, 10))
+"""Pauses before a document is read again that is older than its event: Xero's reads lag behind its webhooks."""
+NEAR = timedelta(seconds=1)
+"""An event may bear an instant a little after the change: a version so near to it is read again once only."""
+SLACK = timedelta(seconds=5)
+"""How far before the oldest event changes are listed."""
+
+
+class Fetch:
+    """One slice of reading one connection's news. Every method raises what `Books` does, and `LostLeaseError`."""
+
+    def __init__(self, means: Means, job: Job, books: Books) -> None:
+        self._means = means
+        self._job = job
+        self._books = books
+        self._connection_id = job.connection_id
+
+    async def read(self, entity: Entity, named: Sequence[Named]) -> None:
+        """Read these documents of one entity, as far as they are not here already."""
+        missing = await self._missing(entity, named)
+        events = [one for one in missing if not one.follows]
+        if entity in LISTED or len(events) <= FEW:
+            await self._read_by_ids(entity, [one for one in missing if one.xero_id != ANY])
+        else:
+            await self._read_by_ids(entity, [one for one in missing if one.follows and one.xero_id != ANY])
+            await self._read_since(entity, min(one.event_at for one in events) - SLACK, events)
+        if whatever := [one for one in missing if one.xero_id == ANY]:
+            await self._read_whatever(entity, whatever)
+
+    async def give_up(self, named: Sequence[Named]) -> None:
+        """Take these out unread."""
+        async with self._means.database.write() as tx:
+            await self._job.hold(tx)
+            await webhooks.take_out(tx, self._connection_id, named)
+
+    async def _missing(self, entity: Entity, named: Sequence[Named]) -> list[Named]:
+        """Those of which no version is here that is new enough; the others are settled."""
+        events = {one.xero_id: one for one in named if not one.follows}
+        async with self._means.database.read() as tx:
+            here = await moved.versions(tx, self._connection_id, entity, events)
+        settled = [one for one in events.values() if one.xero_id in here and here[one.xero_id] >= one.event_at]
+        if settled:
+            async with self._means.database.write(durable=False) as tx:
+                await self._job.hold(tx)
+                await self._settle(tx, entity, settled)
+        return [one for one in named if one not in settled]
+
+    async def _read_by_ids(self, entity: Entity, named: Sequence[Named]) -> None:
+        for start in range(0, len(named), IDS_AT_ONCE):
+            some = named[start : start + IDS_AT_ONCE]
+            reading = self._books.by_ids(entity, [one.xero_id for one in some], Purpose.WEBHOOK)
+            await self._commit(entity, await self._job.keep_during(self._means.database, reading), some)
+
+    async def _read_whatever(self, entity: Entity, named: Sequence[Named]) -> None:
+        """Read what changed since polling was here last; an entity that was never read to its end will be anyway."""
+        async with self._means.database.read() as tx:
+            mark = await watermarks.get(tx, self._connection_id, entity)
+        if mark is None:
+            await self.give_up(named)
+        else:
+            await self._read_since(entity, mark.watermark_at - OVERLAP, named)
+
+    async def _read_since(self, entity: Entity, since: datetime, named: Sequence[Named]) -> None:
+        """Read what changed since then; what is not met by the end is taken as not shown yet."""
+        line = Line(
+            name="news",
+            entity=entity,
+            phase=SyncPhase.CATCH_UP,
+            purpose=Purpose.WEBHOOK,
+            walk=Walk.SEEK,
+            seek_at=since,
+        )
+        left, is_over = list(named), False
+        while not is_over:
+            request = next(line.requests(frozenset()))
+            reading = self._books.read(request.query, request.purpose)
+            page = await self._job.keep_during(self._means.database, reading)
+            line.take(request, page)
+            is_over = line.done
+            met = left if is_over else [one for one in left if one.xero_id in _names(page)]
+            await self._commit(entity, page, met)
+            left = [one for one in left if one not in met]
+
+    async def _commit(self, entity: Entity, page: Page, named: Sequence[Named]) -> None:
+        """Keep a page; of what it was read for, settle what it answers and have the rest read again."""
+        versions = {id_of(document): document.updated_at for document in page.documents}
+        done = [one for one in named if one.xero_id in page.skipped_ids or _answers(versions.get(one.xero_id), one)]
+        late = [one for one in named if one not in done]
+        async with self._means.database.write(durable=False) as tx:  # both are read again, or none
+            await self._job.hold(tx)
+            now = self._means.clock.now()
+            saved = await mirror.save(tx, self._connection_id, page.documents, seen_in=0, at=now)
+            await self._put_off(tx, entity, late)
+            await self._settle(tx, entity, done)
+            if saved.changed:
+                await self._means.feed.tell_of_changes(tx, self._connection_id)
+
+    async def _put_off(self, tx: Transaction, entity: Entity, late: Sequence[Named]) -> None:
+        """Have these read again; after the last try what is here will have to do."""
+        now = self._means.clock.now()
+        for tries, pause in enumerate(RETRIES):
+            again = [one for one in late if one.tries == tries]
+            await webhooks.put_off(tx, self._connection_id, again, now + pause)
+        if given_up := [one for one in late if one.tries >= len(RETRIES)]:
+            logger.info("older than its event", entity=entity, documents=len(given_up))
+            await self._settle(tx, entity, given_up)
+
+    async def _settle(self, tx: Transaction, entity: Entity, named: Sequence[Named]) -> None:
+        """Take these out, and put in what moved with those that an event named."""
+        await webhooks.take_out(tx, self._connection_id, named)
+        events = [one.xero_id for one in named if not one.follows]
+        if events:
+            following = await followers(tx, self._connection_id, entity, events)
+            await webhooks.put(tx, self._connection_id, following, self._means.clock.now())
+
+
+def _answers(version: datetime | None, wanted: Named) -> bool:
+    """Whether this version is the one that was wanted."""
+    if wanted.xero_id == ANY:
+        return True
+    if version is None:
+        return False
+    near = wanted.tries > 0 and wanted.event_at - version <= NEAR
+    return wanted.follows or near or version >= wanted.event_at
+
+
+def _names(page: Page) -> set[str]:
+    return {id_of(document) for document in page.documents} | set(page.skipped_ids)

@@ -1,0 +1,76 @@
+"""What has to be read because something else changed: it moved with that, and perhaps no event says so."""
+
+from collections.abc import Collection, Iterable
+
+from tieout_server.ledger.documents import CREDITS, Entity
+from tieout_server.storage import live, moved
+from tieout_server.storage.database import Transaction
+from tieout_server.storage.webhooks import Named, following
+
+FEW_CREDITS = 3
+"""Credits of a merged contact that are read at once, of each kind: each is a call."""
+MOST_DELETED = 10
+"""Payments that are asked for, each by a call, because one of them was deleted; the sweep finds the others."""
+OF_A_MERGE = 40
+"""Documents of a merged contact that are read at once; the sweep finds the others."""
+
+
+async def followers(tx: Transaction, connection_id: str, entity: Entity, ids: Collection[str]) -> list[Named]:
+    """What moved with these documents, which are here as Xero states them now."""
+    if entity is Entity.CONTACTS:
+        return await _of_contacts(tx, connection_id, ids)
+    if entity is Entity.PAYMENTS:
+        return await _of_payments(tx, connection_id, ids)
+    contacts = await moved.strangers(tx, connection_id, entity, ids)
+    payments = await _payments_of(tx, connection_id, ids)
+    if entity is Entity.INVOICES:
+        return [*_each(Entity.CONTACTS, contacts), *payments, *await _credits_of(tx, connection_id, ids)]
+    odd = await moved.uncredited(tx, connection_id, await moved.credited_of(tx, connection_id, ids))
+    return [*_each(Entity.CONTACTS, contacts), *payments, *_each(Entity.INVOICES, odd)]
+
+
+async def _of_contacts(tx: Transaction, connection_id: str, ids: Collection[str]) -> list[Named]:
+    """After a merge: who took over, and the documents that were taken over. Xero moves neither's UpdatedDateUTC."""
+    winners = await moved.merged_into(tx, connection_id, ids)
+    if not winners:
+        return []
+    documents = [
+        one
+        for entity, most in ((Entity.INVOICES, OF_A_MERGE), *((credit, FEW_CREDITS) for credit in CREDITS))
+        for one in _each(entity, await live.of_merged_contacts(tx, connection_id, entity, most))
+    ]
+    return [*_each(Entity.CONTACTS, winners), *documents]
+
+
+async def _of_payments(tx: Transaction, connection_id: str, ids: Collection[str]) -> list[Named]:
+    """The invoices and credits that do not yet show these payments."""
+    odd = await moved.unpaid(tx, connection_id, await live.paid_documents(tx, connection_id, list(ids)))
+    entities = await moved.entities_of(tx, connection_id, odd)
+    return [following(entity, name) for name, entity in entities.items()]
+
+
+async def _payments_of(tx: Transaction, connection_id: str, ids: Collection[str]) -> list[Named]:
+    """The payments that these documents show and that are not here, or the other way round."""
+    missing = await moved.unpaid(tx, connection_id, ids)
+    if not missing:
+        return []
+    deleted = [name for name, units in missing.items() if units < 0]
+    excess = await live.excess_payments(tx, connection_id, MOST_DELETED, of=deleted) if deleted else ()
+    by_ids = _each(Entity.PAYMENTS, excess)  # a listing of changes may leave deleted ones out (UNSURE register, U5)
+    return by_ids if len(deleted) == len(missing) else [following(Entity.PAYMENTS), *by_ids]
+
+
+async def _credits_of(tx: Transaction, connection_id: str, ids: Collection[str]) -> list[Named]:
+    """The credits whose allocations these invoices show and that are not here, or the other way round."""
+    missing = await moved.uncredited(tx, connection_id, ids)
+    if not missing:
+        return []
+    removed = [name for name, units in missing.items() if units < 0]
+    known = await moved.credited_by(tx, connection_id, removed) if removed else {}
+    if len(removed) < len(missing):
+        return [following(entity) for entity in CREDITS]
+    return [following(entity, name) for name, entity in known.items()]
+
+
+def _each(entity: Entity, ids: Iterable[str]) -> list[Named]:
+    return [following(entity, name) for name in ids]

@@ -1,0 +1,124 @@
+"""What webhooks name is kept at once and read soon: one connection's documents together, and what moved with them.
+
+An event says which document changed, not what it became. The document is read until a version is here that is not
+older than the event, and then the event is done with: duplicates and disorder change nothing. What Xero may not tell
+of (payments and allocations, UNSURE register U1 and U2; a contact that became a customer) is found by what does not
+add up (`syncs.followers`). What is not found in time is left to polling.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from tieout_server import log
+from tieout_server.clock import EPOCH
+from tieout_server.connections.service import Connections
+from tieout_server.errors import BugError, OperatorMustActError, PersonMustActError, TryAgainError
+from tieout_server.ledger.calls import Allowance
+from tieout_server.ledger.documents import CREDITS, Entity
+from tieout_server.ledger.notices import Notice
+from tieout_server.storage import connections, webhooks
+from tieout_server.storage.webhooks import HEARD_EVERY, Named
+from tieout_server.syncs.fetch import Fetch
+from tieout_server.syncs.pace import Pace
+from tieout_server.syncs.run import Means
+from tieout_server.work.engine import Engine, Job, Lane, Priority
+
+logger = log.get("news")
+
+WORK = "news"
+"""The kind of work that reads what webhooks named."""
+AT_ONCE = 400
+"""Documents in one slice."""
+ROUNDS = 2
+"""Reads of what is due in one slice: what moved with the first is read right after it."""
+LATER = timedelta(seconds=30)
+"""After trouble of which nobody says when it ends."""
+_ORDER = (Entity.CONTACTS, *CREDITS, Entity.PAYMENTS, Entity.INVOICES)
+"""Invoices last: what was paid and credited is here by then, so that it adds up."""
+
+
+class News:
+    """What webhooks say, from their delivery to the mirror."""
+
+    def __init__(self, means: Means, links: Connections, engine: Engine, allowance: Callable[[str], Allowance]) -> None:
+        self._means = means
+        self._links = links
+        self._engine = engine
+        self._pace = Pace(means.clock, allowance)
+        self._heard_at = EPOCH
+        engine.register(WORK, Lane.NEWS, self.perform)
+
+    async def receive(self, notices: Sequence[Notice]) -> None:
+        """Keep what a genuine delivery says and have it read; organisations that nobody has connected are ignored.
+
+        Once it returns nothing of it can be lost; repeated, it changes nothing.
+        """
+        now = self._means.clock.now()
+        is_time_to_say_so = now - self._heard_at >= HEARD_EVERY
+        if not notices and not is_time_to_say_so:
+            return
+        async with self._means.database.write() as tx:
+            found = await webhooks.connected(tx, {notice.xero_tenant_id for notice in notices})
+            for tenant, connection_id in sorted(found.items(), key=lambda item: item[1]):
+                opens_at = self._pace.opens_at(tenant)
+                await self._engine.wake(tx, WORK, connection_id, priority=Priority.NEWS, at=opens_at)
+                named = [_named(notice) for notice in notices if notice.xero_tenant_id == tenant]
+                await webhooks.put(tx, connection_id, named, now)
+            if is_time_to_say_so:
+                await webhooks.heard(tx, now)
+        self._heard_at = max(self._heard_at, now) if is_time_to_say_so else self._heard_at
+
+    async def perform(self, job: Job) -> datetime | None:
+        """Read what is due of one connection."""
+        async with self._means.database.read() as tx:
+            link = await connections.get(tx, job.connection_id)
+        if link is None:
+            return None
+        opens_at = self._pace.opens_at(link.xero_tenant_id)
+        if opens_at > self._means.clock.now():
+            return opens_at
+        try:
+            fetch = Fetch(self._means, job, self._links.books(link))
+            self._pace.fetches(link.xero_tenant_id)
+            return await self._read(fetch, job.connection_id)
+        except (OperatorMustActError, TryAgainError) as trouble:
+            return self._after(trouble)
+        except PersonMustActError as refusal:
+            await self._links.access_lost(link.id, refusal)
+            await self._forget(job)
+            return None
+
+    async def _read(self, fetch: Fetch, connection_id: str) -> datetime | None:
+        for _ in range(ROUNDS):
+            async with self._means.database.read() as tx:
+                named = await webhooks.due(tx, connection_id, self._means.clock.now(), AT_ONCE)
+            for entity in _ORDER:
+                if some := [one for one in named if one.entity is entity]:
+                    await self._read_entity(fetch, entity, some)
+        async with self._means.database.read() as tx:
+            return await webhooks.next_due_at(tx, connection_id)
+
+    async def _read_entity(self, fetch: Fetch, entity: Entity, named: Sequence[Named]) -> None:
+        """Read these; what nobody documented is logged, and no reason to keep the others waiting."""
+        try:
+            await fetch.read(entity, named)
+        except BugError:
+            logger.exception("left to polling", entity=entity, documents=len(named))
+            await fetch.give_up(named)
+
+    async def _forget(self, job: Job) -> None:
+        """Forget what was named: whoever connects again has everything read that changed meanwhile."""
+        async with self._means.database.write() as tx:
+            await job.hold(tx)
+            await webhooks.forget(tx, job.connection_id)
+
+    def _after(self, trouble: OperatorMustActError | TryAgainError) -> datetime:
+        """When to go on. Polling meets the same trouble and tells of it."""
+        again_at = trouble.retry_at if isinstance(trouble, TryAgainError) else None
+        again_at = again_at or self._means.clock.now() + LATER
+        logger.warning("news wait", until=again_at, trouble=trouble.sentence)
+        return again_at
+
+
+def _named(notice: Notice) -> Named:
+    return Named(entity=notice.entity, xero_id=notice.xero_id, kind=notice.kind, event_at=notice.at)

@@ -1,0 +1,196 @@
+"""Reading without being asked: what polling and sweeping have in common.
+
+It stands back while a sync is at work, writes no progress, and tells of what changed only. What contradicts what it
+found is put where webhooks are kept, and read next. Trouble is told of as a sync tells of it: by the connection.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+
+from tieout_server import log
+from tieout_server.connections.service import Connections
+from tieout_server.connections.state import ConnectionHealth, ConnectionState
+from tieout_server.errors import OperatorMustActError, PersonMustActError, TryAgainError
+from tieout_server.ledger.books import IDS_AT_ONCE, Books, Page, Purpose
+from tieout_server.ledger.documents import Document, Entity
+from tieout_server.ledger.links import Link
+from tieout_server.storage import connections, syncs, watermarks, webhooks
+from tieout_server.storage.database import Transaction
+from tieout_server.storage.syncs import SyncRecord
+from tieout_server.storage.webhooks import Named
+from tieout_server.syncs import trouble as troubles
+from tieout_server.syncs.followers import followers
+from tieout_server.syncs.gates import Doubt
+from tieout_server.syncs.intake import Origin, id_of, take_in
+from tieout_server.syncs.news import WORK as NEWS
+from tieout_server.syncs.plan import Line, Request
+from tieout_server.syncs.run import Means
+from tieout_server.syncs.service import StartSync, Syncs
+from tieout_server.syncs.state import AT_WORK, Decision, SyncMode, SyncState
+from tieout_server.work.engine import Engine, Job, Priority
+
+logger = log.get("syncs")
+
+STAND_BACK = timedelta(minutes=5)
+"""How long to leave a connection alone whose sync is at work."""
+AGAIN_AFTER = timedelta(minutes=1)
+"""After trouble of which nobody says when it ends; the calls themselves were repeated for a minute before."""
+DOUBTED_FOR = timedelta(hours=1)
+"""How long what a gate holds is not looked at again."""
+DISCARDED_FOR = timedelta(days=1)
+"""How long what somebody discarded is not asked about again."""
+SCHEDULE = "schedule"
+"""Who asks for a sync that a closed gate calls for."""
+
+Mark = Callable[[Transaction, int], Awaitable[None]]
+"""Notes, in the transaction of a page, that it was read and how many of its rows were new or changed."""
+
+
+class Reading:
+    """One connection's books, in hand for one slice of work."""
+
+    def __init__(self, means: Means, engine: Engine, job: Job, link: Link, books: Books) -> None:
+        self._means = means
+        self._engine = engine
+        self._books = books
+        self.job = job
+        self.link = link
+
+    async def walk(self, line: Line, mark: Mark | None = None) -> set[str]:
+        """Read a listing to its end, page by page; answers the ids that were met.
+
+        Raises:
+            DoubtedError: a gate closed; what came before that page is committed.
+        """
+        met: set[str] = set()
+        while (request := next(line.requests(frozenset()), None)) is not None:
+            page = await self.read(request)
+            await self.keep(line, page, request, mark)
+            met.update(id_of(document) for document in page.documents)
+        return met
+
+    async def read(self, request: Request) -> Page:
+        """One page, however long its call has to wait: the job stays ours meanwhile."""
+        reading = self._books.read(request.query, request.purpose)
+        return await self.job.keep_during(self._means.database, reading)
+
+    async def read_again(self, line: Line, ids: Sequence[str]) -> None:
+        """Read these documents of the line's entity by their ids, and commit them together: doubted, none of them is.
+
+        Raises:
+            DoubtedError: a gate closed.
+        """
+        documents: list[Document] = []
+        for start in range(0, len(ids), IDS_AT_ONCE):
+            reading = self._books.by_ids(line.entity, ids[start : start + IDS_AT_ONCE], Purpose.POLL)
+            documents += (await self.job.keep_during(self._means.database, reading)).documents
+        now, count = self._means.clock.now(), len(documents)
+        await self.keep(line, Page(documents=documents, page_count=1, item_count=count, served_at=now))
+
+    async def keep(self, line: Line, page: Page, request: Request | None = None, mark: Mark | None = None) -> None:
+        """Commit a page, tell of what changed, and have read what that contradicts."""
+        now = self._means.clock.now()
+        origin = Origin(self.link.id, 0, now)
+        async with self._means.database.write(durable=False) as tx:
+            await self.job.hold(tx)
+            if page.documents:  # before the documents: see Transaction
+                await self._engine.wake(tx, NEWS, self.link.id, priority=Priority.NEWS)
+            changed = await take_in(tx, origin, line, page, is_first=line.begins_with_all and request is not None)
+            if request is not None:
+                line.take(request, page)
+            if mark is not None:
+                await mark(tx, changed)
+            if changed:
+                ids = [id_of(document) for document in page.documents]
+                await self._follow(tx, line.entity, ids, now)
+                await self._means.feed.tell_of_changes(tx, self.link.id)
+
+    async def put_aside(self, named: list[Named]) -> None:
+        """Have these documents read next, as if webhooks had named what they moved with."""
+        async with self._means.database.write(durable=False) as tx:
+            await self.job.hold(tx)
+            await self._engine.wake(tx, NEWS, self.link.id, priority=Priority.NEWS)
+            await webhooks.put(tx, self.link.id, named, self._means.clock.now())
+
+    async def _follow(self, tx: Transaction, entity: Entity, ids: list[str], now: datetime) -> None:
+        if entity is not Entity.ACCOUNTS:
+            await webhooks.put(tx, self.link.id, await followers(tx, self.link.id, entity, ids), now)
+
+
+class Readings:
+    """How reading without being asked begins, and what becomes of its trouble."""
+
+    def __init__(self, means: Means, links: Connections, service: Syncs, engine: Engine) -> None:
+        self._means = means
+        self._links = links
+        self._service = service
+        self._engine = engine
+
+    async def begin(self, job: Job) -> Reading | datetime | None:
+        """The connection's books; when to come back while a sync is at work; None if it is not connected.
+
+        Raises:
+            PersonMustActError: its books do not open.
+        """
+        async with self._means.database.read() as tx:
+            link = await connections.get(tx, job.connection_id)
+            sync = await syncs.latest(tx, job.connection_id)
+        if link is None or link.state != ConnectionState.CONNECTED:
+            return None
+        if link.last_synced_at is None or (sync and sync.state in AT_WORK):
+            return self._means.clock.now() + STAND_BACK
+        return Reading(self._means, self._engine, job, link, self._links.books(link))
+
+    async def carry_out(self, job: Job, errand: Callable[[Reading], Awaitable[datetime]]) -> datetime | None:
+        """Do an errand with the connection's books; answers when to come back, or None if it is not connected.
+
+        Raises:
+            BugError: Xero answered what nobody documented, or what cannot be stored.
+            LostLeaseError: another owner has the work now.
+        """
+        try:
+            reading = await self.begin(job)
+            if not isinstance(reading, Reading):
+                return reading
+            again_at = await errand(reading)
+        except (OperatorMustActError, TryAgainError) as trouble:
+            return await self._wait_for(job, trouble)
+        except PersonMustActError as refusal:
+            link = await self._links.access_lost(job.connection_id, refusal)
+            still = link.state == ConnectionState.CONNECTED
+            return self._means.clock.now() + AGAIN_AFTER if still else None
+        if reading.link.health != ConnectionHealth.OK:
+            await self._links.health(reading.link.id, None)
+        return again_at
+
+    async def doubted(self, reading: Reading, entity: Entity, mode: SyncMode, doubt: Doubt) -> datetime:
+        """Have a sync meet the gate that closed, so that somebody decides; answers when to look again.
+
+        What is being asked already, or was discarded within a day, is not asked again.
+        """
+        now = self._means.clock.now()
+        async with self._means.database.read() as tx:
+            latest = await syncs.latest(tx, reading.link.id)
+        if latest and latest.state == SyncState.HELD:
+            return now + DOUBTED_FOR
+        if latest and (discarded_at := _discarded_at(latest)) and now < discarded_at + DISCARDED_FOR:
+            return discarded_at + DISCARDED_FOR
+        logger.warning("gate closed", connection_id=reading.link.id, gate=doubt.gate, entity=entity)
+        await self._service.start(StartSync(reading.link.id, mode, (entity,), SCHEDULE))
+        return now + DOUBTED_FOR
+
+    async def _wait_for(self, job: Job, trouble: OperatorMustActError | TryAgainError) -> datetime:
+        """Park the connection's reading until the trouble has passed, and say so."""
+        now = self._means.clock.now()
+        until = (trouble.retry_at if isinstance(trouble, TryAgainError) else None) or now + AGAIN_AFTER
+        async with self._means.database.write() as tx:
+            await job.hold(tx)
+            await watermarks.postpone(tx, job.connection_id, until)
+        await self._links.health(job.connection_id, troubles.reason(troubles.waiting_for(trouble), until, now))
+        logger.warning("reading waits", connection_id=job.connection_id, until=until, trouble=trouble.sentence)
+        return until
+
+
+def _discarded_at(sync: SyncRecord) -> datetime | None:
+    is_discarded = sync.resolution is not None and sync.resolution.decision == Decision.DISCARD
+    return sync.ended_at if is_discarded else None

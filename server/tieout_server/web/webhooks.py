@@ -1,0 +1,61 @@
+"""Where Xero posts its webhooks: told genuine, kept, answered; everything else happens afterwards."""
+
+import asyncio
+from http import HTTPStatus
+
+from aiohttp import web
+
+from tieout_server import log
+from tieout_server.ledger.notices import Deliveries
+from tieout_server.syncs.news import News
+
+logger = log.get("web")
+
+WEBHOOKS = "/xero/webhooks"
+"""The path that is registered at Xero as delivery URL."""
+SIGNATURE = "x-xero-signature"
+LARGEST_BODY = 1024 * 1024
+"""Bytes: thousands of events. Xero tells no bound (UNSURE register, U18); a body beyond it is not even read."""
+READ_WITHIN = 4.0
+"""Seconds that a body may take to arrive: Xero itself waits five for the answer (Xero, configuring your server)."""
+
+
+class WebhookReceiver:
+    """Answers deliveries, always without a body: 200 once one is kept, 401 for a forged one, 5xx to be sent it again.
+
+    Without a key no delivery can be told genuine, so there is nothing at this address: 404.
+    """
+
+    def __init__(self, deliveries: Deliveries, news: News) -> None:
+        self._deliveries = deliveries
+        self._news = news
+
+    @property
+    def is_on(self) -> bool:
+        """Whether webhooks are received at all."""
+        return self._deliveries.are_on
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """One delivery. The intent to receive is one without events, rightly or wrongly signed."""
+        if not self.is_on:
+            return _answer(HTTPStatus.NOT_FOUND)
+        try:
+            async with asyncio.timeout(READ_WITHIN):
+                body = await request.read()
+        except TimeoutError:
+            return _answer(HTTPStatus.REQUEST_TIMEOUT)
+        except web.HTTPRequestEntityTooLarge:
+            return _answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        notices = self._deliveries.read(body, request.headers.get(SIGNATURE, ""))
+        if notices is None:
+            return _answer(HTTPStatus.UNAUTHORIZED)
+        try:
+            await self._news.receive(notices)
+        except Exception:  # the edge: whatever broke, Xero sends it again
+            logger.exception("a webhook could not be kept", events=len(notices))
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE)
+        return _answer(HTTPStatus.OK)
+
+
+def _answer(status: HTTPStatus) -> web.Response:
+    return web.Response(status=status)

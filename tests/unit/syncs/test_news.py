@@ -1,0 +1,299 @@
+"""What webhooks name: read together, once, until it is new enough; trouble neither loses it nor floods Xero."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+import documents
+from fakes import World, world
+from servers import until
+from tieout_server.connections.messages import Connect, Return
+from tieout_server.connections.state import ConnectionState
+from tieout_server.errors import AccessRevokedError, AppRejectedError, CallLimitError, UnexpectedAnswerError
+from tieout_server.ledger.calls import Allowance
+from tieout_server.ledger.documents import Document, Entity
+from tieout_server.ledger.links import Link
+from tieout_server.ledger.notices import Notice
+from tieout_server.storage import events, mirror, tables, watermarks, work
+from tieout_server.storage.watermarks import Watermark
+from tieout_server.storage.work import Task
+from tieout_server.syncs import fetch, news
+from tieout_server.syncs.news import News
+from tieout_server.syncs.run import Means
+from tieout_server.work.engine import LEASE, Engine, Job, LostLeaseError
+
+SECOND = timedelta(seconds=1)
+pytestmark = pytest.mark.timeout(20)
+
+
+@pytest.fixture
+async def around(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def told(around: World) -> News:
+    means = Means(database=around.database, feed=around.subjects.feed, clock=around.clock)
+    return News(means, around.connections, Engine(around.database, around.clock), lambda _: Allowance(0, 60, None))
+
+
+@pytest.fixture
+async def link(around: World) -> Link:
+    """A connection that was read to its end a minute ago."""
+    started = await around.connections.connect(Connect("m-1"))
+    state = started.consent.authorization_url.partition("state=")[2].partition("&")[0]
+    made = (await around.connections.complete(Return(state, "code-1"))).link
+    async with around.database.write() as tx:
+        for entity in Entity:
+            before = around.clock.now() - timedelta(minutes=1)
+            await watermarks.put(tx, made.id, entity, Watermark(before, before))
+        await mirror.save(tx, made.id, [documents.contact()], seen_in=1, at=around.clock.now())
+    return made
+
+
+def notice(link: Link, at: datetime, xero_id: str = "i1", entity: Entity = Entity.INVOICES) -> Notice:
+    return Notice(xero_tenant_id=link.xero_tenant_id, entity=entity, xero_id=xero_id, kind="UPDATE", at=at)
+
+
+def show(around: World, *some: Document) -> None:
+    """Have Xero show these invoices, payments or contacts."""
+    for document in some:
+        name = documents_id(document)
+        around.xero.documents[name] = document
+
+
+def documents_id(document: Document) -> tuple[Entity, str]:
+    for entity, attribute in (
+        (Entity.INVOICES, "xero_invoice_id"),
+        (Entity.PAYMENTS, "xero_payment_id"),
+        (Entity.CREDIT_NOTES, "xero_credit_id"),
+    ):
+        if hasattr(document, attribute):
+            return entity, getattr(document, attribute)
+    return Entity.CONTACTS, getattr(document, "xero_contact_id")  # noqa: B009 - any document
+
+
+async def do_slice(around: World, told: News, link: Link) -> datetime | None:
+    """One slice, as the engine does it; answers when to go on."""
+    async with around.database.write() as tx:
+        task = Task(news.WORK, link.id, "news")
+        lease = await work.take(tx, task, owner="the test", now=around.clock.now(), lease=LEASE)
+    assert lease, "nothing is due"
+    again_at = await told.perform(Job(lease, around.clock))
+    async with around.database.write() as tx:
+        await work.finish(tx, lease, again_at=again_at)
+    return again_at
+
+
+async def waiting(around: World) -> int:
+    async with around.database.read() as tx:
+        return int((await tx.execute(select(func.count()).select_from(tables.webhook_events))).scalar_one())
+
+
+async def position(around: World) -> int:
+    """How many events were ever told."""
+    async with around.database.read() as tx:
+        return (await events.bounds(tx)).last
+
+
+async def references(around: World) -> dict[str, str]:
+    async with around.database.read() as tx:
+        rows = await tx.execute(select(tables.invoices.c.xero_invoice_id, tables.invoices.c.reference))
+    return {row[0]: row[1] for row in rows}
+
+
+async def test_what_is_named_many_times_is_read_once_and_told_of(around: World, told: News, link: Link) -> None:
+    now = around.clock.now()
+    show(around, documents.invoice("i1", updated_at=now), documents.invoice("i2", updated_at=now))
+    heard_before = await position(around)
+    for at in (now, now - SECOND, now):
+        await told.receive([notice(link, at), notice(link, now, "i2")])
+    assert await do_slice(around, told, link) is None
+    assert around.xero.asked == [(Entity.INVOICES, ("i1", "i2"))]
+    assert await waiting(around) == 0
+    assert await position(around) == heard_before + 1
+
+
+async def test_what_is_here_already_is_not_read_at_all(around: World, told: News, link: Link) -> None:
+    now = around.clock.now()
+    async with around.database.write() as tx:
+        await mirror.save(tx, link.id, [documents.invoice(updated_at=now)], seen_in=1, at=now)
+    await told.receive([notice(link, now)])
+    assert await do_slice(around, told, link) is None
+    assert (around.xero.asked, await waiting(around)) == ([], 0)
+
+
+async def test_a_document_older_than_its_event_is_read_again_ever_more_patiently_and_then_left(
+    around: World, told: News, link: Link
+) -> None:
+    now = around.clock.now()
+    show(around, documents.invoice(updated_at=now - timedelta(hours=1)))
+    await told.receive([notice(link, now)])
+    pauses = []
+    while (again_at := await do_slice(around, told, link)) is not None:
+        pauses.append(again_at - around.clock.now())
+        around.clock.time = again_at
+    assert tuple(pauses) == fetch.RETRIES == tuple(SECOND * pause for pause in (1, 2, 5, 10))
+    assert len(around.xero.asked) == 5
+    assert await waiting(around) == 0
+
+
+async def test_a_document_that_is_not_shown_yet_is_read_again(around: World, told: News, link: Link) -> None:
+    now = around.clock.now()
+    await told.receive([notice(link, now)])
+    again_at = await do_slice(around, told, link)
+    assert again_at == now + SECOND
+    around.clock.time = again_at
+    show(around, documents.invoice(updated_at=now, reference="shown"))
+    assert await do_slice(around, told, link) is None
+    assert await references(around) == {"i1": "shown"}
+
+
+async def test_a_version_a_moment_before_its_event_is_looked_at_once_more_only(
+    around: World, told: News, link: Link
+) -> None:
+    now = around.clock.now()
+    show(around, documents.invoice(updated_at=now - SECOND / 2))
+    await told.receive([notice(link, now)])
+    around.clock.time = await do_slice(around, told, link) or now
+    assert await do_slice(around, told, link) is None
+    assert len(around.xero.asked) == 2
+
+
+async def test_an_event_that_comes_while_the_document_is_read_is_read_after_it(
+    around: World, told: News, link: Link
+) -> None:
+    now = around.clock.now()
+    show(around, documents.invoice(updated_at=now))
+    await told.receive([notice(link, now)])
+    around.xero.answers.clear()
+    reading = asyncio.create_task(do_slice(around, told, link))
+    await until(lambda: bool(around.xero.asked))
+    await told.receive([notice(link, now + SECOND)])
+    show(around, documents.invoice(updated_at=now + SECOND, reference="later"))
+    around.xero.answers.set()
+    await reading
+    assert await references(around) == {"i1": "later"}
+    assert len(around.xero.asked) == 2
+
+
+async def test_what_moved_with_an_invoice_is_read_right_after_it(around: World, told: News, link: Link) -> None:
+    now = around.clock.now()
+    paid = documents.invoice(updated_at=now, xero_contact_id="c2", paid=Decimal(100), due=Decimal("130.50"))
+    show(around, paid, documents.payment(updated_at=now), documents.contact("c2", updated_at=now))
+    await told.receive([notice(link, now)])
+    assert await do_slice(around, told, link) is None
+    assert around.xero.asked == [(Entity.INVOICES, ("i1",)), (Entity.CONTACTS, ("c2",)), (Entity.PAYMENTS, ())]
+    assert await waiting(around) == 0
+
+
+async def test_a_payment_that_is_gone_is_asked_for_by_its_id(around: World, told: News, link: Link) -> None:
+    now = around.clock.now()
+    await has(around, link, [documents.payment()])
+    show(around, documents.invoice(updated_at=now), documents.payment(updated_at=now, status="DELETED"))
+    await told.receive([notice(link, now)])
+    assert await do_slice(around, told, link) is None
+    assert around.xero.asked[1:] == [(Entity.PAYMENTS, ("p1",))]
+
+
+async def test_few_are_read_one_by_one_and_many_by_what_changed(around: World, told: News, link: Link) -> None:
+    now = around.clock.now()
+    for count, asked in ((fetch.FEW, ("k0", "k1", "k2")), (fetch.FEW + 1, ())):
+        around.xero.asked.clear()
+        around.clock.time += timedelta(minutes=1)
+        at = around.clock.now()
+        for number in range(count):
+            show(around, documents.credit(f"k{number}", updated_at=at, total=Decimal(20)))
+        await told.receive([notice(link, at, f"k{number}", Entity.CREDIT_NOTES) for number in range(count)])
+        assert await do_slice(around, told, link) is None
+        assert around.xero.asked == [(Entity.CREDIT_NOTES, asked)]
+    assert now < around.clock.now()
+
+
+async def test_a_hundred_invoices_cost_three_calls(around: World, told: News, link: Link) -> None:
+    now = around.clock.now()
+    show(around, *(documents.invoice(f"i{number}", updated_at=now) for number in range(100)))
+    await told.receive([notice(link, now, f"i{number}") for number in range(100)])
+    assert await do_slice(around, told, link) is None
+    assert [len(ids) for _, ids in around.xero.asked] == [40, 40, 20]
+
+
+async def test_a_flood_is_read_once_a_second(around: World, told: News, link: Link) -> None:
+    begun = around.clock.now()
+    slices = 0
+    while around.clock.now() < begun + timedelta(seconds=30):
+        show(around, documents.invoice(updated_at=around.clock.now()))
+        await told.receive([notice(link, around.clock.now())])
+        async with around.database.read() as tx:
+            is_due = any(task.kind == news.WORK for task in await work.due(tx, around.clock.now(), 10))
+        if is_due:
+            before = len(around.xero.asked)
+            await do_slice(around, told, link)
+            slices += len(around.xero.asked) > before
+        around.clock.time += SECOND / 10
+    assert 35 <= slices <= 41
+
+
+async def test_trouble_is_waited_out_and_nothing_is_lost(around: World, told: News, link: Link) -> None:
+    now = around.clock.now()
+    tomorrow = now + timedelta(hours=9)
+    show(around, documents.invoice(updated_at=now))
+    for refusal, again in (
+        (CallLimitError("The day is used up.", "day", tomorrow), tomorrow),
+        (AppRejectedError("The secret is wrong."), now + news.LATER),
+    ):
+        around.xero.refusal = refusal
+        await told.receive([notice(link, now)])
+        assert await do_slice(around, told, link) == again
+        assert await waiting(around) == 1
+        async with around.database.write() as tx:
+            await tx.execute(tables.work.update().values(due_at=0))
+    assert await do_slice(around, told, link) is None
+    assert await references(around) == {"i1": ""}
+
+
+async def test_books_that_are_closed_to_us_are_said_to_be_and_what_was_named_is_forgotten(
+    around: World, told: News, link: Link
+) -> None:
+    around.xero.refusal = AccessRevokedError("Xero refuses us these books.")
+    await told.receive([notice(link, around.clock.now())])
+    assert await do_slice(around, told, link) is None
+    assert (await around.connections.get(link.id)).state == ConnectionState.RECONNECT_REQUIRED
+    assert await waiting(around) == 0
+    await told.receive([notice(link, around.clock.now())])
+    assert await waiting(around) == 0
+
+
+async def test_what_nobody_documented_keeps_nothing_else_waiting(around: World, told: News, link: Link) -> None:
+    now = around.clock.now()
+    show(around, documents.invoice(updated_at=now))
+    around.xero.refusal = UnexpectedAnswerError("Xero answered 418.", status="418")
+    await told.receive([notice(link, now, "c9", Entity.CONTACTS), notice(link, now)])
+    assert await do_slice(around, told, link) is None
+    assert await references(around) == {"i1": ""}
+    assert await waiting(around) == 0
+
+
+async def test_an_owner_that_lost_the_work_commits_nothing(around: World, told: News, link: Link) -> None:
+    now = around.clock.now()
+    show(around, documents.invoice(updated_at=now))
+    await told.receive([notice(link, now)])
+    async with around.database.write() as tx:
+        lease = await work.take(tx, Task(news.WORK, link.id, "news"), owner="slow", now=now, lease=LEASE)
+        await tx.execute(tables.work.update().values(fence=tables.work.c.fence + 1))
+    assert lease
+    with pytest.raises(LostLeaseError):
+        await told.perform(Job(lease, around.clock))
+    assert (await references(around), await waiting(around)) == ({}, 1)
+
+
+async def has(around: World, link: Link, some: Sequence[Document]) -> None:
+    """Have these documents here before."""
+    async with around.database.write() as tx:
+        await mirror.save(tx, link.id, some, seen_in=1, at=around.clock.now())
