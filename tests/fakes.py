@@ -61,7 +61,13 @@ class Xero:
     role: str = "STANDARD"
     trouble: TieoutError | None = None
     """What the next exchange of a code raises, once."""
-    scopes: tuple[str, ...] = ("offline_access", "accounting.contacts.read")
+    refusal: TieoutError | None = None
+    """What every call to the books raises, for as long as it is set."""
+    is_linked: bool = True
+    """Whether the organisations are still linked to our app."""
+    removed: list[str] = field(default_factory=list)
+    """The memberships that were removed by us, and the refresh tokens that were revoked."""
+    scopes: tuple[str, ...] = ("offline_access",)
 
     def authorization_url(self, *, state: str, code_verifier: str) -> str:
         return f"https://xero.example/authorize?state={state}&pkce={len(code_verifier)}"
@@ -90,8 +96,14 @@ class Xero:
     async def memberships(self, access_token: str, *, authentication_event_id: str = "") -> Sequence[Membership]:
         return [
             Membership(membership_id=f"membership-{name}", xero_tenant_id=f"tenant-{self.code}/{name}", name=name)
-            for name in self.organisations
+            for name in (self.organisations if self.is_linked else ())
         ]
+
+    async def disconnect(self, access_token: str, membership_id: str) -> None:
+        self.removed.append(membership_id)
+
+    async def revoke(self, refresh_token: str) -> None:
+        self.removed.append(refresh_token)
 
     def open(self, xero_tenant_id: str, tokens: AccessTokens) -> Books:
         return BooksOf(self, xero_tenant_id)
@@ -107,12 +119,18 @@ class BooksOf:
     async def read(self, query: Query, purpose: Purpose) -> Page:
         return Page(documents=(), page_count=1, item_count=0, served_at=self.xero.clock.now())
 
+    def _check(self) -> None:
+        if self.xero.refusal:
+            raise self.xero.refusal
+
     async def organisation(self, purpose: Purpose) -> Organisation:
+        self._check()
         return Organisation(
             xero_tenant_id=self.xero_tenant_id, name=self.xero_tenant_id.rpartition("/")[2], base_currency="NZD"
         )
 
     async def users(self, purpose: Purpose) -> Sequence[OrganisationUser]:
+        self._check()
         return [OrganisationUser(xero_user_id="user-1", email=self.xero.user, name="Ruth Ngata", role=self.xero.role)]
 
     async def actions(self, purpose: Purpose) -> Mapping[str, bool]:

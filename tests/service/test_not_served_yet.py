@@ -14,9 +14,6 @@ from tieout_sandbox import Sandbox
 pytestmark = pytest.mark.timeout(60)
 
 CALLS: dict[str, Callable[[Client], Awaitable[object]]] = {
-    "Disconnect": lambda client: client.connections.disconnect("c"),
-    "CheckConnection": lambda client: client.connections.check("c"),
-    "ListConnectionEvents": lambda client: client.connections.list_events("c").first(1),
     "ResolveHeldSync": lambda client: client.syncs.resolve_held("s", HELD_SYNC_DECISION_CONFIRM),
     "ExplainContact": lambda client: client.syncs.explain_contact("c", name="ACME"),
     "WatchChanges": lambda client: anext(client.receivables.watch_changes("c")),

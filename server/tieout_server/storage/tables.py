@@ -65,9 +65,13 @@ connections = Table(
     _text("choices"),  # JSON: the organisations to choose from
     _int("sync_ordinal"),
     _int("last_synced_at", nullable=True),
+    _int("consented_at", nullable=True),
+    _int("gap_from_at", nullable=True),  # null: nothing was missed
+    _int("purge_up_to"),  # what syncs up to this ordinal read is to be erased
     _int("created_at"),
     _int("updated_at"),
     Index(None, "merchant_id", "id"),
+    Index(None, "xero_user_id"),
     Index(
         "uq_connections_connected",  # an organisation has one connection that is connected
         "xero_tenant_id",
@@ -101,7 +105,25 @@ xero_users = Table(
     _int("refresh_expires_at"),
     _text("scopes"),
     _int("generation"),  # raised with every new token set
+    _text("refreshing_by"),  # which process is asking Xero for the next token set; empty while none is
+    _int("refreshing_until", nullable=True),
     _int("updated_at"),
+)
+
+connection_events = Table(
+    "connection_events",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),  # the position of the event that told of it
+    _text("connection_id"),  # kept for ever, purged connections included
+    _text("kind"),
+    _text("from_state"),
+    _text("to_state"),
+    _text("health"),
+    _text("reason"),  # JSON, empty while there is none
+    _text("actor"),
+    _text("gap"),  # JSON
+    _int("occurred_at"),
+    Index(None, "connection_id", "id"),
 )
 
 events = Table(

@@ -8,12 +8,14 @@ import msgspec
 
 from tieout_server import log
 from tieout_server.clock import Clock
+from tieout_server.connections import reasons
+from tieout_server.connections.reasons import Case
 from tieout_server.connections.service import AFTER_CONSENT, Connections
 from tieout_server.connections.state import ConnectionState, check_can_read
-from tieout_server.errors import NotFoundError, PersonMustActError
+from tieout_server.errors import NotFoundError, PersonMustActError, XeroUnavailableError
 from tieout_server.events.feed import SYNC, Feed
 from tieout_server.ledger.documents import Entity
-from tieout_server.ledger.links import Link, Owner, Reason, ReasonCode
+from tieout_server.ledger.links import Link, Observation, Owner, Reason
 from tieout_server.storage import connections, syncs, watermarks
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.events import Event
@@ -62,6 +64,7 @@ class Syncs:
         self._requests = requests
         engine.register(AFTER_CONSENT, Lane.READ, self.begin)
         engine.register(WORK, Lane.READ, self.perform)
+        links.at_end(self._end)
 
     async def start(self, asked: StartSync) -> Asked:
         """Have a connection synced. While a sync is under way that one is the answer; there is never a second.
@@ -122,15 +125,26 @@ class Syncs:
             sync = await self._get(tx, sync_id, lock=True)
             if sync.state not in ACTIVE:
                 return sync
-            now = self._clock.now()
-            state = move(SyncState(sync.state), Happening.CANCELLED)
-            ended = msgspec.structs.replace(
-                sync, state=state, ended_at=now, updated_at=now, eta_at=None, waiting_by="", waiting_until=None
-            )
-            await syncs.save(tx, ended, while_in=ACTIVE)
+            ended = await self._cancelled(tx, sync)
             await self._requests.keep(tx, "CancelSync", request_id, sync_id, ended)
             await self._tell(tx, ended)
         return ended
+
+    async def _cancelled(self, tx: Transaction, sync: SyncRecord) -> SyncRecord:
+        now = self._clock.now()
+        state = move(SyncState(sync.state), Happening.CANCELLED)
+        ended = msgspec.structs.replace(
+            sync, state=state, ended_at=now, updated_at=now, eta_at=None, waiting_by="", waiting_until=None
+        )
+        await syncs.save(tx, ended, while_in=ACTIVE)
+        return ended
+
+    async def _end(self, tx: Transaction, connection_id: str) -> None:
+        """Cancel what is under way, as the connection ends."""
+        if current := await self._under_way(tx, connection_id):
+            locked = await self._get(tx, current.id, lock=True)
+            if locked.state in ACTIVE:
+                await self._tell(tx, await self._cancelled(tx, locked))
 
     async def progress(self, tx: Transaction, sync: SyncRecord) -> Progress:
         """How far this sync has come, as this transaction sees it."""
@@ -167,13 +181,13 @@ class Syncs:
         except PersonMustActError as refusal:
             # The connection first: killed in between, the next slice finds it unusable and fails the sync.
             link = await self._links.access_lost(link.id, refusal)
-            if link.state == ConnectionState.CONNECTED:
-                return self._clock.now()  # somebody has consented meanwhile
+            if link.state == ConnectionState.CONNECTED:  # by a new consent, or nothing was proven: it is tried again
+                return await run.wait_for(XeroUnavailableError(refusal.sentence))
             await run.fail(
                 SyncFault("RECONNECT_REQUIRED", refusal.sentence, link.reason.owner if link.reason else Owner.MERCHANT)
             )
             return None
-        await self._links.health(link.id, _trouble(run.sync))
+        await self._links.health(link.id, _trouble(link, run))
         return again_at
 
     async def _take_up(self, job: Job) -> tuple[Link, SyncRecord, list[Line]] | None:
@@ -226,19 +240,17 @@ async def _lines(tx: Transaction, sync: SyncRecord) -> list[Line]:
     return [progress.load_line(stored) for stored in await syncs.lines(tx, sync.id)]
 
 
-def _trouble(sync: SyncRecord) -> Reason | None:
+def _trouble(link: Link, run: Run) -> Reason | None:
     """What a waiting sync says of its connection's health."""
+    sync = run.sync
+    finding = reasons.words_of(run.trouble) if run.trouble else f"waits for {sync.waiting_by}"
+    of = Case(link, sync.updated_at, (Observation("sync", finding, sync.updated_at, is_trouble=True),))
     match sync.waiting_by:
         case "DAY_LIMIT":
-            code, owner = ReasonCode.DAY_LIMIT_REACHED, Owner.NOBODY
-            sentence = "Xero's calls for the day are used up for this organisation; reading goes on by itself."
+            return reasons.day_limit(of, sync.waiting_until)
         case "XERO_UNAVAILABLE":
-            code, owner = ReasonCode.XERO_UNAVAILABLE, Owner.XERO
-            sentence = "Xero does not answer at the moment; it is tried again by itself."
+            return reasons.unavailable(of)
         case "OPERATOR":
-            code, owner = ReasonCode.SERVICE_MISCONFIGURED, Owner.OPERATOR
-            sentence = "This service's own settings keep it from reading; an operator has to act, no merchant can."
+            return reasons.misconfigured(of)
         case _:
             return None
-    until = f"next try at {sync.waiting_until.isoformat()}" if sync.waiting_until else ""
-    return Reason(code=code, sentence=sentence, owner=owner, observed_at=sync.updated_at, evidence=(until,))

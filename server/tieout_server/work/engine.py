@@ -44,6 +44,9 @@ class Priority(IntEnum):
     """Which of the due tasks goes first; lower is sooner."""
 
     ASKED = 10
+    """Somebody waits for it."""
+    UPKEEP = 50
+    """Nobody does."""
 
 
 class LostLeaseError(Exception):
