@@ -9,6 +9,7 @@ import pytest
 
 from merchants import BROKEN, HELD_UP, Market, Merchant, in_words, open_market, open_sandbox, standing, troubles
 from tieout.v1 import connection_service_pb2 as pb
+from tieout.v1.types_pb2 import OWNER_MERCHANT
 from tieout_sandbox import FaultKind, FaultRule, Role
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
@@ -182,6 +183,14 @@ OUTAGES = {
     "edge-403-html": FaultRule(FaultKind.FORBIDDEN_HTML, API, times=None),
     "edge-503-html": FaultRule(FaultKind.UNAVAILABLE_HTML, API, times=None),
     "cut": FaultRule(FaultKind.DROP, API, times=None),
+    "clocks-apart": FaultRule(
+        FaultKind.ANSWER,
+        API,
+        times=None,
+        status=401,
+        content_type="application/json",
+        body='{"Status":401,"Detail":"TokenExpired: token expired at 11/22/2026 07:00:40"}',
+    ),
     "identity-503": FaultRule(FaultKind.UNAVAILABLE, IDENTITY, times=None),
     "identity-html": FaultRule(FaultKind.FORBIDDEN_HTML, IDENTITY, times=None),
     "identity-429": FaultRule(FaultKind.ANSWER, IDENTITY, times=None, status=429),
@@ -233,8 +242,9 @@ async def _nothing_was_lost(merchant: Merchant, generation: int) -> None:
     kept = await merchant.tokens()
     assert kept is not None
     assert kept.generation >= generation
-    events = await merchant.running.client.connections.list_events(merchant.id).first(0)
-    assert {pb.ConnectionState.Name(event.to_state) for event in events} <= {
-        "CONNECTION_STATE_PENDING_AUTHORISATION",
-        "CONNECTION_STATE_CONNECTED",
+    events = [event async for event in merchant.running.client.connections.list_events(merchant.id)]
+    assert not [event for event in events if event.reason.owner == OWNER_MERCHANT]
+    assert {event.to_state for event in events} == {
+        pb.CONNECTION_STATE_PENDING_AUTHORISATION,
+        pb.CONNECTION_STATE_CONNECTED,
     }

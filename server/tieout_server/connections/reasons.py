@@ -218,7 +218,7 @@ def words_of(error: TieoutError) -> str:
         case CredentialsExpiredError():
             return f"400 {error.facts['error']}" if "error" in error.facts else error.sentence
         case AccessRevokedError() if words:
-            return f"403 {words}"
+            return f"{error.facts.get('status', '403')} {words}"
         case ScopeMissingError():
             return f"401 {words}".strip()
         case CallLimitError():

@@ -296,7 +296,7 @@ def _token_error(error: OAuth2Error, about_the_grant: TieoutError) -> TieoutErro
 def _membership_error(answer: Answer) -> TieoutError:
     refused = refusal(answer)
     if isinstance(refused, TokenRefused):
-        return AccessRevokedError("Xero does not accept the access token.", words=refused.words)
+        return refused.of_fresh_token
     if isinstance(refused, LimitRefused):
         return CallLimitError("Xero's limit for the app refused the call.", refused.problem.value)
     return refused
