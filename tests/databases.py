@@ -106,6 +106,18 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"{request.param}_url"))
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def lasting_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a migrated database, of each kind in turn, that the tests of one module share."""
+    if request.param == "sqlite":
+        template = request.getfixturevalue("sqlite_template")
+        yield f"sqlite:///{shutil.copy(template, tmp_path_factory.mktemp('lasting') / 'tieout.db')}"
+        return
+    with _postgres_database(request.getfixturevalue("postgres_server")) as url:
+        _migrate(url)
+        yield url
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database that was never migrated, of each kind in turn."""

@@ -67,7 +67,13 @@ class Xero:
     role: str = "STANDARD"
     trouble: TieoutError | None = None
     """What the next exchange of a code raises, once."""
-    scopes: tuple[str, ...] = ("offline_access", "accounting.contacts.read")
+    refusal: TieoutError | None = None
+    """What every call to the books raises, for as long as it is set."""
+    is_linked: bool = True
+    """Whether the organisations are still linked to our app."""
+    removed: list[str] = field(default_factory=list)
+    """The memberships that were removed by us, and the refresh tokens that were revoked."""
+    scopes: tuple[str, ...] = ("offline_access",)
     allowance: Allowance = field(default_factory=lambda: Allowance(0, 60, None))
 
     def authorization_url(self, *, state: str, code_verifier: str) -> str:
@@ -77,7 +83,7 @@ class Xero:
     """What its books show, by entity and id."""
     asked: list[tuple[Entity, tuple[str, ...]]] = field(default_factory=list)
     """What was read of its books: by ids, or a listing (no ids)."""
-    refusal: TieoutError | None = None
+    read_trouble: TieoutError | None = None
     """What the next read raises, once."""
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     """While it is cleared no read is answered."""
@@ -88,9 +94,9 @@ class Xero:
     async def shown(self, entity: Entity, ids: tuple[str, ...] = ()) -> Page:
         """These documents, or all of an entity, as one page."""
         self.asked.append((entity, ids))
-        if self.refusal:
-            refusal, self.refusal = self.refusal, None
-            raise refusal
+        if self.read_trouble:
+            trouble, self.read_trouble = self.read_trouble, None
+            raise trouble
         found = [
             document for (kind, name), document in self.documents.items() if kind is entity and name in (ids or [name])
         ]
@@ -122,8 +128,14 @@ class Xero:
     async def memberships(self, access_token: str, *, authentication_event_id: str = "") -> Sequence[Membership]:
         return [
             Membership(membership_id=f"membership-{name}", xero_tenant_id=f"tenant-{self.code}/{name}", name=name)
-            for name in self.organisations
+            for name in (self.organisations if self.is_linked else ())
         ]
+
+    async def disconnect(self, access_token: str, membership_id: str) -> None:
+        self.removed.append(membership_id)
+
+    async def revoke(self, refresh_token: str) -> None:
+        self.removed.append(refresh_token)
 
     def open(self, xero_tenant_id: str, tokens: AccessTokens) -> Books:
         return BooksOf(self, xero_tenant_id)
@@ -145,12 +157,18 @@ class BooksOf:
     async def contacts_like(self, text: str, purpose: Purpose) -> Page:
         return await self.xero.shown(Entity.CONTACTS)
 
+    def _check(self) -> None:
+        if self.xero.refusal:
+            raise self.xero.refusal
+
     async def organisation(self, purpose: Purpose) -> Organisation:
+        self._check()
         return Organisation(
             xero_tenant_id=self.xero_tenant_id, name=self.xero_tenant_id.rpartition("/")[2], base_currency="NZD"
         )
 
     async def users(self, purpose: Purpose) -> Sequence[OrganisationUser]:
+        self._check()
         return [OrganisationUser(xero_user_id="user-1", email=self.xero.user, name="Ruth Ngata", role=self.xero.role)]
 
     async def actions(self, purpose: Purpose) -> Mapping[str, bool]:

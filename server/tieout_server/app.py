@@ -77,6 +77,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         feed, engine = Feed(database, clock), Engine(database, clock)
         housekeeping = Housekeeping(database, feed, booked, clock)
         requests = Requests(vault, clock)
+        tokens = Tokens(database, vault, identity, clock)
         connections = Connections(
             ConnectionMeans(
                 database=database,
@@ -84,7 +85,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
                 engine=engine,
                 requests=requests,
                 authorisations=Authorisations(vault, identity, clock),
-                tokens=Tokens(database, vault, identity, clock),
+                tokens=tokens,
                 identity=identity,
                 library=library,
                 return_urls=ReturnUrls(settings.return_url_allow),
@@ -111,6 +112,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         await feed.start()
         if database.is_sqlite:
             await engine.recover()
+            await tokens.recover()
         stack.push_async_callback(housekeeping.book_calls)
         for name, work in (("feed", feed.run), ("housekeeping", housekeeping.run), ("engine", engine.run)):
             await stack.enter_async_context(_kept_running(name, work))

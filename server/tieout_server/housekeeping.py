@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from tieout_server.clock import Clock
 from tieout_server.events.feed import Feed
 from tieout_server.ledger.calls import Calls, CallsInMemory
-from tieout_server.storage import calls, connections, requests, webhooks
+from tieout_server.storage import calls, connections, requests, tokens, webhooks
 from tieout_server.storage.calls import Usage
 from tieout_server.storage.database import Database
 
@@ -18,6 +18,8 @@ REQUESTS_KEPT = timedelta(days=7)
 """How long a request_id is remembered; the API promises a day."""
 CONSENTS_KEPT = timedelta(days=1)
 """How long an expired consent is remembered, so that its link can still say that it has expired."""
+TOKENS_KEPT = timedelta(days=1)
+"""How long tokens are kept on which no connection stands: a consent that met trouble may be tried again."""
 
 EVENTS_KEPT = timedelta(days=7)
 """How long what a webhook named waits to be read; polling has met it long before."""
@@ -60,6 +62,7 @@ class Housekeeping:
         async with self._database.write(durable=False) as tx:
             await requests.prune(tx, now - REQUESTS_KEPT)
             await connections.prune_authorisations(tx, now - CONSENTS_KEPT)
+            await tokens.prune(tx, now - TOKENS_KEPT)
             await webhooks.prune(tx, now - EVENTS_KEPT)
 
     async def _book_for_ever(self) -> None:

@@ -31,8 +31,8 @@ from stage import (  # type: ignore[import-not-found] # beside this one
 
 sys.path.insert(0, str(HERE.parent))
 
-import third_party  # noqa: E402 - beside the benchmarks, not an installed package
-from xero_hosts import xero_hosts  # noqa: E402
+import third_party
+from xero_hosts import xero_hosts
 
 PEERS = {
     "xero-python, page 1,000": ("xero_python", "1000"),

@@ -16,12 +16,16 @@ from selenium.webdriver.common.by import By
 from fakes import World, world
 from tieout_server.connections.messages import Connect, Reconnect, Return
 from tieout_server.errors import (
+    AccessRevokedError,
     AppRejectedError,
+    CallLimitError,
     ConsentDeniedError,
     ConsentExpiredError,
+    ScopeMissingError,
     UnexpectedAnswerError,
     XeroUnavailableError,
 )
+from tieout_server.storage import connections
 from tieout_server.web.app import CALLBACK, build
 from tieout_server.web.server import WebServer
 
@@ -36,6 +40,14 @@ State = Callable[[World], Awaitable[dict[str, str]]]
 
 async def connected(around: World) -> dict[str, str]:
     return {"state": await start(around), "code": "code-1"}
+
+
+async def welcome_back(around: World) -> dict[str, str]:
+    link = (await around.connections.complete(Return(await start(around), "code-1"))).link
+    async with around.database.write() as tx:
+        await connections.set_last_synced(tx, link.id, around.clock.now())
+    again = await around.connections.reconnect(Reconnect(link.id, RETURN_URL))
+    return {"state": state_in(again.consent.authorization_url), "code": "code-1"}
 
 
 async def choose(around: World) -> dict[str, str]:
@@ -75,6 +87,12 @@ async def reloaded(around: World) -> dict[str, str]:
     return {"state": state, "code": "code-1"}
 
 
+async def chosen_again(around: World) -> dict[str, str]:
+    parameters = await choose(around)
+    await around.connections.complete(Return(parameters["state"], "code-1"))
+    return parameters
+
+
 async def taken(around: World) -> dict[str, str]:
     await around.connections.complete(Return(await start(around), "code-1"))
     return {"state": await start(around), "code": "code-1"}
@@ -112,15 +130,32 @@ async def xero_away(around: World) -> dict[str, str]:
     return {"state": await start(around), "code": "code-1"}
 
 
+async def xero_busy(around: World) -> dict[str, str]:
+    around.xero.trouble = CallLimitError("Full.", "app")
+    return {"state": await start(around), "code": "code-1"}
+
+
+async def scope_missing(around: World) -> dict[str, str]:
+    around.xero.trouble = ScopeMissingError("Not all.")
+    return {"state": await start(around), "code": "code-1"}
+
+
+async def not_let_in(around: World) -> dict[str, str]:
+    around.xero.trouble = AccessRevokedError("No.")
+    return {"state": await start(around), "code": "code-1"}
+
+
 OUTCOMES: dict[State, str] = {
     connected: "Southern Hops Ltd is connected",
+    welcome_back: "Welcome back: Southern Hops Ltd is connected again",
     choose: "One more step: choose an organisation",
     denied: "Consent was declined",
     expired: "This link has expired",
     xero_failed: "Xero could not finish",
     too_late: "Consent came back too late",
     used: "This link was used before",
-    reloaded: "Southern Hops Ltd is connected already",
+    reloaded: "You are connected already",
+    chosen_again: "One more step: choose an organisation",
     taken: "Southern Hops Ltd is connected already",
     unknown: "This link leads nowhere",
     wrong_organisation: "That is another organisation",
@@ -128,6 +163,9 @@ OUTCOMES: dict[State, str] = {
     misconfigured: "This service is not set up correctly",
     fault: "Something went wrong on our side",
     xero_away: "Xero does not answer right now",
+    xero_busy: "Xero is busy right now",
+    scope_missing: "A permission is missing",
+    not_let_in: "Xero does not let us in",
 }
 
 

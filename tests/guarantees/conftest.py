@@ -3,22 +3,27 @@
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
 from databases import (
     database_url,
     fresh_database,
+    lasting_database_url,
     migrated_postgres_url,
     postgres_server,
     postgres_url,
     sqlite_template,
     sqlite_url,
 )
+from merchants import Market, open_market, open_sandbox
 from servers import SMALL
 from tieout_sandbox import Sandbox, serve
 
 __all__ = [
     "database_url",
     "fresh_database",
+    "lasting_database_url",
+    "market",
     "migrated_postgres_url",
     "postgres_server",
     "postgres_url",
@@ -32,4 +37,11 @@ __all__ = [
 async def sandbox() -> AsyncIterator[Sandbox]:
     """A sandbox with small books, with Xero's own limits."""
     async with serve(SMALL) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def market(lasting_database_url: str) -> AsyncIterator[Market]:
+    """One running service on each kind of database for all tests of a module; each has a merchant of its own there."""
+    async with open_sandbox(organisations=40) as sandbox, open_market(sandbox, lasting_database_url) as running:
         yield running

@@ -18,11 +18,13 @@ from sqlalchemy import Table, func, select, text
 import fakes
 from documents import account
 from fakes import BooksOf, World
-from tieout_server.connections.messages import Choose, Connect, Reconnect, Return, Started
+from tieout_server.connections.diagnosis import Sightings
+from tieout_server.connections.messages import Choose, Connect, Disconnect, Reconnect, Return, Started
 from tieout_server.errors import (
     AccessRevokedError,
     ConnectionNotUsableError,
     ConsentStateError,
+    NotPermittedNowError,
     OrganisationAlreadyConnectedError,
     RequestIdReusedError,
 )
@@ -122,7 +124,14 @@ async def sync_to_the_end(around: World, connection_id: str) -> None:
 
 
 async def lose_access(around: World, connection_id: str) -> None:
-    await around.connections.access_lost(connection_id, AccessRevokedError("The organisation disconnected us."))
+    """A check that has seen the organisation refuse us, wherever the others are by then."""
+    link = await around.connections.get(connection_id)
+    refused = Sightings(memberships=(), organisation=AccessRevokedError("The organisation disconnected us."))
+    await around.connections._access._note(link, refused, None)
+
+
+async def disconnect(around: World, connection_id: str) -> None:
+    await around.connections.disconnect(Disconnect(connection_id))
 
 
 class Stop:
@@ -169,8 +178,8 @@ async def blocked_or_done(around: World, is_done: Callable[[], bool]) -> None:
         await asyncio.sleep(0.002)
 
 
-REFUSALS = (ConnectionNotUsableError, ConsentStateError)
-ACTS: Sequence[Act] = (start, consent_again, sync_to_the_end, begin, lose_access, cancel)
+REFUSALS = (ConnectionNotUsableError, ConsentStateError, NotPermittedNowError)
+ACTS: Sequence[Act] = (start, consent_again, sync_to_the_end, begin, lose_access, cancel, disconnect)
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)  # SQLite has one writer: nobody to wait for
@@ -185,6 +194,9 @@ ACTS: Sequence[Act] = (start, consent_again, sync_to_the_end, begin, lose_access
         (consent_again, sync_to_the_end),
         (begin, sync_to_the_end),
         (lose_access, sync_to_the_end),
+        (disconnect, sync_to_the_end),
+        (disconnect, consent_again),
+        (sync_to_the_end, disconnect),
     ],
     ids=lambda act: act.__name__,
 )

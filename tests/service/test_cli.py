@@ -13,6 +13,7 @@ import pytest
 
 from servers import Service, service
 from tieout_sandbox import InvoiceType, Sandbox
+from tieout_sandbox.books.documents import Role
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -132,6 +133,27 @@ async def test_an_organisation_is_chosen_by_its_name(running: Service, sandbox: 
     right = await run(running, "choose", "acme", names[1], "--json")
     assert (wrong.code, right.code) == (2, 0)
     assert right.documents[0]["organisation"]["name"] == names[1]
+
+
+async def test_a_connection_that_breaks_is_examined_told_and_ended(running: Service, sandbox: Sandbox) -> None:
+    connection = await running.connected()
+    ada = sandbox.authority.user_by_email("ada.adviser@example.com")
+    assert ada is not None
+    well = await run(running, "check", "acme")
+    sandbox.organisations[0].set_role(ada.id, Role.REMOVED, sandbox.clock.now())
+    broken = await run(running, "check", "acme")
+    assert (well.code, broken.code) == (0, 3)
+    assert "✗ trouble" not in well.out
+    assert "✗ trouble" in broken.out
+    assert "Harbour & Vine Ltd (acme): reconnect required" in broken.out
+    assert f"The merchant acts: `tieout reconnect {connection.id}` gives the address." in broken.out
+    events, ended = await asyncio.gather(run(running, "events", "acme"), run(running, "connections", "acme"))
+    newest, *_, first = events.out.splitlines()
+    assert "reconnect required: " in newest
+    assert first.endswith("consent asked for  [caller]")
+    assert "who acts" in ended.out
+    purged = await run(running, "disconnect", "acme", "--purge", "--yes", "--json")
+    assert (purged.code, purged.documents[0]["state"]) == (0, "CONNECTION_STATE_DISCONNECTED")
 
 
 async def test_connect_waits_for_the_consent_where_it_is_told_to(running: Service) -> None:

@@ -17,7 +17,7 @@ from tieout_server.connections import authorisation
 
 pytestmark = pytest.mark.timeout(60)
 
-IVY = "ivy.invoices@example.com"
+ADA, IVY = "ada.adviser@example.com", "ivy.invoices@example.com"
 
 
 @pytest.fixture
@@ -255,7 +255,8 @@ async def test_an_outage_during_consent_is_told_and_the_same_link_is_good_again(
 async def test_what_does_not_exist_is_not_found(running: Service) -> None:
     connections = running.client.connections
     for call in (connections.get("con_none"), connections.reconnect("con_none"),
-                 connections.choose_organisation("con_none", "t")):  # fmt: skip
+                 connections.choose_organisation("con_none", "t"), connections.disconnect("con_none"),
+                 connections.check("con_none"), connections.list_events("con_none").first(1)):  # fmt: skip
         with pytest.raises(errors.NotFoundError) as refusal:
             await call
         assert refusal.value.metadata == {"kind": "connection", "name": "con_none"}
@@ -299,6 +300,74 @@ async def test_a_watch_tells_every_step_of_a_connection_in_order(running: Servic
         (pb.CONNECTION_EVENT_KIND_STATE_CHANGED, pb.CONNECTION_STATE_CONNECTED),
     ]
     assert {change.connection.id for change in told} == {connection.id}
+
+
+async def test_a_connection_that_is_ended_keeps_what_was_read_and_can_be_led_back(running: Service) -> None:
+    connections = running.client.connections
+    before = await running.connected()
+    customers = [c.id async for c in running.client.receivables.list_customers(before.id)]
+    ended = await connections.disconnect(before.id, request_id="r1")
+    assert ended.state == pb.CONNECTION_STATE_DISCONNECTED
+    assert ended.reason.code == pb.CONNECTION_REASON_CODE_MANUALLY_DISCONNECTED
+    assert await connections.disconnect(before.id, request_id="r1") == ended
+    assert (await connections.disconnect(before.id)).updated_at == ended.updated_at  # a repeat changes nothing
+    with pytest.raises(errors.RequestIdReusedError):
+        await connections.disconnect(before.id, purge_data=True, request_id="r1")
+    assert [c.id async for c in running.client.receivables.list_customers(before.id)] == customers
+    with pytest.raises(errors.ConnectionNotUsableError):
+        await running.client.syncs.start(before.id)
+    after = await running.reconnect(before.id)
+    assert (after.id, after.state) == (before.id, pb.CONNECTION_STATE_CONNECTED)
+    assert not after.HasField("reason")
+
+
+async def test_a_check_tells_what_was_looked_at_and_the_state_that_it_proves(
+    running: Service, sandbox: Sandbox
+) -> None:
+    connection = await running.connected()
+    well = await running.client.connections.check(connection.id)
+    assert [seen.subject for seen in well.evidence][:4] == [
+        "token refresh", "GET /connections", "GET /Organisation", "GET /Users",
+    ]  # fmt: skip
+    assert not any(seen.is_trouble for seen in well.evidence)
+    assert (well.connection.state, well.connection.health) == (pb.CONNECTION_STATE_CONNECTED, pb.CONNECTION_HEALTH_OK)
+    ada = sandbox.authority.user_by_email(ADA)
+    assert ada is not None
+    sandbox.organisations[0].set_role(ada.id, Role.REMOVED, sandbox.clock.now())
+    broken = await running.client.connections.check(connection.id)
+    assert broken.connection.state == pb.CONNECTION_STATE_RECONNECT_REQUIRED
+    assert broken.connection.reason.code == pb.CONNECTION_REASON_CODE_AUTHORISING_USER_REMOVED
+    assert list(broken.connection.reason.evidence) == list(broken.evidence)
+    assert broken.evidence[-1].is_trouble
+    assert "403" in broken.evidence[-1].finding
+    sandbox.organisations[0].set_role(ada.id, Role.STANDARD, sandbox.clock.now())
+    again = await running.client.connections.check(connection.id)
+    assert again.connection.state == pb.CONNECTION_STATE_CONNECTED
+
+
+async def test_before_a_consent_and_after_the_end_there_is_nothing_to_check(running: Service) -> None:
+    started = await running.client.connections.connect("acme")
+    assert list((await running.client.connections.check(started.connection.id)).evidence) == []
+    connection = await running.connected("other")
+    await running.client.connections.disconnect(connection.id)
+    checked = await running.client.connections.check(connection.id)
+    assert (checked.connection.state, list(checked.evidence)) == (pb.CONNECTION_STATE_DISCONNECTED, [])
+
+
+async def test_the_history_of_a_connection_is_what_its_watchers_were_told_newest_first_over_pages(
+    running: Service,
+) -> None:
+    connections = running.client.connections
+    async with contextlib.aclosing(connections.watch(merchant_id="acme")) as changes:
+        assert (await anext(changes)).HasField("heartbeat")
+        connection = await running.connected("acme")
+        await connections.disconnect(connection.id)
+        told = [(await anext(changes)).change.event for _ in range(3)]
+    assert [event.actor for event in told] == ["caller", ADA, "caller"]
+    kept = [event async for event in connections.list_events(connection.id, page_size=2)]
+    assert kept == told[::-1]
+    with pytest.raises(errors.InvalidRequestError):
+        await connections.list_events(connection.id, page_token="made-up").first(1)
 
 
 async def test_the_built_in_page_completes_a_consent(running: Service) -> None:

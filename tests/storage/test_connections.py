@@ -9,10 +9,20 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from tieout_server.ledger.documents import Organisation
-from tieout_server.ledger.links import AuthorisedBy, Granted, Link, OrganisationChoice, Owner, Reason, ReasonCode
-from tieout_server.storage import connections
-from tieout_server.storage.connections import Authorisation, Scope, StoredTokens
+from tieout_server.ledger.links import (
+    AuthorisedBy,
+    Granted,
+    Link,
+    Observation,
+    OrganisationChoice,
+    Owner,
+    Reason,
+    ReasonCode,
+)
+from tieout_server.storage import connections, tokens
+from tieout_server.storage.connections import Authorisation, Scope
 from tieout_server.storage.database import Database
+from tieout_server.storage.tokens import Claim, StoredTokens
 
 AT = datetime(2026, 11, 22, 12, 0, 0, 1, tzinfo=UTC)
 RUTH = AuthorisedBy(
@@ -43,10 +53,13 @@ async def _insert(database: Database, *links: Link) -> None:
 async def test_a_connection_comes_back_as_it_was(database: Database) -> None:
     whole = _link(
         state="RECONNECT_REQUIRED", health="DEGRADED",
-        reason=Reason(code=ReasonCode.SCOPE_MISSING, sentence="", owner=Owner.MERCHANT, observed_at=AT, evidence=("",)),
+        reason=Reason(
+            code=ReasonCode.SCOPE_MISSING, sentence="", owner=Owner.MERCHANT, observed_at=AT, retry_at=AT,
+            evidence=(Observation("GET /connections", "200, listed", AT),),
+        ),
         xero_tenant_id="tenant-1", membership_id="membership-1",
         organisation=Organisation(xero_tenant_id="tenant-1", name="Southern Hops Ltd", base_currency="NZD"),
-        authorised_by=RUTH, scopes=("a", "b"), last_synced_at=AT,
+        authorised_by=RUTH, scopes=("a", "b"), last_synced_at=AT, consented_at=AT, gap_from_at=AT,
         choices=(OrganisationChoice(xero_tenant_id="t", name="n", membership_id="m"),),
     )  # fmt: skip
     await _insert(database, whole, _link("con2"))
@@ -88,6 +101,32 @@ async def test_of_two_that_connect_an_organisation_at_once_one_is_refused(databa
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["IntegrityError", "NoneType"]
 
 
+async def test_who_holds_an_organisation_or_a_membership_is_found(database: Database) -> None:
+    held = msgspec.structs.replace(_connected("con1"), membership_id="membership-1", authorised_by=RUTH)
+    broken = _link("con2", state="RECONNECT_REQUIRED", membership_id="membership-2", authorised_by=RUTH)
+    await _insert(database, held, broken)
+    async with database.read() as tx:
+        assert await connections.holders_of(tx, {"tenant-1", "tenant-2"}) == {"tenant-1": "con1"}
+        both = {"membership-1", "membership-2"}
+        assert list(await connections.used_by_others(tx, both, "con1")) == ["membership-2"]
+        assert list(await connections.broken_of(tx, "user-1")) == ["con2"]
+
+
+async def test_an_open_consent_is_known_until_it_is_used_or_over(database: Database) -> None:
+    begun = Authorisation(
+        state_hash="hash", connection_id="con1", code_verifier=b"sealed", return_url="", expires_at=AT, created_at=AT
+    )
+    await _insert(database, _link())
+    before = AT - timedelta(seconds=1)
+    async with database.write() as tx:
+        assert await connections.consent_open_until(tx, "con1", before) is None
+        await connections.start_authorisation(tx, begun)
+        assert await connections.consent_open_until(tx, "con1", before) == AT
+        assert await connections.consent_open_until(tx, "con1", AT) is None
+        await connections.mark_authorisation(tx, "hash", before)
+        assert await connections.consent_open_until(tx, "con1", before) is None
+
+
 # Tokens
 
 
@@ -100,14 +139,14 @@ def _tokens(name: str) -> StoredTokens:
 
 async def _kept(database: Database) -> StoredTokens:
     async with database.read() as tx:
-        kept = await connections.tokens_of(tx, "user-1")
+        kept = await tokens.get(tx, "user-1")
     assert kept
     return kept
 
 
 async def _keep(database: Database, name: str) -> None:
     async with database.write() as tx:
-        await connections.keep_tokens(tx, _tokens(name), AT)
+        await tokens.keep(tx, _tokens(name), AT)
 
 
 async def test_tokens_kept_at_once_never_fail_and_each_is_a_generation(database: Database) -> None:
@@ -122,10 +161,10 @@ async def test_tokens_of_a_generation_that_is_over_are_not_replaced(database: Da
     await _keep(database, "first")
     await _keep(database, "second")
     async with database.write() as tx:
-        assert not await connections.replace_tokens(tx, 1, _tokens("refreshed from first"), AT)
+        assert not await tokens.replace(tx, 1, _tokens("refreshed from first"), AT)
     assert (await _kept(database)).access_token == b"second"
     async with database.write() as tx:
-        assert await connections.replace_tokens(tx, 2, _tokens("refreshed"), AT)
+        assert await tokens.replace(tx, 2, _tokens("refreshed"), AT)
     assert await _kept(database) == msgspec.structs.replace(_tokens("refreshed"), generation=3)
 
 
@@ -134,23 +173,79 @@ async def test_of_many_who_replace_a_generation_at_once_one_does(database: Datab
 
     async def replace(name: str) -> bool:
         async with database.write() as tx:
-            return await connections.replace_tokens(tx, 1, _tokens(name), AT)
+            return await tokens.replace(tx, 1, _tokens(name), AT)
 
     assert (await asyncio.gather(*(replace(str(number)) for number in range(6)))).count(True) == 1
     assert (await _kept(database)).generation == 2
 
 
-async def test_tokens_are_dropped_only_when_no_connection_stands_on_them(database: Database) -> None:
-    await _insert(database, _link(authorised_by=RUTH))
+async def _claim(database: Database, claim: Claim, *, now: datetime = AT) -> bool:
+    async with database.write() as tx:
+        return await tokens.claim_refresh(tx, claim, now=now, until=now + timedelta(seconds=75))
+
+
+async def test_of_many_who_claim_the_refresh_at_once_one_has_it_until_it_is_given_back(database: Database) -> None:
+    await _keep(database, "first")
+    claims = [Claim("user-1", 1, f"process-{number}") for number in range(6)]
+    got = await asyncio.gather(*(_claim(database, claim) for claim in claims))
+    assert got.count(True) == 1
+    holder = claims[got.index(True)]
+    assert (await _kept(database)).claimed_until == AT + timedelta(seconds=75)
+    async with database.write() as tx:
+        await tokens.release_refresh(tx, Claim("user-1", 1, "another"))
+    assert not await _claim(database, claims[0])
+    async with database.write() as tx:
+        await tokens.release_refresh(tx, holder)
+    assert await _claim(database, claims[0])
+
+
+async def test_a_claim_whose_owner_died_runs_out(database: Database) -> None:
+    await _keep(database, "first")
+    assert await _claim(database, Claim("user-1", 1, "killed"))
+    assert not await _claim(database, Claim("user-1", 1, "next"), now=AT + timedelta(seconds=74))
+    assert await _claim(database, Claim("user-1", 1, "next"), now=AT + timedelta(seconds=75))
+
+
+async def test_a_new_token_set_ends_the_claim_and_nobody_claims_what_is_over(database: Database) -> None:
+    await _keep(database, "first")
+    assert await _claim(database, Claim("user-1", 1, "one"))
+    async with database.write() as tx:
+        assert await tokens.replace(tx, 1, _tokens("refreshed"), AT)
+    assert (await _kept(database)).claimed_until is None
+    assert not await _claim(database, Claim("user-1", 1, "other"))
+    assert await _claim(database, Claim("user-1", 2, "other"))
+    await _keep(database, "consent")
+    assert (await _kept(database)).claimed_until is None
+    assert await _claim(database, Claim("user-1", 3, "one"))
+    async with database.write() as tx:
+        await tokens.release_all_refreshes(tx)
+    assert await _claim(database, Claim("user-1", 3, "other"))
+
+
+async def test_tokens_that_nothing_stands_on_are_forgotten_after_a_while(database: Database) -> None:
     await _keep(database, "first")
     async with database.write() as tx:
-        await connections.drop_unused_tokens(tx, "user-1")
+        assert await tokens.prune(tx, AT) == 0, "they may have been given just now"
+        await connections.insert(tx, _link(authorised_by=RUTH, membership_id="membership-1", state="DISCONNECTED"))
+        assert await tokens.prune(tx, AT + timedelta(days=1)) == 0, "something is to be removed at Xero with them"
+        assert await tokens.others_stand_on(tx, "user-1", "another")
+        assert not await tokens.others_stand_on(tx, "user-1", "con1")
+        await connections.save(tx, _link(authorised_by=RUTH, state="DISCONNECTED"))
+        assert await tokens.prune(tx, AT + timedelta(days=1)) == 1
+        assert await tokens.get(tx, "user-1") is None
+
+
+async def test_tokens_are_dropped_only_when_no_connection_stands_on_them(database: Database) -> None:
+    await _insert(database, _link(authorised_by=RUTH, membership_id="membership-1"))
+    await _keep(database, "first")
+    async with database.write() as tx:
+        await tokens.drop_unused(tx, "user-1")
     assert (await _kept(database)).generation == 1
     async with database.write() as tx:
         await connections.save(tx, _link())
-        await connections.drop_unused_tokens(tx, "user-1")
-        assert await connections.tokens_of(tx, "user-1") is None
-        assert await connections.expiries(tx, {"user-1"}) == {}
+        await tokens.drop_unused(tx, "user-1")
+        assert await tokens.get(tx, "user-1") is None
+        assert await tokens.expiries(tx, {"user-1"}) == {}
 
 
 # Consents

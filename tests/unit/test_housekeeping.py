@@ -12,10 +12,10 @@ from sqlalchemy.exc import OperationalError
 from fakes import World, world
 from tieout_server.connections.authorisation import CONSENT_LIFE
 from tieout_server.connections.messages import Connect
-from tieout_server.housekeeping import CONSENTS_KEPT, REQUESTS_KEPT, Housekeeping
+from tieout_server.housekeeping import CONSENTS_KEPT, REQUESTS_KEPT, TOKENS_KEPT, Housekeeping
 from tieout_server.ledger.books import Purpose
 from tieout_server.ledger.calls import Calls, CallsInMemory
-from tieout_server.storage import calls, tables
+from tieout_server.storage import calls, tables, tokens
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -103,3 +103,21 @@ async def test_requests_and_consents_are_remembered_as_long_as_promised_and_then
     around.clock.time += REQUESTS_KEPT
     await housekeeping.tidy()
     assert await remembered() == (0, 0)
+
+
+async def test_tokens_on_which_nothing_stands_are_kept_for_a_second_try_and_not_for_ever(
+    around: World, housekeeping: Housekeeping
+) -> None:
+    async def is_kept() -> bool:
+        async with around.database.read() as tx:
+            return await tokens.get(tx, "user-1") is not None
+
+    given = await around.xero.exchange(code="code", code_verifier="verifier")
+    async with around.database.write() as tx:
+        await around.connections._means.tokens.keep(tx, given)
+    around.clock.time += TOKENS_KEPT
+    await housekeeping.tidy()
+    assert await is_kept()
+    around.clock.time += timedelta(microseconds=1)
+    await housekeeping.tidy()
+    assert not await is_kept()

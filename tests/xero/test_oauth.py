@@ -219,7 +219,7 @@ async def test_a_code_is_not_spent_when_the_signing_keys_cannot_be_had(merchant:
 
 async def test_new_signing_keys_are_fetched_when_the_known_ones_do_not_fit(merchant: Merchant) -> None:
     await merchant.connect()
-    sandbox_tokens.signing_key.cache_clear()
+    sandbox_tokens.coming_key.cache_clear()
     assert (await merchant.connect()).email == "ada.adviser@example.com"
 
 
@@ -241,7 +241,7 @@ async def test_an_id_token_that_is_not_for_us_or_not_from_xero_is_refused(
 async def test_an_id_token_signed_by_somebody_else_is_refused(merchant: Merchant) -> None:
     await merchant.connect()
     merchant.fail("/jwks", 200, json.dumps(sandbox_tokens.key_set()))
-    sandbox_tokens.signing_key.cache_clear()
+    sandbox_tokens.coming_key.cache_clear()
     with pytest.raises(UnexpectedAnswerError, match="id_token"):
         await merchant.connect()
 
@@ -253,6 +253,58 @@ async def test_an_access_token_that_is_refused_lists_nothing(merchant: Merchant)
     merchant.fail("/connections", 503, "The Xero API is temporarily unavailable", "text/plain")
     with pytest.raises(XeroUnavailableError):
         await merchant.identity.memberships(tokens.access_token)
+
+
+async def test_one_organisation_is_removed_and_the_others_of_its_user_stay(merchant: Merchant) -> None:
+    await merchant.connect(organisation=0)
+    tokens = await merchant.connect(organisation=1)
+    first, second = await merchant.identity.memberships(tokens.access_token)
+    await merchant.identity.disconnect(tokens.access_token, first.membership_id)
+    assert await merchant.identity.memberships(tokens.access_token) == [second]
+    await merchant.identity.disconnect(tokens.access_token, first.membership_id)  # 404: it is gone already
+    assert (await merchant.identity.refresh(tokens.refresh_token)).access_token
+
+
+async def test_a_removal_that_xero_forbids_as_it_was_made_already_is_done(merchant: Merchant) -> None:
+    tokens = await merchant.connect()
+    body = json.dumps({"Status": 403, "Detail": "AuthenticationUnsuccessful"})
+    merchant.sandbox.faults.add(
+        FaultRule(FaultKind.ANSWER, "/connections/", status=403, body=body, content_type="application/json")
+    )
+    await merchant.identity.disconnect(tokens.access_token, "any")
+
+
+async def test_a_consent_that_is_taken_back_takes_all_its_organisations_with_it(merchant: Merchant) -> None:
+    tokens = await merchant.connect()
+    await merchant.identity.revoke(tokens.refresh_token)
+    with pytest.raises(CredentialsExpiredError):
+        await merchant.identity.refresh(tokens.refresh_token)
+    await merchant.identity.revoke(tokens.refresh_token)  # a repeat is no error
+
+
+@pytest.mark.parametrize("kind", [FaultKind.UNAVAILABLE, FaultKind.FORBIDDEN_HTML, FaultKind.DROP])
+async def test_an_outage_takes_nothing_back_and_says_so(merchant: Merchant, kind: FaultKind) -> None:
+    tokens = await merchant.connect()
+    (membership,) = await merchant.identity.memberships(tokens.access_token)
+    for path in ("/connections/", "/connect/revocation"):
+        merchant.sandbox.faults.add(FaultRule(kind, path))
+    with pytest.raises(XeroUnavailableError):
+        await merchant.identity.disconnect(tokens.access_token, membership.membership_id)
+    with pytest.raises(XeroUnavailableError):
+        await merchant.identity.revoke(tokens.refresh_token)
+    assert await merchant.identity.memberships(tokens.access_token) == [membership]
+
+
+async def test_a_removal_with_a_token_that_is_not_accepted_is_refused(merchant: Merchant) -> None:
+    with pytest.raises(AccessRevokedError):
+        await merchant.identity.disconnect("no token", "any")
+
+
+async def test_a_wrong_client_secret_takes_nothing_back(merchant: Merchant) -> None:
+    tokens = await merchant.connect()
+    merchant.settings.xero_client_secret = SecretStr("wrong")
+    with pytest.raises(AppRejectedError):
+        await merchant.identity.revoke(tokens.refresh_token)
 
 
 async def test_a_token_response_that_lacks_something_is_not_quoted(merchant: Merchant) -> None:

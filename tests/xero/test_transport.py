@@ -207,6 +207,11 @@ async def test_a_fresh_token_that_is_refused_too_means_that_access_is_lost(xero:
         await xero.fetch(*[problem(401, "AuthenticationUnsuccessful")] * 2)
 
 
+async def test_a_fresh_token_that_xero_takes_for_expired_is_xeros_trouble_and_no_loss(xero: Xero) -> None:
+    with pytest.raises(XeroUnavailableError):
+        await xero.fetch(*[problem(401, "TokenExpired: token expired at 08/12/2022 07:00:40")] * 2)
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [

@@ -112,7 +112,7 @@ def connect(
     as_json: Json = False,
 ) -> None:
     """Connect a merchant: opens Xero's consent in the browser."""
-    commands.connections.connect(context.obj, merchant, return_url, browser=not no_browser, wait=wait, as_json=as_json)
+    commands.consents.connect(context.obj, merchant, return_url, browser=not no_browser, wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -126,9 +126,7 @@ def reconnect(
     as_json: Json = False,
 ) -> None:
     """Consent anew for a connection that broke; data and settings stay."""
-    commands.connections.reconnect(
-        context.obj, connection, return_url, browser=not no_browser, wait=wait, as_json=as_json
-    )
+    commands.consents.reconnect(context.obj, connection, return_url, browser=not no_browser, wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -140,7 +138,32 @@ def choose(
     as_json: Json = False,
 ) -> None:
     """Choose the organisation where one consent gave several."""
-    commands.connections.choose(context.obj, connection, organisation, as_json=as_json)
+    commands.consents.choose(context.obj, connection, organisation, as_json=as_json)
+
+
+@app.command()
+def disconnect(
+    context: typer.Context,
+    connection: ConnectionName,
+    *,
+    purge: Annotated[bool, typer.Option("--purge", help="Erase what was read as well, for good.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before erasing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """End a connection; data and settings stay unless they are purged."""
+    commands.connections.disconnect(context.obj, connection, purge=purge, yes=yes, as_json=as_json)
+
+
+@app.command()
+def check(context: typer.Context, connection: ConnectionName, *, as_json: Json = False) -> None:
+    """Find out now whether a connection works: what was looked at, what was seen, who acts."""
+    commands.connections.check(context.obj, connection, as_json=as_json)
+
+
+@app.command()
+def events(context: typer.Context, connection: ConnectionName, *, limit: Limit = 20, as_json: Json = False) -> None:
+    """List what happened to a connection, newest first."""
+    commands.connections.events(context.obj, connection, limit, as_json=as_json)
 
 
 @app.command()

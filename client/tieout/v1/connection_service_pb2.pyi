@@ -94,17 +94,25 @@ class _ConnectionReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     CONNECTION_REASON_CODE_DISCONNECTED_IN_XERO: _ConnectionReasonCode.ValueType  # 2
     """Somebody removed the app in Xero: the token refreshes, the organisation is no longer among /connections."""
     CONNECTION_REASON_CODE_AUTHORISING_USER_REMOVED: _ConnectionReasonCode.ValueType  # 3
-    """The user who consented is no longer a user of the organisation."""
+    """Xero no longer lets the user who consented into the organisation, though the app is still connected to it: they were
+    removed, or may not use apps there any more.
+    """
     CONNECTION_REASON_CODE_AUTHORISING_USER_DOWNGRADED: _ConnectionReasonCode.ValueType  # 4
-    """The user who consented has a role that no longer suffices."""
+    """The user who consented has a role that no longer suffices (Standard or Adviser does)."""
     CONNECTION_REASON_CODE_CREDENTIALS_EXPIRED: _ConnectionReasonCode.ValueType  # 5
-    """Xero answered the refresh with invalid_grant: the tokens lapsed or were revoked."""
+    """Xero answered the refresh with invalid_grant: the tokens lapsed or were revoked. On a CONNECTED connection it warns
+    that they lapse within 14 days, because the weekly refresh has not worked; then an operator acts.
+    """
     CONNECTION_REASON_CODE_SCOPE_MISSING: _ConnectionReasonCode.ValueType  # 6
-    """The consent lacks a scope that is needed; `missing_scopes` names it."""
+    """The consent lacks a scope that is needed, which `missing_scopes` names, or rests on a broad scope that Xero is about
+    to end.
+    """
     CONNECTION_REASON_CODE_ORGANISATION_UNAVAILABLE: _ConnectionReasonCode.ValueType  # 7
-    """The organisation itself is gone, lapsed or closed in Xero."""
+    """The organisation itself is gone, lapsed or closed in Xero, or was a demo company, which Xero resets every 28 days."""
     CONNECTION_REASON_CODE_WRONG_ORGANISATION: _ConnectionReasonCode.ValueType  # 8
-    """The last attempt to reconnect came back with another organisation and was refused."""
+    """The last attempt to connect came back with another organisation than the connection's, or with one that another
+    connection has, and was refused.
+    """
     CONNECTION_REASON_CODE_NOT_ADMINISTRATOR: _ConnectionReasonCode.ValueType  # 9
     """The last attempt to connect came from a user who may not administer the organisation."""
     CONNECTION_REASON_CODE_CONSENT_DENIED: _ConnectionReasonCode.ValueType  # 10
@@ -128,17 +136,25 @@ CONNECTION_REASON_CODE_MANUALLY_DISCONNECTED: ConnectionReasonCode.ValueType  # 
 CONNECTION_REASON_CODE_DISCONNECTED_IN_XERO: ConnectionReasonCode.ValueType  # 2
 """Somebody removed the app in Xero: the token refreshes, the organisation is no longer among /connections."""
 CONNECTION_REASON_CODE_AUTHORISING_USER_REMOVED: ConnectionReasonCode.ValueType  # 3
-"""The user who consented is no longer a user of the organisation."""
+"""Xero no longer lets the user who consented into the organisation, though the app is still connected to it: they were
+removed, or may not use apps there any more.
+"""
 CONNECTION_REASON_CODE_AUTHORISING_USER_DOWNGRADED: ConnectionReasonCode.ValueType  # 4
-"""The user who consented has a role that no longer suffices."""
+"""The user who consented has a role that no longer suffices (Standard or Adviser does)."""
 CONNECTION_REASON_CODE_CREDENTIALS_EXPIRED: ConnectionReasonCode.ValueType  # 5
-"""Xero answered the refresh with invalid_grant: the tokens lapsed or were revoked."""
+"""Xero answered the refresh with invalid_grant: the tokens lapsed or were revoked. On a CONNECTED connection it warns
+that they lapse within 14 days, because the weekly refresh has not worked; then an operator acts.
+"""
 CONNECTION_REASON_CODE_SCOPE_MISSING: ConnectionReasonCode.ValueType  # 6
-"""The consent lacks a scope that is needed; `missing_scopes` names it."""
+"""The consent lacks a scope that is needed, which `missing_scopes` names, or rests on a broad scope that Xero is about
+to end.
+"""
 CONNECTION_REASON_CODE_ORGANISATION_UNAVAILABLE: ConnectionReasonCode.ValueType  # 7
-"""The organisation itself is gone, lapsed or closed in Xero."""
+"""The organisation itself is gone, lapsed or closed in Xero, or was a demo company, which Xero resets every 28 days."""
 CONNECTION_REASON_CODE_WRONG_ORGANISATION: ConnectionReasonCode.ValueType  # 8
-"""The last attempt to reconnect came back with another organisation and was refused."""
+"""The last attempt to connect came back with another organisation than the connection's, or with one that another
+connection has, and was refused.
+"""
 CONNECTION_REASON_CODE_NOT_ADMINISTRATOR: ConnectionReasonCode.ValueType  # 9
 """The last attempt to connect came from a user who may not administer the organisation."""
 CONNECTION_REASON_CODE_CONSENT_DENIED: ConnectionReasonCode.ValueType  # 10
@@ -209,6 +225,7 @@ class Connection(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     ORGANISATION_CHOICES_FIELD_NUMBER: _builtins.int
+    MISSING_CAPABILITIES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Opaque and stable for ever, over reconnects too."""
     merchant_id: _builtins.str
@@ -235,12 +252,15 @@ class Connection(_message.Message):
 
     @_builtins.property
     def missing_scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What this service would need and was not granted, sorted. Empty is good."""
+        """What this service asks for and the consent does not cover, sorted. A broader scope covers a narrower one
+        (`accounting.contacts` covers `accounting.contacts.read`). Empty is good.
+        """
 
     @_builtins.property
     def credentials_expire_at(self) -> _timestamp_pb2.Timestamp:
-        """When the tokens lapse unless they are refreshed before: 60 days after the last refresh, which happens weekly at
-        least. Absent while there are no tokens.
+        """When the tokens lapse unless they are refreshed before: 60 days after the last refresh, which happens weekly even
+        where nothing is read. The tokens are those of the user who consented, whatever connections stand on them. Absent
+        while there are none.
         """
 
     @_builtins.property
@@ -259,6 +279,12 @@ class Connection(_message.Message):
     def organisation_choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrganisationChoice]:
         """What ChooseOrganisation may choose from. Empty unless the state is PENDING_ORGANISATION."""
 
+    @_builtins.property
+    def missing_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What cannot be done for want of `missing_scopes`, in words, what is needed most first: `reading contacts`, `recording
+        payments`, … Empty is good.
+        """
+
     def __init__(
         self,
         *,
@@ -276,10 +302,11 @@ class Connection(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         organisation_choices: _abc.Iterable[Global___OrganisationChoice] | None = ...,
+        missing_capabilities: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["authorised_by", b"authorised_by", "created_at", b"created_at", "credentials_expire_at", b"credentials_expire_at", "last_synced_at", b"last_synced_at", "organisation", b"organisation", "reason", b"reason", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorised_by", b"authorised_by", "created_at", b"created_at", "credentials_expire_at", b"credentials_expire_at", "health", b"health", "id", b"id", "last_synced_at", b"last_synced_at", "merchant_id", b"merchant_id", "missing_scopes", b"missing_scopes", "organisation", b"organisation", "organisation_choices", b"organisation_choices", "reason", b"reason", "scopes", b"scopes", "state", b"state", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorised_by", b"authorised_by", "created_at", b"created_at", "credentials_expire_at", b"credentials_expire_at", "health", b"health", "id", b"id", "last_synced_at", b"last_synced_at", "merchant_id", b"merchant_id", "missing_capabilities", b"missing_capabilities", "missing_scopes", b"missing_scopes", "organisation", b"organisation", "organisation_choices", b"organisation_choices", "reason", b"reason", "scopes", b"scopes", "state", b"state", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -298,14 +325,14 @@ class ConnectionReason(_message.Message):
     OBSERVED_AT_FIELD_NUMBER: _builtins.int
     RETRY_AT_FIELD_NUMBER: _builtins.int
     code: Global___ConnectionReasonCode.ValueType
-    """The kind of cause."""
+    """The kind of cause. Of several the most urgent is told."""
     sentence: _builtins.str
     """One or two sentences for the merchant, which say what happened and what to do."""
     owner: _types_pb2.Owner.ValueType
     """Who must act."""
     @_builtins.property
     def evidence(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Observation]:
-        """What was observed and led to this code."""
+        """What was observed and led to this code, in the order in which it was."""
 
     @_builtins.property
     def observed_at(self) -> _timestamp_pb2.Timestamp:
@@ -393,7 +420,9 @@ class OrganisationChoice(_message.Message):
     name: _builtins.str
     """Its name in Xero."""
     connected_as: _builtins.str
-    """The connection that already uses this organisation. Empty when it is free."""
+    """The connection that already uses this organisation; choosing it is refused with ORGANISATION_ALREADY_CONNECTED.
+    Empty when it is free.
+    """
     def __init__(
         self,
         *,
@@ -422,9 +451,9 @@ class AuthorisedBy(_message.Message):
     xero_user_id: _builtins.str
     """Xero's id of the user."""
     email: _builtins.str
-    """Email address in Xero."""
+    """Email address in Xero. Empty after a purge."""
     name: _builtins.str
-    """First and last name."""
+    """First and last name. Empty after a purge."""
     organisation_role: _builtins.str
     """The role in the organisation in Xero's words: `STANDARD`, `FINANCIALADVISER`, … Empty while not known."""
     def __init__(
@@ -472,7 +501,9 @@ class ConnectionEvent(_message.Message):
     health: Global___ConnectionHealth.ValueType
     """The health after."""
     actor: _builtins.str
-    """Who caused it: the caller's name, the Xero user's email, or `tieout`."""
+    """Who caused it: `caller` for what a call asked for, the Xero user's email for what came of a consent, or `tieout` for
+    what this service found out by itself. Empty where a purge has erased the email.
+    """
     @_builtins.property
     def reason(self) -> Global___ConnectionReason:
         """Why. Absent where nothing needs explaining."""
@@ -517,14 +548,14 @@ class Gap(_message.Message):
     TO_AT_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     changes: _builtins.int
-    """How many changed records were read."""
+    """How many records were read that were new or had changed."""
     @_builtins.property
     def from_at(self) -> _timestamp_pb2.Timestamp:
-        """The last instant up to which everything was known before."""
+        """The instant of Xero's clock up to which everything was known before."""
 
     @_builtins.property
     def to_at(self) -> _timestamp_pb2.Timestamp:
-        """The instant up to which everything is known now."""
+        """The one up to which everything is known now."""
 
     def __init__(
         self,
@@ -559,8 +590,9 @@ class ConnectRequest(_message.Message):
     `result` is `connected`; `choose_organisation`, where ChooseOrganisation comes next; an ErrorReason in lower case
     (`consent_denied`, `authorization_failed`, `consent_expired`, `consent_state_invalid`, `not_administrator`,
     `wrong_organisation`, `no_organisation`, `organisation_already_connected`, `access_revoked`, `scope_missing`,
-    `app_rejected`, `xero_unavailable`, `rate_limited`); or `internal`, a fault of this service. It is for the eyes of the person: GetConnection tells
-    what is true. With `organisation_already_connected`, `connection_id` is that of the connection that has it.
+    `app_rejected`, `xero_unavailable`, `rate_limited`); or `internal`, a fault of this service. It is for the eyes of the
+    person: GetConnection tells what is true. `connection_id` is always that of the connection for which consent was
+    asked, never that of another.
     """
     request_id: _builtins.str
     """See types.proto."""
@@ -805,8 +837,9 @@ class DisconnectRequest(_message.Message):
     connection_id: _builtins.str
     """The connection. Required."""
     purge_data: _builtins.bool
-    """True: receivables, settings and exports of this connection are erased too, for good. The transitions stay, without
-    personal data.
+    """True: what was read through this connection is erased too, for good (receivables, syncs, settings, exports), and so are
+    the name and the email of who consented, wherever they are kept. The transitions stay without them. It begins when
+    this answers and takes a moment.
     """
     request_id: _builtins.str
     """See types.proto."""
@@ -995,7 +1028,10 @@ class CheckConnectionResponse(_message.Message):
 
     @_builtins.property
     def evidence(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Observation]:
-        """Token refresh, membership in /connections and a cheap call, in the order in which they were made."""
+        """Token refresh, membership in /connections, a cheap call, the authorising user's role and what they may do, in the
+        order in which they were looked at and as far as that came. Empty where there is nothing to examine: before a first
+        consent, and once DISCONNECTED.
+        """
 
     def __init__(
         self,

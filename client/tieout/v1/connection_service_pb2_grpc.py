@@ -144,11 +144,12 @@ class ConnectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Disconnect(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Ends the connection: removed at Xero, tokens erased here. Receivables, settings and history stay for a later
-        Reconnect unless `purge_data` is set. A repeat answers with the connection as it is; it can still purge what an
-        earlier call left. Refuses with NOT_FOUND, REQUEST_ID_REUSED. Where Xero does not answer, the connection is
-        DISCONNECTED here at once and the removal at Xero is tried again until it is done.
+        """Ends the connection: it is DISCONNECTED when this answers, and a sync that runs is CANCELLED. What follows is seen to
+        until it is done, through outages too: the organisation is removed from the app at Xero, the refresh token is revoked
+        where no other connection stands on it, and the tokens are erased here. Other organisations of the same Xero user
+        stay connected. Receivables, settings and history stay for a later Reconnect unless `purge_data` is set; after a purge
+        a Reconnect begins with a first sync. A repeat answers with the connection as it is; it can still purge what an
+        earlier call left. Refuses with NOT_FOUND, REQUEST_ID_REUSED.
         CLI: `tieout disconnect CONNECTION`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -172,10 +173,11 @@ class ConnectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckConnection(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Finds out now whether the connection works, by three observations: does the token refresh, is the organisation
-        among /connections, does a cheap call to it succeed. Moves the connection to the state that they prove and answers
-        with them. An outage or a limit is never taken for a loss. A repeat looks again. Refuses with NOT_FOUND.
+        """Finds out now whether the connection works, by three observations: does the token refresh, is the organisation
+        among /connections, does a cheap call to it succeed; where it does, also whether the user who consented may still do
+        what is needed. Moves the connection to the state that they prove and answers with them: a broken one that works
+        again is CONNECTED. An outage or a limit is never taken for a loss. The same is done by itself whenever Xero refuses
+        a call; the organisation and the user are looked at daily. A repeat looks again. Refuses with NOT_FOUND.
         CLI: `tieout check CONNECTION`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -183,9 +185,8 @@ class ConnectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListConnectionEvents(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Lists every transition that the connection ever made, newest first, with reason and evidence. Refuses with
-        NOT_FOUND, INVALID_REQUEST.
+        """Lists every transition that the connection ever made and all else that happened to it, newest first, with reason,
+        evidence and who caused it. They are kept for ever. Refuses with NOT_FOUND, INVALID_REQUEST.
         CLI: `tieout events CONNECTION`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -48,7 +48,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ALREADY_EXISTS. The caller used a `payment_id` or a `reversal_id` again for another content, and corrects it."""
     ERROR_REASON_ORGANISATION_ALREADY_CONNECTED: _ErrorReason.ValueType  # 8
     """ALREADY_EXISTS. The organisation has a connection, which the metadata `connection_id` names where the caller may see
-    it; the caller uses that one or disconnects it first.
+    it; the caller uses that one or disconnects it first. `started_for` names the one for which consent was given.
     """
     ERROR_REASON_CALLER_UNAUTHENTICATED: _ErrorReason.ValueType  # 20
     """UNAUTHENTICATED. The caller presents a valid token or certificate."""
@@ -146,7 +146,7 @@ ERROR_REASON_PAYMENT_ID_REUSED: ErrorReason.ValueType  # 7
 """ALREADY_EXISTS. The caller used a `payment_id` or a `reversal_id` again for another content, and corrects it."""
 ERROR_REASON_ORGANISATION_ALREADY_CONNECTED: ErrorReason.ValueType  # 8
 """ALREADY_EXISTS. The organisation has a connection, which the metadata `connection_id` names where the caller may see
-it; the caller uses that one or disconnects it first.
+it; the caller uses that one or disconnects it first. `started_for` names the one for which consent was given.
 """
 ERROR_REASON_CALLER_UNAUTHENTICATED: ErrorReason.ValueType  # 20
 """UNAUTHENTICATED. The caller presents a valid token or certificate."""

@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tieout/v1/types.proto\x12\ttieout.v1\x1a\x1fgoogle/protobuf/timestamp.proto\".\n\x05Money\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\t\"8\n\tHeartbeat\x12+\n\x07sent_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x0bObservation\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0f\n\x07\x66inding\x18\x02 \x01(\t\x12/\n\x0bobserved_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*h\n\x05Owner\x12\x15\n\x11OWNER_UNSPECIFIED\x10\x00\x12\x12\n\x0eOWNER_MERCHANT\x10\x01\x12\x12\n\x0eOWNER_OPERATOR\x10\x02\x12\x0e\n\nOWNER_XERO\x10\x03\x12\x10\n\x0cOWNER_NOBODY\x10\x04*\xbe\x01\n\x06\x45ntity\x12\x16\n\x12\x45NTITY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45NTITY_CONTACTS\x10\x01\x12\x13\n\x0f\x45NTITY_INVOICES\x10\x02\x12\x17\n\x13\x45NTITY_CREDIT_NOTES\x10\x03\x12\x17\n\x13\x45NTITY_OVERPAYMENTS\x10\x04\x12\x16\n\x12\x45NTITY_PREPAYMENTS\x10\x05\x12\x13\n\x0f\x45NTITY_PAYMENTS\x10\x06\x12\x13\n\x0f\x45NTITY_ACCOUNTS\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tieout/v1/types.proto\x12\ttieout.v1\x1a\x1fgoogle/protobuf/timestamp.proto\".\n\x05Money\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\t\"8\n\tHeartbeat\x12+\n\x07sent_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\x0bObservation\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0f\n\x07\x66inding\x18\x02 \x01(\t\x12/\n\x0bobserved_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nis_trouble\x18\x04 \x01(\x08*h\n\x05Owner\x12\x15\n\x11OWNER_UNSPECIFIED\x10\x00\x12\x12\n\x0eOWNER_MERCHANT\x10\x01\x12\x12\n\x0eOWNER_OPERATOR\x10\x02\x12\x0e\n\nOWNER_XERO\x10\x03\x12\x10\n\x0cOWNER_NOBODY\x10\x04*\xbe\x01\n\x06\x45ntity\x12\x16\n\x12\x45NTITY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45NTITY_CONTACTS\x10\x01\x12\x13\n\x0f\x45NTITY_INVOICES\x10\x02\x12\x17\n\x13\x45NTITY_CREDIT_NOTES\x10\x03\x12\x17\n\x13\x45NTITY_OVERPAYMENTS\x10\x04\x12\x16\n\x12\x45NTITY_PREPAYMENTS\x10\x05\x12\x13\n\x0f\x45NTITY_PAYMENTS\x10\x06\x12\x13\n\x0f\x45NTITY_ACCOUNTS\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tieout.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OWNER']._serialized_start=273
-  _globals['_OWNER']._serialized_end=377
-  _globals['_ENTITY']._serialized_start=380
-  _globals['_ENTITY']._serialized_end=570
+  _globals['_OWNER']._serialized_start=293
+  _globals['_OWNER']._serialized_end=397
+  _globals['_ENTITY']._serialized_start=400
+  _globals['_ENTITY']._serialized_end=590
   _globals['_MONEY']._serialized_start=69
   _globals['_MONEY']._serialized_end=115
   _globals['_HEARTBEAT']._serialized_start=117
   _globals['_HEARTBEAT']._serialized_end=173
   _globals['_OBSERVATION']._serialized_start=175
-  _globals['_OBSERVATION']._serialized_end=271
+  _globals['_OBSERVATION']._serialized_end=291
 # @@protoc_insertion_point(module_scope)

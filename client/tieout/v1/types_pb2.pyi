@@ -185,10 +185,13 @@ class Observation(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     FINDING_FIELD_NUMBER: _builtins.int
     OBSERVED_AT_FIELD_NUMBER: _builtins.int
+    IS_TROUBLE_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
-    """What was looked at, `token refresh`, `GET /connections`, `GET /Organisation`."""
+    """What was looked at: `token refresh`, `GET /connections`, `GET /Organisation`, `GET /Users`."""
     finding: _builtins.str
     """What was seen, in words: `403 AuthenticationUnsuccessful`."""
+    is_trouble: _builtins.bool
+    """Whether this is not as it should be. Of a connection that works, nothing is."""
     @_builtins.property
     def observed_at(self) -> _timestamp_pb2.Timestamp:
         """When it was seen."""
@@ -199,10 +202,11 @@ class Observation(_message.Message):
         subject: _builtins.str = ...,
         finding: _builtins.str = ...,
         observed_at: _timestamp_pb2.Timestamp | None = ...,
+        is_trouble: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["observed_at", b"observed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "observed_at", b"observed_at", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "is_trouble", b"is_trouble", "observed_at", b"observed_at", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

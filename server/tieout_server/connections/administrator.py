@@ -21,7 +21,7 @@ async def check_is_administrator(books: Books, user: AuthorisedBy, organisation:
     Raises:
         NotAdministratorError: the role or the permissions are not enough.
     """
-    known = _find(await books.users(Purpose.CONNECT), user)
+    known = find_user(await books.users(Purpose.CONNECT), user)
     allowed = (await books.actions(Purpose.CONNECT)).get(NEEDED_ACTION, True)
     role = known.role if known else ""
     if allowed and (not role or role in ADMINISTRATORS):
@@ -36,7 +36,7 @@ async def check_is_administrator(books: Books, user: AuthorisedBy, organisation:
     )
 
 
-def _find(users: Sequence[OrganisationUser], user: AuthorisedBy) -> OrganisationUser | None:
+def find_user(users: Sequence[OrganisationUser], user: AuthorisedBy) -> OrganisationUser | None:
     """The organisation's own record of this user, by id or, as Xero does not promise equal ids (U12), by e-mail."""
     by_id = (u for u in users if u.xero_user_id == user.xero_user_id)
     by_email = (u for u in users if user.email and u.email.casefold() == user.email.casefold())

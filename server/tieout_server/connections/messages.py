@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from tieout_server.connections.authorisation import Consent
-from tieout_server.ledger.links import Link
+from tieout_server.ledger.links import Link, Observation
 
 
 class Connect(msgspec.Struct, frozen=True):
@@ -29,6 +29,14 @@ class Reconnect(msgspec.Struct, frozen=True):
 
     connection_id: str
     return_url: str = ""
+    request_id: str = ""
+
+
+class Disconnect(msgspec.Struct, frozen=True):
+    """A request to end a connection; with `purge_data`, to erase what was read through it as well."""
+
+    connection_id: str
+    purge_data: bool = False
     request_id: str = ""
 
 
@@ -57,6 +65,13 @@ class Completed(msgspec.Struct, frozen=True):
 
     link: Link
     return_url: str
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """A connection in the state that an examination proved, and what was observed, in that order."""
+
+    link: Link
+    evidence: tuple[Observation, ...]
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -41,10 +41,16 @@ class Happening(StrEnum):
     """A consent came back with several organisations."""
     ORGANISATION_SETTLED = "ORGANISATION_SETTLED"
     """A consent came back, and it is clear for which organisation."""
+    ACCESS_REGAINED = "ACCESS_REGAINED"
+    """Xero lets us in again without a new consent: a user got back their role, an organisation is active again."""
     ACCESS_LOST = "ACCESS_LOST"
     """Xero refuses us, and only a person can change that."""
     ENDED = "ENDED"
     """The caller ended the connection."""
+
+
+HAS_ACCESS = (ConnectionState.CONNECTED, ConnectionState.RECONNECT_REQUIRED)
+"""The states in which access can be lost or regained without anybody asking for it."""
 
 
 def move(state: ConnectionState, happening: Happening) -> ConnectionState:
@@ -60,8 +66,12 @@ def move(state: ConnectionState, happening: Happening) -> ConnectionState:
             return ConnectionState.CONNECTED
         case Happening.ENDED:
             return ConnectionState.DISCONNECTED
+        case Happening.ACCESS_REGAINED:
+            if state in HAS_ACCESS:
+                return ConnectionState.CONNECTED
+            raise NotPermittedNowError(f"A connection that is {state} has no access to regain.", state=state)
         case Happening.ACCESS_LOST:
-            if state in (ConnectionState.CONNECTED, ConnectionState.RECONNECT_REQUIRED):
+            if state in HAS_ACCESS:
                 return ConnectionState.RECONNECT_REQUIRED
             raise NotPermittedNowError(f"A connection that is {state} has no access to lose.", state=state)
         case _:

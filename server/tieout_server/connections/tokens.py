@@ -1,30 +1,41 @@
-"""Access tokens of Xero users: kept sealed, refreshed by one caller at a time.
+"""Access tokens of Xero users: kept sealed, refreshed by one caller at a time, whichever process it is in.
 
 Tokens belong to a user, not to an organisation (Xero, Token types), so two organisations of one user share them;
 each refresh rotates the refresh token. The new one is stored before the new access token is used. If its answer is
-lost, the old one is good for another 30 minutes and simply used again.
+lost, or the process dies before it is stored, the old one is good for another 30 minutes and simply used again.
 """
 
 import asyncio
+import contextlib
 import functools
+import secrets
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from typing import NamedTuple
+
+import msgspec
 
 from tieout_server import log
 from tieout_server.clock import Clock
 from tieout_server.errors import CredentialsExpiredError
 from tieout_server.ledger.books import Identity, TokenSet
-from tieout_server.storage import connections
-from tieout_server.storage.connections import StoredTokens
+from tieout_server.storage import tokens
 from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.tokens import Claim, StoredTokens
 from tieout_server.storage.vault import Vault
 
 logger = log.get("tokens")
 
 REFRESH_LIFE = timedelta(days=60)
 """How long an unused refresh token is good: Xero, Token types. Xero does not state it in its answers."""
+IDLE = timedelta(days=6)
+"""How long tokens may lie unused before the next daily look refreshes them all the same: weekly at least."""
 LEEWAY = timedelta(seconds=60)
 """A token that lives no longer than this is refreshed first, so that it does not expire on the way."""
+CLAIM = timedelta(seconds=75)
+"""How long one process may take to refresh before another one may: longer than a call to Xero takes at most."""
+POLL = 0.1
+"""Seconds between looks whether another process has refreshed."""
 
 
 class _InUse(NamedTuple):
@@ -45,19 +56,25 @@ class Tokens:
         self._vault = vault
         self._identity = identity
         self._clock = clock
+        self._name = secrets.token_hex(8)
         self._refreshing: dict[str, asyncio.Lock] = {}
         self._in_use: dict[str, _InUse] = {}
 
-    async def keep(self, tx: Transaction, tokens: TokenSet) -> None:
-        """Store a token set that a consent or a refresh gave."""
-        user = tokens.xero_user_id
+    async def recover(self) -> None:
+        """Give back what an earlier process had claimed. Only where this process is the only one on the database."""
+        async with self._database.write() as tx:
+            await tokens.release_all_refreshes(tx)
+
+    async def keep(self, tx: Transaction, given: TokenSet) -> None:
+        """Store a token set that a consent gave."""
+        user = given.xero_user_id
         self._database.after_commit(tx, functools.partial(self._forget, user))
-        await connections.keep_tokens(tx, self._sealed(tokens), self._clock.now())
+        await tokens.keep(tx, self._sealed(given), self._clock.now())
 
     async def access_token(self, xero_user_id: str, *, refused: str | None = None) -> str:
         """This user's access token, good for at least a minute, and not the one that Xero just refused.
 
-        However many ask at once, the token is refreshed once.
+        However many ask at once, in however many processes, the token is refreshed once.
 
         Raises:
             CredentialsExpiredError: a person has to consent again.
@@ -66,23 +83,77 @@ class Tokens:
         in_use = self._in_use.get(xero_user_id)
         if in_use and in_use.token != refused and in_use.expires_at - self._clock.now() > LEEWAY:
             return in_use.token  # good until it expires, even if another process has fetched a newer one
-        current = await self._stored(xero_user_id)
-        if token := self._usable(current, refused):
+        return await self._good(xero_user_id, functools.partial(self._usable, refused=refused))
+
+    async def renew(self, xero_user_id: str) -> str:
+        """An access token that was refreshed after this was called, by whomever.
+
+        Raises:
+            CredentialsExpiredError: a person has to consent again.
+            XeroUnavailableError: Xero does not answer; nothing is lost, ask again later.
+        """
+        before = await self._stored(xero_user_id)
+
+        def newer(stored: StoredTokens) -> str | None:
+            return self._usable(stored) if stored.generation != before.generation else None
+
+        return await self._good(xero_user_id, newer)
+
+    async def is_idle(self, xero_user_id: str) -> bool:
+        """Whether the tokens have not been refreshed for nearly a week; 60 days are what they have.
+
+        Raises:
+            CredentialsExpiredError: there are none.
+        """
+        stored = await self._stored(xero_user_id)
+        return self._clock.now() - (stored.refresh_expires_at - REFRESH_LIFE) >= IDLE
+
+    async def revoke(self, xero_user_id: str) -> None:
+        """Take the user's consent back at Xero, with everything that it linked. The tokens stay, good for nothing.
+
+        Raises:
+            CredentialsExpiredError: there are none.
+            XeroUnavailableError: Xero does not answer; ask again later.
+        """
+        await self._identity.revoke(self._refresh_token(await self._stored(xero_user_id)))
+
+    async def _good(self, xero_user_id: str, good: Callable[[StoredTokens], str | None]) -> str:
+        """The token that is good, refreshed if there is none."""
+        if token := good(await self._stored(xero_user_id)):
             return token
         async with self._refreshing.setdefault(xero_user_id, asyncio.Lock()):
-            current = await self._stored(xero_user_id)  # whoever was first has refreshed it meanwhile
-            if token := self._usable(current, refused):
-                return token
-            return await self._refresh(current)
+            while True:
+                stored = await self._stored(xero_user_id)  # whoever was first has refreshed it meanwhile
+                if token := good(stored):
+                    return token
+                if stored.claimed_until is None or stored.claimed_until <= self._clock.now():
+                    async with self._claimed(stored) as is_ours:
+                        if is_ours:
+                            return await self._refresh(stored)
+                await self._clock.sleep(POLL)
+
+    @contextlib.asynccontextmanager
+    async def _claimed(self, stored: StoredTokens) -> AsyncIterator[bool]:
+        """Whether the right to refresh this token set is ours, which then lasts as long as the block or `CLAIM`."""
+        claim, now = Claim(stored.xero_user_id, stored.generation, self._name), self._clock.now()
+        async with self._database.write() as tx:
+            is_ours = await tokens.claim_refresh(tx, claim, now=now, until=now + CLAIM)
+        try:
+            yield is_ours
+        except BaseException:
+            if is_ours:  # a token set that was stored has ended the claim
+                async with self._database.write() as tx:
+                    await tokens.release_refresh(tx, claim)
+            raise
 
     async def _stored(self, xero_user_id: str) -> StoredTokens:
         async with self._database.read() as tx:
-            stored = await connections.tokens_of(tx, xero_user_id)
+            stored = await tokens.get(tx, xero_user_id)
         if stored is None:
             raise CredentialsExpiredError("There are no tokens of the authorising user any more.")
         return stored
 
-    def _usable(self, stored: StoredTokens, refused: str | None) -> str | None:
+    def _usable(self, stored: StoredTokens, refused: str | None = None) -> str | None:
         if stored.access_expires_at - self._clock.now() <= LEEWAY:
             return None
         token = self._vault.open(stored.access_token, context=f"access/{stored.xero_user_id}")
@@ -92,37 +163,41 @@ class Tokens:
         return token
 
     async def _refresh(self, stored: StoredTokens) -> str:
-        refresh_token = self._vault.open(stored.refresh_token, context=f"refresh/{stored.xero_user_id}")
-        fresh = await self._identity.refresh(refresh_token)
+        fresh = await self._identity.refresh(self._refresh_token(stored))
+        if not fresh.scopes:  # not stated: those of before (RFC 6749, 5.1)
+            fresh = msgspec.structs.replace(fresh, scopes=stored.scopes)
         async with self._database.write() as tx:
-            kept = await connections.replace_tokens(tx, stored.generation, self._sealed(fresh), self._clock.now())
+            kept = await tokens.replace(tx, stored.generation, self._sealed(fresh), self._clock.now())
         if not kept:  # a consent came in between, or another process was faster: theirs is newer than ours
-            return self._usable(await self._stored(stored.xero_user_id), None) or fresh.access_token
+            return self._usable(await self._stored(stored.xero_user_id)) or fresh.access_token
         self._forget(stored.xero_user_id)
         logger.info("tokens refreshed", xero_user_id=stored.xero_user_id)
         return fresh.access_token
+
+    def _refresh_token(self, stored: StoredTokens) -> str:
+        return self._vault.open(stored.refresh_token, context=f"refresh/{stored.xero_user_id}")
 
     def _forget(self, xero_user_id: str) -> None:
         """What was in use is older than what is kept now."""
         self._in_use.pop(xero_user_id, None)
 
-    def _sealed(self, tokens: TokenSet) -> StoredTokens:
-        user = tokens.xero_user_id
+    def _sealed(self, given: TokenSet) -> StoredTokens:
+        user = given.xero_user_id
         return StoredTokens(
             xero_user_id=user,
-            access_token=self._vault.seal(tokens.access_token, context=f"access/{user}"),
-            refresh_token=self._vault.seal(tokens.refresh_token, context=f"refresh/{user}"),
-            access_expires_at=tokens.access_expires_at,
+            access_token=self._vault.seal(given.access_token, context=f"access/{user}"),
+            refresh_token=self._vault.seal(given.refresh_token, context=f"refresh/{user}"),
+            access_expires_at=given.access_expires_at,
             refresh_expires_at=self._clock.now() + REFRESH_LIFE,
-            scopes=tokens.scopes,
+            scopes=given.scopes,
         )
 
 
 class TokensOf:
     """The access tokens of one user: what a call to Xero is handed (`ledger.books.AccessTokens`)."""
 
-    def __init__(self, tokens: Tokens, xero_user_id: str) -> None:
-        self._tokens = tokens
+    def __init__(self, tokens_: Tokens, xero_user_id: str) -> None:
+        self._tokens = tokens_
         self._xero_user_id = xero_user_id
 
     async def access_token(self, *, refused: str | None = None) -> str:

@@ -78,6 +78,10 @@ class Feed:
             self._appended.clear()
             await self._advance()
 
+    def forget_window(self) -> None:
+        """Read the database again for what was kept in memory: rows of the log were rewritten."""
+        self._window.clear()
+
     def drain(self) -> None:
         """Send every follower away, to resume elsewhere with its token."""
         self.is_draining = True

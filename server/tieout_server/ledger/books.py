@@ -200,3 +200,20 @@ class Identity(Protocol):
     async def memberships(self, access_token: str, *, authentication_event_id: str = "") -> Sequence[Membership]:
         """The organisations that this user has linked to our app, or those of one consent only."""
         ...
+
+    async def disconnect(self, access_token: str, membership_id: str) -> None:
+        """Remove one organisation from those linked to our app; one that is gone already is no error.
+
+        Raises:
+            AccessRevokedError: the access token is not accepted.
+            XeroUnavailableError: no answer; it may be tried again.
+        """
+        ...
+
+    async def revoke(self, refresh_token: str) -> None:
+        """Take back a consent: all organisations that this user linked to our app go with it.
+
+        Raises:
+            XeroUnavailableError: no answer; it may be tried again.
+        """
+        ...

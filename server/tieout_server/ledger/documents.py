@@ -197,6 +197,10 @@ class Organisation(msgspec.Struct, frozen=True, kw_only=True):
     """Xero's code for deep links into these books."""
     period_lock_on: date | None = None
     end_of_year_lock_on: date | None = None
+    status: str = ""
+    """Xero's OrganisationStatus: ACTIVE while the books can be used; empty where it was not stated."""
+    is_demo: bool = False
+    """A demo company: Xero resets it every 28 days, under a new id (Xero, Demo company)."""
 
 
 class OrganisationUser(msgspec.Struct, frozen=True, kw_only=True):

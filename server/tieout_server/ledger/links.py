@@ -7,6 +7,11 @@ import msgspec
 
 from tieout_server.ledger.documents import Organisation
 
+CALLER = "caller"
+"""The actor of what a caller asked for, as long as callers have no names of their own."""
+TIEOUT = "tieout"
+"""The actor of what this service found out or did by itself."""
+
 
 class ReasonCode(StrEnum):
     """Why a connection is not simply well."""
@@ -35,6 +40,18 @@ class Owner(StrEnum):
     NOBODY = "NOBODY"
 
 
+class Observation(msgspec.Struct, frozen=True):
+    """Something that was looked at, and what was seen, in words."""
+
+    subject: str
+    """What was asked: `token refresh`, `GET /connections`, `GET /Organisation`, …"""
+    finding: str
+    """What came back: `403 AuthenticationUnsuccessful`."""
+    observed_at: datetime
+    is_trouble: bool = False
+    """Whether this is not as it should be: of a connection that works, nothing is."""
+
+
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
     """Why a connection is as it is, said for a person, with what was observed."""
 
@@ -42,7 +59,10 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     owner: Owner
     observed_at: datetime
-    evidence: tuple[str, ...] = ()
+    """When it was first seen."""
+    evidence: tuple[Observation, ...] = ()
+    retry_at: datetime | None = None
+    """When it is tried again or ends by itself."""
 
 
 class AuthorisedBy(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +88,8 @@ class OrganisationChoice(msgspec.Struct, frozen=True, kw_only=True):
     xero_tenant_id: str
     name: str
     membership_id: str
+    connected_as: str = ""
+    """The connection that has this organisation already; empty while it is free."""
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +109,10 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...] = ()
     choices: tuple[OrganisationChoice, ...] = ()
     last_synced_at: datetime | None = None
+    consented_at: datetime | None = None
+    """When the consent that it stands on was given: what was seen before says nothing of it."""
+    gap_from_at: datetime | None = None
+    """Since access is back: everything up to this instant was known before. None once what was missed has been read."""
     created_at: datetime
     updated_at: datetime
 
@@ -98,6 +124,17 @@ class LinkChangeKind(StrEnum):
     AUTHORISATION_REFUSED = "AUTHORISATION_REFUSED"
     STATE_CHANGED = "STATE_CHANGED"
     DETAILS_CHANGED = "DETAILS_CHANGED"
+    GAP_CLOSED = "GAP_CLOSED"
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """A time in which the books could not be read, and what was caught up afterwards."""
+
+    from_at: datetime
+    """Everything up to this instant was known before, by the accounting system's clock."""
+    to_at: datetime
+    changes: int
+    """Records read that were new or had changed."""
 
 
 class LinkChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,3 +147,25 @@ class LinkChange(msgspec.Struct, frozen=True, kw_only=True):
     """Why; a refused consent has one even where the connection keeps its own."""
     link: Link
     credentials_expire_at: datetime | None = None
+    actor: str = TIEOUT
+    """Who caused it: the caller, the e-mail of the person at Xero, or this service."""
+    gap: Gap | None = None
+    """What was caught up; with GAP_CLOSED only."""
+    occurred_at: datetime
+
+
+class LinkEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened to a connection, as its history keeps it for ever."""
+
+    id: int
+    """The position of the event that told of it: later ones have greater ids."""
+    connection_id: str
+    kind: LinkChangeKind
+    from_state: str
+    to_state: str
+    health: str
+    """The health right after."""
+    reason: Reason | None
+    actor: str
+    gap: Gap | None
+    occurred_at: datetime

@@ -13,7 +13,7 @@ from grpc import aio
 from tieout.v1 import connection_service_pb2 as pb
 from tieout.v1 import connection_service_pb2_grpc as pb_grpc
 from tieout_server.clock import Clock
-from tieout_server.connections.messages import Choose, Connect, Reconnect, Return, Started
+from tieout_server.connections.messages import Choose, Connect, Disconnect, Reconnect, Return, Started
 from tieout_server.connections.service import Connections
 from tieout_server.errors import NotFoundError
 from tieout_server.events import token
@@ -21,7 +21,7 @@ from tieout_server.events.feed import CONNECTION, Feed, Wanted
 from tieout_server.ledger.links import Link, LinkChange
 from tieout_server.rpc import paging
 from tieout_server.rpc.convert import heartbeat, timestamp
-from tieout_server.rpc.convert_connections import change, connection
+from tieout_server.rpc.convert_connections import change, connection, event, observation
 from tieout_server.storage.connections import Scope
 from tieout_server.storage.events import Event
 
@@ -77,6 +77,13 @@ class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
         link = await self._connections.choose(Choose(request.connection_id, request.xero_tenant_id, request.request_id))
         return pb.ChooseOrganisationResponse(connection=await self._message(link))
 
+    async def Disconnect(self, request: pb.DisconnectRequest, context: _Context) -> pb.DisconnectResponse:
+        """The connection after its end."""
+        link = await self._connections.disconnect(
+            Disconnect(request.connection_id, request.purge_data, request.request_id)
+        )
+        return pb.DisconnectResponse(connection=await self._message(link))
+
     async def GetConnection(self, request: pb.GetConnectionRequest, context: _Context) -> pb.GetConnectionResponse:
         """The connection as it is now."""
         link = await self._connections.get(request.connection_id)
@@ -97,6 +104,29 @@ class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
         return pb.ListConnectionsResponse(
             connections=await self._messages(page),
             next_page_token=paging.token_after(request, (page[-1].created_at, page[-1].id)) if more else "",
+        )
+
+    async def CheckConnection(
+        self, request: pb.CheckConnectionRequest, context: _Context
+    ) -> pb.CheckConnectionResponse:
+        """What an examination now found, and the connection since."""
+        checked = await self._connections.check(request.connection_id)
+        return pb.CheckConnectionResponse(
+            connection=await self._message(checked.link), evidence=[observation(seen) for seen in checked.evidence]
+        )
+
+    async def ListConnectionEvents(
+        self, request: pb.ListConnectionEventsRequest, context: _Context
+    ) -> pb.ListConnectionEventsResponse:
+        """A page of what happened to the connection, newest first."""
+        size = paging.size_of(request)
+        happened = await self._connections.history(
+            request.connection_id, before=paging.key_of(request, request.page_token, int), limit=size + 1
+        )
+        page, more = happened[:size], len(happened) > size
+        return pb.ListConnectionEventsResponse(
+            events=[event(it) for it in page],
+            next_page_token=paging.token_after(request, page[-1].id) if more else "",
         )
 
     async def WatchConnections(

@@ -5,8 +5,9 @@ from datetime import datetime
 
 from tieout.v1 import connection_service_pb2 as pb
 from tieout.v1 import types_pb2
+from tieout_server.connections import scopes
 from tieout_server.ledger.documents import Organisation
-from tieout_server.ledger.links import AuthorisedBy, Link, LinkChange, LinkChangeKind, Reason
+from tieout_server.ledger.links import AuthorisedBy, Gap, Link, LinkChange, LinkEvent, Observation, Reason
 from tieout_server.rpc.convert import iso, timestamp
 from tieout_server.storage.events import Event
 
@@ -20,72 +21,100 @@ def connection(link: Link, expires_at: datetime | None, asked: Collection[str]) 
         id=link.id,
         merchant_id=link.merchant_id,
         state=_state(link.state),
-        health=_health(link),
+        health=_health(link.state, link.health),
         reason=_reason(link.reason),
         organisation=_organisation(link.organisation),
         authorised_by=_authorised_by(link.authorised_by),
         scopes=sorted(link.scopes),
-        missing_scopes=sorted(set(asked) - set(link.scopes)) if link.authorised_by else (),
+        missing_scopes=scopes.missing(asked, link.scopes) if link.authorised_by else (),
+        missing_capabilities=_missing_capabilities(link, asked),
         credentials_expire_at=timestamp(expires_at),
         last_synced_at=timestamp(link.last_synced_at),
         created_at=timestamp(link.created_at),
         updated_at=timestamp(link.updated_at),
         organisation_choices=[
-            pb.OrganisationChoice(xero_tenant_id=choice.xero_tenant_id, name=choice.name)
+            pb.OrganisationChoice(
+                xero_tenant_id=choice.xero_tenant_id, name=choice.name, connected_as=choice.connected_as
+            )
             for choice in (link.choices if link.state == _PENDING_ORGANISATION else ())
         ],
     )
 
 
-def change(event: Event, happened: LinkChange, asked: Collection[str]) -> pb.ConnectionChange:
+def change(logged: Event, happened: LinkChange, asked: Collection[str]) -> pb.ConnectionChange:
     """What happened to a connection, and what it was right after."""
     link = happened.link
-    return pb.ConnectionChange(
-        event=pb.ConnectionEvent(
-            id=f"evt_{event.position}",
-            connection_id=link.id,
-            kind=pb.ConnectionEventKind.Value(f"CONNECTION_EVENT_KIND_{happened.kind}"),
-            from_state=_state(happened.from_state),
-            to_state=_state(link.state),
-            health=_health(link),
-            reason=_reason(happened.reason),
-            occurred_at=timestamp(event.at),
-            actor=_actor(happened),
-        ),
-        connection=connection(link, happened.credentials_expire_at, asked),
+    told = LinkEvent(
+        id=logged.position,
+        connection_id=link.id,
+        kind=happened.kind,
+        from_state=happened.from_state,
+        to_state=link.state,
+        health=link.health,
+        reason=happened.reason,
+        actor=happened.actor,
+        gap=happened.gap,
+        occurred_at=happened.occurred_at,
+    )
+    return pb.ConnectionChange(event=event(told), connection=connection(link, happened.credentials_expire_at, asked))
+
+
+def event(happened: LinkEvent) -> pb.ConnectionEvent:
+    """What happened to a connection, as its history keeps it and as its watchers are told."""
+    return pb.ConnectionEvent(
+        id=f"evt_{happened.id}",
+        connection_id=happened.connection_id,
+        kind=pb.ConnectionEventKind.Value(f"CONNECTION_EVENT_KIND_{happened.kind}"),
+        from_state=_state(happened.from_state),
+        to_state=_state(happened.to_state),
+        health=_health(happened.to_state, happened.health),
+        reason=_reason(happened.reason),
+        occurred_at=timestamp(happened.occurred_at),
+        actor=happened.actor,
+        gap=_gap(happened.gap),
     )
 
 
-def _actor(happened: LinkChange) -> str:
-    """Who caused it: callers start consents, people give them, and all else is ours."""
-    if happened.kind is LinkChangeKind.AUTHORISATION_STARTED:
-        return "caller"
-    consented = happened.kind is LinkChangeKind.STATE_CHANGED and happened.link.state in (
-        _CONNECTED,
-        _PENDING_ORGANISATION,
+def observation(seen: Observation) -> types_pb2.Observation:
+    """Something that was looked at, and what was seen."""
+    return types_pb2.Observation(
+        subject=seen.subject,
+        finding=seen.finding,
+        observed_at=timestamp(seen.observed_at),
+        is_trouble=seen.is_trouble,
     )
-    user = happened.link.authorised_by
-    return (user.email or user.xero_user_id) if consented and user else "tieout"
+
+
+def _missing_capabilities(link: Link, asked: Collection[str]) -> list[str]:
+    """What cannot be done for want of scopes; before there is a consent nothing is missing."""
+    return [it.name for it in scopes.lacking(asked, link.scopes)] if link.authorised_by else []
 
 
 def _state(state: str) -> "pb.ConnectionState.ValueType":
     return pb.ConnectionState.Value(f"CONNECTION_STATE_{state or 'UNSPECIFIED'}")
 
 
-def _health(link: Link) -> "pb.ConnectionHealth.ValueType":
-    return pb.ConnectionHealth.Value(f"CONNECTION_HEALTH_{link.health if link.state == _CONNECTED else 'UNSPECIFIED'}")
+def _health(state: str, health: str) -> "pb.ConnectionHealth.ValueType":
+    """How well it works, which only what is connected does."""
+    return pb.ConnectionHealth.Value(f"CONNECTION_HEALTH_{health if state == _CONNECTED else 'UNSPECIFIED'}")
+
+
+def _gap(gap: Gap | None) -> pb.Gap | None:
+    if gap is None:
+        return None
+    return pb.Gap(from_at=timestamp(gap.from_at), to_at=timestamp(gap.to_at), changes=gap.changes)
 
 
 def _reason(reason: Reason | None) -> pb.ConnectionReason | None:
     if reason is None:
         return None
-    observed_at = timestamp(reason.observed_at)
     return pb.ConnectionReason(
         code=pb.ConnectionReasonCode.Value(f"CONNECTION_REASON_CODE_{reason.code}"),
         sentence=reason.sentence,
-        evidence=[types_pb2.Observation(finding=finding, observed_at=observed_at) for finding in reason.evidence],
+        evidence=[observation(seen) for seen in reason.evidence],
         owner=types_pb2.Owner.Value(f"OWNER_{reason.owner}"),
-        observed_at=observed_at,
+        observed_at=timestamp(reason.observed_at),
+        retry_at=timestamp(reason.retry_at),
     )
 
 

@@ -5,9 +5,6 @@ from collections.abc import Mapping
 from tieout_server.errors import NotServedYetError
 
 COMING: Mapping[str, str] = {
-    "ConnectionService/Disconnect": "ending a connection",
-    "ConnectionService/CheckConnection": "finding out now whether a connection works",
-    "ConnectionService/ListConnectionEvents": "the history of a connection",
     "ReconciliationService": "comparing and repairing balances",
     "PaymentExportService": "exporting payments to Xero",
 }

@@ -143,9 +143,7 @@ class RpcServer:
 def _add_services(server: aio.Server, subjects: Subjects, settings: Settings) -> None:
     """Have each service answered; what a servicer lacks is refused before it is called (`served`)."""
     clock = subjects.clock
-    connections: Any = ConnectionServicer(  # type: ignore[abstract] # see above
-        subjects.connections, subjects.feed, clock, settings.xero_scopes.split()
-    )
+    connections: Any = ConnectionServicer(subjects.connections, subjects.feed, clock, settings.xero_scopes.split())
     syncs: Any = SyncServicer(subjects.syncs, subjects.sync_watch, subjects.freshness, subjects.explanations, clock)
     receivables: Any = ReceivablesServicer(subjects.receivables, subjects.changes, clock)
     reconciliations: Any = ReconciliationServiceServicer()  # type: ignore[abstract] # see above

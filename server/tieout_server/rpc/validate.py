@@ -248,6 +248,9 @@ RULES: Mapping[type[Message], tuple[Rule, ...]] = {
     connection.ChooseOrganisationRequest: (_CONNECTION, needed("xero_tenant_id"), _REPEATABLE),
     connection.GetConnectionRequest: (_CONNECTION,),
     connection.ListConnectionsRequest: (text("merchant_id", MERCHANT_ID), all_known("states"), *_PAGED),
+    connection.DisconnectRequest: (_CONNECTION, _REPEATABLE),
+    connection.CheckConnectionRequest: (_CONNECTION,),
+    connection.ListConnectionEventsRequest: (_CONNECTION, *_PAGED),
     connection.WatchConnectionsRequest: (
         text("merchant_id", MERCHANT_ID),
         texts("connection_ids", WATCHED),

@@ -1,16 +1,16 @@
-"""Connections, the consents that are under way, and the token sets of Xero users."""
+"""Connections, and the consents that are under way."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Row, delete, exists, func, select, tuple_, update
+from sqlalchemy import Row, delete, func, select, tuple_, update
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.ledger.documents import Organisation
 from tieout_server.ledger.links import AuthorisedBy, Granted, Link, OrganisationChoice, Reason
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.tables import authorisations, connections, xero_users
+from tieout_server.storage.tables import authorisations, connections
 
 
 class Authorisation(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,22 +28,9 @@ class Authorisation(msgspec.Struct, frozen=True, kw_only=True):
     """Set once the code has become tokens: a second try goes on from there."""
 
 
-class StoredTokens(msgspec.Struct, frozen=True, kw_only=True):
-    """One Xero user's token set, sealed. Tokens belong to a user, not to an organisation (Xero, Token types)."""
-
-    xero_user_id: str
-    access_token: bytes
-    refresh_token: bytes
-    access_expires_at: datetime
-    refresh_expires_at: datetime
-    scopes: tuple[str, ...]
-    generation: int = 0
-    """Raised with every new token set; what is handed in does not matter."""
-
-
 async def insert(tx: Transaction, link: Link) -> None:
     """Keep a new connection."""
-    await tx.execute(connections.insert().values(sync_ordinal=0, **_columns(link)))
+    await tx.execute(connections.insert().values(sync_ordinal=0, purge_up_to=0, **_columns(link)))
 
 
 async def save(tx: Transaction, link: Link) -> None:
@@ -113,6 +100,43 @@ async def holder_of(tx: Transaction, xero_tenant_id: str) -> str:
     return (await tx.execute(query)).scalar_one_or_none() or ""
 
 
+async def holders_of(tx: Transaction, xero_tenant_ids: Collection[str]) -> Mapping[str, str]:
+    """The ids of the connections that are CONNECTED to these organisations, by organisation; free ones are left out."""
+    query = select(connections.c.xero_tenant_id, connections.c.id).where(
+        connections.c.xero_tenant_id.in_(xero_tenant_ids), connections.c.state == "CONNECTED"
+    )
+    return {tenant: connection_id for tenant, connection_id in await tx.execute(query)}  # noqa: C416 - rows, not tuples
+
+
+async def broken_of(tx: Transaction, xero_user_id: str) -> Sequence[str]:
+    """The ids of the connections that stand on this user and need a reconnect."""
+    query = select(connections.c.id).where(
+        connections.c.xero_user_id == xero_user_id, connections.c.state == "RECONNECT_REQUIRED"
+    )
+    return (await tx.execute(query.order_by(connections.c.id))).scalars().all()
+
+
+async def used_by_others(tx: Transaction, membership_ids: Collection[str], connection_id: str) -> Collection[str]:
+    """Those of these memberships on which another connection than this one stands."""
+    query = select(connections.c.membership_id).where(
+        connections.c.membership_id.in_(membership_ids), connections.c.id != connection_id
+    )
+    return (await tx.execute(query)).scalars().all()
+
+
+async def begin_purge(tx: Transaction, connection_id: str) -> None:
+    """Note that everything that was read through this connection up to now is to be erased."""
+    await tx.execute(
+        update(connections).where(connections.c.id == connection_id).values(purge_up_to=connections.c.sync_ordinal)
+    )
+
+
+async def purge_up_to(tx: Transaction, connection_id: str) -> int:
+    """The ordinal of the last sync of which everything is to be erased; 0 if nothing is."""
+    query = select(connections.c.purge_up_to).where(connections.c.id == connection_id)
+    return (await tx.execute(query)).scalar_one_or_none() or 0
+
+
 # Consents under way
 
 
@@ -143,7 +167,7 @@ async def find_authorisation(tx: Transaction, state_hash: str) -> Authorisation 
         return_url=row.return_url,
         expires_at=from_micros(row.expires_at),
         created_at=from_micros(row.created_at),
-        used_at=None if row.used_at is None else from_micros(row.used_at),
+        used_at=_instant(row.used_at),
         granted=msgspec.json.decode(row.granted, type=Granted) if row.granted else None,
     )
 
@@ -151,9 +175,7 @@ async def find_authorisation(tx: Transaction, state_hash: str) -> Authorisation 
 async def mark_authorisation(tx: Transaction, state_hash: str, used_at: datetime | None) -> None:
     """Note that this consent came back; None when its code may be tried again."""
     await tx.execute(
-        update(authorisations)
-        .where(authorisations.c.state_hash == state_hash)
-        .values(used_at=None if used_at is None else to_micros(used_at))
+        update(authorisations).where(authorisations.c.state_hash == state_hash).values(used_at=_micros(used_at))
     )
 
 
@@ -170,80 +192,19 @@ async def withdraw_authorisations(tx: Transaction, connection_id: str) -> None:
     await tx.execute(delete(authorisations).where(pending))
 
 
+async def consent_open_until(tx: Transaction, connection_id: str, now: datetime) -> datetime | None:
+    """Until when somebody may still come back with a consent for this connection; None if nobody can."""
+    query = select(func.max(authorisations.c.expires_at)).where(
+        authorisations.c.connection_id == connection_id,
+        authorisations.c.used_at.is_(None),
+        authorisations.c.expires_at > to_micros(now),
+    )
+    return _instant((await tx.execute(query)).scalar_one())
+
+
 async def prune_authorisations(tx: Transaction, before: datetime) -> int:
     """Forget consents that expired before this instant; says how many."""
     return (await tx.execute(delete(authorisations).where(authorisations.c.expires_at < to_micros(before)))).rowcount
-
-
-# Tokens
-
-
-async def tokens_of(tx: Transaction, xero_user_id: str, *, lock: bool = False) -> StoredTokens | None:
-    """The newest token set of this user."""
-    query = select(xero_users).where(xero_users.c.xero_user_id == xero_user_id)
-    row = (await tx.execute(query.with_for_update(key_share=True) if lock else query)).one_or_none()
-    if row is None:
-        return None
-    return StoredTokens(
-        xero_user_id=row.xero_user_id,
-        access_token=bytes(row.access_token),
-        refresh_token=bytes(row.refresh_token),
-        access_expires_at=from_micros(row.access_expires_at),
-        refresh_expires_at=from_micros(row.refresh_expires_at),
-        scopes=tuple(row.scopes.split()),
-        generation=row.generation,
-    )
-
-
-async def expiries(tx: Transaction, xero_user_ids: Collection[str]) -> Mapping[str, datetime]:
-    """When the token sets of these users lapse if they are never refreshed; users without tokens are left out."""
-    query = select(xero_users.c.xero_user_id, xero_users.c.refresh_expires_at)
-    rows = await tx.execute(query.where(xero_users.c.xero_user_id.in_(xero_user_ids)))
-    return {row.xero_user_id: from_micros(row.refresh_expires_at) for row in rows}
-
-
-async def keep_tokens(tx: Transaction, tokens: StoredTokens, at: datetime) -> None:
-    """Make this the user's token set, whatever there was."""
-    place = "?" if tx.dialect.name == "sqlite" else "%s"
-    columns = _token_columns(tokens, at)
-    await tx.exec_driver_sql(_KEEP_TOKENS.format(", ".join([place] * len(columns))), tuple(columns.values()))
-
-
-async def replace_tokens(tx: Transaction, generation: int, tokens: StoredTokens, at: datetime) -> bool:
-    """Replace the token set of this generation; False, and nothing is kept, if there is another one by now."""
-    done = await tx.execute(
-        update(xero_users)
-        .where(xero_users.c.xero_user_id == tokens.xero_user_id, xero_users.c.generation == generation)
-        .values(**_token_columns(tokens, at), generation=generation + 1)
-    )
-    return done.rowcount == 1
-
-
-def _token_columns(tokens: StoredTokens, at: datetime) -> dict[str, object]:
-    return {
-        "xero_user_id": tokens.xero_user_id,
-        "access_token": tokens.access_token,
-        "refresh_token": tokens.refresh_token,
-        "access_expires_at": to_micros(tokens.access_expires_at),
-        "refresh_expires_at": to_micros(tokens.refresh_expires_at),
-        "scopes": " ".join(tokens.scopes),
-        "updated_at": to_micros(at),
-    }
-
-
-_KEEP_TOKENS = (
-    "INSERT INTO xero_users (xero_user_id, access_token, refresh_token, access_expires_at, refresh_expires_at, "
-    "scopes, updated_at, generation) VALUES ({0}, 1) ON CONFLICT (xero_user_id) DO UPDATE SET "
-    "access_token = excluded.access_token, refresh_token = excluded.refresh_token, "
-    "access_expires_at = excluded.access_expires_at, refresh_expires_at = excluded.refresh_expires_at, "
-    "scopes = excluded.scopes, updated_at = excluded.updated_at, generation = xero_users.generation + 1"
-)
-
-
-async def drop_unused_tokens(tx: Transaction, xero_user_id: str) -> None:
-    """Erase this user's tokens if no connection stands on them."""
-    needed = exists().where(connections.c.xero_user_id == xero_user_id)
-    await tx.execute(delete(xero_users).where(xero_users.c.xero_user_id == xero_user_id, ~needed))
 
 
 def _columns(link: Link) -> dict[str, object]:
@@ -260,7 +221,9 @@ def _columns(link: Link) -> dict[str, object]:
         "authorised_by": _dump(link.authorised_by),
         "scopes": " ".join(link.scopes),
         "choices": _dump(link.choices or None),
-        "last_synced_at": None if link.last_synced_at is None else to_micros(link.last_synced_at),
+        "last_synced_at": _micros(link.last_synced_at),
+        "consented_at": _micros(link.consented_at),
+        "gap_from_at": _micros(link.gap_from_at),
         "created_at": to_micros(link.created_at),
         "updated_at": to_micros(link.updated_at),
     }
@@ -280,10 +243,20 @@ def _link(row: Row[tuple[object, ...]]) -> Link:
         authorised_by=msgspec.json.decode(r["authorised_by"], type=AuthorisedBy) if r["authorised_by"] else None,
         scopes=tuple(r["scopes"].split()),
         choices=msgspec.json.decode(r["choices"], type=tuple[OrganisationChoice, ...]) if r["choices"] else (),
-        last_synced_at=None if r["last_synced_at"] is None else from_micros(r["last_synced_at"]),
+        last_synced_at=_instant(r["last_synced_at"]),
+        consented_at=_instant(r["consented_at"]),
+        gap_from_at=_instant(r["gap_from_at"]),
         created_at=from_micros(r["created_at"]),
         updated_at=from_micros(r["updated_at"]),
     )
+
+
+def _micros(instant: datetime | None) -> int | None:
+    return None if instant is None else to_micros(instant)
+
+
+def _instant(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)
 
 
 def _dump(value: object) -> str:

@@ -73,6 +73,11 @@ async def about(tx: Transaction, subject: str, *, topic: str, after: int, limit:
     return [_event(row) for row in rows]
 
 
+async def rewrite(tx: Transaction, position: int, payload: bytes) -> None:
+    """Have this event tell less than it did, when a person is to be forgotten."""
+    await tx.execute(update(events).where(events.c.position == position).values(payload=payload))
+
+
 async def bounds(tx: Transaction) -> Bounds:
     """How far the log goes, and from where it is kept."""
     row = (await tx.execute(select(event_counter).where(event_counter.c.id == _COUNTER))).one_or_none()

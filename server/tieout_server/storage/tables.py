@@ -1,6 +1,8 @@
 """The tables: money in 1/10,000, instants in microseconds since 1970 (UTC), dates as ISO text, lists as JSON text."""
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, text
+
+from tieout_server.storage.columns import connection_column, flag_column, int_column, text_column
 
 metadata = MetaData(
     naming_convention={
@@ -14,22 +16,6 @@ metadata = MetaData(
 _MERGED = text("merged_into <> ''")
 
 
-def _text(name: str, *, nullable: bool = False) -> Column[str]:
-    return Column(name, Text, nullable=nullable, default=None if nullable else "")
-
-
-def _int(name: str, *, nullable: bool = False) -> Column[int]:
-    return Column(name, BigInteger, nullable=nullable, default=None if nullable else 0)
-
-
-def _flag(name: str) -> Column[bool]:
-    return Column(name, Boolean, nullable=False, default=False)
-
-
-def _connection() -> Column[str]:
-    return Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), nullable=False)
-
-
 def _mirrored(
     name: str, key: str, *columns: Column[str] | Column[int] | Column[bool], indexes: tuple[Index, ...] = ()
 ) -> Table:
@@ -40,13 +26,11 @@ def _mirrored(
         Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
         Column(key, Text, primary_key=True),
         *columns,
-        _int("xero_updated_at"),  # the older of two versions never replaces the newer one
-        _int("seen_in"),  # ordinal of the connection's sync that last met it
-        _int("changed_at"),  # when it changed here
-        _int("change_number"),  # the number of that change among those of its connection
-        _flag(
-            "was_here"
-        ),  # whether any version that was kept here counted: only what was here can be told to have left
+        int_column("xero_updated_at"),  # the older of two versions never replaces the newer one
+        int_column("seen_in"),  # ordinal of the connection's sync that last met it
+        int_column("changed_at"),  # when it changed here
+        int_column("change_number"),  # the number of that change among those of its connection
+        flag_column("was_here"),  # whether a version that was kept counted: only what was here can have left
         Index(None, "connection_id", "change_number"),
         *indexes,
         sqlite_with_rowid=False,  # the key is the table: one B-tree less to write
@@ -57,22 +41,26 @@ connections = Table(
     "connections",
     metadata,
     Column("id", Text, primary_key=True),
-    _text("merchant_id"),
-    _text("state"),
-    _text("health"),
-    _text("reason"),  # JSON, empty while there is none
-    _text("xero_tenant_id"),
-    _text("membership_id"),
-    _text("organisation"),  # JSON
-    _text("xero_user_id"),
-    _text("authorised_by"),  # JSON
-    _text("scopes"),
-    _text("choices"),  # JSON: the organisations to choose from
-    _int("sync_ordinal"),
-    _int("last_synced_at", nullable=True),
-    _int("created_at"),
-    _int("updated_at"),
+    text_column("merchant_id"),
+    text_column("state"),
+    text_column("health"),
+    text_column("reason"),  # JSON, empty while there is none
+    text_column("xero_tenant_id"),
+    text_column("membership_id"),
+    text_column("organisation"),  # JSON
+    text_column("xero_user_id"),
+    text_column("authorised_by"),  # JSON
+    text_column("scopes"),
+    text_column("choices"),  # JSON: the organisations to choose from
+    int_column("sync_ordinal"),
+    int_column("last_synced_at", nullable=True),
+    int_column("consented_at", nullable=True),
+    int_column("gap_from_at", nullable=True),  # null: nothing was missed
+    int_column("purge_up_to"),  # what syncs up to this ordinal read is to be erased
+    int_column("created_at"),
+    int_column("updated_at"),
     Index(None, "merchant_id", "id"),
+    Index(None, "xero_user_id"),
     Index(
         "uq_connections_connected",  # an organisation has one connection that is connected
         "xero_tenant_id",
@@ -86,13 +74,13 @@ authorisations = Table(
     "authorisations",
     metadata,
     Column("state_hash", Text, primary_key=True),  # SHA-256: the state itself is never stored
-    _connection(),
+    connection_column(),
     Column("code_verifier", LargeBinary, nullable=False),  # sealed
-    _text("return_url"),
-    _int("expires_at"),
-    _int("used_at", nullable=True),
-    _text("granted"),  # JSON, once the code has become tokens
-    _int("created_at"),
+    text_column("return_url"),
+    int_column("expires_at"),
+    int_column("used_at", nullable=True),
+    text_column("granted"),  # JSON, once the code has become tokens
+    int_column("created_at"),
     Index(None, "connection_id"),
 )
 
@@ -102,21 +90,39 @@ xero_users = Table(
     Column("xero_user_id", Text, primary_key=True),
     Column("access_token", LargeBinary, nullable=False),  # sealed
     Column("refresh_token", LargeBinary, nullable=False),  # sealed
-    _int("access_expires_at"),
-    _int("refresh_expires_at"),
-    _text("scopes"),
-    _int("generation"),  # raised with every new token set
-    _int("updated_at"),
+    int_column("access_expires_at"),
+    int_column("refresh_expires_at"),
+    text_column("scopes"),
+    int_column("generation"),  # raised with every new token set
+    text_column("refreshing_by"),  # which process is asking Xero for the next token set; empty while none is
+    int_column("refreshing_until", nullable=True),
+    int_column("updated_at"),
+)
+
+connection_events = Table(
+    "connection_events",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),  # the position of the event that told of it
+    text_column("connection_id"),  # kept for ever, purged connections included
+    text_column("kind"),
+    text_column("from_state"),
+    text_column("to_state"),
+    text_column("health"),
+    text_column("reason"),  # JSON, empty while there is none
+    text_column("actor"),
+    text_column("gap"),  # JSON
+    int_column("occurred_at"),
+    Index(None, "connection_id", "id"),
 )
 
 events = Table(
     "events",
     metadata,
     Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
-    _text("connection_id"),  # no foreign key: the log outlives what it speaks of
-    _text("topic"),
-    _text("subject"),  # the sync, document or export it is about
-    _int("at"),
+    text_column("connection_id"),  # no foreign key: the log outlives what it speaks of
+    text_column("topic"),
+    text_column("subject"),  # the sync, document or export it is about
+    int_column("at"),
     Column("payload", LargeBinary, nullable=False),
     Index(None, "topic", "subject", "position"),
     Index(None, "at"),
@@ -126,35 +132,35 @@ event_counter = Table(
     "event_counter",
     metadata,
     Column("id", Integer, primary_key=True),
-    _int("last"),  # the last position given out
-    _int("pruned"),  # positions up to this one are no longer kept
+    int_column("last"),  # the last position given out
+    int_column("pruned"),  # positions up to this one are no longer kept
 )
 
 syncs = Table(
     "syncs",
     metadata,
     Column("id", Text, primary_key=True),
-    _connection(),
-    _int("ordinal"),
-    _text("mode"),
-    _text("state"),
-    _text("phase"),
-    _text("entities"),  # words
-    _text("requested_by"),
-    _int("percent"),  # of 10,000; never falls
-    _int("eta_at", nullable=True),
-    _text("waiting_by"),
-    _int("waiting_until", nullable=True),
-    _text("error"),  # JSON {reason, sentence, owner}
-    _text("resolution"),  # JSON {decision, note, at}, once somebody decided about it while it was held
-    _text("milestones"),  # JSON {name: ISO instant}
-    _int("failures"),  # in a row, for the back-off
-    _int("call_count"),
-    _int("bytes_wire"),
-    _int("created_at"),
-    _int("started_at", nullable=True),
-    _int("ended_at", nullable=True),
-    _int("updated_at"),
+    connection_column(),
+    int_column("ordinal"),
+    text_column("mode"),
+    text_column("state"),
+    text_column("phase"),
+    text_column("entities"),  # words
+    text_column("requested_by"),
+    int_column("percent"),  # of 10,000; never falls
+    int_column("eta_at", nullable=True),
+    text_column("waiting_by"),
+    int_column("waiting_until", nullable=True),
+    text_column("error"),  # JSON {reason, sentence, owner}
+    text_column("resolution"),  # JSON {decision, note, at}, once somebody decided about it while it was held
+    text_column("milestones"),  # JSON {name: ISO instant}
+    int_column("failures"),  # in a row, for the back-off
+    int_column("call_count"),
+    int_column("bytes_wire"),
+    int_column("created_at"),
+    int_column("started_at", nullable=True),
+    int_column("ended_at", nullable=True),
+    int_column("updated_at"),
     Index(None, "connection_id", "ordinal", unique=True),
 )
 
@@ -163,7 +169,7 @@ sync_lines = Table(
     metadata,
     Column("sync_id", Text, ForeignKey("syncs.id", ondelete="CASCADE"), primary_key=True),
     Column("name", Text, primary_key=True),
-    _int("rank"),  # the order in which lines are read and shown
+    int_column("rank"),  # the order in which lines are read and shown
     Column("body", LargeBinary, nullable=False),  # msgspec JSON of syncs.plan.Line
 )
 
@@ -172,11 +178,11 @@ watermarks = Table(
     metadata,
     Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
     Column("entity", Text, primary_key=True),
-    _int("watermark_at"),  # Xero's clock
-    _int("last_read_at"),  # ours
-    _int("row_count"),
-    _int("next_read_at", nullable=True),  # ours; null: nothing is planned
-    _int("moved_at", nullable=True),  # ours: when a read last brought something new
+    int_column("watermark_at"),  # Xero's clock
+    int_column("last_read_at"),  # ours
+    int_column("row_count"),
+    int_column("next_read_at", nullable=True),  # ours; null: nothing is planned
+    int_column("moved_at", nullable=True),  # ours: when a read last brought something new
 )
 
 sweeps = Table(
@@ -184,8 +190,8 @@ sweeps = Table(
     metadata,
     Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
     Column("item", Text, primary_key=True),
-    _int("due_at"),
-    _int("page"),  # of a listing of which a page at a time is swept
+    int_column("due_at"),
+    int_column("page"),  # of a listing of which a page at a time is swept
 )
 
 work = Table(
@@ -193,12 +199,12 @@ work = Table(
     metadata,
     Column("kind", Text, primary_key=True),
     Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
-    _text("lane"),
-    _int("priority"),
-    _int("due_at", nullable=True),  # null: nothing to do
-    _text("owner"),  # who is doing it; empty while nobody is
-    _int("leased_until", nullable=True),
-    _int("fence"),  # raised whenever someone takes it
+    text_column("lane"),
+    int_column("priority"),
+    int_column("due_at", nullable=True),  # null: nothing to do
+    text_column("owner"),  # who is doing it; empty while nobody is
+    int_column("leased_until", nullable=True),
+    int_column("fence"),  # raised whenever someone takes it
     Index(None, "due_at"),
 )
 
@@ -208,11 +214,11 @@ webhook_events = Table(
     Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
     Column("entity", Text, primary_key=True),
     Column("xero_id", Text, primary_key=True),  # empty: whatever changed of the entity
-    _text("kind"),
-    _int("event_at"),  # Xero's clock: a version that is older is not the one that the event is about
-    _int("received_at"),
-    _int("due_at"),  # when it is to be read
-    _int("tries"),
+    text_column("kind"),
+    int_column("event_at"),  # Xero's clock: a version that is older is not the one that the event is about
+    int_column("received_at"),
+    int_column("due_at"),  # when it is to be read
+    int_column("tries"),
     Index(None, "received_at"),
 )
 
@@ -220,16 +226,16 @@ webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,
     Column("id", Integer, primary_key=True),
-    _int("heard_at"),  # when a delivery with a good signature last came, to the minute
+    int_column("heard_at"),  # when a delivery with a good signature last came, to the minute
 )
 
 change_counters = Table(
     "change_counters",
     metadata,
     Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
-    _int("last"),  # the last number given out; its row's lock makes writers of one mirror take turns
-    _text("sync_id"),  # what brought that change; empty where no sync did
-    _int("since"),  # the first of the numbers up to the last that the same one brought
+    int_column("last"),  # the last number given out; its row's lock makes writers of one mirror take turns
+    text_column("sync_id"),  # what brought that change; empty where no sync did
+    int_column("since"),  # the first of the numbers up to the last that the same one brought
 )
 
 change_runs = Table(
@@ -237,7 +243,7 @@ change_runs = Table(
     metadata,
     Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
     Column("since", BigInteger, primary_key=True),  # up to the next run's
-    _text("sync_id"),
+    text_column("sync_id"),
     sqlite_with_rowid=False,
 )
 
@@ -246,9 +252,9 @@ requests = Table(
     metadata,
     Column("method", Text, primary_key=True),
     Column("request_id", Text, primary_key=True),
-    _text("digest"),
+    text_column("digest"),
     Column("answer", LargeBinary, nullable=False),  # sealed: it may hold a consent's state
-    _int("created_at"),
+    int_column("created_at"),
     Index(None, "created_at"),
 )
 
@@ -258,34 +264,34 @@ calls = Table(
     Column("xero_tenant_id", Text, primary_key=True),
     Column("day", Text, primary_key=True),
     Column("purpose", Text, primary_key=True),
-    _int("call_count"),
-    _int("bytes_wire"),
-    _int("bytes_body"),
+    int_column("call_count"),
+    int_column("bytes_wire"),
+    int_column("bytes_body"),
 )
 
 day_limits = Table(
     "day_limits",
     metadata,
     Column("xero_tenant_id", Text, primary_key=True),
-    _int("calls"),  # a day, as learnt from Xero's headers
+    int_column("calls"),  # a day, as learnt from Xero's headers
 )
 
 contacts = _mirrored(
     "contacts",
     "xero_contact_id",
-    _text("name"),
-    _text("name_key"),  # casefolded: order and search
-    _text("status"),
-    _text("email"),
-    _text("contact_number"),
-    _text("account_number"),
-    _flag("is_customer"),
-    _flag("is_supplier"),
-    _text("default_currency"),
-    _text("merged_into"),
-    _text("details"),  # JSON: first and last name, phones, persons
-    _int("stated_outstanding", nullable=True),
-    _int("stated_overdue", nullable=True),
+    text_column("name"),
+    text_column("name_key"),  # casefolded: order and search
+    text_column("status"),
+    text_column("email"),
+    text_column("contact_number"),
+    text_column("account_number"),
+    flag_column("is_customer"),
+    flag_column("is_supplier"),
+    text_column("default_currency"),
+    text_column("merged_into"),
+    text_column("details"),  # JSON: first and last name, phones, persons
+    int_column("stated_outstanding", nullable=True),
+    int_column("stated_overdue", nullable=True),
     indexes=(
         Index(None, "connection_id", "name_key", "xero_contact_id"),
         Index(None, "connection_id", "merged_into", sqlite_where=_MERGED, postgresql_where=_MERGED),
@@ -295,23 +301,23 @@ contacts = _mirrored(
 invoices = _mirrored(
     "invoices",
     "xero_invoice_id",
-    _text("xero_contact_id"),
-    _text("number"),
-    _text("reference"),
-    _text("status"),
-    _text("issued_on", nullable=True),
-    _text("due_on"),  # 9999-12-31 for none, so that it sorts last and is never overdue
-    _text("expected_payment_on", nullable=True),
-    _text("fully_paid_on", nullable=True),
-    _text("currency"),
-    _text("rate"),  # exact decimal text: never added up
-    _int("subtotal"),
-    _int("tax"),
-    _int("total"),
-    _int("due"),
-    _int("paid"),
-    _int("credited"),
-    _flag("sent_to_contact"),
+    text_column("xero_contact_id"),
+    text_column("number"),
+    text_column("reference"),
+    text_column("status"),
+    text_column("issued_on", nullable=True),
+    text_column("due_on"),  # 9999-12-31 for none, so that it sorts last and is never overdue
+    text_column("expected_payment_on", nullable=True),
+    text_column("fully_paid_on", nullable=True),
+    text_column("currency"),
+    text_column("rate"),  # exact decimal text: never added up
+    int_column("subtotal"),
+    int_column("tax"),
+    int_column("total"),
+    int_column("due"),
+    int_column("paid"),
+    int_column("credited"),
+    flag_column("sent_to_contact"),
     indexes=(
         Index(None, "connection_id", "xero_contact_id"),
         Index(None, "connection_id", "due_on", "xero_invoice_id"),
@@ -321,16 +327,16 @@ invoices = _mirrored(
 credits = _mirrored(  # noqa: A001 - the field's word; the builtin is never meant here
     "credits",
     "xero_credit_id",
-    _text("entity"),
-    _text("xero_contact_id"),
-    _text("number"),
-    _text("reference"),
-    _text("status"),
-    _text("issued_on", nullable=True),
-    _text("currency"),
-    _text("rate"),
-    _int("total"),
-    _int("remaining"),
+    text_column("entity"),
+    text_column("xero_contact_id"),
+    text_column("number"),
+    text_column("reference"),
+    text_column("status"),
+    text_column("issued_on", nullable=True),
+    text_column("currency"),
+    text_column("rate"),
+    int_column("total"),
+    int_column("remaining"),
     indexes=(Index(None, "connection_id", "xero_contact_id"),),
 )
 
@@ -340,10 +346,10 @@ allocations = Table(
     Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
     Column("xero_credit_id", Text, primary_key=True),
     Column("position", Integer, primary_key=True),  # Xero does not always give an allocation an id
-    _text("xero_allocation_id"),
-    _text("xero_invoice_id"),
-    _int("amount"),
-    _text("allocated_on", nullable=True),
+    text_column("xero_allocation_id"),
+    text_column("xero_invoice_id"),
+    int_column("amount"),
+    text_column("allocated_on", nullable=True),
     Index(None, "connection_id", "xero_invoice_id"),
     sqlite_with_rowid=False,
 )
@@ -351,29 +357,29 @@ allocations = Table(
 payments = _mirrored(
     "payments",
     "xero_payment_id",
-    _text("kind"),
-    _text("status"),
-    _text("xero_document_id"),
-    _text("xero_contact_id"),
-    _text("paid_on", nullable=True),
-    _int("amount"),
-    _int("bank_amount", nullable=True),
-    _text("currency"),
-    _text("rate"),
-    _text("reference"),
-    _text("xero_account_id"),
-    _text("xero_batch_payment_id"),
-    _flag("is_reconciled"),
+    text_column("kind"),
+    text_column("status"),
+    text_column("xero_document_id"),
+    text_column("xero_contact_id"),
+    text_column("paid_on", nullable=True),
+    int_column("amount"),
+    int_column("bank_amount", nullable=True),
+    text_column("currency"),
+    text_column("rate"),
+    text_column("reference"),
+    text_column("xero_account_id"),
+    text_column("xero_batch_payment_id"),
+    flag_column("is_reconciled"),
     indexes=(Index(None, "connection_id", "xero_document_id"),),
 )
 
 accounts = _mirrored(
     "accounts",
     "xero_account_id",
-    _text("code"),
-    _text("name"),
-    _text("kind"),
-    _text("status"),
-    _text("currency"),
-    _flag("takes_payments"),
+    text_column("code"),
+    text_column("name"),
+    text_column("kind"),
+    text_column("status"),
+    text_column("currency"),
+    flag_column("takes_payments"),
 )

@@ -11,7 +11,7 @@ from tieout_server import log
 from tieout_server.connections.service import Connections
 from tieout_server.connections.state import ConnectionHealth, ConnectionState
 from tieout_server.errors import OperatorMustActError, PersonMustActError, TryAgainError
-from tieout_server.ledger.books import IDS_AT_ONCE, Books, Page, Purpose
+from tieout_server.ledger.books import IDS_AT_ONCE, Books, HeldUp, Page, Purpose
 from tieout_server.ledger.documents import Document, Entity
 from tieout_server.ledger.links import Link
 from tieout_server.storage import connections, syncs, watermarks, webhooks
@@ -186,7 +186,9 @@ class Readings:
         async with self._means.database.write() as tx:
             await job.hold(tx)
             await watermarks.postpone(tx, job.connection_id, until)
-        await self._links.health(job.connection_id, troubles.reason(troubles.waiting_for(trouble), until, now))
+        held = HeldUp(troubles.waiting_for(trouble), until)
+        link = await self._links.get(job.connection_id)
+        await self._links.health(link.id, troubles.reason(link, held, trouble, now))
         logger.warning("reading waits", connection_id=job.connection_id, until=until, trouble=trouble.sentence)
         return until
 

@@ -14,11 +14,12 @@ import msgspec
 
 from tieout_server import log
 from tieout_server.clock import Clock
+from tieout_server.connections.record import Record
 from tieout_server.errors import BugError, OperatorMustActError, TryAgainError
 from tieout_server.events.feed import SYNC, Feed
 from tieout_server.ledger.books import Books, HeldUp, Page
 from tieout_server.ledger.documents import Entity
-from tieout_server.ledger.links import Owner
+from tieout_server.ledger.links import Gap, Link, Owner
 from tieout_server.storage import connections, mirror, sweeps, syncs, watermarks
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.events import Event
@@ -68,11 +69,14 @@ class Run:
 
     def __init__(self, means: Means, job: Job, sync: SyncRecord, lines: Sequence[Line]) -> None:
         self._means = means
+        self._record = Record(means.feed, means.clock)
         self._job = job
         self._sync = sync
         self._plan = Plan(lines)
         self._slice_began_at = means.clock.now()
         self._rows = 0
+        self.trouble: TryAgainError | OperatorMustActError | None = None
+        """What the slice ended with, if it waits."""
         self._in_flight: dict[asyncio.Task[Page], Request] = {}
 
     @property
@@ -97,7 +101,7 @@ class Run:
         except DoubtedError as doubted:
             await self._hold(doubted.doubt)
         except (TryAgainError, OperatorMustActError) as trouble:
-            return await self._wait_for(trouble)
+            return await self.wait_for(trouble)
         except BugError as bug:
             logger.exception("sync failed", sync_id=self._sync.id)
             await self.fail(SyncFault(bug.reason, bug.sentence, "OPERATOR"))
@@ -171,7 +175,7 @@ class Run:
             return False
         more = self._plan.catch_up(ROUNDS)
         async with self._means.database.write() as tx:
-            await connections.get(tx, self._sync.connection_id, lock=True)  # before the work: see Transaction
+            link = await connections.get(tx, self._sync.connection_id, lock=True)  # before the work: see Transaction
             await self._job.hold(tx)
             if more:
                 self._plan.lines.extend(more)
@@ -179,7 +183,7 @@ class Run:
             elif short := await self._short_lines(tx):
                 await self._keep(tx, Happening.PROGRESS, *short)
             else:
-                await self._finish(tx)
+                await self._finish(tx, link)
         return self._sync.state == SyncState.SUCCEEDED
 
     async def _short_lines(self, tx: Transaction) -> list[Line]:
@@ -197,20 +201,26 @@ class Run:
             line.begin_again()
         return short
 
-    async def _finish(self, tx: Transaction) -> None:
+    async def _finish(self, tx: Transaction, link: Link | None) -> None:
         now = self._means.clock.now()
         moved = {line.entity for line in self._plan.lines if line.upserted}
-        for entity, read_at in _read_up_to(self._plan.lines).items():
+        read_up_to = _read_up_to(self._plan.lines)
+        for entity, read_at in read_up_to.items():
             next_at = now + (schedule.DAY if entity is Entity.ACCOUNTS else schedule.OFTEN)
             mark = Watermark(read_at, now, next_read_at=next_at, moved_at=now if entity in moved else None)
             await watermarks.put(tx, self._sync.connection_id, entity, mark)
         await sweeps.put(tx, self._sync.connection_id, SUMS, Sweep(now))
         await connections.set_last_synced(tx, self._sync.connection_id, now)
         await self._keep(tx, Happening.FINISHED, percent=100.0, ended_at=now, eta_at=None)
+        if link and link.gap_from_at and set(read_up_to) == set(Entity):
+            changes = sum(line.upserted for line in self._plan.lines)
+            gap = Gap(from_at=link.gap_from_at, to_at=min(read_up_to.values()), changes=changes)
+            await self._record.close_gap(tx, msgspec.structs.replace(link, last_synced_at=now), gap)
         logger.info("sync succeeded", sync_id=self._sync.id, calls=self._sync.calls)
 
-    async def _wait_for(self, trouble: TryAgainError | OperatorMustActError) -> datetime:
+    async def wait_for(self, trouble: TryAgainError | OperatorMustActError) -> datetime:
         """Park the sync until the trouble has passed; no worker sleeps meanwhile."""
+        self.trouble = trouble
         failures = self._sync.failures + 1
         back_off = self._means.clock.now() + min(FIRST_RETRY * 2 ** min(failures, 10), LAST_RETRY)
         by = waiting_for(trouble)

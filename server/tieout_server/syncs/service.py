@@ -10,10 +10,11 @@ from tieout_server import log
 from tieout_server.clock import Clock
 from tieout_server.connections.service import AFTER_CONSENT, Connections
 from tieout_server.connections.state import ConnectionState, check_can_read
-from tieout_server.errors import NotFoundError, NotPermittedNowError, PersonMustActError
+from tieout_server.errors import NotFoundError, NotPermittedNowError, PersonMustActError, XeroUnavailableError
 from tieout_server.events.feed import SYNC, Feed
+from tieout_server.ledger.books import HeldUp, WaitingFor
 from tieout_server.ledger.documents import Entity
-from tieout_server.ledger.links import Link, Owner
+from tieout_server.ledger.links import Link, Owner, Reason
 from tieout_server.storage import connections, syncs, watermarks
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.events import Event
@@ -73,6 +74,7 @@ class Syncs:
         self._requests = requests
         engine.register(AFTER_CONSENT, Lane.READ, self.begin)
         engine.register(WORK, Lane.READ, self.perform)
+        links.at_end(self._end)
 
     async def start(self, asked: StartSync) -> Asked:
         """Have a connection synced. While a sync is under way that one is the answer; there is never a second.
@@ -133,12 +135,7 @@ class Syncs:
             sync = await self._get(tx, sync_id, lock=True)
             if sync.state not in ACTIVE:
                 return sync
-            now = self._clock.now()
-            state = move(SyncState(sync.state), Happening.CANCELLED)
-            ended = msgspec.structs.replace(
-                sync, state=state, ended_at=now, updated_at=now, eta_at=None, waiting_by="", waiting_until=None
-            )
-            await syncs.save(tx, ended, while_in=ACTIVE)
+            ended = await self._cancelled(tx, sync)
             await self._requests.keep(tx, "CancelSync", request_id, sync_id, ended)
             await self._tell(tx, ended)
         return ended
@@ -164,6 +161,22 @@ class Syncs:
                 raise NotPermittedNowError(f"The sync is not held: it is {sync.state}.", state=sync.state)
             await self._requests.keep(tx, method, asked.request_id, asked, sync)
         return sync
+
+    async def _cancelled(self, tx: Transaction, sync: SyncRecord) -> SyncRecord:
+        now = self._clock.now()
+        state = move(SyncState(sync.state), Happening.CANCELLED)
+        ended = msgspec.structs.replace(
+            sync, state=state, ended_at=now, updated_at=now, eta_at=None, waiting_by="", waiting_until=None
+        )
+        await syncs.save(tx, ended, while_in=ACTIVE)
+        return ended
+
+    async def _end(self, tx: Transaction, connection_id: str) -> None:
+        """Cancel what is under way, as the connection ends."""
+        if current := await self._under_way(tx, connection_id):
+            locked = await self._get(tx, current.id, lock=True)
+            if locked.state in ACTIVE:
+                await self._tell(tx, await self._cancelled(tx, locked))
 
     async def progress(self, tx: Transaction, sync: SyncRecord) -> Progress:
         """How far this sync has come, as this transaction sees it."""
@@ -200,14 +213,14 @@ class Syncs:
         except PersonMustActError as refusal:
             # The connection first: killed in between, the next slice finds it unusable and fails the sync.
             link = await self._links.access_lost(link.id, refusal)
-            if link.state == ConnectionState.CONNECTED:
-                return self._clock.now()  # somebody has consented meanwhile
+            if link.state == ConnectionState.CONNECTED:  # by a new consent, or nothing was proven: it is tried again
+                return await run.wait_for(XeroUnavailableError(refusal.sentence))
             await run.fail(
                 SyncFault("RECONNECT_REQUIRED", refusal.sentence, link.reason.owner if link.reason else Owner.MERCHANT)
             )
             return None
         sync = run.sync
-        await self._links.health(link.id, trouble.reason(sync.waiting_by, sync.waiting_until, sync.updated_at))
+        await self._links.health(link.id, _trouble(link, run))
         if sync.state == SyncState.SUCCEEDED:
             async with self._database.write() as tx:  # what it found may not add up yet
                 await self._engine.wake(tx, SWEEP, link.id, priority=Priority.POLL)
@@ -295,3 +308,12 @@ async def _confirm_lines(tx: Transaction, sync: SyncRecord) -> None:
 
 async def _lines(tx: Transaction, sync: SyncRecord) -> list[Line]:
     return [progress.load_line(stored) for stored in await syncs.lines(tx, sync.id)]
+
+
+def _trouble(link: Link, run: Run) -> Reason | None:
+    """What a waiting sync says of its connection's health."""
+    sync = run.sync
+    if not sync.waiting_by:
+        return None
+    held = HeldUp(WaitingFor(sync.waiting_by), sync.waiting_until)
+    return trouble.reason(link, held, run.trouble, sync.updated_at)

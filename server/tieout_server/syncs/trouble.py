@@ -2,12 +2,17 @@
 
 from datetime import datetime
 
+from tieout_server.connections import reasons
+from tieout_server.connections.reasons import Case
 from tieout_server.errors import CallLimitError, OperatorMustActError, TryAgainError
-from tieout_server.ledger.books import WaitingFor
-from tieout_server.ledger.links import Owner, Reason, ReasonCode
+from tieout_server.ledger.books import HeldUp, WaitingFor
+from tieout_server.ledger.links import Link, Observation, Reason
+
+Trouble = TryAgainError | OperatorMustActError
+"""What passes without the merchant."""
 
 
-def waiting_for(trouble: TryAgainError | OperatorMustActError) -> WaitingFor:
+def waiting_for(trouble: Trouble) -> WaitingFor:
     """What has to pass before reading can go on."""
     if isinstance(trouble, OperatorMustActError):
         return WaitingFor.OPERATOR
@@ -16,19 +21,16 @@ def waiting_for(trouble: TryAgainError | OperatorMustActError) -> WaitingFor:
     return WaitingFor.XERO_UNAVAILABLE
 
 
-def reason(by: str, until: datetime | None, observed_at: datetime) -> Reason | None:
-    """What is said of a connection whose reading waits for this; None for what a minute mends."""
-    match by:
+def reason(link: Link, held: HeldUp, trouble: Trouble | None, at: datetime) -> Reason | None:
+    """What is said of a connection whose reading is held up; None for what a minute mends."""
+    finding = reasons.words_of(trouble) if trouble else f"waits for {held.by}"
+    of = Case(link, at, (Observation("sync", finding, at, is_trouble=True),))
+    match held.by:
         case WaitingFor.DAY_LIMIT:
-            code, owner = ReasonCode.DAY_LIMIT_REACHED, Owner.NOBODY
-            sentence = "Xero's calls for the day are used up for this organisation; reading goes on by itself."
+            return reasons.day_limit(of, held.until)
         case WaitingFor.XERO_UNAVAILABLE:
-            code, owner = ReasonCode.XERO_UNAVAILABLE, Owner.XERO
-            sentence = "Xero does not answer at the moment; it is tried again by itself."
+            return reasons.unavailable(of)
         case WaitingFor.OPERATOR:
-            code, owner = ReasonCode.SERVICE_MISCONFIGURED, Owner.OPERATOR
-            sentence = "This service's own settings keep it from reading; an operator has to act, no merchant can."
+            return reasons.misconfigured(of)
         case _:
             return None
-    evidence = (f"next try at {until.isoformat()}",) if until else ()
-    return Reason(code=code, sentence=sentence, owner=owner, observed_at=observed_at, evidence=evidence)

@@ -10,6 +10,7 @@ from tieout_server.connections.messages import Return
 from tieout_server.connections.service import Connections
 from tieout_server.errors import BugError, ConsentStateError, OperatorMustActError, TieoutError
 from tieout_server.web import pages
+from tieout_server.web.page import HEADERS, Page, render
 from tieout_server.web.webhooks import LARGEST_BODY, WEBHOOKS, WebhookReceiver
 
 logger = log.get("web")
@@ -30,10 +31,10 @@ def build(connections: Connections, is_ready: IsReady, webhooks: WebhookReceiver
         page = await _outcome(connections, request)
         return web.Response(
             status=page.status,
-            text=pages.render(page),
+            text=render(page),
             content_type="text/html",
             charset="utf-8",
-            headers=pages.HEADERS,
+            headers=HEADERS,
         )
 
     async def alive(_request: web.Request) -> web.Response:
@@ -54,7 +55,7 @@ def build(connections: Connections, is_ready: IsReady, webhooks: WebhookReceiver
     return application
 
 
-async def _outcome(connections: Connections, request: web.Request) -> pages.Page:
+async def _outcome(connections: Connections, request: web.Request) -> Page:
     try:
         return await _taken_back(connections, request)
     except Exception as error:  # the edge: a person gets a page, whatever broke
@@ -63,7 +64,7 @@ async def _outcome(connections: Connections, request: web.Request) -> pages.Page
         return pages.fault(request_id, error)
 
 
-async def _taken_back(connections: Connections, request: web.Request) -> pages.Page:
+async def _taken_back(connections: Connections, request: web.Request) -> Page:
     try:
         return pages.connected(await connections.complete(_returned(request)))
     except BugError:

@@ -52,9 +52,11 @@ class Priority(IntEnum):
     NEWS = 5
     """A webhook named it: somebody in Xero has just done it."""
     ASKED = 10
-    """Somebody asked for it."""
+    """Somebody waits for it."""
     POLL = 20
     """Its time has come, and nobody waits for it."""
+    UPKEEP = 50
+    """It may come late by hours."""
 
 
 class LostLeaseError(Exception):

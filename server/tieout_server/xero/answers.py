@@ -60,6 +60,15 @@ class TokenRefused(msgspec.Struct, frozen=True):
 
     words: str
 
+    @property
+    def of_fresh_token(self) -> TieoutError:
+        """What it means of a token that was just issued: nobody mends a clock at Xero that is ahead of ours."""
+        if "TokenExpired" in self.words:
+            return XeroUnavailableError(
+                "Xero takes a fresh access token for an expired one.", status="401", words=self.words
+            )
+        return AccessRevokedError("Xero refuses a fresh access token.", status="401", words=self.words)
+
 
 class LimitRefused(msgspec.Struct, frozen=True):
     """A call limit refused the call."""

@@ -111,6 +111,8 @@ class XeroBooks:
             short_code=row.short_code or "",
             period_lock_on=_date(row.period_lock),
             end_of_year_lock_on=_date(row.end_of_year_lock),
+            status=row.status or "",
+            is_demo=row.is_demo,
         )
 
     async def users(self, purpose: Purpose) -> Sequence[OrganisationUser]:

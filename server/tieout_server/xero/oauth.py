@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -81,7 +82,9 @@ class _TokenClient(OAuth2Client):  # type: ignore[misc] # Authlib ships no types
         try:
             token: Mapping[str, Any] = self.parse_response_token(_TokenAnswer(answer))
         except (ValueError, AttributeError) as error:  # HTML or a bare string: nothing that the service itself says
-            raise XeroUnavailableError("Xero's identity service did not answer properly.") from error
+            raise XeroUnavailableError(
+                "Xero's identity service did not answer properly.", status=str(answer.status)
+            ) from error
         return token
 
     async def _refresh_token(
@@ -107,6 +110,8 @@ class XeroIdentity:
         self._settings = settings
         self._clock = clock
         self._token_url = settings.xero_identity_url.rstrip("/") + "/connect/token"
+        self._revocation_url = settings.xero_identity_url.rstrip("/") + "/connect/revocation"
+        self._connections_url = settings.xero_api_url.rstrip("/") + "/connections"
         self._keys_url = settings.xero_identity_url.rstrip("/") + "/.well-known/openid-configuration/jwks"
         self._keys: KeySet | None = None
         # Two clocks that run faster have drifted apart by as many times the seconds between their starts.
@@ -151,7 +156,8 @@ class XeroIdentity:
         try:
             token = await self._client().refresh_token(self._token_url, refresh_token=refresh_token)
         except OAuth2Error as error:
-            raise _token_error(error, CredentialsExpiredError("Xero no longer accepts the consent.")) from error
+            gone = CredentialsExpiredError("Xero no longer accepts the consent.", error=str(error.error))
+            raise _token_error(error, gone) from error
         return _token_set(token, asked_at, {})
 
     async def memberships(self, access_token: str, *, authentication_event_id: str = "") -> Sequence[Membership]:
@@ -161,10 +167,9 @@ class XeroIdentity:
             AccessRevokedError: the access token is not accepted.
             XeroUnavailableError: no answer.
         """
-        url = self._settings.xero_api_url.rstrip("/") + "/connections"
         parameters = {"authEventId": authentication_event_id} if authentication_event_id else {}
         headers = {"Authorization": f"Bearer {access_token}"}
-        answer = await _send(self._session, "GET", url, headers, parameters=parameters)
+        answer = await _send(self._session, "GET", self._connections_url, headers, parameters=parameters)
         if not answer.is_good:
             raise _membership_error(answer)
         try:
@@ -181,6 +186,38 @@ class XeroIdentity:
             for row in rows
             if row.tenant_type == "ORGANISATION"
         ]
+
+    async def disconnect(self, access_token: str, membership_id: str) -> None:
+        """Remove one organisation from those linked to our app: what is gone already answers 404, or 403.
+
+        Raises:
+            AccessRevokedError: the access token is not accepted.
+            CallLimitError: the app's limit refused the call.
+            XeroUnavailableError: no answer; it may be tried again.
+        """
+        headers = {"Authorization": f"Bearer {access_token}"}
+        answer = await _send(self._session, "DELETE", f"{self._connections_url}/{membership_id}", headers)
+        if answer.status in {HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND}:
+            return
+        refused = _membership_error(answer)
+        if not (answer.status == HTTPStatus.FORBIDDEN and isinstance(refused, AccessRevokedError)):
+            raise refused
+
+    async def revoke(self, refresh_token: str) -> None:
+        """Take back a consent with all that it linked; one that is no longer good is no error (RFC 7009, 2.2).
+
+        Raises:
+            AppRejectedError: Xero does not accept our client id or secret.
+            XeroUnavailableError: no answer; it may be tried again.
+        """
+        client = self._client()
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        url, headers, body = client.client_auth(client.revocation_endpoint_auth_method).prepare(
+            "POST", self._revocation_url, headers, urlencode({"token": refresh_token})
+        )
+        answer = await _send(self._session, "POST", url, headers, body=body)
+        if answer.status != HTTPStatus.OK:
+            raise _revocation_error(answer)
 
     def _client(self) -> Any:  # noqa: ANN401 - Authlib ships no types
         """A client for one exchange: Authlib's keeps the last token, and there are many users.
@@ -259,10 +296,20 @@ def _token_error(error: OAuth2Error, about_the_grant: TieoutError) -> TieoutErro
 def _membership_error(answer: Answer) -> TieoutError:
     refused = refusal(answer)
     if isinstance(refused, TokenRefused):
-        return AccessRevokedError("Xero does not accept the access token.", words=refused.words)
+        return refused.of_fresh_token
     if isinstance(refused, LimitRefused):
         return CallLimitError("Xero's limit for the app refused the call.", refused.problem.value)
     return refused
+
+
+def _revocation_error(answer: Answer) -> TieoutError:
+    try:
+        name = str(json.loads(answer.body)["error"])
+    except (ValueError, KeyError, TypeError):  # HTML or a bare string: nothing that the service itself says
+        return XeroUnavailableError("Xero's identity service did not answer properly.", status=str(answer.status))
+    if name in APP_ERRORS:
+        return AppRejectedError("Xero does not accept this app.", error=name)
+    return UnexpectedAnswerError(f"Xero's identity service answered {name}.", error=name)
 
 
 def _token_set(token: Mapping[str, Any], asked_at: datetime, identity: Mapping[str, Any]) -> TokenSet:

@@ -17,7 +17,6 @@ import msgspec
 from tieout_server import log
 from tieout_server.clock import Clock
 from tieout_server.errors import (
-    AccessRevokedError,
     CallLimitError,
     TieoutError,
     UnexpectedAnswerError,
@@ -84,9 +83,10 @@ class Fetched(Generic[T]):
 class _TokenRefusedError(Exception):
     """The token that was sent is not accepted; another one is asked for, once."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, refused: TokenRefused) -> None:
         super().__init__("Xero refused the access token.")
         self.token = token
+        self.refused = refused
 
 
 def open_session(settings: Settings) -> aiohttp.ClientSession:
@@ -137,7 +137,7 @@ class Transport:
                 return await self._attempt(access, request, decode, refused_token)
             except _TokenRefusedError as error:
                 if refused_token is not None:
-                    raise AccessRevokedError("Xero refuses a fresh access token.") from None  # it holds the token
+                    raise error.refused.of_fresh_token from None  # the error holds the token
                 refused_token = error.token
             except (XeroUnavailableError, CallLimitError) as error:
                 failures += 1
@@ -268,7 +268,7 @@ def _decoded(answer: Answer, decode: Callable[[bytes], T], token: str) -> T:
     if not answer.is_good:
         refused = refusal(answer)
         if isinstance(refused, TokenRefused):
-            raise _TokenRefusedError(token)
+            raise _TokenRefusedError(token, refused)
         assert isinstance(refused, TieoutError)
         raise refused
     if answer.status != HTTPStatus.NOT_MODIFIED and not answer.body:

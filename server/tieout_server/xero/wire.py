@@ -253,6 +253,8 @@ class OrganisationRow(msgspec.Struct, frozen=True, gc=False):
     short_code: str | None = field(name="ShortCode", default=None)
     period_lock: str | None = field(name="PeriodLockDate", default=None)
     end_of_year_lock: str | None = field(name="EndOfYearLockDate", default=None)
+    status: str | None = field(name="OrganisationStatus", default=None)
+    is_demo: bool = field(name="IsDemoCompany", default=False)
 
 
 class UserRow(msgspec.Struct, frozen=True, gc=False):

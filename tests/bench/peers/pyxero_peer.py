@@ -10,7 +10,7 @@ from xero.auth import OAuth2Credentials
 from third_party_flows import CLIENT_ID, CLIENT_SECRET, REDIRECT_URI, SCOPES, consented
 
 PAGE_SIZE = 1000
-LISTS = {
+LISTS: dict[str, tuple[str, dict[str, object]]] = {
     "contacts": ("ContactID", {"includeArchived": True}),
     "invoices": ("InvoiceID", {"Type": "ACCREC"}),
     "payments": ("PaymentID", {}),

@@ -13,7 +13,7 @@ from xero_python.api_client.oauth2 import OAuth2Token
 from third_party_flows import CLIENT_ID, CLIENT_SECRET, authorization_url, consented, exchanged, first_organisation
 
 PAGE_SIZE = int(sys.argv[1])
-LISTS = {
+LISTS: dict[str, tuple[str, str, dict[str, object]]] = {
     "contacts": ("get_contacts", "contact_id", {"include_archived": True}),
     "invoices": ("get_invoices", "invoice_id", {"where": 'Type=="ACCREC"'}),
     "payments": ("get_payments", "payment_id", {}),

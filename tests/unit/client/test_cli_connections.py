@@ -332,7 +332,7 @@ def test_what_the_command_line_does_not_find_has_the_code_and_reason_of_the_serv
 
 def test_watching_connections_prints_what_they_are_and_what_happens(cli: Cli) -> None:
     service = Service()
-    event = ConnectionEvent(kind=ConnectionEventKind.CONNECTION_EVENT_KIND_STATE_CHANGED)
+    event = ConnectionEvent(kind=ConnectionEventKind.CONNECTION_EVENT_KIND_STATE_CHANGED, to_state=CONNECTED)
     service.updates = [
         WatchConnectionsResponse(resume_token="1", snapshot=connection("c1", PENDING)),
         WatchConnectionsResponse(resume_token="2", heartbeat=Heartbeat()),
@@ -340,8 +340,8 @@ def test_watching_connections_prints_what_they_are_and_what_happens(cli: Cli) ->
     ]
     result = cli(service.calls, "watch", "connections")
     lines = result.stdout.splitlines()
-    assert lines[0] == "c1  acme  pending authorisation"
-    assert "state changed: connected" in lines[1]
+    assert lines[0] == "2026-11-22 00:00:00Z  acme (c1)  pending authorisation"
+    assert lines[1].endswith("Acme Ltd (acme)  connected")
     assert len(lines) == 2
     (request,) = service.requests
     assert isinstance(request, WatchConnectionsRequest)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tieout_server.connections.state import (
+    HAS_ACCESS,
     ConnectionState,
     Happening,
     check_can_choose_organisation,
@@ -18,7 +19,6 @@ from tieout_server.ledger.links import Link, Owner, Reason, ReasonCode
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 S = ConnectionState
-HAS_ACCESS = (S.CONNECTED, S.RECONNECT_REQUIRED)
 
 
 def link(state: ConnectionState, **fields: Any) -> Link:  # noqa: ANN401 - any field of a link
@@ -41,12 +41,18 @@ def test_a_consent_and_an_end_can_come_in_any_state(
 
 
 @pytest.mark.parametrize("state", S)
-def test_only_what_has_access_can_lose_it(state: ConnectionState) -> None:
+@pytest.mark.parametrize(
+    ("happening", "after"),
+    [(Happening.ACCESS_LOST, S.RECONNECT_REQUIRED), (Happening.ACCESS_REGAINED, S.CONNECTED)],
+)
+def test_only_what_has_access_can_lose_or_regain_it(
+    state: ConnectionState, happening: Happening, after: ConnectionState
+) -> None:
     if state in HAS_ACCESS:
-        assert move(state, Happening.ACCESS_LOST) is S.RECONNECT_REQUIRED
+        assert move(state, happening) is after
     else:
         with pytest.raises(NotPermittedNowError) as refusal:
-            move(state, Happening.ACCESS_LOST)
+            move(state, happening)
         assert refusal.value.facts["state"] == state
 
 

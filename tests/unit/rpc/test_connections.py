@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 
 from fakes import World
 from tieout.v1 import connection_service_pb2 as pb
-from tieout_server.errors import ConsentExpiredError, CredentialsExpiredError, XeroUnavailableError
+from tieout_server.errors import AccessRevokedError, ConsentExpiredError, CredentialsExpiredError, XeroUnavailableError
 
 
 def state_of(answer: pb.ConnectResponse | pb.ReconnectResponse) -> str:
@@ -269,10 +269,12 @@ async def test_a_loss_is_told_with_its_reason(connections: Any, around: World) -
     connection = await connect(connections)
     watch = Watch(connections.WatchConnections(pb.WatchConnectionsRequest()))
     await watch.next()
-    await around.connections.access_lost(connection.id, CredentialsExpiredError("Please consent again."))
+    around.xero.trouble = CredentialsExpiredError("Please consent again.")
+    await around.connections.access_lost(connection.id, AccessRevokedError("403 AuthenticationUnsuccessful"))
     lost = (await watch.next()).change
     assert lost.event.to_state == pb.CONNECTION_STATE_RECONNECT_REQUIRED
     assert lost.event.reason.code == pb.CONNECTION_REASON_CODE_CREDENTIALS_EXPIRED
+    assert ("token refresh", True) in [(seen.subject, seen.is_trouble) for seen in lost.event.reason.evidence]
     assert lost.event.actor == "tieout"
     watch.leave()
 

@@ -62,8 +62,8 @@ def test_what_comes_later_names_only_what_is_in_the_api() -> None:
 
 
 def test_a_method_that_comes_later_is_refused_with_a_sentence() -> None:
-    with pytest.raises(NotServedYetError, match="does not serve Disconnect: ending a connection comes"):
-        served.check("/tieout.v1.ConnectionService/Disconnect")
+    with pytest.raises(NotServedYetError, match="does not serve ExportPayment: exporting payments to Xero comes"):
+        served.check("/tieout.v1.PaymentExportService/ExportPayment")
 
 
 @pytest.mark.parametrize("method", SERVED, ids=path)

@@ -23,7 +23,7 @@ from fakes import World, serving
 from tieout.v1 import connection_service_pb2 as pb
 from tieout.v1 import receivables_service_pb2, sync_service_pb2
 from tieout.v1.connection_service_pb2_grpc import ConnectionServiceStub
-from tieout.v1.payment_export_service_pb2 import WatchPaymentExportsRequest
+from tieout.v1.payment_export_service_pb2 import ExportPaymentRequest, WatchPaymentExportsRequest
 from tieout.v1.payment_export_service_pb2_grpc import PaymentExportServiceStub
 from tieout.v1.receivables_service_pb2_grpc import ReceivablesServiceStub
 from tieout.v1.reconciliation_service_pb2 import SubmitPlatformBalancesRequest
@@ -101,11 +101,10 @@ async def test_a_method_that_is_in_no_service_is_unimplemented(channel: aio.Chan
 
 
 async def test_a_method_that_comes_later_is_unimplemented_whatever_its_arity(channel: aio.Channel) -> None:
-    connections: Any = ConnectionServiceStub(channel)
     exports: Any = PaymentExportServiceStub(channel)
     reconciliations: Any = ReconciliationServiceStub(channel)
     for call in (
-        connections.Disconnect(pb.DisconnectRequest()),
+        exports.ExportPayment(ExportPaymentRequest()),
         exports.WatchPaymentExports(WatchPaymentExportsRequest()).read(),
         reconciliations.SubmitPlatformBalances(iter([SubmitPlatformBalancesRequest()])),
     ):

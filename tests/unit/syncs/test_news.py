@@ -248,7 +248,7 @@ async def test_trouble_is_waited_out_and_nothing_is_lost(around: World, told: Ne
         (CallLimitError("The day is used up.", "day", tomorrow), tomorrow),
         (AppRejectedError("The secret is wrong."), now + news.LATER),
     ):
-        around.xero.refusal = refusal
+        around.xero.read_trouble = refusal
         await told.receive([notice(link, now)])
         assert await do_slice(around, told, link) == again
         assert await waiting(around) == 1
@@ -261,7 +261,8 @@ async def test_trouble_is_waited_out_and_nothing_is_lost(around: World, told: Ne
 async def test_books_that_are_closed_to_us_are_said_to_be_and_what_was_named_is_forgotten(
     around: World, told: News, link: Link
 ) -> None:
-    around.xero.refusal = AccessRevokedError("Xero refuses us these books.")
+    refusal = AccessRevokedError("Xero refuses us these books.")
+    around.xero.read_trouble, around.xero.refusal, around.xero.is_linked = refusal, refusal, False
     await told.receive([notice(link, around.clock.now())])
     assert await do_slice(around, told, link) is None
     assert (await around.connections.get(link.id)).state == ConnectionState.RECONNECT_REQUIRED
@@ -273,7 +274,7 @@ async def test_books_that_are_closed_to_us_are_said_to_be_and_what_was_named_is_
 async def test_what_nobody_documented_keeps_nothing_else_waiting(around: World, told: News, link: Link) -> None:
     now = around.clock.now()
     show(around, documents.invoice(updated_at=now))
-    around.xero.refusal = UnexpectedAnswerError("Xero answered 418.", status="418")
+    around.xero.read_trouble = UnexpectedAnswerError("Xero answered 418.", status="418")
     await told.receive([notice(link, now, "c9", Entity.CONTACTS), notice(link, now)])
     assert await do_slice(around, told, link) is None
     assert await references(around) == {"i1": ""}

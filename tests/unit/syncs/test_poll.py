@@ -200,7 +200,8 @@ async def test_trouble_parks_it_degrades_the_connection_and_passes(
 async def test_a_refusal_ends_it_and_the_connection_says_why(
     around: World, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refuse(monkeypatch, AccessRevokedError("Xero refuses these books."))
+    around.xero.refusal, around.xero.is_linked = AccessRevokedError("Xero refuses these books."), False
+    refuse(monkeypatch, around.xero.refusal)
     assert await poll(around, link) is None
     assert (await around.connections.get(link.id)).state == "RECONNECT_REQUIRED"
     freshness = await around.subjects.freshness.connection(link.id)

@@ -200,6 +200,17 @@ async def test_an_amount_that_cannot_be_stored_exactly_fails_the_sync_as_an_oper
 # A person's trouble
 
 
+def disconnect_in_xero(around: World) -> AccessRevokedError:
+    """Somebody removes the app in Xero; this is what every call says from now on."""
+    around.xero.is_linked = False
+    around.xero.refusal = refusal = AccessRevokedError("The organisation disconnected us.")
+    return refusal
+
+
+def link_again(around: World) -> None:
+    around.xero.is_linked, around.xero.refusal = True, None
+
+
 class Killed(BaseException):
     """The process ends here."""
 
@@ -213,7 +224,7 @@ async def test_killed_between_the_connections_end_and_the_syncs_the_next_slice_f
     lease = await take(around, link.id)
     assert lease
     with pytest.MonkeyPatch.context() as patch:
-        failing(patch, AccessRevokedError("The organisation disconnected us."))
+        failing(patch, disconnect_in_xero(around))
         patch.setattr(Run, "fail", killed)
         with pytest.raises(Killed):
             await around.subjects.syncs.perform(Job(lease, around.clock))
@@ -231,7 +242,8 @@ async def test_killed_between_the_connections_end_and_the_syncs_the_next_slice_f
 
 async def test_after_a_reconnect_what_was_missed_is_read(around: World, link: Link) -> None:
     await do_slice(around, link.id)
-    await around.connections.access_lost(link.id, AccessRevokedError("The organisation disconnected us."))
+    await around.connections.access_lost(link.id, disconnect_in_xero(around))
+    link_again(around)
     await consent(around, await around.connections.reconnect(Reconnect(link.id)))
     assert await do_slice(around, link.id) is None
     sync = await newest(around, link.id)
@@ -241,10 +253,11 @@ async def test_after_a_reconnect_what_was_missed_is_read(around: World, link: Li
 async def test_a_consent_that_comes_while_a_slice_still_finds_the_connection_broken_is_not_undone(
     around: World, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await around.connections.access_lost(link.id, AccessRevokedError("The organisation disconnected us."))
+    await around.connections.access_lost(link.id, disconnect_in_xero(around))
     real = around.connections.access_lost
 
     async def access_lost(connection_id: str, error: PersonMustActError) -> Link:
+        link_again(around)
         await consent(around, await around.connections.reconnect(Reconnect(link.id)))
         return await real(connection_id, error)
 

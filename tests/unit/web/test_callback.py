@@ -12,18 +12,25 @@ import pytest_asyncio
 from aiohttp.test_utils import TestClient, TestServer
 
 from fakes import World, world
-from tieout_server.connections.messages import Connect, Reconnect, Return
+from tieout_server.connections.messages import Completed, Connect, Reconnect, Return
+from tieout_server.connections.state import ConnectionState
 from tieout_server.errors import (
+    AccessRevokedError,
     AppRejectedError,
     CallLimitError,
     ConsentExpiredError,
+    CredentialsExpiredError,
     ListenError,
     OperatorMustActError,
+    ScopeMissingError,
     UnexpectedAnswerError,
     XeroUnavailableError,
 )
+from tieout_server.ledger.links import Link, OrganisationChoice
+from tieout_server.storage import connections
 from tieout_server.web import pages
 from tieout_server.web.app import CALLBACK, build
+from tieout_server.web.page import render
 from tieout_server.web.server import WebServer
 
 RETURN_URL = "https://app.example/done?tab=xero#top"
@@ -106,6 +113,46 @@ async def test_several_organisations_are_named_and_left_to_the_platform(browser:
     assert "result=choose_organisation" in page.link
 
 
+async def test_the_page_of_several_organisations_opened_again_names_none_of_them(
+    browser: Client, around: World
+) -> None:
+    around.xero.organisations = ["Hops & Co", "Malt"]
+    connection_id, state = await start(around, RETURN_URL)
+    await come_back(browser, state=state, code="code-1")
+    page = await come_back(browser, state=state, code="code-1")
+    assert (page.status, "choose an organisation" in page.text) == (200, True)
+    assert "Hops" not in page.text
+    assert f"connection_id={connection_id}&result=choose_organisation" in page.link
+
+
+async def test_an_organisation_that_another_connection_has_is_marked_in_the_choice(around: World) -> None:
+    now = around.clock.now()
+    offered = (
+        OrganisationChoice(xero_tenant_id="t1", name="Hops", membership_id="m1", connected_as="con_other"),
+        OrganisationChoice(xero_tenant_id="t2", name="Malt", membership_id="m2"),
+    )
+    state = ConnectionState.PENDING_ORGANISATION
+    link = Link(id="con_1", merchant_id="m-1", state=state, choices=offered, created_at=now, updated_at=now)
+    page = pages.connected(Completed(link, RETURN_URL))
+    assert page.items == ("Hops (connected already)", "Malt")
+    assert "con_other" not in render(page)
+
+
+async def test_who_reconnects_is_welcomed_back_and_told_that_the_rest_is_being_read(
+    browser: Client, around: World
+) -> None:
+    connection_id, state = await start(around)
+    await come_back(browser, state=state, code="code-1")
+    async with around.database.write() as tx:
+        await connections.set_last_synced(tx, connection_id, around.clock.now())
+    again = await around.connections.reconnect(Reconnect(connection_id, RETURN_URL))
+    page = await come_back(browser, state=state_in(again.consent.authorization_url), code="code-1")
+    assert page.status == 200
+    assert "Welcome back: Southern Hops Ltd is connected again" in page.text
+    assert "what was missed meanwhile is being read now" in page.text
+    assert f"connection_id={connection_id}&result=connected" in page.link
+
+
 async def test_consent_declined_says_that_nothing_was_connected(browser: Client, around: World) -> None:
     connection_id, state = await start(around, RETURN_URL)
     page = await come_back(browser, state=state, error="access_denied")
@@ -148,7 +195,8 @@ async def test_opening_the_page_of_success_again_says_that_all_is_well_and_chang
     before = await around.connections.get(connection_id)
     page = await come_back(browser, state=state, code="code-1")
     assert page.status == 200
-    assert "Southern Hops Ltd is connected already" in page.text
+    assert "You are connected already" in page.text
+    assert "Southern Hops" not in page.text  # whoever has the link from a history learns no names
     assert 'class="success"' in page.html
     assert page.link.endswith(f"connection_id={connection_id}&result=connected#top")
     assert await around.connections.get(connection_id) == before
@@ -165,12 +213,13 @@ async def test_a_link_that_was_used_in_vain_says_so(browser: Client, around: Wor
 async def test_an_organisation_that_is_connected_already_is_named(browser: Client, around: World) -> None:
     holder, first = await start(around)
     await come_back(browser, state=first, code="code-1")
-    _, second = await start(around, RETURN_URL)
+    ours, second = await start(around, RETURN_URL)
     page = await come_back(browser, state=second, code="code-1")
     assert page.status == 409
     assert "Southern Hops Ltd is connected already" in page.text
     assert "already has a connection to this platform" in page.text
-    assert f"connection_id={holder}&result=organisation_already_connected" in page.link
+    assert f"connection_id={ours}&result=organisation_already_connected" in page.link
+    assert holder not in page.html
 
 
 async def test_a_link_that_a_newer_one_replaced_is_no_longer_known(browser: Client, around: World) -> None:
@@ -214,14 +263,17 @@ async def test_a_role_that_is_not_enough_is_explained(browser: Client, around: W
     ("trouble", "status", "words"),
     [
         (XeroUnavailableError("Away."), 503, "Xero does not answer right now"),
-        (CallLimitError("Full.", "app"), 503, "Xero does not answer right now"),
+        (CallLimitError("Full.", "app"), 503, "Xero is busy right now"),
         (ConsentExpiredError("Used."), 410, "Your consent took too long to come back. Xero gives it five minutes."),
+        (ScopeMissingError("No."), 403, "A permission is missing"),
+        (AccessRevokedError("No."), 403, "Xero does not let us in"),
+        (CredentialsExpiredError("No."), 403, "Nothing was connected"),
         (AppRejectedError("No such app."), 500, "This service is not set up correctly"),
         (OperatorMustActError("No key."), 500, "This service is not set up correctly"),
         (KeyError("a bug"), 500, "Something went wrong on our side"),
         (UnexpectedAnswerError("Odd."), 500, "Something went wrong on our side"),
     ],
-    ids=["away", "limit", "code", "app", "key", "bug", "odd"],
+    ids=["away", "limit", "code", "scope", "refused", "tokens", "app", "key", "bug", "odd"],
 )
 async def test_what_goes_wrong_is_told_for_people(
     browser: Client,
@@ -256,8 +308,8 @@ async def test_trouble_leaves_the_way_back_open(browser: Client, around: World, 
 
 def test_a_fault_leads_back_as_far_as_the_way_is_known() -> None:
     error = UnexpectedAnswerError("Odd.", connection_id="con_1", return_url=RETURN_URL)
-    assert "Back to app.example" in pages.render(pages.fault("r1", error))
-    assert "Back to" not in pages.render(pages.fault("r1", KeyError("a bug")))
+    assert "Back to app.example" in render(pages.fault("r1", error))
+    assert "Back to" not in render(pages.fault("r1", KeyError("a bug")))
 
 
 async def test_reloading_after_an_outage_connects(browser: Client, around: World) -> None:

@@ -1,13 +1,13 @@
-"""What the commands do, one module per service, each imported when one of its commands runs: `--help` is fast."""
+"""What the commands do, each module imported when one of its commands runs: `--help` is fast."""
 
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tieout.cli.commands import connections, explain, receivables, syncs
+    from tieout.cli.commands import connections, consents, explain, receivables, syncs
 
-__all__ = ["connections", "explain", "receivables", "syncs"]
+__all__ = ["connections", "consents", "explain", "receivables", "syncs"]
 
 
 def __getattr__(name: str) -> ModuleType:

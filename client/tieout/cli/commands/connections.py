@@ -1,63 +1,30 @@
-"""The commands of ConnectionService."""
+"""The commands that look at connections, follow them and end them."""
 
-import asyncio
-import sys
-import webbrowser
 from contextlib import aclosing
-from datetime import UTC, datetime
 from uuid import uuid4
 
+import typer
+
+from tieout.cli.connection import card, evidence, line, line_now, line_of_history, listing, named, state, who_acts
 from tieout.cli.names import find_connection, find_connections
 from tieout.cli.options import Server
-from tieout.cli.run import run
-from tieout.cli.show import ago, document, documents, moment, say, table, word
+from tieout.cli.run import LATER, PERSON, REFUSED, run
+from tieout.cli.show import document, documents, note, say
 from tieout.client import Client
-from tieout.errors import CallerError, PersonMustActError
 from tieout.v1.connection_service_pb2 import (
+    CheckConnectionResponse,
     Connection,
-    ConnectionEventKind,
     ConnectionHealth,
     ConnectionState,
-    ConnectResponse,
-    ReconnectResponse,
     WatchConnectionsResponse,
 )
+from tieout.v1.types_pb2 import Owner
 
-
-def connect(server: Server, merchant: str, return_url: str, *, browser: bool, wait: bool, as_json: bool) -> None:
-    """Start a connection and lead the merchant to Xero's consent."""
-
-    async def command(client: Client) -> None:
-        answer = await client.connections.connect(merchant, return_url=return_url, request_id=str(uuid4()))
-        await _consent(client, answer, browser=browser, wait=wait, as_json=as_json)
-
-    run(server, command, as_json=as_json)
-
-
-def reconnect(server: Server, name: str, return_url: str, *, browser: bool, wait: bool, as_json: bool) -> None:
-    """Lead the merchant to a new consent for a connection."""
-
-    async def command(client: Client) -> None:
-        connection = await find_connection(client, name)
-        answer = await client.connections.reconnect(connection.id, return_url=return_url, request_id=str(uuid4()))
-        await _consent(client, answer, browser=browser, wait=wait, as_json=as_json)
-
-    run(server, command, as_json=as_json)
-
-
-def choose(server: Server, name: str, organisation: str, *, as_json: bool) -> None:
-    """Pick one of several organisations, by its id or by its name; to pick it once more changes nothing."""
-
-    async def command(client: Client) -> None:
-        connection = await find_connection(client, name, ConnectionState.CONNECTION_STATE_PENDING_ORGANISATION)
-        if connection.organisation_choices:
-            tenant = _offered(connection, organisation)
-            connection = await client.connections.choose_organisation(connection.id, tenant)
-        else:
-            _check_chosen(connection, organisation)
-        _show(connection, as_json=as_json)
-
-    run(server, command, as_json=as_json)
+_KEPT = "What was read of it, its settings and its history stay; `tieout reconnect {connection}` leads back."
+_ERASED = (
+    "What was read of it is being erased, and so are the name and the email of who consented. "
+    "Its history stays, without them."
+)
 
 
 def show(server: Server, name: str, merchant: str, *, as_json: bool) -> None:
@@ -69,9 +36,60 @@ def show(server: Server, name: str, merchant: str, *, as_json: bool) -> None:
         if as_json:
             documents(found)
         elif name and len(found) == 1:
-            _show(found[0], as_json=False)
+            say(card(found[0]))
         else:
-            _list(found)
+            say(listing(found) if found else "There are no connections; `tieout connect MERCHANT` makes one.")
+
+    run(server, command, as_json=as_json)
+
+
+def disconnect(server: Server, name: str, *, purge: bool, yes: bool, as_json: bool) -> None:
+    """End a connection; what was read is only erased with `purge`, and after a yes."""
+    connection = Connection()
+
+    async def find(client: Client) -> None:
+        connection.CopyFrom(await find_connection(client, name))
+
+    async def command(client: Client) -> None:
+        ended = await client.connections.disconnect(connection.id, purge_data=purge, request_id=str(uuid4()))
+        if as_json:
+            document(ended)
+        else:
+            say(f"{named(ended)} is {state(ended)}.")
+            say(_ERASED if purge else _KEPT.format(connection=ended.id))
+
+    run(server, find, as_json=as_json)
+    if purge and not yes:
+        _ask(f"Erase all that was read of {named(connection)}, for good?")
+    run(server, command, as_json=as_json)
+
+
+def check(server: Server, name: str, *, as_json: bool) -> None:
+    """Find out whether a connection works; leaves with the exit code of what has to happen next."""
+
+    async def command(client: Client) -> int:
+        connection = await find_connection(client, name)
+        answer = await client.connections.check(connection.id)
+        if as_json:
+            document(answer)
+        else:
+            _tell_verdict(answer)
+        return _next_move(answer.connection)
+
+    run(server, command, as_json=as_json)
+
+
+def events(server: Server, name: str, limit: int, *, as_json: bool) -> None:
+    """List what happened to a connection, newest first."""
+
+    async def command(client: Client) -> None:
+        connection = await find_connection(client, name)
+        found = await client.connections.list_events(connection.id).first(limit)
+        if as_json:
+            documents(found)
+        else:
+            for event in found:
+                say(line_of_history(event))
 
     run(server, command, as_json=as_json)
 
@@ -89,119 +107,45 @@ def watch(server: Server, merchant: str, names: list[str], after: str, *, as_jso
     run(server, command, as_json=as_json)
 
 
-async def _consent(
-    client: Client, answer: ConnectResponse | ReconnectResponse, *, browser: bool, wait: bool, as_json: bool
-) -> None:
-    if as_json:
-        document(answer)
-    else:
-        say(f"The merchant consents here, until {moment(answer.expires_at)}")
-        say(answer.authorization_url)
-        if browser and sys.stdout.isatty():
-            await asyncio.to_thread(webbrowser.open, answer.authorization_url)
-    if wait:
-        if not as_json:
-            say("Waiting until then for the consent to come back; Ctrl-C ends only the waiting.")
-        expires_in = (answer.expires_at.ToDatetime(UTC) - datetime.now(UTC)).total_seconds()
-        try:
-            async with asyncio.timeout(expires_in):
-                connection = await _consented(client, answer.connection)
-        except TimeoutError as error:
-            raise PersonMustActError("The merchant did not consent in time.") from error
-        _show(connection, as_json=as_json)
+def _ask(question: str) -> None:
+    """Nothing, if the person at the terminal says yes.
+
+    Raises:
+        typer.Exit: they do not, or there is nobody to ask.
+    """
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        typer.echo(err=True)  # the question has not ended its line
+        agreed = False
+    if not agreed:
+        note("Nothing was changed. --yes says yes without being asked.")
+        raise typer.Exit(REFUSED)
 
 
-async def _consented(client: Client, before: Connection) -> Connection:
-    """The connection once consent has come back: connected, or waiting for the choice of an organisation."""
-    async with aclosing(client.connections.watch(connection_ids=[before.id], from_start=True)) as messages:
-        async for message in messages:
-            if message.change.event.kind == ConnectionEventKind.CONNECTION_EVENT_KIND_AUTHORISATION_REFUSED:
-                raise PersonMustActError(message.change.event.reason.sentence)
-            now = message.change.connection if message.HasField("change") else message.snapshot
-            if _answered(now) and (now.state, now.updated_at.ToNanoseconds()) != (
-                before.state,
-                before.updated_at.ToNanoseconds(),
-            ):
-                return now
-    raise PersonMustActError("The watch ended before the merchant consented.")
+def _tell_verdict(answer: CheckConnectionResponse) -> None:
+    connection = answer.connection
+    if answer.evidence:
+        say(evidence(answer.evidence))
+    say(f"{named(connection)}: {state(connection)}")
+    for sentence in (connection.reason.sentence, who_acts(connection)):
+        if sentence:
+            say(sentence)
 
 
-def _answered(connection: Connection) -> bool:
-    return connection.state in {
-        ConnectionState.CONNECTION_STATE_CONNECTED,
-        ConnectionState.CONNECTION_STATE_PENDING_ORGANISATION,
-    }
-
-
-def _check_chosen(connection: Connection, named: str) -> None:
-    organisation = connection.organisation
-    if named == organisation.xero_tenant_id or named.casefold() == organisation.name.casefold():
-        return
-    now = f"connected to {organisation.name}" if _works(connection) else _state(connection)
-    raise CallerError(f"This connection does not wait for a choice; it is {now}.")
-
-
-def _works(connection: Connection) -> bool:
-    return connection.state == ConnectionState.CONNECTION_STATE_CONNECTED
-
-
-def _offered(connection: Connection, named: str) -> str:
-    choices = connection.organisation_choices
-    found = [it.xero_tenant_id for it in choices if named in {it.xero_tenant_id, it.name}]
-    found = found or [it.xero_tenant_id for it in choices if it.name.casefold() == named.casefold()]
-    if len(found) == 1:
-        return found[0]
-    offered = ", ".join(f"{it.name} ({it.xero_tenant_id})" for it in choices) or "none"
-    raise CallerError(f"{named!r} is not exactly one of the organisations offered: {offered}.")
-
-
-def _state(connection: Connection) -> str:
-    state = word(ConnectionState, connection.state, "CONNECTION_STATE_")
-    degraded = connection.health == ConnectionHealth.CONNECTION_HEALTH_DEGRADED
-    return f"{state}, degraded" if degraded else state
-
-
-def _list(connections: list[Connection]) -> None:
-    made = table("merchant", "organisation", "state", "synced", "id")
-    now = datetime.now(UTC)
-    for it in connections:
-        synced = ago(it.last_synced_at, now)
-        made.add_row(it.merchant_id, it.organisation.name, _state(it), synced, it.id)
-    say(made if connections else "There are no connections; `tieout connect MERCHANT` makes one.")
-
-
-def _show(connection: Connection, *, as_json: bool) -> None:
-    if as_json:
-        document(connection)
-        return
-    made = table("", "")
-    made.show_header = False
-    organisation, user = connection.organisation, connection.authorised_by
-    rows = {
-        "connection": connection.id,
-        "merchant": connection.merchant_id,
-        "state": _state(connection),
-        "why": connection.reason.sentence,
-        "organisation": " ".join(filter(None, (organisation.name, organisation.base_currency))),
-        "connected by": " ".join(filter(None, (user.name, user.email, user.organisation_role))),
-        "missing scopes": " ".join(connection.missing_scopes),
-        "choose from": "\n".join(f"{it.name}  {it.xero_tenant_id}" for it in connection.organisation_choices),
-        "last synced": moment(connection.last_synced_at),
-    }
-    for label, value in rows.items():
-        if value:
-            made.add_row(label, value)
-    say(made)
+def _next_move(connection: Connection) -> int:
+    """The exit code: nothing has to happen, a person must act, or it passes."""
+    if connection.state != ConnectionState.CONNECTION_STATE_CONNECTED:
+        return PERSON
+    if connection.health != ConnectionHealth.CONNECTION_HEALTH_DEGRADED:
+        return 0
+    return LATER if connection.reason.owner in {Owner.OWNER_XERO, Owner.OWNER_NOBODY} else PERSON
 
 
 def _tell(message: WatchConnectionsResponse, *, as_json: bool) -> None:
     if as_json:
         document(message)
     elif message.HasField("snapshot"):
-        it = message.snapshot
-        say(f"{it.id}  {it.merchant_id}  {_state(it)}  {it.reason.sentence}".rstrip())
+        say(line_now(message.snapshot))
     elif message.HasField("change"):
-        event, it = message.change.event, message.change.connection
-        kind = word(ConnectionEventKind, event.kind, "CONNECTION_EVENT_KIND_")
-        told = f"{moment(event.occurred_at)}  {it.id}  {it.merchant_id}  {kind}: {_state(it)}  {event.reason.sentence}"
-        say(told.rstrip())
+        say(line(message.change))

@@ -53,10 +53,14 @@ def _connections() -> None:
         _text("choices"),
         _int("sync_ordinal"),
         _int("last_synced_at", nullable=True),
+        _int("consented_at", nullable=True),
+        _int("gap_from_at", nullable=True),
+        _int("purge_up_to"),
         _int("created_at"),
         _int("updated_at"),
         sa.PrimaryKeyConstraint("id", name="pk_connections"),
     )
+    op.create_index("ix_connections_xero_user_id", "connections", ["xero_user_id"])
     op.create_index("ix_connections_merchant_id_id", "connections", ["merchant_id", "id"])
     op.create_index(
         "uq_connections_connected",
@@ -91,6 +95,8 @@ def _connections() -> None:
         _int("refresh_expires_at"),
         _text("scopes"),
         _int("generation"),
+        _text("refreshing_by"),
+        _int("refreshing_until", nullable=True),
         _int("updated_at"),
         sa.PrimaryKeyConstraint("xero_user_id", name="pk_xero_users"),
     )
@@ -181,7 +187,7 @@ def _syncs() -> None:
 
 
 def _records() -> None:
-    """The event log, answers by request_id, and the ledger of calls."""
+    """The event log, the history of connections, answers by request_id, and the ledger of calls."""
     op.create_table(
         "events",
         sa.Column("position", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False),
@@ -194,6 +200,21 @@ def _records() -> None:
     )
     op.create_index("ix_events_at", "events", ["at"])
     op.create_index("ix_events_topic_subject_position", "events", ["topic", "subject", "position"])
+    op.create_table(
+        "connection_events",
+        sa.Column("id", sa.BigInteger(), nullable=False, autoincrement=False),
+        _text("connection_id"),
+        _text("kind"),
+        _text("from_state"),
+        _text("to_state"),
+        _text("health"),
+        _text("reason"),
+        _text("actor"),
+        _text("gap"),
+        _int("occurred_at"),
+        sa.PrimaryKeyConstraint("id", name="pk_connection_events"),
+    )
+    op.create_index("ix_connection_events_connection_id_id", "connection_events", ["connection_id", "id"])
     op.create_table(
         "event_counter",
         sa.Column("id", sa.Integer(), nullable=False),

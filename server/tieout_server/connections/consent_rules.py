@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tieout_server.connections.state import check_can_choose_organisation
+from tieout_server.connections.state import ConnectionState, check_can_choose_organisation
 from tieout_server.errors import (
     AuthorizationFailedError,
     ConsentDeniedError,
@@ -70,3 +70,13 @@ def same_organisation(link: Link, given: Sequence[Membership]) -> Membership:
         expected=ours,
         given=theirs,
     )
+
+
+def check_was_not_ended(before: Link, link: Link) -> None:
+    """Nothing, if this connection, as it is locked now, was not disconnected since somebody began to settle it.
+
+    Raises:
+        NotPermittedNowError: it was; the consent came too late.
+    """
+    if link.state == ConnectionState.DISCONNECTED != before.state:
+        raise NotPermittedNowError(f"Connection {link.id} was disconnected meanwhile.", state=link.state)

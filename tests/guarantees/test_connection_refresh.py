@@ -17,7 +17,8 @@ from tieout_server.clock import SystemClock
 from tieout_server.connections.tokens import Tokens
 from tieout_server.errors import CredentialsExpiredError, XeroUnavailableError
 from tieout_server.settings import Settings
-from tieout_server.storage import connections, tables
+from tieout_server.storage import tables
+from tieout_server.storage import tokens as stored_tokens
 from tieout_server.storage.database import Database
 from tieout_server.storage.vault import Vault
 from tieout_server.xero.oauth import XeroIdentity
@@ -41,7 +42,7 @@ class Holder:
     async def generation(self) -> int:
         """How many token sets of this user were stored."""
         async with self.database.read() as tx:
-            stored = await connections.tokens_of(tx, self.user)
+            stored = await stored_tokens.get(tx, self.user)
         assert stored is not None
         return stored.generation
 
@@ -88,6 +89,96 @@ async def test_a_hundred_callers_whose_token_was_refused_refresh_it_once(sandbox
         assert len(got) == 1
         assert good not in got
         assert sandbox.requests.count(TOKEN_ENDPOINT) == 1
+
+
+@contextlib.asynccontextmanager
+async def second_process(sandbox: Sandbox, holder: Holder, database_url: str) -> AsyncIterator[Holder]:
+    """The same user's tokens, as another process on the same database has them."""
+    settings = Settings(**settings_of(sandbox.url, database_url))
+    database, vault = Database(database_url), Vault.from_settings(f"test:{VAULT_KEY}", database_url)
+    clock = SystemClock()
+    try:
+        async with aiohttp.ClientSession() as http:
+            tokens = Tokens(database, vault, XeroIdentity(http, settings, clock), clock)
+            yield Holder(tokens, database, holder.user, holder.first)
+    finally:
+        await database.close()
+
+
+async def test_a_hundred_callers_in_two_processes_refresh_an_expired_token_once(
+    sandbox: Sandbox, postgres_url: str
+) -> None:
+    async with (
+        expired_tokens(sandbox, postgres_url) as one,
+        second_process(sandbox, one, postgres_url) as other,
+    ):
+        sandbox.faults.add(FaultRule(FaultKind.SLOW, TOKEN_ENDPOINT, seconds=0.3))  # both are there long before
+        callers = [holder.tokens.access_token(one.user) for holder in (one, other) for _ in range(50)]
+        assert len(set(await asyncio.gather(*callers))) == 1
+        assert sandbox.requests.count(TOKEN_ENDPOINT) == 1
+        assert await one.generation() == 2
+
+
+async def test_a_process_that_failed_to_refresh_leaves_it_to_the_other_at_once(
+    sandbox: Sandbox, postgres_url: str
+) -> None:
+    async with (
+        expired_tokens(sandbox, postgres_url) as one,
+        second_process(sandbox, one, postgres_url) as other,
+    ):
+        sandbox.faults.add(FaultRule(FaultKind.SLOW, TOKEN_ENDPOINT, seconds=5))
+        given_up = asyncio.create_task(one.tokens.access_token(one.user))
+        while not sandbox.requests.count(TOKEN_ENDPOINT) and not await is_claimed(one):  # noqa: ASYNC110 - a row sets no event
+            await asyncio.sleep(0.01)
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+        async with asyncio.timeout(3):
+            assert await other.tokens.access_token(one.user) != one.first
+
+
+async def is_claimed(holder: Holder) -> bool:
+    async with holder.database.read() as tx:
+        stored = await stored_tokens.get(tx, holder.user)
+    return stored is not None and stored.claimed_until is not None
+
+
+async def test_a_process_killed_between_xeros_answer_and_its_commit_costs_no_tokens(
+    sandbox: Sandbox, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Xero has rotated, nothing was stored, and the claim of the dead is still there."""
+    async with expired_tokens(sandbox, database_url) as holder:
+
+        async def killed(*_: object) -> None:
+            raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(stored_tokens, "replace", killed)
+            patch.setattr(stored_tokens, "release_refresh", killed)
+            with pytest.raises(Killed):
+                await holder.tokens.access_token(holder.user)
+        assert sandbox.requests.count(TOKEN_ENDPOINT) == 1
+        assert await is_claimed(holder)
+        if holder.database.is_sqlite:
+            await holder.tokens.recover()  # as at each start
+        else:
+            async with holder.database.write() as tx:
+                await tx.execute(tables.xero_users.update().values(refreshing_until=1))  # its time has passed
+        assert await holder.tokens.access_token(holder.user) != holder.first
+        assert await holder.generation() == 2
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+async def test_whoever_asks_for_a_new_token_gets_one_and_those_who_ask_together_the_same(
+    sandbox: Sandbox, database_url: str
+) -> None:
+    async with expired_tokens(sandbox, database_url) as holder:
+        got = await asyncio.gather(*(holder.tokens.renew(holder.user) for _ in range(20)))
+        assert len(set(got)) == 1
+        assert sandbox.requests.count(TOKEN_ENDPOINT) == 1
+        assert await holder.tokens.renew(holder.user) not in got
 
 
 @pytest.mark.parametrize("kind", [FaultKind.DROP, FaultKind.DROP_AFTER])

@@ -1,0 +1,211 @@
+"""Whether a connection has access to its books: gaining it, finding out, and losing it."""
+
+import dataclasses
+import random
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+
+import msgspec
+
+from tieout_server import log
+from tieout_server.connections import reasons
+from tieout_server.connections.administrator import find_user
+from tieout_server.connections.diagnosis import (
+    Certainty,
+    Circumstances,
+    Sightings,
+    Verdict,
+    diagnose,
+    membership_of,
+    role_seen,
+)
+from tieout_server.connections.means import AFTER_CONSENT, LOOK_AFTER, Means
+from tieout_server.connections.messages import Checked
+from tieout_server.connections.probe import Probe
+from tieout_server.connections.record import Record
+from tieout_server.connections.standing import standing
+from tieout_server.connections.state import HAS_ACCESS, ConnectionHealth, ConnectionState, Happening, move
+from tieout_server.errors import AccessRevokedError, PersonMustActError, ScopeMissingError, TieoutError
+from tieout_server.ledger.books import Membership
+from tieout_server.ledger.documents import Organisation
+from tieout_server.ledger.links import TIEOUT, AuthorisedBy, Link, Observation, Reason, ReasonCode
+from tieout_server.storage import connections, tokens, watermarks
+from tieout_server.storage.database import Transaction
+from tieout_server.work.engine import Priority
+
+logger = log.get("connections")
+
+DAY = timedelta(days=1)
+SOON = timedelta(minutes=1)
+"""After which a connection that met a passing trouble is looked at again."""
+
+
+class Access:
+    """Gives connections access to their books, and takes note of what becomes of it."""
+
+    def __init__(self, means: Means, record: Record) -> None:
+        self._means = means
+        self._record = record
+        self._probe = Probe(means.tokens, means.identity, means.library, means.clock)
+        self._chance = random.Random()  # noqa: S311 - spreads looks over the day, guards nothing
+
+    async def gain(self, tx: Transaction, link: Link, gained: Link, *, actor: str = TIEOUT) -> Link:
+        """Make a connection that is locked one that is CONNECTED, as given; what was missed is read next."""
+        if link.state != ConnectionState.CONNECTED and link.gap_from_at is None and link.last_synced_at:
+            gained = msgspec.structs.replace(gained, gap_from_at=await _known_up_to(tx, link))
+        await self._means.engine.wake(tx, AFTER_CONSENT, link.id, priority=Priority.ASKED)
+        await self.look_at(tx, link.id, self._means.clock.now() + self.about_a_day())
+        return await self._record.change(tx, link, await self._with_warning(tx, gained), actor=actor)
+
+    async def examine(self, link: Link, cause: PersonMustActError | None = None) -> Checked:
+        """Find out whether a connection works, and move it to the state which that proves."""
+        seen = await self._probe.examine(link)
+        if isinstance(cause, AccessRevokedError | ScopeMissingError):
+            refused = Observation(
+                "the call that was refused", reasons.words_of(cause), self._means.clock.now(), is_trouble=True
+            )
+            seen = dataclasses.replace(seen, observations=(*seen.observations, refused))
+        return Checked(await self._note(link, seen, cause), seen.observations)
+
+    async def glance(self, link: Link, *, idle: bool) -> Link:
+        """Look whether all is well, with few calls; whatever seems lost is examined."""
+        seen = await self._probe.glance(link, idle=idle)
+        if diagnose(link, seen, Circumstances(self._means.clock.now())).certainty is Certainty.LOST:
+            return (await self.examine(link)).link
+        return await self._note(link, seen, None)
+
+    async def note_trouble(self, tx: Transaction, link: Link, trouble: Reason | None) -> None:
+        """Note on a connection that is locked what holds it up for a while; None: that has passed, if anything did."""
+        is_held_up = link.reason is not None and link.reason.code in reasons.TEMPORARY
+        if trouble and not (link.reason and link.reason.code == trouble.code):
+            await self._record.change(tx, link, _degraded(link, trouble))
+        elif trouble is None and is_held_up:
+            await self._record.change(tx, link, await self._with_warning(tx, link))
+
+    async def look_at(self, tx: Transaction, connection_id: str, at: datetime) -> None:
+        """Have the connection looked after at this instant, or earlier."""
+        await self._means.engine.wake(tx, LOOK_AFTER, connection_id, priority=Priority.UPKEEP, at=at)
+
+    def about_a_day(self) -> timedelta:
+        """A day, shortened by chance so that not all connections are looked at together."""
+        return DAY * self._chance.uniform(0.75, 1.0)
+
+    async def _note(self, before: Link, seen: Sightings, cause: PersonMustActError | None) -> Link:
+        """Keep what was seen and move the connection to the state which that proves.
+
+        What was seen of an older consent proves nothing of a newer one.
+        """
+        async with self._means.database.write() as tx:
+            link = await self._record.get(tx, before.id, lock=True)
+            if link.state not in HAS_ACCESS or link.consented_at != before.consented_at:
+                return link
+            found = await self._as_seen(tx, link, seen)
+            known = Circumstances(
+                at=self._means.clock.now(),
+                asked_scopes=self._means.identity.scopes,
+                credentials_expire_at=await self._expires_at(tx, link),
+                cause=cause,
+            )
+            verdict = diagnose(found, seen, known)
+            logger.info("looked at", connection_id=link.id, verdict=verdict.certainty.value)
+            return await self._follow(tx, link, found, verdict)
+
+    async def _follow(self, tx: Transaction, link: Link, found: Link, verdict: Verdict) -> Link:
+        """What follows from this verdict, for a connection that is locked and as it was found."""
+        is_connected = link.state == ConnectionState.CONNECTED
+        match verdict.certainty:
+            case Certainty.LOST:
+                state = move(ConnectionState(link.state), Happening.ACCESS_LOST)
+                return await self._change_to(
+                    tx, link, msgspec.structs.replace(found, state=state, reason=verdict.reason)
+                )
+            case Certainty.TEMPORARY:
+                return await self._degrade_for_now(tx, link, found, verdict) if is_connected else link
+            case Certainty.WARNING:
+                warned = msgspec.structs.replace(found, reason=verdict.reason)
+                return await self._change_to(tx, link, _degraded(found, verdict.reason) if is_connected else warned)
+            case Certainty.WORKS if is_connected:
+                return await self._change_to(tx, link, await self._with_warning(tx, found))
+            case Certainty.WORKS:
+                return await self._regain(tx, link, found)
+            case _:
+                assert_never(verdict.certainty)
+
+    async def _degrade_for_now(self, tx: Transaction, link: Link, found: Link, verdict: Verdict) -> Link:
+        """Note a trouble that passes; one that is news is looked at again soon."""
+        wanted = _degraded(found, verdict.reason)
+        if verdict.reason and not (link.reason and _is_same(link.reason, verdict.reason)):
+            await self.look_at(tx, link.id, verdict.reason.retry_at or self._means.clock.now() + SOON)
+        return await self._change_to(tx, link, wanted)
+
+    async def _regain(self, tx: Transaction, link: Link, found: Link) -> Link:
+        """Connect again what works again, unless another connection has the organisation by now."""
+        is_scope = link.reason is not None and link.reason.code is ReasonCode.SCOPE_MISSING
+        if is_scope and set(found.scopes) <= set(link.scopes):
+            return link  # looking needs fewer scopes than reading does
+        if await connections.holder_of(tx, link.xero_tenant_id):
+            return link
+        state = move(ConnectionState(link.state), Happening.ACCESS_REGAINED)
+        return await self.gain(tx, link, msgspec.structs.replace(found, state=state))
+
+    async def _with_warning(self, tx: Transaction, link: Link) -> Link:
+        """The connection with the warning that stands against it, if any does."""
+        expires_at = await self._expires_at(tx, link)
+        return _degraded(link, standing(link, self._means.identity.scopes, expires_at, self._means.clock.now()))
+
+    async def _expires_at(self, tx: Transaction, link: Link) -> datetime | None:
+        user = link.authorised_by.xero_user_id if link.authorised_by else ""
+        return (await tokens.expiries(tx, (user,))).get(user)
+
+    async def _change_to(self, tx: Transaction, link: Link, wanted: Link) -> Link:
+        """Change the connection to what is wanted; a reason that is no news stays, with when it was first seen."""
+        if wanted.reason and link.reason and _is_same(link.reason, wanted.reason):
+            wanted = msgspec.structs.replace(wanted, reason=link.reason)
+        return await self._record.change(tx, link, wanted)
+
+    async def _as_seen(self, tx: Transaction, link: Link, seen: Sightings) -> Link:
+        """The connection with the particulars that were seen: the organisation's, the user's, the consent's."""
+        changes: dict[str, Any] = {}
+        if isinstance(seen.organisation, Organisation):
+            changes["organisation"] = seen.organisation
+        if membership := membership_of(link, _listed(seen)):
+            changes["membership_id"] = membership.membership_id
+        if (user := link.authorised_by) is not None:
+            changes["authorised_by"] = _user_as_seen(link, user, seen)
+            stored = await tokens.get(tx, user.xero_user_id)
+            if stored and stored.scopes and set(stored.scopes) != set(link.scopes):
+                changes["scopes"] = stored.scopes
+        return msgspec.structs.replace(link, **changes)
+
+
+def _listed(seen: Sightings) -> Sequence[Membership]:
+    return () if seen.memberships is None or isinstance(seen.memberships, TieoutError) else seen.memberships
+
+
+def _user_as_seen(link: Link, user: AuthorisedBy, seen: Sightings) -> AuthorisedBy:
+    """The user with the name and the role that the organisation's list gives them, where it tells."""
+    if seen.users is None or isinstance(seen.users, TieoutError) or not (role := role_seen(link, seen.users)):
+        return user
+    known = find_user(seen.users, user)
+    return msgspec.structs.replace(user, name=known.name if known else user.name, organisation_role=role)
+
+
+def _degraded(link: Link, reason: Reason | None) -> Link:
+    health = ConnectionHealth.DEGRADED if reason else ConnectionHealth.OK
+    return msgspec.structs.replace(link, health=health, reason=reason)
+
+
+def _is_same(one: Reason, other: Reason) -> bool:
+    return (one.code, one.owner, one.sentence, one.retry_at) == (
+        other.code,
+        other.owner,
+        other.sentence,
+        other.retry_at,
+    )
+
+
+async def _known_up_to(tx: Transaction, link: Link) -> datetime | None:
+    """The instant, by Xero's clock, up to which everything is here."""
+    marks = await watermarks.every(tx, link.id)
+    return min((mark.watermark_at for mark in marks.values()), default=None)

@@ -1,0 +1,108 @@
+"""Erasing what was read through a connection, and the person who authorised it, once it was asked for."""
+
+from datetime import datetime
+
+import msgspec
+
+from tieout_server import log
+from tieout_server.connections.means import PURGE, Means
+from tieout_server.connections.record import Record
+from tieout_server.connections.state import ConnectionState
+from tieout_server.events.feed import CONNECTION
+from tieout_server.ledger.links import CALLER, TIEOUT, AuthorisedBy, Link, LinkChange, Reason, ReasonCode
+from tieout_server.storage import connections, events, history, purge
+from tieout_server.storage.database import Transaction
+from tieout_server.work.engine import Job, Lane
+
+logger = log.get("connections")
+
+PAGE = 500
+"""Events that are gone through in one transaction."""
+ERASED = "What was said here was erased with the data of the connection."
+
+
+class Purge:
+    """Erases, a bounded number of rows at a time. Killed in between, it goes on where it was."""
+
+    def __init__(self, means: Means, record: Record) -> None:
+        self._means = means
+        self._record = record
+        means.engine.register(PURGE, Lane.READ, self.perform)
+
+    async def perform(self, job: Job) -> datetime | None:
+        """Erase all that was to be erased when this was asked for; what was read since stays."""
+        async with self._means.database.read() as tx:
+            up_to = await connections.purge_up_to(tx, job.connection_id)
+        while await self._erase_some(job, up_to):
+            pass
+        position = await self._forget_person(job.connection_id)
+        await self._forget_in_history(job.connection_id, position)
+        await self._forget_in_log(job.connection_id, position)
+        self._means.feed.forget_window()
+        logger.info("purged", connection_id=job.connection_id)
+        return None
+
+    async def _erase_some(self, job: Job, up_to: int) -> int:
+        async with self._means.database.write() as tx:
+            await job.hold(tx)
+            return await purge.erase_some(tx, job.connection_id, up_to)
+
+    async def _forget_person(self, connection_id: str) -> int:
+        """Forget who authorised the connection, unless somebody has again; answers where the log ends then."""
+        async with self._means.database.write() as tx:
+            link = await self._record.get(tx, connection_id, lock=True)
+            if link.state == ConnectionState.DISCONNECTED:
+                await self._record.change(tx, link, _without_person(link))
+            return await self._ended_at(tx, connection_id)
+
+    async def _ended_at(self, tx: Transaction, connection_id: str) -> int:
+        """The position of the connection's last end: what came before it is to be forgotten."""
+        before: int | None = None
+        while happened := await history.page(tx, connection_id, before=before, limit=PAGE):
+            ended = next((event.id for event in happened if event.to_state == ConnectionState.DISCONNECTED), 0)
+            if ended:
+                return ended
+            before = happened[-1].id
+        return 0
+
+    async def _forget_in_history(self, connection_id: str, up_to: int) -> None:
+        before = up_to + 1
+        while True:
+            async with self._means.database.write() as tx:
+                happened = await history.page(tx, connection_id, before=before, limit=PAGE)
+                for event in happened:
+                    actor = event.actor if event.actor in (CALLER, TIEOUT) else ""
+                    await history.rewrite(tx, msgspec.structs.replace(event, actor=actor, reason=_erased(event.reason)))
+            if not happened:
+                return
+            before = happened[-1].id
+
+    async def _forget_in_log(self, connection_id: str, up_to: int) -> None:
+        after = 0
+        while True:
+            async with self._means.database.write() as tx:
+                told = await events.about(tx, connection_id, topic=CONNECTION, after=after, limit=PAGE)
+                told = [event for event in told if event.position <= up_to]
+                for event in told:
+                    change = msgspec.json.decode(event.payload, type=LinkChange)
+                    actor = change.actor if change.actor in (CALLER, TIEOUT) else ""
+                    forgotten = msgspec.structs.replace(
+                        change, actor=actor, reason=_erased(change.reason), link=_without_person(change.link)
+                    )
+                    await events.rewrite(tx, event.position, msgspec.json.encode(forgotten))
+            if not told:
+                return
+            after = told[-1].position
+
+
+def _without_person(link: Link) -> Link:
+    user = link.authorised_by
+    nobody = AuthorisedBy(xero_user_id=user.xero_user_id) if user else None
+    return msgspec.structs.replace(link, authorised_by=nobody, reason=_erased(link.reason))
+
+
+def _erased(reason: Reason | None) -> Reason | None:
+    """The reason without its words, in which a person may be named."""
+    if reason is None or reason.code is ReasonCode.MANUALLY_DISCONNECTED:
+        return reason
+    return msgspec.structs.replace(reason, sentence=ERASED)

@@ -1,0 +1,23 @@
+"""What the tables are made of: the kinds of column."""
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Text
+
+
+def text_column(name: str, *, nullable: bool = False) -> Column[str]:
+    """Text; empty where nothing is known, unless null says something else."""
+    return Column(name, Text, nullable=nullable, default=None if nullable else "")
+
+
+def int_column(name: str, *, nullable: bool = False) -> Column[int]:
+    """A 64-bit number: an amount, an instant, a count."""
+    return Column(name, BigInteger, nullable=nullable, default=None if nullable else 0)
+
+
+def flag_column(name: str) -> Column[bool]:
+    """Yes or no."""
+    return Column(name, Boolean, nullable=False, default=False)
+
+
+def connection_column() -> Column[str]:
+    """Whose row it is: it goes with its connection."""
+    return Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), nullable=False)

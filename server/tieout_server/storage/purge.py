@@ -1,0 +1,53 @@
+"""Erasing what was read through a connection, a bounded number of rows at a time."""
+
+from sqlalchemy import Column, Table, delete, select
+
+from tieout_server.storage import tables
+from tieout_server.storage.database import Transaction
+
+BATCH = 1_000
+"""Rows that one transaction erases, so that nobody waits for long."""
+
+_DOCUMENTS = (tables.payments, tables.invoices, tables.credits, tables.contacts, tables.accounts)
+
+
+async def erase_some(tx: Transaction, connection_id: str, up_to: int) -> int:
+    """Erase some of what syncs up to this ordinal read, and those syncs; says how many rows. 0: nothing is left.
+
+    What a later sync has met again is that one's, and stays.
+    """
+    for table in _DOCUMENTS:
+        if count := await _erase(tx, table, table.c[_key(table)], connection_id, up_to):
+            return count
+    return await _erase_syncs(tx, connection_id, up_to)
+
+
+async def forget_watermarks(tx: Transaction, connection_id: str) -> None:
+    """Forget how far each entity was read, and what was to be read next: the next sync is a first one."""
+    for table in (tables.watermarks, tables.sweeps, tables.webhook_events):
+        await tx.execute(delete(table).where(table.c.connection_id == connection_id))
+
+
+async def _erase(tx: Transaction, table: Table, key: Column[str], connection_id: str, up_to: int) -> int:
+    is_old = (table.c.connection_id == connection_id) & (table.c.seen_in <= up_to)
+    keys = (await tx.execute(select(key).where(is_old).limit(BATCH))).scalars().all()
+    if table is tables.credits and keys:
+        parts = tables.allocations
+        of_these = (parts.c.connection_id == connection_id) & parts.c.xero_credit_id.in_(keys)
+        await tx.execute(delete(parts).where(of_these))
+    if keys:
+        await tx.execute(delete(table).where(is_old, key.in_(keys)))
+    return len(keys)
+
+
+async def _erase_syncs(tx: Transaction, connection_id: str, up_to: int) -> int:
+    syncs = tables.syncs
+    is_old = (syncs.c.connection_id == connection_id) & (syncs.c.ordinal <= up_to)
+    keys = (await tx.execute(select(syncs.c.id).where(is_old).limit(BATCH))).scalars().all()
+    if keys:
+        await tx.execute(delete(syncs).where(syncs.c.id.in_(keys)))
+    return len(keys)
+
+
+def _key(table: Table) -> str:
+    return next(column.name for column in table.primary_key if column.name != "connection_id")

@@ -1,0 +1,75 @@
+"""What was read through a connection goes in bounded batches; what is somebody else's, or newer, stays."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import func, select
+
+from databases import add_connection
+from documents import account, contact, credit, invoice, payment
+from tieout_server.ledger.documents import Allocation, Entity
+from tieout_server.storage import mirror, purge, syncs, tables, watermarks
+from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.syncs import SyncRecord
+from tieout_server.storage.watermarks import Watermark
+
+AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+async def _read(tx: Transaction, connection_id: str, *, ordinal: int) -> None:
+    """A sync that has read a document of each kind."""
+    sync = SyncRecord(
+        id=f"{connection_id}-{ordinal}", connection_id=connection_id, ordinal=ordinal, mode="FULL", state="SUCCEEDED",
+        created_at=AT, updated_at=AT,
+    )  # fmt: skip
+    await syncs.insert(tx, sync)
+    await syncs.put_lines(tx, sync.id, [syncs.StoredLine("contacts", 0, b"{}")])
+    for documents in (
+        contact(),
+        invoice(),
+        credit(allocations=(Allocation(xero_invoice_id="i1", amount=Decimal(1)),)),
+        payment(),
+        account(),
+    ):
+        await mirror.save(tx, connection_id, (documents,), seen_in=ordinal, at=AT)
+    await watermarks.put(tx, connection_id, Entity.CONTACTS, Watermark(AT, AT))
+
+
+async def _left(tx: Transaction, connection_id: str) -> int:
+    counts = [
+        (
+            await tx.execute(select(func.count()).select_from(table).where(table.c.connection_id == connection_id))
+        ).scalar_one()
+        for table in (*purge._DOCUMENTS, tables.allocations, tables.syncs, tables.watermarks)
+    ]
+    return sum(counts)
+
+
+@pytest.mark.parametrize("batch", [1, 1000])
+async def test_everything_of_a_connection_goes_and_nothing_of_another(
+    database: Database, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(purge, "BATCH", batch)
+    for connection_id in ("con1", "con2"):
+        await add_connection(database, connection_id)
+        async with database.write() as tx:
+            await _read(tx, connection_id, ordinal=1)
+    async with database.write() as tx:
+        await purge.forget_watermarks(tx, "con1")
+        while count := await purge.erase_some(tx, "con1", 1):
+            assert count <= batch
+        assert await _left(tx, "con1") == 0
+        assert await _left(tx, "con2") == 8
+        lines = await tx.execute(select(tables.sync_lines.c.sync_id))
+        assert lines.scalars().all() == ["con2-1"]
+
+
+async def test_what_a_later_sync_has_met_stays(database: Database) -> None:
+    await add_connection(database, "con1")
+    async with database.write() as tx:
+        await _read(tx, "con1", ordinal=1)
+        await _read(tx, "con1", ordinal=2)
+        while await purge.erase_some(tx, "con1", 1):
+            pass
+        assert await _left(tx, "con1") == 8
