@@ -90,6 +90,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
                 library=library,
                 return_urls=ReturnUrls(settings.return_url_allow),
                 clock=clock,
+                look_every=settings.look_every,
             )
         )
         means = SyncMeans(database, feed, clock)

@@ -212,7 +212,7 @@ def main() -> int:
         for name, url in urls.items():
             with sandbox(*OPTIONS, "--organisations", "21") as base:
                 figures += rows(name, asyncio.run(measure(base, url, asked.changes, asked.rounds)))
-    return told("from a webhook to its subscriber, Xero answering in 50 ms", figures)
+    return int(told("from a webhook to its subscriber, Xero answering in 50 ms", figures))
 
 
 if __name__ == "__main__":

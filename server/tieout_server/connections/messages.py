@@ -68,10 +68,12 @@ class Completed(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """A connection in the state that an examination proved, and what was observed, in that order."""
+    """A connection in the state that a look at it proved, and what was observed, in that order."""
 
     link: Link
     evidence: tuple[Observation, ...]
+    is_open: bool = False
+    """Whether something stood in the way of a proof, so that it is looked at again soon."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -79,7 +79,9 @@ authorisations = Table(
     text_column("return_url"),
     int_column("expires_at"),
     int_column("used_at", nullable=True),
-    text_column("granted"),  # JSON, once the code has become tokens
+    text_column("granted"),  # JSON, once the code has become tokens and until the consent is settled or refused
+    text_column("xero_user_id"),  # who granted it; empty when `granted` is
+    int_column("ended_at", nullable=True),  # when it was settled or refused
     int_column("created_at"),
     Index(None, "connection_id"),
 )
@@ -96,7 +98,19 @@ xero_users = Table(
     int_column("generation"),  # raised with every new token set
     text_column("refreshing_by"),  # which process is asking Xero for the next token set; empty while none is
     int_column("refreshing_until", nullable=True),
+    int_column("leaving_until", nullable=True),  # until when something of theirs is being removed at Xero
     int_column("updated_at"),
+)
+
+leavings = Table(
+    "leavings",
+    metadata,
+    Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
+    Column("xero_user_id", Text, primary_key=True),
+    Column("membership_id", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    int_column("since"),
+    Index(None, "xero_user_id"),
 )
 
 connection_events = Table(

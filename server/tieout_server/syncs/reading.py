@@ -33,8 +33,6 @@ logger = log.get("syncs")
 
 STAND_BACK = timedelta(minutes=5)
 """How long to leave a connection alone whose sync is at work."""
-AGAIN_AFTER = timedelta(minutes=1)
-"""After trouble of which nobody says when it ends; the calls themselves were repeated for a minute before."""
 DOUBTED_FOR = timedelta(hours=1)
 """How long what a gate holds is not looked at again."""
 DISCARDED_FOR = timedelta(days=1)
@@ -158,7 +156,7 @@ class Readings:
         except PersonMustActError as refusal:
             link = await self._links.access_lost(job.connection_id, refusal)
             still = link.state == ConnectionState.CONNECTED
-            return self._means.clock.now() + AGAIN_AFTER if still else None
+            return troubles.after_refusal(link, self._means.clock.now()) if still else None
         if reading.link.health != ConnectionHealth.OK:
             await self._links.health(reading.link.id, None)
         return again_at
@@ -182,7 +180,7 @@ class Readings:
     async def _wait_for(self, job: Job, trouble: OperatorMustActError | TryAgainError) -> datetime:
         """Park the connection's reading until the trouble has passed, and say so."""
         now = self._means.clock.now()
-        until = (trouble.retry_at if isinstance(trouble, TryAgainError) else None) or now + AGAIN_AFTER
+        until = (trouble.retry_at if isinstance(trouble, TryAgainError) else None) or now + troubles.AGAIN_AFTER
         async with self._means.database.write() as tx:
             await job.hold(tx)
             await watermarks.postpone(tx, job.connection_id, until)
