@@ -12,7 +12,7 @@ export GRPC_VERBOSITY ?= ERROR
 # Some images forbid it; without bytecode every start compiles two thousand modules again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup demo test check bench proto lock format clean
+.PHONY: help setup demo test check bench proto lock lock-clients format clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -26,9 +26,14 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
 lock: ## Resolve the dependencies again into requirements.lock (versions and hashes, no addresses)
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
-	  --extra server --extra sandbox --group dev -o requirements.lock pyproject.toml
+	@$(COMPILE) --upgrade --extra server --extra sandbox --group dev -o requirements.lock pyproject.toml
+
+lock-clients: ## The same for the third-party clients of Xero that tests drive (tests/xero/clients)
+	@for client in tests/xero/clients/*/requirements.in; do $(COMPILE) --upgrade -o $${client%.in}.lock $$client; done
+	@cd tests/xero/clients/xero_node && npm install --package-lock-only --omit-lockfile-registry-resolved --loglevel=error
 
 demo: setup ## Sandbox Xero + server + a merchant connected + first sync, live (ONCE=1 ends by itself, BROWSER=1 lets you consent)
 	@$(BIN)/python -m tieout_server.demo $(if $(ONCE),--once) $(if $(BROWSER),--browser)
@@ -57,4 +62,4 @@ format: setup ## Format the code
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/buf format -w
 
 clean: ## Remove what setup and runs have made
-	@rm -rf $(VENV) .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .clients .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -11,12 +11,28 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from tieout_sandbox.faults import FaultKind, FaultRule
+from tieout_sandbox.faults import FaultKind, FaultRule, checked
 from tieout_sandbox.limits import Tier
 from tieout_sandbox.server import Sandbox, serve
 from tieout_sandbox.settings import App, SandboxSettings
 from tieout_sandbox.state import load_file, save_file
 from tieout_sandbox.switches import Switches, set_from_text, table
+
+_DESCRIPTION = """\
+A Xero for your laptop: login.xero.com, identity.xero.com and api.xero.com on one port,
+with made-up books in which every amount adds up. It needs no account and no network, and
+forgets everything when it ends, unless --state says where to keep it."""
+_EPILOG = """\
+examples:
+  tieout-sandbox                                  small books; the page is at http://127.0.0.1:9440
+  tieout-sandbox --contacts 2000 --invoices 20000 --speed 60
+  tieout-sandbox --fault unavailable=0.01 --fault drop_after=0.001 --seed 7
+  tieout-sandbox --state books.json --webhook-url http://127.0.0.1:8000/webhooks
+  tieout-sandbox switches
+
+Open its address in a browser: there you can do what a bookkeeper or an administrator does
+in Xero, see each request, turn the clock and let calls fail. Tests do the same over the
+control API, which the README.md beside this program's modules describes."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,58 +51,124 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tieout-sandbox",
-        description="A Xero for your laptop: login.xero.com, identity.xero.com and api.xero.com on one port, "
-        "with made-up books that add up. Everything is in memory and gone when it ends.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        usage="%(prog)s [serve | switches] [options]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "command",
         nargs="?",
         choices=["serve", "switches"],
         default="serve",
-        help="serve, or list the switches: the open questions about Xero and how they are answered",
+        metavar="serve | switches",
+        help="serve (the default), or list the open questions about Xero and how they are answered",
     )
-    listen = parser.add_argument_group("where it listens")
-    listen.add_argument("--host", default="127.0.0.1", help="address; beyond loopback anybody there can control it")
-    listen.add_argument("--port", type=int, default=9440, help="port; 0 takes a free one")
-    books = parser.add_argument_group("the books of the first organisation")
-    books.add_argument("--contacts", type=int, default=200, help="contacts of every kind")
-    books.add_argument("--invoices", type=int, default=2_000, help="sales invoices; payments are as many")
-    books.add_argument("--seed", type=int, default=1, help="the same seed, sizes and anchor make the same books")
-    books.add_argument(
-        "--anchor", type=date.fromisoformat, metavar="DATE", help="all happened before it; None is today"
+    _add_place(parser.add_argument_group("where it listens"))
+    _add_books(parser.add_argument_group("the books of the first organisation"))
+    _add_behaviour(parser.add_argument_group("how it behaves; all of it can be changed while it runs"))
+    _add_apps(parser)
+    return parser
+
+
+def _add_place(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="default %(default)s; beyond loopback anybody there can control it",
     )
-    books.add_argument("--organisations", type=int, default=2, help="how many; all but the first are small")
-    books.add_argument(
-        "--state", type=Path, metavar="FILE", help="taken up where it exists, and written at the end; its books win"
+    group.add_argument("--port", type=int, default=9440, metavar="N", help="default %(default)s; 0 takes a free one")
+
+
+def _add_books(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--contacts", type=int, default=200, metavar="N", help="contacts of every kind; default %(default)s"
     )
-    behaviour = parser.add_argument_group("how it behaves")
-    behaviour.add_argument(
-        "--tier", choices=[tier.value for tier in Tier], default="core", help="day limit: 1,000 or 5,000"
+    group.add_argument(
+        "--invoices",
+        type=int,
+        default=2_000,
+        metavar="N",
+        help="sales invoices, and as many payments; default %(default)s",
     )
-    behaviour.add_argument("--speed", type=float, default=1.0, help="of the clock: at 60 a minute lasts a second")
-    behaviour.add_argument("--latency-ms", type=float, default=0.0, help="real milliseconds that each API call takes")
-    behaviour.add_argument(
-        "--switch", action="append", default=[], metavar="NAME=VALUE", help="answers an open question another way"
+    group.add_argument(
+        "--organisations", type=int, default=2, metavar="N", help="all but the first are small; default %(default)s"
     )
-    behaviour.add_argument(
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="the same seed, sizes and anchor make the same books; default %(default)s",
+    )
+    group.add_argument(
+        "--anchor",
+        type=date.fromisoformat,
+        metavar="DATE",
+        help="everything happened before that day; default: today",
+    )
+    group.add_argument(
+        "--state",
+        type=Path,
+        metavar="FILE",
+        help="begin with what the file holds, if it is there, and write it at the end",
+    )
+
+
+def _add_behaviour(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--tier",
+        choices=[tier.value for tier in Tier],
+        default="core",
+        help="calls a day: starter has 1,000, core 5,000; default %(default)s",
+    )
+    group.add_argument(
+        "--speed",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="of the clock: at 60 a minute lasts a second; default %(default)g",
+    )
+    group.add_argument(
+        "--latency-ms",
+        type=float,
+        default=0.0,
+        metavar="MS",
+        help="real milliseconds that each API call takes; default %(default)g",
+    )
+    group.add_argument(
+        "--switch",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="answer an open question another way; may be repeated",
+    )
+    group.add_argument(
         "--fault",
         action="append",
         default=[],
         type=_fault,
-        metavar="KIND=PROBABILITY",
-        help="lets calls fail by chance, from --seed; kinds: " + ", ".join(FaultKind),
+        metavar="KIND=CHANCE",
+        help="let a part of all calls fail, 0 to 1, repeatable by --seed; may be repeated; kinds: "
+        + ", ".join(kind for kind in FaultKind if kind is not FaultKind.ANSWER),
     )
+
+
+def _add_apps(parser: argparse.ArgumentParser) -> None:
     webhooks = parser.add_argument_group("webhooks of tieout-sandbox-app")
-    webhooks.add_argument("--webhook-url", metavar="URL", help="where they are sent: loopback only")
+    webhooks.add_argument("--webhook-url", metavar="URL", help="where they are sent: this machine only")
     webhooks.add_argument("--webhook-key", metavar="KEY", help="signs them; without one a key is made up and shown")
     app = parser.add_argument_group("a further app beside tieout-sandbox-app")
-    app.add_argument("--client-id", help="its client id")
-    app.add_argument("--client-secret", help="its secret; without one it must use PKCE")
+    app.add_argument("--client-id", metavar="ID", help="its client id")
+    app.add_argument("--client-secret", metavar="SECRET", help="its secret; without one it must use PKCE")
     app.add_argument(
-        "--redirect-uri", action="append", default=[], help="exactly this; may be repeated; none: any loopback"
+        "--redirect-uri",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="exactly this address may be returned to; may be repeated; without one: any on loopback",
     )
-    return parser
 
 
 def _settings(options: argparse.Namespace) -> SandboxSettings:
@@ -113,8 +195,13 @@ def _settings(options: argparse.Namespace) -> SandboxSettings:
 
 
 def _fault(text: str) -> FaultRule:
-    kind, _, probability = text.partition("=")
-    return FaultRule(FaultKind(kind), times=None, probability=float(probability or 1))
+    kind, _, chance = text.partition("=")
+    if kind not in set(FaultKind):
+        raise argparse.ArgumentTypeError(f"there is no fault {kind!r}")
+    try:
+        return checked(FaultRule(FaultKind(kind), times=None, probability=float(chance or 1)))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _switches(options: argparse.Namespace) -> Switches:
@@ -142,7 +229,7 @@ async def _serve(settings: SandboxSettings, state: Path | None) -> int:
     gc.disable()  # making large books allocates for seconds, and nothing of it is garbage
     async with serve(settings) as sandbox:
         if state is not None:
-            load_file(sandbox, state)
+            take_up(sandbox, state)
         gc.freeze()
         gc.enable()
         print(_announcement(sandbox), flush=True)  # noqa: T201 it is a command
@@ -150,6 +237,15 @@ async def _serve(settings: SandboxSettings, state: Path | None) -> int:
         if state is not None:
             save_file(sandbox, state)
     return 0
+
+
+def take_up(sandbox: Sandbox, state: Path) -> None:
+    """Load the file; a webhook that the command line names wins over one that was saved."""
+    load_file(sandbox, state)
+    given, client_id = sandbox.settings, sandbox.settings.apps[0].client_id
+    if given.webhook_url:
+        sandbox.webhooks.subscribe(client_id, given.webhook_url, given.webhook_key)
+        sandbox.webhooks.ask(client_id)
 
 
 def _announcement(sandbox: Sandbox) -> str:

@@ -19,7 +19,8 @@ from tieout_sandbox.books.rules import NotAllowedError, NotFoundError
 from tieout_sandbox.books.truth import compact_truth, state_of
 from tieout_sandbox.faults import FaultRule
 from tieout_sandbox.identity.requests import RefusedRequestError, read_authorisation
-from tieout_sandbox.limits import Quota
+from tieout_sandbox.identity.scopes import SCOPES_IN_WORDS
+from tieout_sandbox.limits import Problem, Quota
 from tieout_sandbox.state import dump, load
 from tieout_sandbox.switches import described, set_switch
 
@@ -62,6 +63,7 @@ class ControlRoutes:
             ("POST", "/sandbox/latency", self.latency),
             ("POST", "/sandbox/lag", self.lag),
             ("POST", "/sandbox/limits", self.limits),
+            ("POST", "/sandbox/limits/exhaust", self.exhaust),
             ("GET", "/sandbox/switches", self.switches),
             ("POST", "/sandbox/switches", self.set_switches),
             ("GET", "/sandbox/faults", self.faults),
@@ -69,9 +71,11 @@ class ControlRoutes:
             ("DELETE", "/sandbox/faults", self.clear_faults),
             ("POST", "/sandbox/consent", self.consent),
             ("POST", "/sandbox/users/{user}/revoke", self.revoke),
+            ("POST", "/sandbox/users/{user}/narrow", self.narrow),
             ("POST", "/sandbox/organisations/{organisation}/disconnect", self.disconnect),
             ("POST", "/sandbox/organisations/{organisation}/delete", self.delete_organisation),
             ("POST", "/sandbox/organisations/{organisation}/reset", self.reset_organisation),
+            ("POST", "/sandbox/organisations/{organisation}/standing", self.set_standing),
             ("POST", "/sandbox/organisations/{organisation}/roles", self.set_role),
             ("POST", "/sandbox/organisations/{organisation}/lock-dates", self.set_lock_dates),
         ]
@@ -178,12 +182,22 @@ class ControlRoutes:
         return _json({"seconds": lag.total_seconds()})
 
     async def limits(self, request: web.Request) -> web.Response:
-        """Change `in_flight`, `minute`, `day` or `app_minute`."""
+        """Change `in_flight`, `minute`, `day`, `app_minute` or `records`."""
         quota = self._sandbox.limits.quota
         known = {field.name for field in fields(Quota)}
         given = {name: int(value) for name, value in (await _body(request)).items() if name in known}
         self._sandbox.limits.quota = replace(quota, **given)
         return _json(asdict(self._sandbox.limits.quota))
+
+    async def exhaust(self, request: web.Request) -> web.Response:
+        """Use up what an app (`client_id`, default the first) has left of `limit` (minute, day) at `organisation`."""
+        given, sandbox = await _body(request), self._sandbox
+        organisation = self._organisation(given["organisation"])
+        app = sandbox.authority.apps[given.get("client_id", sandbox.settings.apps[0].client_id)]
+        refusal = sandbox.limits.exhaust(
+            Problem(given.get("limit", Problem.DAY)), organisation.id, app.client_id, sandbox.clock.now()
+        )
+        return _json({"limit": refusal.problem, "retry_after": refusal.retry_after})
 
     async def switches(self, _request: web.Request) -> web.Response:
         """Every switch: name, value, default, meaning, source, and whether anything follows it yet."""
@@ -212,6 +226,8 @@ class ControlRoutes:
         unknown = given.keys() - {field.name for field in fields(FaultRule)}
         if unknown:
             raise ValueError(f"A fault has no {', '.join(sorted(unknown))}.")
+        if given.get("organisation"):
+            given["organisation"] = self._organisation(given["organisation"]).id
         rule = msgspec.convert(given, FaultRule)
         return _json(asdict(self._sandbox.faults.add(rule)))
 
@@ -246,6 +262,15 @@ class ControlRoutes:
         self._sandbox.authority.revoke_user(self._user(request.match_info["user"]).id)
         return _json({})
 
+    async def narrow(self, request: web.Request) -> web.Response:
+        """Take `scopes` (a list) out of all that a user consented to, from the next refresh on."""
+        scopes = msgspec.convert((await _body(request))["scopes"], list[str])
+        unknown = [scope for scope in scopes if scope not in SCOPES_IN_WORDS]
+        if unknown:
+            raise ValueError(f"There is no scope {', '.join(unknown)}.")
+        self._sandbox.authority.narrow(self._user(request.match_info["user"]).id, scopes)
+        return _json({})
+
     async def disconnect(self, request: web.Request) -> web.Response:
         """Disconnect an organisation as its administrator would in Xero: every app and user loses it."""
         organisation = self._organisation(request.match_info["organisation"])
@@ -261,10 +286,18 @@ class ControlRoutes:
         return _json({})
 
     async def reset_organisation(self, request: web.Request) -> web.Response:
-        """Reset an organisation as a demo company: fresh books, another id, no connections."""
+        """Reset an organisation as a demo company: fresh books, another id, connected to nothing."""
         organisation = self._organisation(request.match_info["organisation"])
         self._sandbox.reset(organisation)
         return _json({"id": organisation.id, "name": organisation.name})
+
+    async def set_standing(self, request: web.Request) -> web.Response:
+        """Make an organisation `closed`, as when its subscription lapses, or `demo`, or neither any more."""
+        organisation = self._organisation(request.match_info["organisation"])
+        given = await _body(request)
+        organisation.is_closed = msgspec.convert(given.get("closed", organisation.is_closed), bool)
+        organisation.is_demo = msgspec.convert(given.get("demo", organisation.is_demo), bool)
+        return _json({"closed": organisation.is_closed, "demo": organisation.is_demo})
 
     async def set_role(self, request: web.Request) -> web.Response:
         """Give `user` (email) another `role`; REMOVED takes the user out."""

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from tieout_sandbox.accounting.routes import FAULT
 from tieout_sandbox.books.rules import NotAllowedError
-from tieout_sandbox.faults import LIMIT_PROBLEMS, RULE, TEXTS, FaultKind, FaultRule
+from tieout_sandbox.faults import LIMIT_PROBLEMS, RULE, TEXTS, Call, FaultKind, FaultRule
 
 if TYPE_CHECKING:  # the server makes one; only the type goes round in a circle
     from aiohttp.typedefs import Handler
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the server makes one; only the type goes round in a circle
     from tieout_sandbox.organisations import Organisation
     from tieout_sandbox.server import Sandbox
 
+_API = "/api.xro/"
 _CUT_AFTER = frozenset({FaultKind.DROP_AFTER, FaultKind.REFRESH_LOST})
 
 
@@ -27,7 +28,9 @@ async def rule_for(sandbox: Sandbox, request: web.Request) -> FaultRule | None:
     refreshes = False
     if sandbox.faults.rules and request.path == "/connect/token":
         refreshes = (await request.post()).get("grant_type") == "refresh_token"
-    return sandbox.faults.take(request.method, request.path, refreshes=refreshes)
+    is_about_one = request.path.lower().startswith(_API)
+    organisation_id = request.headers.get("xero-tenant-id", "").lower() if is_about_one else ""
+    return sandbox.faults.take(Call(request.method, request.path, organisation_id, refreshes))
 
 
 async def answered(
@@ -58,7 +61,7 @@ def _fixed(request: web.Request, rule: FaultRule) -> web.Response | None:
     if rule.kind in TEXTS:
         status, content_type, text = TEXTS[rule.kind]
         return web.Response(status=status, text=text, content_type=content_type, headers=_retry(rule))
-    if rule.kind in LIMIT_PROBLEMS and not request.path.lower().startswith("/api.xro/"):
+    if rule.kind in LIMIT_PROBLEMS and not request.path.lower().startswith(_API):
         return web.Response(status=429, headers=_retry(rule))  # identity knows neither kinds nor windows
     return None
 

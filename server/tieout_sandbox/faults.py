@@ -21,6 +21,8 @@ class FaultKind(StrEnum):
     """503, "The Organisation is offline"."""
     FORBIDDEN_HTML = "forbidden_html"
     """403 with an HTML page, as the edge sends it."""
+    UNAVAILABLE_HTML = "unavailable_html"
+    """503 with an HTML page, as the edge sends it when nothing behind it answers."""
     DROP = "drop"
     """The connection is cut before anything is done."""
     DROP_AFTER = "drop_after"
@@ -60,8 +62,13 @@ TEXTS = {
         "text/html",
         "<html><head><title>Access Denied</title></head><body><h1>Access Denied</h1></body></html>",
     ),
+    FaultKind.UNAVAILABLE_HTML: (
+        503,
+        "text/html",
+        "<html><head><title>503 Service Unavailable</title></head><body><h1>Service Unavailable</h1></body></html>",
+    ),
 }
-"""Status, content type and body of the fixed ones (Xero, response codes)."""
+"""Status, content type and body of the fixed ones (Xero, response codes; the pages are those of usual edges)."""
 
 
 @dataclass(slots=True)
@@ -79,6 +86,7 @@ class FaultRule:
         content_type: for ANSWER.
         seconds: for SLOW.
         retry_after: another Retry-After than Xero would send; empty leaves it out.
+        organisation: only calls about this one, by the id in xero-tenant-id; any call unless given.
     """
 
     kind: FaultKind
@@ -91,15 +99,37 @@ class FaultRule:
     content_type: str = "text/plain"
     seconds: float = 1.0
     retry_after: str | None = None
+    organisation: str | None = None
 
-    def matches(self, method: str, path: str) -> bool:
+    def matches(self, call: "Call") -> bool:
         """Whether this call may fail by it."""
-        if self.times == 0 or self.method not in {None, method}:
+        if self.times == 0 or self.method not in {None, call.method}:
+            return False
+        if self.organisation not in {None, call.organisation_id}:
+            return False
+        if self.kind is FaultKind.REFRESH_LOST and not call.refreshes:
             return False
         wanted = _OWN_PATHS.get(self.kind)
-        if wanted is not None and not re.search(wanted, path, re.IGNORECASE):
+        if wanted is not None and not re.search(wanted, call.path, re.IGNORECASE):
             return False
-        return re.search(self.path, path, re.IGNORECASE) is not None
+        return re.search(self.path, call.path, re.IGNORECASE) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What rules look at.
+
+    Args:
+        method: of the request.
+        path: of the request.
+        organisation_id: whom it is about; empty for identity and connections.
+        refreshes: whether it is a token request that refreshes.
+    """
+
+    method: str
+    path: str
+    organisation_id: str = ""
+    refreshes: bool = False
 
 
 _OWN_PATHS = {FaultKind.REFRESH_LOST: "^/connect/token$", FaultKind.BOOKKEEPER_PAYS: "/payments$"}
@@ -107,6 +137,21 @@ _OWN_PATHS = {FaultKind.REFRESH_LOST: "^/connect/token$", FaultKind.BOOKKEEPER_P
 
 RULE = web.RequestKey("rule", FaultRule)
 """The rule that a request met, for those who answer it."""
+
+
+def checked(rule: FaultRule) -> FaultRule:
+    """The rule, if it can be followed.
+
+    Raises:
+        ValueError: the path is no regular expression, or the probability none.
+    """
+    try:
+        re.compile(rule.path)
+    except re.error as error:
+        raise ValueError(f"Not a regular expression: {rule.path}") from error
+    if not 0 <= rule.probability <= 1:
+        raise ValueError(f"A probability lies between 0 and 1: {rule.probability}")
+    return rule
 
 
 @dataclass(slots=True)
@@ -129,25 +174,13 @@ class Faults:
         Raises:
             ValueError: the path is no regular expression, or the probability none.
         """
-        try:
-            re.compile(rule.path)
-        except re.error as error:
-            raise ValueError(f"Not a regular expression: {rule.path}") from error
-        if not 0 <= rule.probability <= 1:
-            raise ValueError(f"A probability lies between 0 and 1: {rule.probability}")
-        self.rules.append(rule)
+        self.rules.append(checked(rule))
         return rule
 
-    def take(self, method: str, path: str, *, refreshes: bool = False) -> FaultRule | None:
-        """The rule for this call, counted down; None lets it pass.
-
-        Args:
-            method: of the call.
-            path: of the call.
-            refreshes: whether it is a token request that refreshes.
-        """
+    def take(self, call: Call) -> FaultRule | None:
+        """The rule for this call, counted down; None lets it pass."""
         for rule in self.rules:
-            if not rule.matches(method, path) or (rule.kind is FaultKind.REFRESH_LOST and not refreshes):
+            if not rule.matches(call):
                 continue
             if rule.probability < 1 and self.chance.random() >= rule.probability:
                 continue

@@ -113,6 +113,7 @@ _WRITERS: dict[type, Callable[[Any, _Walk], list[Any]]] = {
     list: lambda value, walk: ["l", *map(walk, value)],
     tuple: lambda value, walk: ["u", *map(walk, value)],
     set: lambda value, walk: ["z", *sorted(map(walk, value))],
+    frozenset: lambda value, walk: ["f", *sorted(map(walk, value))],
     dict: lambda value, walk: ["m", *([walk(key), walk(item)] for key, item in value.items())],
 }
 _READERS: dict[str, Callable[[list[Any], _Walk], Any]] = {
@@ -123,6 +124,7 @@ _READERS: dict[str, Callable[[list[Any], _Walk], Any]] = {
     "l": lambda parts, walk: [walk(part) for part in parts],
     "u": lambda parts, walk: tuple(walk(part) for part in parts),
     "z": lambda parts, walk: {walk(part) for part in parts},
+    "f": lambda parts, walk: frozenset(walk(part) for part in parts),
     "m": lambda parts, walk: {walk(key): walk(item) for key, item in parts},
 }
 

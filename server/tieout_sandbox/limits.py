@@ -132,6 +132,22 @@ class Limits:
         window = windows.get(problem)
         return Refusal(problem, window.seconds_left(now) if window else None)
 
+    def exhaust(self, problem: Problem, organisation_id: str, client_id: str, now: datetime) -> Refusal:
+        """Use up what is left of the minute or the day; the next window begins as ever.
+
+        Raises:
+            ValueError: the limit is none that is used up over a window of one organisation.
+        """
+        line, _ = self._rolled(organisation_id, client_id, now)
+        match problem:
+            case Problem.MINUTE:
+                line.minute.used = max(line.minute.used, self.quota.minute)
+            case Problem.DAY:
+                line.day.used = max(line.day.used, self.quota.day)
+            case _:
+                raise ValueError("Only the limits minute and day can be used up.")
+        return self.refuse(problem, organisation_id, client_id, now)
+
     def release(self, organisation_id: str, client_id: str) -> None:
         """Count an admitted call out again."""
         self._lines[organisation_id, client_id].in_flight -= 1

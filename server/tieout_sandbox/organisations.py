@@ -81,6 +81,9 @@ class Organisation:
     members: dict[str, Member] = field(default_factory=dict)
     period_lock_on: date | None = None
     end_of_year_lock_on: date | None = None
+    is_demo: bool = False
+    is_closed: bool = False
+    """Its subscription has lapsed or its trial has ended; paying opens it again."""
 
     def role_of(self, user_id: str) -> Role:
         """A user's role; REMOVED for a stranger."""

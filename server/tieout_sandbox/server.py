@@ -18,8 +18,9 @@ from tieout_sandbox.fault_answers import answered, rule_for
 from tieout_sandbox.faults import Faults
 from tieout_sandbox.identity.authority import Authority
 from tieout_sandbox.identity.routes import IdentityRoutes
-from tieout_sandbox.identity.tokens import signing_key
+from tieout_sandbox.identity.tokens import coming_key
 from tieout_sandbox.limits import Limits, Quota
+from tieout_sandbox.local import guarded, is_control
 from tieout_sandbox.organisations import Organisation, fresh_books, make_organisations
 from tieout_sandbox.page.routes import PageRoutes
 from tieout_sandbox.request_log import RequestLog
@@ -84,6 +85,7 @@ def make_sandbox(settings: SandboxSettings) -> Sandbox:
     Raises:
         ValueError: the settings contradict each other.
     """
+    coming_key()  # made meanwhile, not during the first consent
     settings = replace(settings, switches=replace(settings.switches))  # its own, even if the settings are used again
     clock = SandboxClock(settings.starts_at, settings.speed)
     users, organisations = make_organisations(settings, clock)
@@ -96,7 +98,6 @@ def make_sandbox(settings: SandboxSettings) -> Sandbox:
     )
     for organisation in organisations:
         warm_up(organisation, clock.today())
-    signing_key()  # made now, not during the first consent
     limits, churn = Limits(Quota.of(settings.tier)), Churn(settings.seed)
     webhooks = Webhooks(authority, settings.switches)
     if settings.webhook_url:
@@ -149,7 +150,9 @@ async def serve(settings: SandboxSettings | None = None) -> AsyncIterator[Sandbo
 
 def make_app(sandbox: Sandbox) -> web.Application:
     """The HTTP application of a sandbox."""
-    app = web.Application(middlewares=[_observed(sandbox)], client_max_size=_LARGEST_REQUEST)
+    app = web.Application(
+        middlewares=[guarded(sandbox.settings.host), _observed(sandbox)], client_max_size=_LARGEST_REQUEST
+    )
     IdentityRoutes(sandbox.authority, sandbox.switches).add_to(app)
     sandbox.accounting.add_to(app)
     ControlRoutes(sandbox).add_to(app)
@@ -159,11 +162,11 @@ def make_app(sandbox: Sandbox) -> web.Application:
 
 
 def _observed(sandbox: Sandbox) -> Middleware:
-    """Write down each request and let the fault rules have their turn; `/sandbox` itself goes through untouched."""
+    """Write down each request and let the fault rules have their turn; control goes through untouched."""
 
     @web.middleware
     async def observe(request: web.Request, handler: _Answer) -> web.StreamResponse:
-        if request.path in {"/", "/sandbox"} or request.path.startswith("/sandbox/"):
+        if is_control(request.path):
             return await handler(request)
         entry = sandbox.requests.open(sandbox.clock.now(), request.method, request.path, dict(request.query))
         request[ENTRY] = entry

@@ -6,9 +6,8 @@ from urllib.parse import urlsplit
 
 from tieout_sandbox.faults import FaultRule
 from tieout_sandbox.limits import Tier
+from tieout_sandbox.local import LOOPBACK
 from tieout_sandbox.switches import Switches
-
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class App:
         if self.redirect_uris:
             return redirect_uri in self.redirect_uris
         parts = urlsplit(redirect_uri)
-        return parts.scheme in {"http", "https"} and parts.hostname in _LOOPBACK
+        return parts.scheme in {"http", "https"} and parts.hostname in LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import random
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tieout_sandbox import limits, organisations, settings
+from tieout_sandbox import faults, limits, organisations, settings
 from tieout_sandbox.accounting.collections import warm_up
 from tieout_sandbox.books import banking, documents
 from tieout_sandbox.books.books import Books
 from tieout_sandbox.books.documents import Contact, Credit, Invoice, Payment
 from tieout_sandbox.books.ids import Ids
+from tieout_sandbox.faults import FaultRule, checked
 from tieout_sandbox.graph import GraphError, Shapes, frozen, thawed
 from tieout_sandbox.identity import authority
 from tieout_sandbox.organisations import Organisation
+from tieout_sandbox.webhooks import events, subscription
+from tieout_sandbox.webhooks.receiver import check_target
+from tieout_sandbox.webhooks.subscription import Subscription
 
 if TYPE_CHECKING:  # the server's control API saves states; only the type goes round in a circle
     from pathlib import Path
@@ -30,26 +34,27 @@ _NOT_OF_BOOKS = frozenset({"ids", "switches", "observers", "untold", "_now"})
 _PARTS = frozenset(
     {
         "organisations", "books", "users", "apps", "codes", "refresh_tokens", "connections", "consented", "limits",
-        "switches", "now",
+        "switches", "faults", "webhooks", "now",
     }
 )  # fmt: skip
 _RENDERED = frozenset({"rendered"})
 _SHAPES = Shapes(
-    (documents, banking, organisations, authority, settings, limits),
+    (documents, banking, organisations, authority, settings, limits, faults, subscription, events),
     {
         Contact: frozenset({"stub"}),
         Invoice: _RENDERED,
         Credit: _RENDERED,
         Payment: _RENDERED,
         Organisation: frozenset({"books"}),
+        Subscription: frozenset({"deliveries", "rng"}),
     },
 )
 
 
 def dump(sandbox: Sandbox) -> bytes:
-    """The state: books, organisations, people, apps, connections, tokens, limits, switches and the time.
+    """The state: books, organisations, people, apps, connections, tokens, limits, switches, faults, webhooks, the time.
 
-    Left out is what belongs to a test rather than to the world: fault rules, the request log, webhooks.
+    Left out is what was seen, not what is: the request log and the webhooks' deliveries. Chances begin at their seed.
     Access tokens are signed by the process, so those from before are answered with 401 elsewhere; refresh tokens go on.
     """
     known = sandbox.authority
@@ -63,6 +68,8 @@ def dump(sandbox: Sandbox) -> bytes:
         "connections": known.connections,
         "consented": known.consented,
         "limits": sandbox.limits,
+        "faults": sandbox.faults.rules,
+        "webhooks": sandbox.webhooks.subscriptions,
         "switches": {field.name: getattr(sandbox.switches, field.name) for field in fields(sandbox.switches)},
         "now": sandbox.clock.now(),
     }
@@ -76,6 +83,10 @@ def load(sandbox: Sandbox, saved: bytes) -> None:
         ValueError: it is not one, or of another version; the sandbox is as before.
     """
     root = _checked(saved)
+    rules = [checked(msgspec.convert(asdict(rule), FaultRule)) for rule in root["faults"]]
+    for found in root["webhooks"].values():
+        check_target(found.url)
+        found.go_on()
     for organisation, contents in zip(root["organisations"], root["books"], strict=True):
         organisation.books = _books(sandbox, organisation, contents)
     now, known = sandbox.clock.now(), sandbox.authority
@@ -98,6 +109,9 @@ def load(sandbox: Sandbox, saved: bytes) -> None:
     for organisation in sandbox.organisations:
         warm_up(organisation, sandbox.clock.today())
         sandbox.webhooks.watch(organisation)
+    sandbox.webhooks.take_up(root["webhooks"].values())
+    sandbox.faults.rules[:] = rules
+    sandbox.faults.seed(sandbox.settings.seed)
 
 
 def load_file(sandbox: Sandbox, path: Path) -> None:

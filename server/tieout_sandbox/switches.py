@@ -57,6 +57,11 @@ class Switches:
     user_id_is_xero_userid: bool = _switch(
         True, "UserID in /Users equals the token's xero_userid.", "U12; undocumented"
     )
+    json_must_be_asked_for: bool = _switch(
+        False,
+        "Without application/json in Accept a call gets 406: Xero would answer in XML, which is not written here.",
+        "Xero, requests and responses; off, because most clients ask",
+    )
     query_error_number: int = _switch(16, "ErrorNumber of a QueryParseException.", "U16; seen by integrators")
     post_data_error_number: int = _switch(14, "ErrorNumber of a PostDataInvalidException.", "U16; seen by integrators")
     no_data_error_number: int = _switch(17, "ErrorNumber of a NoDataProcessedException.", "U16; seen by integrators")
@@ -104,6 +109,26 @@ class Switches:
     problem_keys_lower_case: bool = _switch(
         False, "401 and 403 bodies write type, title, status … in lower case.", "documents; recordings are PascalCase"
     )
+    downgraded_users_read_settings: bool = _switch(
+        True,
+        "Organisation, its Actions and Users still answer an app whose user fell below Standard; nothing else does.",
+        "undocumented; Xero names 403 only for users who may not connect apps",
+    )
+    closed_organisations_describe_themselves: bool = _switch(
+        True,
+        "GET /Organisation answers for an organisation whose subscription or trial has ended, and says so.",
+        "undocumented; Xero's OpenAPI: OrganisationStatus is ACTIVE if you can connect",
+    )
+    gone_organisations_stay_connected: bool = _switch(
+        True,
+        "A deleted or reset organisation stays in /connections, without a name.",
+        "Xero, multi-tenancy: connections do not expire; undocumented for organisations that are gone",
+    )
+    removed_connection_answers_403: bool = _switch(
+        False,
+        "DELETE of a connection that is gone answers 403 AuthenticationUnsuccessful, not 404.",
+        "Xero's OpenAPI says 404; an integrator met 403",
+    )
     allocations_need_payments_scope: bool = _switch(
         False, "Credit note allocations want accounting.payments, not accounting.invoices.", "U19; undocumented"
     )
@@ -123,6 +148,11 @@ class Switches:
     )
     bank_amount_is_writable: bool = _switch(
         False, "A payment may say its BankAmount.", "U14; reported since 22 June 2026"
+    )
+    base_currency_pays_foreign_documents: bool = _switch(
+        True,
+        "A foreign document may be paid from an account in the base currency, not only from one in its own.",
+        "U14; undocumented",
     )
     reconciled_payments_can_be_deleted: bool = _switch(
         False, "A reconciled payment can be deleted through the API.", "U15; undocumented"

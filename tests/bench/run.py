@@ -11,6 +11,8 @@ BENCHMARKS = (
     ("loop_lag.py",),
     ("mirror.py",),
     ("decode.py",),
+    ("sandbox.py",),
+    ("clients.py",),
 )
 
 

@@ -107,11 +107,20 @@ class Screen:
             put(form.find_element(By.NAME, name), value)
         button = form.find_element(By.TAG_NAME, "button")
         self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+        before = self.browser.current_url
         button.click()
         if agree:
             self.browser.switch_to.alert.accept()
+        arrived(self.browser, before)  # where a notice may have been, too
         WebDriverWait(self.browser, 10).until(lambda browser: browser.find_elements(By.CSS_SELECTOR, ".notice"))
         return self.browser.find_element(By.CSS_SELECTOR, ".notice").text
+
+
+def arrived(browser: Chrome, before: str) -> None:
+    """Wait until the browser shows another page than before."""
+    wait = WebDriverWait(browser, 10)
+    wait.until(lambda browser: browser.current_url != before)
+    wait.until(lambda browser: browser.execute_script("return document.readyState") == "complete")
 
 
 def put(control: WebElement, value: str) -> None:
@@ -329,3 +338,33 @@ def luminance(colour: str) -> float:
 
 def linear(share: float) -> float:
     return share / 12.92 if share <= 0.04045 else float(((share + 0.055) / 1.055) ** 2.4)
+
+
+async def test_a_tester_uses_up_the_day_of_an_app(screen: Screen, caller: Caller) -> None:
+    await screen.show("traffic")
+    said = await screen.send("exhaust", client_id="tieout-sandbox-app", limit="day")
+    assert said.startswith("The day is used up; the next one begins in ")
+    assert (await caller.get("Organisation"))[0].status == 429
+
+
+async def test_whoever_allows_nothing_is_asked_again_and_can_choose(screen: Screen, caller: Caller) -> None:
+    def press(browser: Chrome) -> None:
+        before = browser.current_url
+        browser.find_element(By.CSS_SELECTOR, "button.allow").click()
+        arrived(browser, before)
+
+    def untick(browser: Chrome) -> None:
+        browser.get(caller.authorization_url())
+        for box in browser.find_elements(By.CSS_SELECTOR, "input[name=organisation]:checked"):
+            box.click()
+        press(browser)
+
+    await screen.run(untick)
+    alert = await screen.run(lambda browser: browser.find_element(By.CSS_SELECTOR, "[role=alert]").text)
+    assert alert == "Choose an organisation that you may connect."
+    choices = await screen.run(lambda browser: browser.find_elements(By.CSS_SELECTOR, "input[name=organisation]"))
+    assert len(choices) == 2
+    await screen.run(lambda browser: browser.find_element(By.LINK_TEXT, "Rex Reader").click())
+    body = await screen.run(lambda browser: browser.find_element(By.TAG_NAME, "main").text)
+    assert "There is nothing that you may connect." in body
+    assert "will be able to" not in body

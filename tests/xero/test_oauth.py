@@ -219,7 +219,7 @@ async def test_a_code_is_not_spent_when_the_signing_keys_cannot_be_had(merchant:
 
 async def test_new_signing_keys_are_fetched_when_the_known_ones_do_not_fit(merchant: Merchant) -> None:
     await merchant.connect()
-    sandbox_tokens.signing_key.cache_clear()
+    sandbox_tokens.coming_key.cache_clear()
     assert (await merchant.connect()).email == "ada.adviser@example.com"
 
 
@@ -241,7 +241,7 @@ async def test_an_id_token_that_is_not_for_us_or_not_from_xero_is_refused(
 async def test_an_id_token_signed_by_somebody_else_is_refused(merchant: Merchant) -> None:
     await merchant.connect()
     merchant.fail("/jwks", 200, json.dumps(sandbox_tokens.key_set()))
-    sandbox_tokens.signing_key.cache_clear()
+    sandbox_tokens.coming_key.cache_clear()
     with pytest.raises(UnexpectedAnswerError, match="id_token"):
         await merchant.connect()
 

@@ -2,8 +2,11 @@
 
 import base64
 import json
+import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from joserfc import jwt
@@ -183,7 +186,7 @@ async def test_a_downgraded_user_is_403_until_promoted_again(caller: Caller) -> 
     path = f"organisations/{caller.tenant_id}/roles"
     for role, status in ((Role.READONLY, 403), (Role.STANDARD, 200), (Role.REMOVED, 403)):
         await caller.control("POST", path, {"user": "ada.adviser@example.com", "role": role})
-        assert (await caller.get("Organisation"))[0].status == status
+        assert (await caller.get("Contacts"))[0].status == status
 
 
 async def test_only_standard_and_adviser_may_connect(caller: Caller) -> None:
@@ -252,11 +255,37 @@ async def test_discovery_leads_to_every_endpoint(caller: Caller) -> None:
     assert all(endpoint.startswith(caller.sandbox.url) for endpoint in endpoints)
 
 
+async def test_discovery_by_xeros_own_name_leads_to_xeros_own_addresses(caller: Caller) -> None:
+    url, host = f"{caller.sandbox.url}/.well-known/openid-configuration", {"Host": "identity.xero.com"}
+    async with caller.http.get(url, headers=host) as response:
+        found = await response.json()
+    assert found["authorization_endpoint"] == "https://login.xero.com/identity/connect/authorize"
+    assert found["token_endpoint"] == "https://identity.xero.com/connect/token"
+
+
 async def test_a_user_who_may_connect_nothing_sees_why_and_cannot_allow(caller: Caller) -> None:
     async with caller.http.get(caller.authorization_url(user="rex.reader@example.com")) as response:
         page = await response.text()
     assert "There is nothing that you may connect" in page
-    assert 'value="allow" disabled' in page
+    assert "will be able to" not in page, "nothing is granted"
+    assert 'value="allow"' not in page
+    assert 'value="deny"' in page
+
+
+async def test_whoever_chooses_nothing_is_asked_again_on_the_same_page(caller: Caller) -> None:
+    sent = dict(parse_qsl(urlsplit(caller.authorization_url()).query)) | {"user": "ada.adviser@example.com"}
+    endpoint = f"{caller.sandbox.url}/identity/connect/authorize"
+    before = await caller.connections()
+    async with caller.http.post(endpoint, data=sent | {"decision": "allow"}, allow_redirects=False) as response:
+        page = await response.text()
+    assert response.status == 400
+    assert '<p role="alert" class="alert"><strong>Choose an organisation that you may connect.</strong></p>' in page
+    carried = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page))
+    assert {name: unescape(value) for name, value in carried.items()} == sent
+    assert await caller.connections() == before
+    again = sent | {"decision": "allow", "organisation": caller.tenant_id}
+    async with caller.http.post(endpoint, data=again, allow_redirects=False) as response:
+        assert (response.status, "code=" in response.headers["Location"]) == (302, True)
 
 
 async def test_scopes_add_up_over_consents_until_they_are_revoked(caller: Caller) -> None:

@@ -108,7 +108,8 @@ async def test_the_page_shows_in_which_role_each_would_act(caller: Caller) -> No
 
 
 @pytest.mark.parametrize("how", ["delete", "reset", "disconnect"])
-async def test_an_organisation_that_is_gone_answers_403_and_leaves_the_list(caller: Caller, how: str) -> None:
+async def test_an_organisation_that_is_gone_answers_403_and_may_leave_the_list(caller: Caller, how: str) -> None:
+    caller.sandbox.switches.gone_organisations_stay_connected = False
     status, _ = await post(caller, f"organisations/{caller.tenant_id}/{how}", {})
     assert status == 200
     response, body = await caller.get("Organisation")
@@ -128,9 +129,9 @@ async def test_a_reset_gives_other_books_and_another_id_and_it_can_be_connected_
     assert (status, body["id"] != before, body["name"]) == (200, True, "Harbour & Vine Ltd")
     assert not set(caller.sandbox.books.invoices) & set(books.invoices)
     caller.sandbox.books.check()
-    caller.tenant_id = ""
     await caller.connect()
-    assert caller.tenant_id == body["id"]
+    caller.tenant_id = body["id"]
+    assert [row["tenantId"] for row in await caller.connections() if row["tenantName"]] == [body["id"]]
     _, answer = await caller.get("Organisation")
     assert json.loads(answer)["Organisations"][0]["OrganisationID"] == body["id"]
 
@@ -170,3 +171,16 @@ async def test_the_id_token_may_leave_names_out(caller: Caller) -> None:
     payload = caller.tokens["id_token"].split(".")[1]
     claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     assert (claims["email"], "given_name" in claims) == (ADVISER, False)
+
+
+async def test_a_connection_that_is_gone_is_not_found_or_by_switch_forbidden(caller: Caller) -> None:
+    (held,) = await caller.connections()
+    endpoint = f"{caller.sandbox.url}/connections/{held['id']}"
+    statuses, body = [], b""
+    for switched in (False, False, True):
+        caller.sandbox.switches.removed_connection_answers_403 = switched
+        async with caller.http.delete(endpoint, headers=caller.headers()) as response:
+            statuses.append(response.status)
+            body = await response.read()
+    assert statuses == [204, 404, 403]
+    assert json.loads(body)["Detail"] == "AuthenticationUnsuccessful"

@@ -111,6 +111,16 @@ async def test_an_action_that_is_asked_for_nothing_says_so_and_changes_nothing(c
     assert caller.sandbox.books.revision == revision
 
 
+async def test_an_organisation_is_closed_opened_and_made_a_demo_company(caller: Caller) -> None:
+    organisation = caller.sandbox.organisations[0]
+    for standing, closed, demo in (
+        ("closed", True, False), ("demo", True, True), ("open", False, True), ("real", False, False),
+    ):  # fmt: skip
+        assert f'value="{standing}"' in await page(caller, "people")
+        assert (await send(caller, "set-standing", standing=standing)).status == 303
+        assert (organisation.is_closed, organisation.is_demo) == (closed, demo)
+
+
 async def test_the_page_is_not_among_the_requests_of_apps(caller: Caller) -> None:
     caller.sandbox.requests.clear()
     await page(caller, "")

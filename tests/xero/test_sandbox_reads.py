@@ -156,6 +156,10 @@ async def test_filters_select_what_they_say(caller: Caller) -> None:
     assert {row["InvoiceID"]: row["AmountDue"] for row in envelope["Invoices"]} == {i.id: i.amount_due for i in owed}
     two = [owed[0].id, owed[1].id]
     assert {row["InvoiceID"] for row in await caller.rows("Invoices", {"IDs": ",".join(two)})} == set(two)
+    bare = ",".join(found.replace("-", "").upper() for found in two)
+    assert {row["InvoiceID"] for row in await caller.rows("Invoices", {"IDs": bare})} == set(two), "pyxero writes so"
+    where = {"where": f'InvoiceID==guid("{two[0].replace("-", "")}")', "page": "1"}
+    assert [row["InvoiceID"] for row in await caller.rows("Invoices", where)] == two[:1]
     contact = owed[0].contact
     rows = await caller.rows("Invoices", {"ContactIDs": contact.id, "page": "1", "pageSize": "1000"})
     assert {row["InvoiceID"] for row in rows} == {

@@ -248,3 +248,13 @@ async def test_what_the_tier_does_not_include_is_403_without_a_body(caller: Call
     await caller.connect(scope="openid accounting.journals.read")
     response, body = await caller.get("Journals")
     assert (response.status, body) == (403, b"")
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/*", "", "text/html"])
+async def test_who_does_not_ask_for_json_is_refused_by_switch_because_xero_would_answer_in_xml(
+    caller: Caller, accept: str
+) -> None:
+    assert (await caller.get("Organisation", Accept=accept))[0].status == (406 if accept == "text/html" else 200)
+    caller.sandbox.switches.json_must_be_asked_for = True
+    assert (await caller.get("Organisation", Accept=accept))[0].status == 406
+    assert (await caller.get("Organisation", Accept="text/html, application/json;q=0.9"))[0].status == 200

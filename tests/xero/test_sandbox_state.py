@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 
 from sandbox_caller import Caller
 from sandbox_writer import WRITING_SCOPES, Writer
-from tieout_sandbox import Sandbox, SandboxSettings, make_sandbox, serve
+from tieout_sandbox import FaultKind, FaultRule, Sandbox, SandboxSettings, make_sandbox, serve
 from tieout_sandbox.books.truth import compact_truth
 from tieout_sandbox.graph import GraphError, Shapes, frozen, thawed
 from tieout_sandbox.state import copy_of, dump, load, load_file, save_file
@@ -97,6 +97,26 @@ async def test_limits_go_on_counting(caller: Caller, other: Sandbox) -> None:
 async def test_webhooks_watch_the_loaded_books(caller: Caller, other: Sandbox) -> None:
     load(other, dump(caller.sandbox))
     assert all(organisation.books.observers for organisation in other.organisations)
+
+
+async def test_fault_rules_go_on_with_the_calls_they_have_left(caller: Caller, other: Sandbox) -> None:
+    rule = FaultRule(FaultKind.ANSWER, "/users", times=2, status=418, body="teapot", organisation=caller.tenant_id)
+    caller.sandbox.faults.add(rule)
+    other.faults.add(FaultRule(FaultKind.OFFLINE, times=None))
+    assert (await caller.get("Users"))[0].status == 418
+    load(other, dump(caller.sandbox))
+    assert other.faults.rules == [replace(rule, times=1)]
+    assert rule.times == 1, "the first sandbox keeps its own"
+    assert (await caller.get("Users"))[0].status == 418
+    assert other.faults.rules[0].times == 1
+
+
+async def test_a_fault_rule_that_nobody_could_have_made_is_refused(caller: Caller) -> None:
+    caller.sandbox.faults.add(FaultRule(FaultKind.OFFLINE, "/users"))
+    saved = dump(caller.sandbox).replace(b'"/users"', b'"("')
+    with pytest.raises(ValueError, match="Not a regular expression"):
+        load(caller.sandbox, saved)
+    assert [rule.path for rule in caller.sandbox.faults.rules] == ["/users"]
 
 
 @pytest.mark.parametrize("saved", [b"", b"[]", b"{", b'{"format": "tieout-sandbox 1", "root": 1, "objects": []}'])

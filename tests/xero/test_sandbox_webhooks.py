@@ -20,6 +20,8 @@ from aiohttp import web
 from sandbox_caller import Caller
 from sandbox_writer import WRITING_SCOPES, Writer
 from tieout_sandbox import CreditKind, Sandbox, SandboxSettings, make_sandbox, serve
+from tieout_sandbox.__main__ import take_up
+from tieout_sandbox.state import dump, load, save_file
 from tieout_sandbox.webhooks.events import Category
 from tieout_sandbox.webhooks.subscription import Kind, Standing, Subscription
 
@@ -386,3 +388,52 @@ async def test_a_subscription_from_the_start_is_asked_as_soon_as_the_sandbox_lis
         subscription = sandbox.webhooks.subscriptions[APP]
         assert subscription.categories == frozenset(Category)
         await until(subscription, Standing.OK)
+
+
+async def test_a_saved_subscription_goes_on_elsewhere_with_what_waited(caller: Caller, receiver: Receiver) -> None:
+    subscription = await subscribed(caller, receiver, categories=["CONTACT"])
+    await caller.control("POST", "webhooks/disturb", {"duplicates": 1, "seed": 7})
+    receiver.status = 500
+    contact = caller.sandbox.books.create_contact("Nobody has heard of it")
+    await tried(subscription, 2)
+    await receiver.drained(2)
+    saved = dump(caller.sandbox)
+    receiver.status = 200
+    async with serve(SandboxSettings(contacts=20, invoices=100, speed=0)) as other:
+        other.webhooks.subscribe(APP, f"{receiver.url}/before")
+        load(other, saved)
+        assert caller.sandbox.clock.now() <= other.clock.now()
+        taken = other.webhooks.subscriptions[APP]
+        assert (taken.url, taken.key, taken.categories) == (receiver.url, KEY, frozenset({Category.CONTACT}))
+        other.clock.advance(timedelta(minutes=15))
+        for _ in ("once", "and again"):
+            told = await receiver.next()
+            assert told["events"][0]["resourceId"] == contact.id
+            assert told["firstEventSequence"] == 1
+        await until(taken, Standing.OK)
+        other.books.create_contact("Heard of")
+        assert (await receiver.next())["firstEventSequence"] == 2
+
+
+async def test_an_address_on_the_command_line_wins_over_a_saved_one(
+    caller: Caller, receiver: Receiver, tmp_path: Path
+) -> None:
+    saved = tmp_path / "state.json"
+    caller.sandbox.webhooks.subscribe(APP, "http://127.0.0.1:9/before", "another-key")
+    save_file(caller.sandbox, saved)
+    settings = SandboxSettings(contacts=20, invoices=100, webhook_url=receiver.url, webhook_key=KEY)
+    async with serve(settings) as other:
+        take_up(other, saved)
+        taken = other.webhooks.subscriptions[APP]
+        assert (taken.url, taken.key) == (receiver.url, KEY)
+        await until(taken, Standing.OK)
+
+
+async def test_a_saved_subscription_beyond_this_machine_is_refused_and_changes_nothing(
+    caller: Caller, receiver: Receiver
+) -> None:
+    subscription = await subscribed(caller, receiver)
+    saved = dump(caller.sandbox).replace(receiver.url.encode(), b"https://evil.example/webhooks")
+    with pytest.raises(ValueError, match="only sent to"):
+        load(caller.sandbox, saved)
+    assert caller.sandbox.webhooks.subscriptions == {APP: subscription}

@@ -226,6 +226,10 @@ async def test_foreign_payments_follow_the_rate_and_the_account(writer: Writer) 
     euros = writer.books.bank_account("EUR")
     wrong = await writer.put("Payments", writer.payment(invoice, "1.00") | {"Account": {"AccountID": euros.id}})
     assert wrong.messages == ["The account's currency must be USD or NZD"]
+    writer.books.switches.base_currency_pays_foreign_documents = False
+    stricter = await writer.put("Payments", writer.payment(invoice, "1.00"))
+    assert stricter.messages == ["The account's currency must be USD"]
+    writer.books.switches.base_currency_pays_foreign_documents = True
     writer.books.switches.bank_amount_is_writable = True
     answer = await writer.put("Payments", writer.payment(invoice, "10.00", BankAmount=17))
     assert answer.body["Payments"][0]["BankAmount"] == Decimal("17.00")

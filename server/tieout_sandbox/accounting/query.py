@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from tieout_sandbox.accounting.render import Detail
-from tieout_sandbox.accounting.where import Fields, Predicate, QueryParseError, Value, parse_where
+from tieout_sandbox.accounting.where import Fields, Predicate, QueryParseError, Value, guid, parse_where
 from tieout_sandbox.switches import Switches
 
 PARAMETERS = frozenset(
@@ -119,7 +119,7 @@ def read_query(params: Mapping[str, str], modified_since: str | None, collection
     """
     switches = caller.switches
     given = {name.lower(): value for name, value in params.items() if _is_known(name, switches)}
-    lists = tuple((name, _list(given[name])) for name in collection.lists if given.get(name))
+    lists = tuple((name, _list(name, given[name])) for name in collection.lists if given.get(name))
     summary_only = _is_true(given, "summaryonly")
     pages = "page" in given or "statuses" in dict(lists) or summary_only
     delta = collection.modified_since and modified_since
@@ -270,5 +270,6 @@ def _number(text: str | None, default: int) -> int:
         return default
 
 
-def _list(text: str) -> frozenset[str]:
-    return frozenset(part.strip().lower() for part in text.split(",") if part.strip())
+def _list(name: str, text: str) -> frozenset[str]:
+    read = guid if name.endswith("ids") else str.lower
+    return frozenset(read(part.strip()) for part in text.split(",") if part.strip())

@@ -39,10 +39,10 @@ def bad_query(error: QueryParseError | TooManyRecordsError, switches: Switches) 
     return _bad({"ErrorNumber": number, "Type": "QueryParseException", "Message": str(error)})
 
 
-def takes(request: web.Request, kind: str) -> bool:
-    """Whether the client takes answers of this kind; one that says nothing takes them all."""
+def takes(request: web.Request, kind: str, *, by_name: bool = False) -> bool:
+    """Whether the client takes answers of this kind; one that says nothing takes them all, unless a name is wanted."""
     accepted = request.headers.get("Accept", "")
-    families = {"", "*/*", f"{kind.partition('/')[0]}/*", kind}
+    families = {kind} if by_name else {"", "*/*", f"{kind.partition('/')[0]}/*", kind}
     return any(part.partition(";")[0].strip().lower() in families for part in accepted.split(","))
 
 

@@ -1,4 +1,7 @@
-"""Sales documents and payments as Xero writes them: key order, twin dates, what a list leaves out."""
+"""Sales documents and payments as Xero writes them: key order, twin dates, what a list leaves out.
+
+What nearly every document contains is written where it will stand: moving blocks in later is felt in large books.
+"""
 
 from datetime import date
 from enum import Enum, auto
@@ -26,6 +29,7 @@ from tieout_sandbox.books.documents import (
     Invoice,
     Line,
     Payment,
+    Target,
 )
 from tieout_sandbox.books.ids import line_item_id
 
@@ -69,7 +73,7 @@ def invoice_block(invoice: Invoice, detail: Detail, places: int = USUAL_PLACES, 
     expected = invoice.expected_payment_on
     paid_on = invoice.fully_paid_on
     summary = detail is Detail.SUMMARY
-    payments = "" if summary else f'\n  "Payments": {nest(array(map(_nested_payment, invoice.payments)))},'
+    payments = "" if summary else f'\n  "Payments": {_nested_payments(invoice)},'
     lines = "" if summary else f'\n  "LineItems": {lines_block(invoice, detail, places)},'
     attachments = "" if summary else '\n  "HasAttachments": false,'
     return f"""{{
@@ -87,7 +91,7 @@ def invoice_block(invoice: Invoice, detail: Detail, places: int = USUAL_PLACES, 
   "CurrencyRate": {invoice.rate},
   "IsDiscounted": false,{attachments}
   "HasErrors": false,
-  "Contact": {nest(_contact(invoice.contact, detail))},
+  "Contact": {contact_member(invoice.contact, detail)},
   "DateString": {day_string(invoice.on)},
   "Date": {day(invoice.on)},
   "DueDateString": {day_string(invoice.due_on)},
@@ -111,9 +115,9 @@ def credit_block(credit: Credit, detail: Detail, places: int = USUAL_PLACES) -> 
   "Type": "{credit.kind}",{_credit_reference(credit)}
   "RemainingCredit": {credit.remaining_credit},
   "Allocations": {nest(array(_allocation(made, detail) for made in credit.allocations))},
-  "Payments": {nest(array(map(_nested_payment, credit.payments)))},
+  "Payments": {_nested_payments(credit)},
   "HasAttachments": false,
-  "Contact": {nest(_contact(credit.contact, detail))},
+  "Contact": {contact_member(credit.contact, detail)},
   "DateString": {day_string(credit.on)},
   "Date": {day(credit.on)},
   "Status": "{credit.status}",
@@ -170,8 +174,8 @@ def payment_block(payment: Payment, detail: Detail, places: int = USUAL_PLACES, 
   "UpdatedDateUTCString": {seconds_string(payment.updated_at)},
   "HasAccount": true,
   "IsReconciled": {boolean(payment.is_reconciled)},{_batch(payment.batch, texts=texts_in_batch)}
-  "Account": {nest(_payment_account(payment, detail))},
-  "Invoice": {nest(_payment_target(payment, detail, places))},
+  "Account": {_payment_account(payment, detail)},
+  "Invoice": {_payment_target(payment, detail, places)},
   "HasValidationErrors": false
 }}"""
 
@@ -200,44 +204,51 @@ def _batch(batch: Batch | None, *, texts: bool) -> str:
 
 def _payment_account(payment: Payment, detail: Detail) -> str:
     account = payment.account
-    code = "" if account.code is None else f',\n  "Code": "{account.code}"'
-    name = f',\n  "Name": {quote(account.name)}' if detail is Detail.SINGLE else ""
-    return f'{{\n  "AccountID": "{account.id}"{code}{name}\n}}'
+    code = "" if account.code is None else f',\n    "Code": "{account.code}"'
+    name = f',\n    "Name": {quote(account.name)}' if detail is Detail.SINGLE else ""
+    return f'{{\n    "AccountID": "{account.id}"{code}{name}\n  }}'
 
 
 def _payment_target(payment: Payment, detail: Detail, places: int) -> str:
     """The paid document: an invoice whole in a single answer, else its name; a refunded credit stands there too."""
     target = payment.target
     if detail is Detail.SINGLE and isinstance(target, Invoice):
-        return invoice_block(target, Detail.PAGE, places)
+        return nest(invoice_block(target, Detail.PAGE, places))
     return f"""{{
-  "Type": "{target_type(target)}",
-  "InvoiceID": "{target.id}",
-  "InvoiceNumber": {quote(target.number)},
-  "Payments": [],
-  "CreditNotes": [],
-  "Prepayments": [],
-  "Overpayments": [],
-  "IsDiscounted": false,
-  "HasErrors": false,
-  "Contact": {nest(stub_block(target.contact))},
-  "LineItems": [],
-  "CurrencyCode": "{target.currency}"
-}}"""
+    "Type": "{target_type(target)}",
+    "InvoiceID": "{target.id}",
+    "InvoiceNumber": {quote(target.number)},
+    "Payments": [],
+    "CreditNotes": [],
+    "Prepayments": [],
+    "Overpayments": [],
+    "IsDiscounted": false,
+    "HasErrors": false,
+    "Contact": {nest(_stub(target.contact))},
+    "LineItems": [],
+    "CurrencyCode": "{target.currency}"
+  }}"""
+
+
+def _nested_payments(target: Target) -> str:
+    """The payments inside their document."""
+    if not target.payments:
+        return "[]"
+    return "[\n    " + ",\n    ".join(map(_nested_payment, target.payments)) + "\n  ]"
 
 
 def _nested_payment(payment: Payment) -> str:
     """A payment inside its document: no account, no status."""
-    reference = optional("Reference", quote(payment.reference) if payment.reference else None)
-    batch = optional("BatchPaymentID", quote(payment.batch.id) if payment.batch else None)
+    batch = f'\n      "BatchPaymentID": "{payment.batch.id}",' if payment.batch else ""
+    reference = f'\n      "Reference": {quote(payment.reference)},' if payment.reference else ""
     return f"""{{
-  "PaymentID": "{payment.id}",{batch}
-  "Date": {day(payment.on)},
-  "Amount": {payment.amount},{reference}
-  "CurrencyRate": {payment.rate},
-  "HasAccount": false,
-  "HasValidationErrors": false
-}}"""
+      "PaymentID": "{payment.id}",{batch}
+      "Date": {day(payment.on)},
+      "Amount": {payment.amount},{reference}
+      "CurrencyRate": {payment.rate},
+      "HasAccount": false,
+      "HasValidationErrors": false
+    }}"""
 
 
 def _applied(invoice: Invoice, kind: CreditKind, *, brief: bool) -> str:
@@ -290,43 +301,43 @@ def lines_block(document: Invoice | Credit | BankTransaction, detail: Detail, pl
     """The line items; the old listing leaves them out."""
     if detail is Detail.LISTING:
         return "[]"
-    blocks = (_line(line, line_item_id(document.id, index), places) for index, line in enumerate(document.lines))
-    return nest(array(blocks))
-
-
-def _line(line: Line, line_id: str, places: int) -> str:
-    return f'{_line_without_id(line, places)}\n  "LineItemID": "{line_id}"\n}}'
+    if not document.lines:
+        return "[]"
+    ids = (line_item_id(document.id, index) for index in range(len(document.lines)))
+    blocks = (f'{_line_without_id(line, places)}"{id_}"\n    }}' for line, id_ in zip(document.lines, ids, strict=True))
+    return "[\n    " + ",\n    ".join(blocks) + "\n  ]"
 
 
 @lru_cache(maxsize=4096)
 def _line_without_id(line: Line, places: int) -> str:
-    """All of a line but its id: made-up documents share their lines."""
-    discount = optional("DiscountRate", f"{line.discount_rate:.2f}" if line.discount_rate else None)
+    """A line up to its id, which stands last: made-up documents share their lines."""
+    discount = f'\n      "DiscountRate": {line.discount_rate:.2f},' if line.discount_rate else ""
     return f"""{{
-  "Description": {quote(line.description)},
-  "UnitAmount": {line.unit_amount:.{places}f},
-  "TaxType": "{line.tax_type or ("OUTPUT2" if line.tax_amount else "NONE")}",
-  "TaxAmount": {line.tax_amount},
-  "LineAmount": {line.line_amount},
-  "AccountCode": {quote(line.account_code)},
-  "Tracking": [],
-  "Quantity": {line.quantity:.4f},{discount}"""
+      "Description": {quote(line.description)},
+      "UnitAmount": {line.unit_amount:.{places}f},
+      "TaxType": "{line.tax_type or ("OUTPUT2" if line.tax_amount else "NONE")}",
+      "TaxAmount": {line.tax_amount},
+      "LineAmount": {line.line_amount},
+      "AccountCode": {quote(line.account_code)},
+      "Tracking": [],
+      "Quantity": {line.quantity:.4f},{discount}
+      "LineItemID": """
 
 
-def _contact(contact: Contact, detail: Detail) -> str:
-    return contact_block(contact) if detail is Detail.SINGLE else stub_block(contact)
+def contact_member(contact: Contact, detail: Detail) -> str:
+    """The contact inside a document: whole in a single answer, else hardly more than its name."""
+    return nest(contact_block(contact)) if detail is Detail.SINGLE else _stub(contact)
 
 
-def stub_block(contact: Contact) -> str:
-    """A contact inside a document of a list."""
+def _stub(contact: Contact) -> str:
     if contact.stub is None:
         contact.stub = f"""{{
-  "ContactID": "{contact.id}",
-  "Name": {quote(contact.name)},
-  "Addresses": [],
-  "Phones": [],
-  "ContactGroups": [],
-  "ContactPersons": [],
-  "HasValidationErrors": false
-}}"""
+    "ContactID": "{contact.id}",
+    "Name": {quote(contact.name)},
+    "Addresses": [],
+    "Phones": [],
+    "ContactGroups": [],
+    "ContactPersons": [],
+    "HasValidationErrors": false
+  }}"""
     return contact.stub

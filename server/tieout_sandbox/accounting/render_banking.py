@@ -3,8 +3,7 @@
 from typing import Any
 
 from tieout_sandbox.accounting.fields import midnight, of_contact
-from tieout_sandbox.accounting.render import USUAL_PLACES, Detail, id_key, lines_block, stub_block
-from tieout_sandbox.accounting.render_contact import contact_block
+from tieout_sandbox.accounting.render import USUAL_PLACES, Detail, contact_member, id_key, lines_block
 from tieout_sandbox.accounting.where import Fields
 from tieout_sandbox.accounting.wire import (
     array,
@@ -104,7 +103,6 @@ def bank_transaction_block(entry: BankTransaction, detail: Detail, places: int =
     code = "" if account.code is None else f'\n    "Code": "{account.code}",'
     credit = "" if entry.credit is None else f'\n  "{id_key(CreditKind(entry.type))}": "{entry.credit.id}",'
     rate = "" if entry.rate == 1 and detail is not Detail.SINGLE else f'\n  "CurrencyRate": {entry.rate},'
-    contact = contact_block(entry.contact) if detail is Detail.SINGLE else stub_block(entry.contact)
     return f"""{{
   "BankTransactionID": "{entry.id}",
   "BankAccount": {{
@@ -115,7 +113,7 @@ def bank_transaction_block(entry: BankTransaction, detail: Detail, places: int =
   "Reference": {quote(entry.reference)},
   "IsReconciled": {boolean(entry.is_reconciled)},{credit}
   "HasAttachments": false,{rate}
-  "Contact": {nest(contact)},
+  "Contact": {contact_member(entry.contact, detail)},
   "DateString": {day_string(entry.on)},
   "Date": {day(entry.on)},
   "Status": "{entry.status}",

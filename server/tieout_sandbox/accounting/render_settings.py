@@ -9,6 +9,8 @@ from tieout_sandbox.books.documents import Account, Role
 from tieout_sandbox.organisations import Currency, Member, Organisation
 from tieout_sandbox.switches import Switches
 
+_CLOSED = "CLOSED"
+"""Xero says of the status only that it is ACTIVE where the organisation can be connected; the word is ours."""
 _ACTIONS = (
     "CreateApprovedInvoice",
     "CreateDraftPurchaseOrder",
@@ -44,8 +46,8 @@ def organisation_block(organisation: Organisation) -> str:
         "OrganisationType": "COMPANY",
         "BaseCurrency": organisation.base_currency,
         "CountryCode": organisation.country_code,
-        "IsDemoCompany": False,
-        "OrganisationStatus": "ACTIVE",
+        "IsDemoCompany": organisation.is_demo,
+        "OrganisationStatus": _CLOSED if organisation.is_closed else "ACTIVE",
         "FinancialYearEndDay": 31,
         "FinancialYearEndMonth": 3,
         "SalesTaxBasis": "PAYMENTS",
@@ -66,7 +68,7 @@ def organisation_block(organisation: Organisation) -> str:
             "ShortCode": organisation.short_code,
             "OrganisationID": organisation.id,
             "Edition": "BUSINESS",
-            "Class": "PREMIUM",
+            "Class": "DEMO" if organisation.is_demo else "PREMIUM",
             "Addresses": [],
             "Phones": [],
             "ExternalLinks": [],

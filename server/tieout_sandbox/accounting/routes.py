@@ -1,7 +1,6 @@
 """The HTTP side of the Accounting API: who may call, how often, what is answered."""
 
 import asyncio
-import zlib
 from collections import OrderedDict
 from typing import Any
 
@@ -9,6 +8,7 @@ from aiohttp import web
 
 from tieout_sandbox.accounting.call import Call
 from tieout_sandbox.accounting.collections import COLLECTIONS, Collection, is_visible
+from tieout_sandbox.accounting.compression import gzipped
 from tieout_sandbox.accounting.idempotency import IdempotencyKeys
 from tieout_sandbox.accounting.parts import BadReportError, read_part, read_report
 from tieout_sandbox.accounting.pdf import pdf_of
@@ -50,10 +50,6 @@ _OTHER_PATHS = _ORGANISATION_PATHS | _PREMIUM_PATHS | {"reports"}
 _READS = frozenset({"GET", "HEAD"})
 _KEPT_RESULTS = 32
 _WORTH_COMPRESSING = 1_000
-_GZIP_LEVEL = 3
-"""The highest level that costs no more time than the lowest."""
-_GZIP_HEADER = 31
-"""Tells zlib to write a gzip header with its largest window."""
 
 
 class AccountingRoutes:
@@ -87,7 +83,8 @@ class AccountingRoutes:
         try:
             bearer = authenticate(self._authority, request.headers.get("Authorization"))
             wanted = scopes_for(self._scoped_as(path), writes=writes)
-            organisation = authorise(self._authority, bearer, request.headers.get("xero-tenant-id"), wanted)
+            reads = "" if writes else _read_as(path)
+            organisation = authorise(self._authority, bearer, request.headers.get("xero-tenant-id"), wanted, reads)
         except DeniedError as denied:
             return denied.response(self._authority.switches)
         entry.organisation_id, entry.client_id = organisation.id, bearer.client_id
@@ -133,7 +130,7 @@ class AccountingRoutes:
         self, request: web.Request, organisation: Organisation, bearer: Bearer, path: Path
     ) -> web.Response:
         """Write once, however often the same Idempotency-Key comes."""
-        if not takes(request, JSON):
+        if not self._takes_json(request):
             return not_acceptable()
         body = await request.read()
 
@@ -151,6 +148,9 @@ class AccountingRoutes:
         response = await self._keys.answer(request, bearer.client_id, work, waits=waits)
         return _compressed(request, response)
 
+    def _takes_json(self, request: web.Request) -> bool:
+        return takes(request, JSON, by_name=self._authority.switches.json_must_be_asked_for)
+
     def _with_remaining(self, response: web.Response, line: tuple[str, str]) -> web.Response:
         left = self._limits.remaining(*line, self._clock.now())
         response.headers["X-DayLimit-Remaining"] = str(left.day)
@@ -160,7 +160,8 @@ class AccountingRoutes:
 
     def _read(self, request: web.Request, organisation: Organisation, bearer: Bearer, path: Path) -> web.Response:
         endpoint, wanted = path.endpoint, path.id
-        if not takes(request, JSON) and not takes(request, PDF):
+        by_name = self._authority.switches.json_must_be_asked_for
+        if not self._takes_json(request) and not takes(request, PDF, by_name=by_name):
             return not_acceptable()
         if endpoint in _ORGANISATION_PATHS:
             return self._organisation(request, organisation, bearer, wanted)
@@ -183,7 +184,7 @@ class AccountingRoutes:
         collection: Collection,
         document: Any,  # noqa: ANN401 any kind of document
     ) -> web.Response:
-        prints = request.match_info.get("part") is not None or not takes(request, JSON)
+        prints = request.match_info.get("part") is not None or not self._takes_json(request)
         if prints and collection.printed:
             return web.Response(body=pdf_of(f"{collection.name} {document.number}"), content_type=PDF)
         written = collection.write(
@@ -274,6 +275,11 @@ class AccountingRoutes:
         return web.Response(body=body, headers=HEADERS | {"Xero-Correlation-Id": correlation_id})
 
 
+def _read_as(path: Path) -> str:
+    """What is read, for those who may read a little only; one user is read as all are."""
+    return path.endpoint if path.id is None or path.endpoint == "users" else f"{path.endpoint}/{path.id.lower()}"
+
+
 def _compressed(request: web.Request, response: web.Response) -> web.Response:
     """The response, compressed where the client takes gzip and it is worth it."""
     body = response.body
@@ -281,6 +287,6 @@ def _compressed(request: web.Request, response: web.Response) -> web.Response:
         return response
     if "gzip" in request.headers.get("Accept-Encoding", ""):
         request[ENTRY].bytes_whole = len(body)
-        response.body = zlib.compress(body, _GZIP_LEVEL, wbits=_GZIP_HEADER)
+        response.body = gzipped(body)
         response.headers.update({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
     return response

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeAlias, cast
+from uuid import UUID
 
 Value: TypeAlias = str | Decimal | bool | datetime | None
 Fields: TypeAlias = Mapping[str, Callable[[Any], Value]]
@@ -36,6 +37,7 @@ _METHODS: dict[str, Callable[[str, str], bool]] = {
     "endswith": str.endswith,
 }
 _WORDS = frozenset({"and", "or", "null", "true", "false", "guid", "guid.parse", "datetime", "datetime.parse"})
+_BARE_GUID = re.compile(r"[0-9a-f]{32}")
 _DEEPEST = 30
 _DATE_PARTS = (3, 6)
 """DateTime(year, month, day[, hour, minute, second])."""
@@ -61,6 +63,12 @@ def parse_where(expression: str, fields: Fields) -> Predicate:
         QueryParseError: it is not of this language, or names a field that cannot be asked for.
     """
     return _Parser(_tokens(expression), fields).parse()
+
+
+def guid(text: str) -> str:
+    """An id as the books spell it; without hyphens it is the same one, as .NET reads it and pyxero sends it."""
+    lower = text.lower()
+    return str(UUID(lower)) if _BARE_GUID.fullmatch(lower) else lower
 
 
 def names_in(expression: str) -> tuple[frozenset[str], bool]:
@@ -165,7 +173,7 @@ class _Parser:
             return {"null": None, "true": True, "false": False}[word]
         if word in {"guid", "guid.parse"}:
             self._expect("(")
-            value = _unquoted(self._next("text").text).lower()
+            value = guid(_unquoted(self._next("text").text))
             self._expect(")")
             return value
         if word in {"datetime", "datetime.parse"}:

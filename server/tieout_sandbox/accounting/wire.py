@@ -33,7 +33,7 @@ def milliseconds(at: datetime) -> int:
 
 def seconds_string(at: datetime) -> str:
     """UpdatedDateUTCString: whole seconds, with Z (since July 2026)."""
-    return f'"{at.isoformat(timespec="seconds")[:19]}Z"'
+    return f'"{at.isoformat()[:19]}Z"'
 
 
 @lru_cache(maxsize=8192)

@@ -132,10 +132,13 @@ def _check_amount(draft: Draft, target: Target, amount: Decimal | None) -> None:
 
 
 def _check_currency(call: Call, draft: Draft, target: Target, account: Account) -> None:
-    """A document is paid in its own currency or in the base currency (wording not documented)."""
+    """A document is paid in its own currency or, unless switched, in the base currency (wording not documented)."""
     base = call.books.base_currency
-    if (account.currency or base) not in {target.currency, base}:
-        draft.refuse(f"The account's currency must be {target.currency} or {base}")
+    good = [target.currency]
+    if base not in good and call.books.switches.base_currency_pays_foreign_documents:
+        good.append(base)
+    if (account.currency or base) not in good:
+        draft.refuse(f"The account's currency must be {' or '.join(good)}")
 
 
 # Batches

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from tieout_sandbox.books.documents import Role
 from tieout_sandbox.identity.authority import Authority, Bearer
 from tieout_sandbox.organisations import MAY_CONNECT, Organisation
 from tieout_sandbox.switches import Switches
@@ -47,6 +48,10 @@ class DeniedError(Exception):
         )
 
 
+_ITSELF = frozenset({"organisation", "organisations"})
+_SETTINGS = _ITSELF | {"organisation/actions", "organisations/actions", "users"}
+
+
 def authenticate(authority: Authority, header: str | None) -> Bearer:
     """Whom the Authorization header speaks for.
 
@@ -66,17 +71,37 @@ def authenticate(authority: Authority, header: str | None) -> Bearer:
 
 
 def authorise(
-    authority: Authority, bearer: Bearer, organisation_id: str | None, scopes: Collection[str]
+    authority: Authority, bearer: Bearer, organisation_id: str | None, scopes: Collection[str], reads: str = ""
 ) -> Organisation:
     """The organisation that is asked about, if this user connected it, still may, and consented to one of these scopes.
+
+    Args:
+        authority: who knows all that.
+        bearer: who asks.
+        organisation_id: about whom, as the header says.
+        scopes: of which one is needed.
+        reads: what is read, as a path in lower case (`organisation/actions`); empty for whatever else is asked.
 
     Raises:
         DeniedError: 403 for an organisation out of reach, 401 for a scope that is missing.
     """
     held = {connection.organisation.id: connection.organisation for connection in authority.connections_of(bearer)}
     organisation = held.get((organisation_id or "").lower())
-    if organisation is None or organisation.role_of(bearer.user_id) not in MAY_CONNECT:
+    if organisation is None or not _is_open(authority, organisation, organisation.role_of(bearer.user_id), reads):
         raise DeniedError(403, "AuthenticationUnsuccessful")
     if not bearer.scopes.intersection(scopes):
         raise DeniedError(401, "AuthorizationUnsuccessful", 'Bearer error="insufficient_scope"')
     return organisation
+
+
+def _is_open(authority: Authority, organisation: Organisation, role: Role, reads: str) -> bool:
+    """Whether an organisation answers a user with this role.
+
+    What a closed one answers, and one to a user who may not connect apps any more, nobody outside Xero knows for sure.
+    """
+    switches = authority.switches
+    if authority.is_gone(organisation) or role is Role.REMOVED:
+        return False
+    if organisation.is_closed and not (switches.closed_organisations_describe_themselves and reads in _ITSELF):
+        return False
+    return role in MAY_CONNECT or (switches.downgraded_users_read_settings and reads in _SETTINGS)

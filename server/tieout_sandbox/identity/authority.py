@@ -6,7 +6,7 @@ import hmac
 import secrets
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -218,33 +218,52 @@ class Authority:
             and event_id in {None, connection.event_id}
         ]
 
+    def narrow(self, user_id: str, scopes: Iterable[str]) -> None:
+        """Let a user's consents, to every app, be without these scopes from the next refresh on."""
+        taken = set(scopes)
+        for token in self.refresh_tokens.values():
+            if token.grant.user.id == user_id:
+                token.grant.scopes = tuple(scope for scope in token.grant.scopes if scope not in taken)
+        for (_, consented_user), consented in self.consented.items():
+            if consented_user == user_id:
+                consented.difference_update(taken)
+
+    def is_gone(self, organisation: Organisation) -> bool:
+        """Whether an organisation was deleted, or is what a reset one was before."""
+        return self.organisations.get(organisation.id) is not organisation
+
     def disconnect(self, connection_id: str) -> None:
         """Remove one organisation; tokens stay good for the others."""
         del self.connections[connection_id]
 
     def delete_organisation(self, organisation: Organisation) -> None:
-        """An organisation is gone, and every connection to it.
+        """An organisation is gone; what was connected to it answers no more.
 
         Raises:
             ValueError: it is the last one.
         """
         if len(self.organisations) == 1:
             raise ValueError("The last organisation cannot be deleted.")
-        self._disconnect_all(organisation)
+        self._let_go(organisation)
         del self.organisations[organisation.id]
 
     def replace_id(self, organisation: Organisation, new_id: str) -> None:
-        """Give an organisation another id, as the reset of a demo company does; every connection to it is gone."""
-        self._disconnect_all(organisation)
+        """Give an organisation another id, as the reset of a demo company does; what was connected to it is gone."""
+        self._let_go(organisation)
         organisation.id = new_id
         kept = list(self.organisations.values())
         self.organisations.clear()
         self.organisations.update({found.id: found for found in kept})
 
-    def _disconnect_all(self, organisation: Organisation) -> None:
+    def _let_go(self, organisation: Organisation) -> None:
+        """Connections to an organisation go, or stay with what it was: its id, and nothing that answers."""
+        was = replace(organisation)
         for connection in list(self.connections.values()):
             if connection.organisation is organisation:
-                del self.connections[connection.id]
+                if self.switches.gone_organisations_stay_connected:
+                    connection.organisation = was
+                else:
+                    del self.connections[connection.id]
 
     def _check_uncertified(self, app: App, organisations: list[Organisation]) -> None:
         if app.certified:

@@ -24,6 +24,7 @@ h1 { font-size: 1.4rem; line-height: 1.25; margin: .5rem 0 1rem; } h2, legend { 
   border-radius: .5rem; margin: 1rem 0; padding: .5rem 1rem 1rem; } label { display: block; padding: .35rem 0; }
 input { accent-color: var(--accent); margin-right: .6rem; } a { color: var(--accent); }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+.alert { border-left: 4px solid var(--accent); padding-left: .75rem; }
 .actions { display: flex; gap: .75rem; flex-wrap: wrap; }
 button { font: inherit; padding: .6rem 1.4rem; border-radius: .5rem;
   border: 1px solid var(--accent); background: transparent; color: var(--accent); cursor: pointer; }
@@ -47,6 +48,7 @@ def consent_page(
     organisations: list[tuple[Organisation, bool]],
     *,
     several: bool,
+    problem: str = "",
 ) -> str:
     """Who asks, for what, on which organisations.
 
@@ -57,9 +59,9 @@ def consent_page(
         others: who else could be, and in which roles.
         organisations: what the user may connect, and whether it already is.
         several: whether more than one may be chosen.
+        problem: why what was chosen before did not do.
     """
     hidden = "".join(f'<input type="hidden" name="{escape(k)}" value="{escape(v)}">' for k, v in params.items())
-    scopes = "".join(f"<li>{escape(SCOPES_IN_WORDS[scope])}</li>" for scope in request.scopes)
     name = escape(request.app.name)
     return _page(
         f"{name} wants access",
@@ -68,13 +70,23 @@ def consent_page(
 <p>Signed in as <strong>{escape(user.name)}</strong> ({escape(user.email)}).</p>
 <form method="post" action="/identity/connect/authorize">{hidden}
 <input type="hidden" name="user" value="{escape(user.email)}">
-{_picker(organisations, user, several=several)}
-<h2>{name} will be able to</h2><ul>{scopes}</ul>
-<div class="actions">
-<button class="allow" name="decision" value="allow"{"" if organisations else " disabled"}>Allow access</button>
+{_alert(problem)}{_picker(organisations, user, several=several)}{_scopes(request) if organisations else ""}
+<div class="actions">{_ALLOW if organisations else ""}
 <button name="decision" value="deny">Cancel</button></div></form>
 <h2>Continue as somebody else</h2><ul>{_other_users(params, others)}</ul>""",
     )
+
+
+_ALLOW = '<button class="allow" name="decision" value="allow">Allow access</button>'
+
+
+def _alert(problem: str) -> str:
+    return f'<p role="alert" class="alert"><strong>{escape(problem)}.</strong></p>' if problem else ""
+
+
+def _scopes(request: AuthorisationRequest) -> str:
+    words = "".join(f"<li>{escape(SCOPES_IN_WORDS[scope])}</li>" for scope in request.scopes)
+    return f"<h2>{escape(request.app.name)} will be able to</h2><ul>{words}</ul>"
 
 
 def error_page(refused: RefusedRequestError) -> str:

@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from aiohttp import web
@@ -26,6 +26,8 @@ from tieout_sandbox.organisations import User
 from tieout_sandbox.settings import App
 from tieout_sandbox.switches import Switches
 
+_LOGIN_ORIGIN = "https://login.xero.com"
+"""Where Xero has its consent page (Xero, OAuth 2.0 authorisation flow)."""
 _NO_STORE = {"Cache-Control": "max-age=0, no-cache, no-store", "Pragma": "no-cache"}
 
 
@@ -56,7 +58,10 @@ class IdentityRoutes:
             asked = read_authorisation(params, self._authority)
         except RefusedRequestError as refused:
             return _html(error_page(refused), 400)
-        user = self._user(request.query.get("user"))
+        return _html(self._page(asked, params, self._user(request.query.get("user"))))
+
+    def _page(self, asked: AuthorisationRequest, params: Mapping[str, str], user: User, problem: str = "") -> str:
+        """The consent page for this user; with a problem, once more."""
         held = {c.organisation.id for c in self._authority.connections.values() if c.user is user}
         choices = [(found, found.id in held) for found in self._authority.organisations_for(user)]
         organisations = self._authority.organisations.values()
@@ -66,22 +71,21 @@ class IdentityRoutes:
             if other is not user
         ]
         several = self._switches.several_organisations_per_consent
-        return _html(consent_page(asked, params, user, others, choices, several=several))
+        return consent_page(asked, params, user, others, choices, several=several, problem=problem)
 
     async def decide(self, request: web.Request) -> web.Response:
-        """What the user decided: back to the app with a code, or with access_denied."""
+        """What the user decided: back to the app with a code, or with access_denied; what cannot be is asked again."""
         form = await request.post()
         params = {name: str(form[name]) for name in PARAMETERS if name in form}
         try:
             asked = read_authorisation(params, self._authority)
-            location = self._decided(
-                asked,
-                self._user(str(form.get("user", ""))),
-                [str(chosen) for chosen in form.getall("organisation", [])],
-                allowed=form.get("decision") == "allow",
-            )
         except RefusedRequestError as refused:
             return _html(error_page(refused), 400)
+        user, chosen = self._user(str(form.get("user", ""))), [str(one) for one in form.getall("organisation", [])]
+        try:
+            location = self._decided(asked, user, chosen, allowed=form.get("decision") == "allow")
+        except RefusedRequestError as refused:
+            return _html(self._page(asked, params, user, refused.explanation), 400)
         return web.Response(status=302, headers={"Location": location})
 
     def _decided(self, asked: AuthorisationRequest, user: User, chosen: list[str], *, allowed: bool) -> str:
@@ -165,13 +169,18 @@ class IdentityRoutes:
         return app
 
     async def discovery(self, request: web.Request) -> web.Response:
-        """OpenID Connect discovery; endpoints are here, the issuer is Xero's because tokens carry it."""
-        origin = str(request.url.origin())
+        """OpenID Connect discovery; the issuer is Xero's because tokens carry it.
+
+        Endpoints are here, unless the caller came by Xero's own name, through a proxy: then they have Xero's names too.
+        """
+        named = request.url.host == urlsplit(tokens.ISSUER).hostname
+        origin = tokens.ISSUER if named else str(request.url.origin())
+        login = _LOGIN_ORIGIN if named else origin
         return _json(
             {
                 "issuer": tokens.ISSUER,
                 "jwks_uri": f"{origin}/.well-known/openid-configuration/jwks",
-                "authorization_endpoint": f"{origin}/identity/connect/authorize",
+                "authorization_endpoint": f"{login}/identity/connect/authorize",
                 "token_endpoint": f"{origin}/connect/token",
                 "revocation_endpoint": f"{origin}/connect/revocation",
                 "scopes_supported": list(SCOPES_IN_WORDS),
@@ -197,7 +206,7 @@ class IdentityRoutes:
         except DeniedError as denied:
             return denied.response(self._switches)
         found = self._authority.connections_of(bearer, request.query.get("authEventId"))
-        return _json([_connection(connection) for connection in found])
+        return _json([self._connection(held) for held in found])
 
     async def disconnect(self, request: web.Request) -> web.Response:
         """Remove one connection: 204, or 404 when it is not (any more) this user's."""
@@ -206,21 +215,23 @@ class IdentityRoutes:
         except DeniedError as denied:
             return denied.response(self._switches)
         if request.match_info["id"] not in {held.id for held in self._authority.connections_of(bearer)}:
+            if self._switches.removed_connection_answers_403:
+                return DeniedError(403, "AuthenticationUnsuccessful").response(self._switches)
             return web.Response(status=404)
         self._authority.disconnect(request.match_info["id"])
         return web.Response(status=204)
 
-
-def _connection(connection: Connection) -> dict[str, str]:
-    return {
-        "id": connection.id,
-        "authEventId": connection.event_id,
-        "tenantId": connection.organisation.id,
-        "tenantType": "ORGANISATION",
-        "tenantName": connection.organisation.name,
-        "createdDateUtc": _seven_digits(connection.created_at),
-        "updatedDateUtc": _seven_digits(connection.updated_at),
-    }
+    def _connection(self, held: Connection) -> dict[str, str | None]:
+        """One element of /connections; an organisation that is gone has no name any more."""
+        return {
+            "id": held.id,
+            "authEventId": held.event_id,
+            "tenantId": held.organisation.id,
+            "tenantType": "ORGANISATION",
+            "tenantName": None if self._authority.is_gone(held.organisation) else held.organisation.name,
+            "createdDateUtc": _seven_digits(held.created_at),
+            "updatedDateUtc": _seven_digits(held.updated_at),
+        }
 
 
 def _seven_digits(at: datetime) -> str:

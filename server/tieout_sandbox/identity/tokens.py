@@ -3,6 +3,7 @@
 import base64
 import functools
 import hashlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,8 +21,20 @@ _KEY_BITS = 2048
 
 
 @functools.cache
+def coming_key() -> Future[RSAKey]:
+    """The key of this process, being made meanwhile: it takes up to half a second, and no turn of this thread."""
+    maker = ThreadPoolExecutor(1)
+    made = maker.submit(_new_key)
+    maker.shutdown(wait=False)
+    return made
+
+
 def signing_key() -> RSAKey:
-    """The key of this process, made when it is first needed."""
+    """The key of this process."""
+    return coming_key().result()
+
+
+def _new_key() -> RSAKey:
     key = RSAKey.generate_key(_KEY_BITS, {"use": "sig", "alg": "RS256"}, private=True)
     key.ensure_kid()
     return key

@@ -5,8 +5,11 @@ from datetime import timedelta
 from tieout_sandbox import switches
 from tieout_sandbox.books.documents import Role
 from tieout_sandbox.faults import FaultKind, FaultRule
+from tieout_sandbox.limits import Problem
 from tieout_sandbox.page.asks import Action, Ask
 from tieout_sandbox.webhooks.subscription import Disturbance
+
+_STANDINGS = {"closed": "closed", "open": "open", "demo": "a demo company", "real": "an ordinary company"}
 
 
 def set_role(ask: Ask) -> str:
@@ -44,6 +47,19 @@ def delete_organisation(ask: Ask) -> str:
     return f"{ask.organisation.name} was deleted."
 
 
+def set_standing(ask: Ask) -> str:
+    """Close an organisation or open it again; make it a demo company or a real one."""
+    found, wanted = ask.organisation, ask["standing"]
+    match wanted:
+        case "closed" | "open":
+            found.is_closed = wanted == "closed"
+        case "demo" | "real":
+            found.is_demo = wanted == "demo"
+        case _:
+            raise ValueError("Say how the organisation shall stand.")
+    return f"{found.name} is {_STANDINGS[wanted]} now."
+
+
 def set_lock_dates(ask: Ask) -> str:
     """Set or clear the lock dates."""
     ask.organisation.period_lock_on = ask.on("period")
@@ -78,11 +94,21 @@ def latency(ask: Ask) -> str:
     return f"Each API call takes {milliseconds:g} ms now."
 
 
+def exhaust(ask: Ask) -> str:
+    """Use up what an app has left of its minute or its day."""
+    if ask["client_id"] not in ask.sandbox.authority.apps:
+        raise ValueError("Say whose limit.")
+    now = ask.sandbox.clock.now()
+    refusal = ask.sandbox.limits.exhaust(Problem(ask["limit"]), ask.organisation.id, ask["client_id"], now)
+    return f"The {refusal.problem} is used up; the next one begins in {refusal.retry_after:,} seconds of the clock."
+
+
 def add_fault(ask: Ask) -> str:
     """Make calls fail."""
     rule = FaultRule(
         FaultKind(ask["kind"]),
         path=ask["path"],
+        organisation=ask.organisation.id if ask["only_here"] else None,
         method=ask["method"] or None,
         times=int(ask["times"] or 1),
         probability=float(ask["probability"] or 1),
@@ -150,11 +176,13 @@ ADMINISTRATION: tuple[Action, ...] = (
     disconnect,
     reset_organisation,
     delete_organisation,
+    set_standing,
     set_lock_dates,
     speed,
     advance,
     churn,
     latency,
+    exhaust,
     add_fault,
     clear_faults,
     set_switch,

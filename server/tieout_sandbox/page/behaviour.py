@@ -76,6 +76,7 @@ def _faults(view: View) -> Html:
         [
             rule.kind,
             tag("code", rule.path or "any"),
+            _organisation(view, rule.organisation),
             rule.method or "any",
             "for ever" if rule.times is None else str(rule.times),
             f"{rule.probability:.0%}",
@@ -89,13 +90,24 @@ def _faults(view: View) -> Html:
             "Inject",
             choice("Kind", "kind", [(str(kind), str(kind).replace("_", " ")) for kind in FaultKind]),
             field("Path contains (regular expression)", "path", placeholder="/Invoices", autocomplete="off"),
+            choice("Calls about", "only_here", (("", "Any organisation"), ("1", view.organisation.name))),
             choice("Method", "method", _METHODS),
             field("Times", "times", type="number", min=1, value=1, required=True),
             field("Probability", "probability", type="number", min=0, max=1, step="any", value=1, required=True),
         ),
-        table("Rules in force", ("Kind", "Path", "Method", "Times left", "Probability"), rules, "Nothing fails."),
+        table(
+            "Rules in force",
+            ("Kind", "Path", "Organisation", "Method", "Times left", "Probability"),
+            rules,
+            "Nothing fails.",
+        ),
         form(view, "clear-faults", "Let everything pass again", quiet=True) if rules else None,
     )
+
+
+def _organisation(view: View, organisation_id: str | None) -> str:
+    found = view.sandbox.authority.organisations.get(organisation_id or "")
+    return found.name if found else "gone" if organisation_id else "any"
 
 
 def _switch(view: View, one: Description) -> Html:

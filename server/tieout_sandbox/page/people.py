@@ -1,6 +1,7 @@
 """Who works where, which apps they connected, and what an administrator does about it."""
 
 from tieout_sandbox.books.documents import Role
+from tieout_sandbox.identity.authority import Connection
 from tieout_sandbox.organisations import MAY_CONNECT, Member
 from tieout_sandbox.page.html import Child, Html, join, tag
 from tieout_sandbox.page.view import View, about, card, choice, field, form, table
@@ -31,8 +32,7 @@ def people(view: View) -> Html:
             f"Users of {view.organisation.name}",
             tag(
                 "p",
-                "Only Standard and Adviser may connect apps; take the role away and every call of their apps is "
-                "refused.",
+                "Only Standard and Adviser may connect apps; take the role away and calls of their apps are refused.",
                 class_="note",
             ),
             table("Users", ("Name", "Email", "Role", "Change", ""), members, "Nobody is here."),
@@ -45,7 +45,7 @@ def people(view: View) -> Html:
 def _connections(view: View) -> list[list[Child]]:
     return [
         [
-            held.organisation.name,
+            _organisation_of(view, held),
             held.client_id,
             held.user.name,
             f"{held.created_at:%d %b %Y %H:%M}",
@@ -59,6 +59,15 @@ def _connections(view: View) -> list[list[Child]]:
         ]
         for held in view.sandbox.authority.connections.values()
     ]
+
+
+def _organisation_of(view: View, held: Connection) -> Child:
+    is_gone = view.sandbox.authority.is_gone(held.organisation)
+    return (
+        join(held.organisation.name, " ", tag("span", "gone", class_="badge removed"))
+        if is_gone
+        else held.organisation.name
+    )
 
 
 def _member(view: View, member: Member) -> list[Child]:
@@ -89,10 +98,27 @@ def _organisation(view: View) -> Html:
     )
     delete = form(view, "delete-organisation", "Delete", ask=f"Delete {name}? It cannot be undone.", back="/")
     return join(
+        tag("p", _standing(view), class_="note"),
+        tag("div", *_standings(view), class_="actions"),
         tag(
             "p", "A reset gives fresh books under another id; either way every app loses the connection.", class_="note"
         ),
         tag("div", reset, delete, class_="actions"),
+    )
+
+
+def _standing(view: View) -> str:
+    kind = "a demo company" if view.organisation.is_demo else "an ordinary company"
+    how = "closed: its subscription has lapsed, or its trial has ended" if view.organisation.is_closed else "open"
+    return f"{view.organisation.name} is {kind}, and {how}."
+
+
+def _standings(view: View) -> tuple[Html, Html]:
+    close = ("Open again", "open") if view.organisation.is_closed else ("Close", "closed")
+    demo = ("Make an ordinary company", "real") if view.organisation.is_demo else ("Make a demo company", "demo")
+    return (
+        form(view, "set-standing", close[0], quiet=True, standing=close[1]),
+        form(view, "set-standing", demo[0], quiet=True, standing=demo[1]),
     )
 
 

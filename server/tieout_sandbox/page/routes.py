@@ -9,11 +9,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from importlib import resources
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from tieout_sandbox.books.rules import NotAllowedError
+from tieout_sandbox.local import is_local
 from tieout_sandbox.page.administration import ADMINISTRATION
 from tieout_sandbox.page.asks import Ask
 from tieout_sandbox.page.behaviour import behaviour
@@ -57,7 +57,6 @@ _LIVE: dict[str, _Draw] = {
 ACTIONS = {action.__name__.replace("_", "-"): action for action in (*BOOKKEEPING, *ADMINISTRATION)}
 """By the name in the form's address."""
 _ASSETS = {"page.css": "text/css", "page.js": "text/javascript"}
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -170,13 +169,12 @@ def _drawn(view: View, page: str) -> tuple[str, str, Html]:
 
 
 def _check_local(request: web.Request) -> None:
-    """Answer only this machine, and only under a loopback name, so that no foreign site can be pointed here.
+    """Answer only this machine, whatever the sandbox listens on: the page shows all there is, tokens too.
 
     Raises:
-        HTTPForbidden: somebody else asks.
+        HTTPForbidden: somebody else asks, or under another name than loopback's.
     """
-    host = urlsplit(f"//{request.host}").hostname
-    if host not in _LOOPBACK or request.remote not in _LOOPBACK:
+    if not is_local(request):
         raise web.HTTPForbidden(text="This page is only for the machine that the sandbox runs on.", headers=_HEADERS)
 
 

@@ -26,6 +26,7 @@ def traffic(view: View) -> Html:
             "Limits",
             tag("p", "Per organisation and app, in windows that begin at a fixed instant.", class_="note"),
             live("limits", gauges(view)),
+            _exhaust(view),
         ),
         card(
             "Requests",
@@ -53,11 +54,28 @@ def requests_table(view: View, shown: int = _SHOWN) -> Html:
 
 def gauges(view: View) -> Html:
     """How much of each limit every connected app has used."""
-    connections = view.sandbox.authority.connections.values()
-    lines = dict.fromkeys((held.organisation.id, held.client_id) for held in connections)
+    authority = view.sandbox.authority
+    reached = [held for held in authority.connections.values() if not authority.is_gone(held.organisation)]
+    lines = dict.fromkeys((held.organisation.id, held.client_id) for held in reached)
     if not lines:
         return tag("p", "No app is connected, so there is nothing to count.", class_="empty")
     return join(*(_line(view, *line) for line in lines))
+
+
+def _exhaust(view: View) -> Html | None:
+    """A form that uses up what an app has left at the open organisation."""
+    connections = view.sandbox.authority.connections.values()
+    apps = dict.fromkeys(held.client_id for held in connections if held.organisation is view.organisation)
+    if not apps:
+        return None
+    return form(
+        view,
+        "exhaust",
+        f"Use up at {view.organisation.name}",
+        choice("App", "client_id", [(client_id, client_id) for client_id in apps]),
+        choice("Limit", "limit", (("day", "Day"), ("minute", "Minute"))),
+        quiet=True,
+    )
 
 
 def _line(view: View, organisation_id: str, client_id: str) -> Html:

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+from tieout_sandbox.local import LOOPBACK
+
 _OK = range(200, 300)
 _UNAUTHORISED = 401
 _MOST_READ = 1_024
@@ -31,7 +32,7 @@ def check_target(url: str) -> None:
         ValueError: it is not an http or https address on loopback.
     """
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or parts.hostname not in _LOOPBACK:
+    if parts.scheme not in {"http", "https"} or parts.hostname not in LOOPBACK:
         raise ValueError(f"Webhooks are only sent to http(s)://localhost, 127.0.0.1 or [::1], not to {url!r}.")
 
 

@@ -102,6 +102,11 @@ class Subscription:
     sequences: dict[str, int] = field(default_factory=dict)
     rng: random.Random = field(default_factory=lambda: random.Random(1), repr=False)  # noqa: S311 made-up data
 
+    def go_on(self) -> None:
+        """Begin a log, and the chances at their seed, for a subscription that was saved without them."""
+        self.deliveries = deque(maxlen=_LOGGED)
+        self.rng = random.Random(f"webhooks {self.disturbance.seed}")  # noqa: S311 made-up data
+
     def disturb(self, disturbance: Disturbance) -> None:
         """Be unkind from now on, beginning at the seed."""
         self.disturbance = disturbance

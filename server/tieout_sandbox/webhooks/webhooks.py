@@ -1,7 +1,7 @@
 """All webhooks of a sandbox: who subscribed, which events they get, and the tasks that send them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -68,10 +68,21 @@ class Webhooks:
                 kept.url = url
                 kept.refused()
             return kept
-        made = Subscription(client_id, url, key or new_key(), categories)
-        self.subscriptions[client_id] = made
-        self._senders[client_id] = Sender(made, self._authority.clock, self._switches, lambda: self.api_url)
-        self._start(client_id)
+        return self._register(Subscription(client_id, url, key or new_key(), categories))
+
+    def take_up(self, saved: Iterable[Subscription]) -> None:
+        """Go on with these subscriptions instead of those there are; who was heard before need not be asked again."""
+        for task in self._unheard:
+            task.cancel()
+        for client_id in list(self.subscriptions):
+            self.unsubscribe(client_id)
+        for subscription in saved:
+            self._register(subscription)
+
+    def _register(self, made: Subscription) -> Subscription:
+        self.subscriptions[made.client_id] = made
+        self._senders[made.client_id] = Sender(made, self._authority.clock, self._switches, lambda: self.api_url)
+        self._start(made.client_id)
         return made
 
     def unsubscribe(self, client_id: str) -> None:
@@ -94,6 +105,13 @@ class Webhooks:
         await sender.intend(self._http)
         return sender.subscription
 
+    def ask(self, client_id: str) -> None:
+        """Ask for the intent to receive as soon as somebody listens at the address."""
+        if self._http is not None:
+            asking = asyncio.create_task(self._senders[client_id].ask_until_heard(self._http))
+            self._unheard.add(asking)
+            asking.add_done_callback(self._unheard.discard)
+
     def wake(self, client_id: str) -> None:
         """Look again at what is due for an app."""
         self._senders[client_id].wake()
@@ -103,11 +121,9 @@ class Webhooks:
         """Send for as long as the block runs; who subscribed before is asked for the intent as soon as it listens."""
         timeout = aiohttp.ClientTimeout(total=self.answer_within)
         async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as self._http:
-            for client_id, sender in self._senders.items():
+            for client_id in self._senders:
                 self._start(client_id)
-                asking = asyncio.create_task(sender.ask_until_heard(self._http))
-                self._unheard.add(asking)
-                asking.add_done_callback(self._unheard.discard)
+                self.ask(client_id)
             try:
                 yield
             finally:
