@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,29 @@ from tieout_server.connections.service import Connections, Means
 from tieout_server.connections.tokens import Tokens
 from tieout_server.errors import TieoutError
 from tieout_server.events.feed import Feed
-from tieout_server.ledger.books import AccessTokens, Books, HeldUp, Membership, Page, Purpose, Query, TokenSet
+from tieout_server.ledger.books import (
+    AccessTokens,
+    AgedReport,
+    Books,
+    HeldUp,
+    Membership,
+    Page,
+    Purpose,
+    Query,
+    TokenSet,
+)
 from tieout_server.ledger.calls import Allowance
-from tieout_server.ledger.documents import Organisation, OrganisationUser
+from tieout_server.ledger.documents import Entity, Invoice, Organisation, OrganisationUser
 from tieout_server.receivables.service import Receivables
+from tieout_server.reconciliations.changed import Changed
+from tieout_server.reconciliations.chase_checks import ChaseChecks
+from tieout_server.reconciliations.discrepancies import Discrepancies
+from tieout_server.reconciliations.evidence import Evidence
+from tieout_server.reconciliations.platform_balances import PlatformBalances
+from tieout_server.reconciliations.service import Reconciliations
+from tieout_server.reconciliations.watch import DiscrepancyWatch, ReconciliationWatch
+from tieout_server.reconciliations.work import ReconciliationWork
+from tieout_server.rpc.reconciliations import ReconciliationSubjects
 from tieout_server.rpc.server import RpcServer, Subjects
 from tieout_server.settings import Settings
 from tieout_server.storage import migrate
@@ -60,8 +80,12 @@ class Xero:
     user: str = "ruth@southern-hops.example"
     role: str = "STANDARD"
     trouble: TieoutError | None = None
-    """What the next exchange of a code raises, once."""
+    """What the next exchange of a code, or the next read by ids, raises, once."""
     scopes: tuple[str, ...] = ("offline_access", "accounting.contacts.read")
+    allowance: Allowance = field(default_factory=lambda: Allowance(0, 60, None))
+    """The calls that are left, as far as anybody asks."""
+    invoices: dict[str, Invoice] = field(default_factory=dict)
+    """What is read by id, by id."""
 
     def authorization_url(self, *, state: str, code_verifier: str) -> str:
         return f"https://xero.example/authorize?state={state}&pkce={len(code_verifier)}"
@@ -106,6 +130,19 @@ class BooksOf:
 
     async def read(self, query: Query, purpose: Purpose) -> Page:
         return Page(documents=(), page_count=1, item_count=0, served_at=self.xero.clock.now())
+
+    async def by_ids(self, entity: Entity, ids: Sequence[str], purpose: Purpose) -> Page:
+        if self.xero.trouble:
+            trouble, self.xero.trouble = self.xero.trouble, None
+            raise trouble
+        found = [self.xero.invoices[one] for one in ids if one in self.xero.invoices]
+        return Page(documents=found, page_count=1, item_count=len(found), served_at=self.xero.clock.now())
+
+    async def contacts_like(self, text: str, purpose: Purpose) -> Page:
+        return Page(documents=(), page_count=1, item_count=0, served_at=self.xero.clock.now())
+
+    async def aged_receivables(self, xero_contact_id: str, on: date, purpose: Purpose) -> AgedReport:
+        return AgedReport(Decimal(0), ())
 
     async def organisation(self, purpose: Purpose) -> Organisation:
         return Organisation(
@@ -172,13 +209,26 @@ async def world(folder: Path) -> AsyncIterator[World]:
             clock=clock,
         )
     )
-    syncs = Syncs(run.Means(database=database, feed=feed, clock=clock), connections, engine, requests)
+    means = run.Means(database=database, feed=feed, clock=clock)
+    syncs = Syncs(means, connections, engine, requests)
+    Changed(means, connections, engine)
+    ReconciliationWork(means, connections, engine)
+    discrepancies = Discrepancies(database, feed, clock, requests)
     subjects = Subjects(
         connections=connections,
         syncs=syncs,
         sync_watch=SyncWatch(database, feed, syncs),
-        freshness=FreshnessOf(database, lambda _: Allowance(0, 60, None), clock),
+        freshness=FreshnessOf(database, lambda _: xero.allowance, clock),
         receivables=Receivables(database, clock),
+        reconciliation=ReconciliationSubjects(
+            reconciliations=Reconciliations(means, connections, engine, requests),
+            reconciliation_watch=ReconciliationWatch(database, feed),
+            discrepancies=discrepancies,
+            discrepancy_watch=DiscrepancyWatch(database, feed, discrepancies),
+            evidence=Evidence(database, clock),
+            platform_balances=PlatformBalances(database, clock, requests),
+            chase_checks=ChaseChecks(means, connections, lambda _: xero.allowance),
+        ),
         feed=feed,
         clock=clock,
     )

@@ -18,6 +18,15 @@ from tieout_server.events.feed import Feed
 from tieout_server.housekeeping import Housekeeping
 from tieout_server.ledger.calls import CallsInMemory
 from tieout_server.receivables.service import Receivables
+from tieout_server.reconciliations.changed import Changed
+from tieout_server.reconciliations.chase_checks import ChaseChecks
+from tieout_server.reconciliations.discrepancies import Discrepancies
+from tieout_server.reconciliations.evidence import Evidence
+from tieout_server.reconciliations.platform_balances import PlatformBalances
+from tieout_server.reconciliations.service import Reconciliations
+from tieout_server.reconciliations.watch import DiscrepancyWatch, ReconciliationWatch
+from tieout_server.reconciliations.work import ReconciliationWork
+from tieout_server.rpc.reconciliations import ReconciliationSubjects
 from tieout_server.rpc.server import RpcServer, Subjects
 from tieout_server.settings import Settings
 from tieout_server.storage.database import Database
@@ -83,13 +92,27 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
                 clock=clock,
             )
         )
-        syncs = Syncs(SyncMeans(database, feed, clock), connections, engine, requests)
+        means = SyncMeans(database, feed, clock)
+        syncs = Syncs(means, connections, engine, requests)
+        Changed(means, connections, engine)
+        ReconciliationWork(means, connections, engine)
+        reconciliations = Reconciliations(means, connections, engine, requests)
+        discrepancies = Discrepancies(database, feed, clock, requests)
         subjects = Subjects(
             connections=connections,
             syncs=syncs,
             sync_watch=SyncWatch(database, feed, syncs),
             freshness=FreshnessOf(database, library.allowance, clock),
             receivables=Receivables(database, clock),
+            reconciliation=ReconciliationSubjects(
+                reconciliations=reconciliations,
+                reconciliation_watch=ReconciliationWatch(database, feed),
+                discrepancies=discrepancies,
+                discrepancy_watch=DiscrepancyWatch(database, feed, discrepancies),
+                evidence=Evidence(database, clock),
+                platform_balances=PlatformBalances(database, clock, requests),
+                chase_checks=ChaseChecks(means, connections, library.allowance),
+            ),
             feed=feed,
             clock=clock,
         )

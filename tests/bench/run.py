@@ -10,6 +10,7 @@ BENCHMARKS = (
     ("first_sync.py", "--runs", "1", "--latency-ms", "300"),
     ("loop_lag.py",),
     ("mirror.py",),
+    ("reconcile.py",),
     ("decode.py",),
     ("sandbox.py",),
     ("clients.py",),

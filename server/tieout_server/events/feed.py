@@ -21,7 +21,11 @@ from tieout_server.storage.events import Event
 
 CONNECTION = "connection"
 SYNC = "sync"
-TOPICS = (CONNECTION, SYNC)
+CHANGES = "changes"
+"""The mirror of a connection changed without a sync. Bears nothing: it only wakes those who read the changes."""
+RECONCILIATION = "reconciliation"
+DISCREPANCY = "discrepancy"
+TOPICS = (CONNECTION, SYNC, CHANGES, RECONCILIATION, DISCREPANCY)
 
 WINDOW = 10_000
 """Events kept in memory for all subscribers together."""
@@ -55,6 +59,13 @@ class Feed:
         self._database.after_commit(tx, functools.partial(self._committed, numbered))
         return position
 
+    async def tell_of_changes(self, tx: Transaction, connection_id: str) -> None:
+        """Wake those who follow this connection's mirror, which this transaction changed; its last statement.
+
+        A sync need not: its progress wakes them.
+        """
+        await self.append(tx, Event(0, connection_id, CHANGES, connection_id, self._clock.now(), b""))
+
     async def start(self) -> None:
         """Find the end of the log; followers may come from now on."""
         async with self._database.read() as tx:
@@ -73,6 +84,15 @@ class Feed:
         """Send every follower away, to resume elsewhere with its token."""
         self.is_draining = True
         self._announce()
+
+    def check_is_open(self) -> None:
+        """Nothing, while followers may stay.
+
+        Raises:
+            DrainingError: this process shuts down.
+        """
+        if self.is_draining:
+            raise DrainingError("This server is shutting down; resume at another one with your token.")
 
     async def position_of(self, resume_token: str) -> int:
         """Where a follower with this token goes on.
@@ -102,8 +122,7 @@ class Feed:
         position, heard_at = after, _loop_time()
         while True:
             news = self._news
-            if self.is_draining:
-                raise DrainingError("This server is shutting down; resume at another one with your token.")
+            self.check_is_open()
             batch, position = await self._next(position)
             for event in batch:
                 if wanted(event):

@@ -4,7 +4,8 @@ The subjects know these protocols only; `xero/` is what stands behind them.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
@@ -47,7 +48,15 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     """Only documents changed at or after this instant, to the second (If-Modified-Since)."""
     open_only: bool = False
-    """Only invoices that can be chased: AUTHORISED."""
+    """Only documents that count towards a balance: AUTHORISED."""
+    drafts_only: bool = False
+    """Only invoices that are not in the ledger yet: DRAFT and SUBMITTED."""
+    of: tuple[str, ...] = ()
+    """Only invoices and credits of these contacts, by Xero's id; none means of all."""
+
+
+IDS_AT_ONCE = 40
+"""Documents that are asked for by their ids in one call: an address stays well below 2,000 characters."""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,8 +72,25 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """The last change among the rows of this page, skipped ones included."""
     skipped: Mapping[str, int] = {}
     """Rows that are not receivables, counted by reason (for example ACCPAY documents)."""
+    skipped_ids: Sequence[str] = ()
+    """The ids of those rows."""
     bytes_wire: int = 0
     """What came over the wire for it, compressed."""
+
+
+class AgedItem(msgspec.Struct, frozen=True):
+    """A document in an aged report: Xero's id (empty where it tells none), its number, and what is open of it."""
+
+    xero_id: str
+    number: str
+    due: Decimal
+
+
+class AgedReport(msgspec.Struct, frozen=True):
+    """What the accounting system reports as owed by one contact, in the base currency (inferred: U8)."""
+
+    closing: Decimal
+    items: Sequence[AgedItem]
 
 
 class WaitingFor(StrEnum):
@@ -89,6 +115,21 @@ class Books(Protocol):
 
     async def read(self, query: Query, purpose: Purpose) -> Page:
         """One page of a listing. Decoding happens off the event loop."""
+        ...
+
+    async def by_ids(self, entity: Entity, ids: Sequence[str], purpose: Purpose) -> Page:
+        """The documents with these ids, `IDS_AT_ONCE` at most; what Xero does not show now is left out.
+
+        One call for contacts and for invoices, one call for each document of the other entities.
+        """
+        ...
+
+    async def contacts_like(self, text: str, purpose: Purpose) -> Page:
+        """Contacts in whose name, number or email address this text occurs, archived ones too; not all of very many."""
+        ...
+
+    async def aged_receivables(self, xero_contact_id: str, on: date, purpose: Purpose) -> AgedReport:
+        """What is reported as owed by this contact on this day: one call for one contact."""
         ...
 
     async def organisation(self, purpose: Purpose) -> Organisation:

@@ -7,6 +7,11 @@ import msgspec
 
 from tieout_server.ledger.documents import Organisation
 
+CALLER = "caller"
+"""The actor of what a caller asked for, as long as callers have no names of their own."""
+TIEOUT = "tieout"
+"""The actor of what this service found out or did by itself."""
+
 
 class ReasonCode(StrEnum):
     """Why a connection is not simply well."""

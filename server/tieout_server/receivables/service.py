@@ -8,6 +8,7 @@ from tieout_server.clock import Clock
 from tieout_server.errors import NotFoundError
 from tieout_server.ledger.documents import ContactStatus
 from tieout_server.ledger.money import Money, from_units
+from tieout_server.receivables.off_balance import with_differences
 from tieout_server.receivables.views import AllocationView, CreditView, Customer, InvoiceView, Page, PaymentView
 from tieout_server.storage import connections, customers, receivables
 from tieout_server.storage.customers import BalanceUnits, CustomerQuery, FoundCustomer
@@ -129,7 +130,8 @@ class Receivables:
         by_owner = {
             owner: list(balances) for owner, balances in groupby(owned, key=lambda b: family[b.xero_contact_id])
         }
-        return [_customer(connection_id, f, by_owner.get(f.contact.xero_contact_id, [])) for f in found]
+        stand = [_customer(connection_id, f, by_owner.get(f.contact.xero_contact_id, [])) for f in found]
+        return await with_differences(tx, connection_id, stand)
 
 
 async def _check_connection(tx: Transaction, connection_id: str) -> None:
@@ -143,6 +145,7 @@ def _customer(connection_id: str, found: FoundCustomer, balances: Iterable[Balan
         connection_id=connection_id,
         contact=found.contact,
         archived_with_balance=found.contact.status == ContactStatus.ARCHIVED,
+        off_balance=found.is_off_balance,
         outstanding=_amounts((b.currency, b.due - b.unapplied) for b in owed),
         overdue=_amounts((b.currency, b.overdue) for b in owed),
         unapplied=_amounts((b.currency, b.unapplied) for b in owed),

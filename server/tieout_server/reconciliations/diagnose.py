@@ -47,6 +47,8 @@ def explain(difference: Decimal, offered: Mapping[Cause, Sequence[Part]]) -> Exp
         return Explanation(parts=chosen)
     if abs(difference) <= ROUNDING_LIMIT:
         return Explanation(parts=(Part(cause=Cause.ROUNDING, amount=difference),))
+    if nearly := _nearly(difference, offered):
+        return Explanation(parts=(nearly, Part(cause=Cause.ROUNDING, amount=difference - nearly.amount)))
     ruled_out = (*offered, Cause.ROUNDING)
     unexplained = Part(cause=Cause.UNEXPLAINED, amount=difference)
     return Explanation(parts=(unexplained,), ruled_out=tuple(dict.fromkeys(ruled_out)))
@@ -64,6 +66,12 @@ def _choice(difference: Decimal, offered: Mapping[Cause, Sequence[Part]]) -> tup
         if difference - amount in second
     )
     return min(pairs, key=len, default=())
+
+
+def _nearly(difference: Decimal, offered: Mapping[Cause, Sequence[Part]]) -> Part | None:
+    """The one part that leaves no more than rounding does; where several do, or only a sum of parts, it is chance."""
+    near = [part for parts in offered.values() for part in parts if abs(difference - part.amount) <= ROUNDING_LIMIT]
+    return near[0] if len(near) == 1 else None
 
 
 def _sums(parts: Sequence[Part]) -> dict[Decimal, tuple[Part, ...]]:

@@ -46,6 +46,11 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         return self.open if self.rate == 1 else (self.open / self.rate).quantize(CENT)
 
     @property
+    def count(self) -> int:
+        """One document: sums of many count more (`convention.Counted`)."""
+        return 1
+
+    @property
     def adds_up(self) -> bool:
         """Whether what is due is the total less what was paid and credited (Xero, Invoices). True of credits."""
         return self.entity is not Entity.INVOICES or self.due == self.total - self.paid - self.credited

@@ -39,6 +39,7 @@ def offered(suspects: Suspects, convention: Convention, today: date) -> Mapping[
 
     ahead = [item for item in suspects.items if item.issued_on and item.issued_on > today]
     unapplied = [item for item in suspects.items if item.open < 0] if convention.nets_credits else []
+    uneven = [item for item in suspects.items if not item.adds_up]
     foreign = [item for item in suspects.items if item.rate != 1 and item.open]
     return {
         Cause.DRAFT_COUNTED: _parts(Cause.DRAFT_COUNTED, [(-item.total, item) for item in suspects.drafts]),
@@ -48,7 +49,13 @@ def offered(suspects: Suspects, convention: Convention, today: date) -> Mapping[
         Cause.FOREIGN_CURRENCY_MIX: _parts(
             Cause.FOREIGN_CURRENCY_MIX, [(counted(item) - _otherwise(item, convention), item) for item in foreign]
         ),
+        Cause.ROUNDING: _parts(Cause.ROUNDING, [(_left_over(item), item) for item in uneven]),
     }
+
+
+def _left_over(item: Item) -> Decimal:
+    """What is due beyond the total less what was paid and credited: such an invoice contradicts itself."""
+    return item.due - (item.total - item.paid - item.credited)
 
 
 def _parts(cause: Cause, amounts: Sequence[tuple[Decimal, Item]]) -> list[Part]:

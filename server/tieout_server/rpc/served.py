@@ -11,7 +11,6 @@ COMING: Mapping[str, str] = {
     "SyncService/ResolveHeldSync": "deciding about a sync that is held",
     "SyncService/ExplainContact": "explaining why a contact is here or not",
     "ReceivablesService/WatchChanges": "following what changes in the copy",
-    "ReconciliationService": "comparing and repairing balances",
     "PaymentExportService": "exporting payments to Xero",
 }
 """What comes, by method or for a whole service."""

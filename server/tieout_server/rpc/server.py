@@ -21,10 +21,7 @@ from tieout.v1.payment_export_service_pb2_grpc import (
     add_PaymentExportServiceServicer_to_server,
 )
 from tieout.v1.receivables_service_pb2_grpc import add_ReceivablesServiceServicer_to_server
-from tieout.v1.reconciliation_service_pb2_grpc import (
-    ReconciliationServiceServicer,
-    add_ReconciliationServiceServicer_to_server,
-)
+from tieout.v1.reconciliation_service_pb2_grpc import add_ReconciliationServiceServicer_to_server
 from tieout.v1.sync_service_pb2_grpc import add_SyncServiceServicer_to_server
 from tieout_server import log
 from tieout_server.clock import Clock
@@ -36,6 +33,7 @@ from tieout_server.rpc.address import is_address, is_loopback
 from tieout_server.rpc.connections import ConnectionServicer
 from tieout_server.rpc.interceptors import HEALTH, REFLECTION, Surround, Token
 from tieout_server.rpc.receivables import ReceivablesServicer
+from tieout_server.rpc.reconciliations import ReconciliationServicer, ReconciliationSubjects
 from tieout_server.rpc.reflection import add_reflection
 from tieout_server.rpc.syncs import SyncServicer
 from tieout_server.settings import Settings
@@ -84,6 +82,7 @@ class Subjects:
     sync_watch: SyncWatch
     freshness: FreshnessOf
     receivables: Receivables
+    reconciliation: ReconciliationSubjects
     feed: Feed
     clock: Clock
 
@@ -146,7 +145,7 @@ def _add_services(server: aio.Server, subjects: Subjects, settings: Settings) ->
         subjects.syncs, subjects.sync_watch, subjects.freshness, clock
     )
     receivables: Any = ReceivablesServicer(subjects.receivables)  # type: ignore[abstract] # see above
-    reconciliations: Any = ReconciliationServiceServicer()  # type: ignore[abstract] # see above
+    reconciliations: Any = ReconciliationServicer(subjects.reconciliation, subjects.receivables, clock)
     exports: Any = PaymentExportServiceServicer()  # type: ignore[abstract] # see above
     add_ConnectionServiceServicer_to_server(connections, server)
     add_SyncServiceServicer_to_server(syncs, server)

@@ -1,33 +1,51 @@
 """The tables: money in 1/10,000, instants in microseconds since 1970 (UTC), dates as ISO text, lists as JSON text."""
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, text
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
+from tieout_server.storage.columns import connection as _connection
+from tieout_server.storage.columns import flag as _flag
+from tieout_server.storage.columns import integer as _int
+from tieout_server.storage.columns import metadata
+from tieout_server.storage.columns import text as _text
+from tieout_server.storage.reconciliation_tables import (
+    cases,
+    compared,
+    comparisons,
+    discrepancies,
+    discrepancy_events,
+    platform_balances,
+    reconciliations,
 )
 
+__all__ = [
+    "accounts",
+    "allocations",
+    "authorisations",
+    "calls",
+    "cases",
+    "compared",
+    "comparisons",
+    "connections",
+    "contacts",
+    "credits",
+    "discrepancies",
+    "discrepancy_events",
+    "event_counter",
+    "events",
+    "invoices",
+    "metadata",
+    "payments",
+    "platform_balances",
+    "reconciliations",
+    "requests",
+    "sync_lines",
+    "syncs",
+    "watermarks",
+    "work",
+    "xero_users",
+]
+
 _MERGED = text("merged_into <> ''")
-
-
-def _text(name: str, *, nullable: bool = False) -> Column[str]:
-    return Column(name, Text, nullable=nullable, default=None if nullable else "")
-
-
-def _int(name: str, *, nullable: bool = False) -> Column[int]:
-    return Column(name, BigInteger, nullable=nullable, default=None if nullable else 0)
-
-
-def _flag(name: str) -> Column[bool]:
-    return Column(name, Boolean, nullable=False, default=False)
-
-
-def _connection() -> Column[str]:
-    return Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), nullable=False)
 
 
 def _mirrored(

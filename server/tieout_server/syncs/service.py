@@ -30,6 +30,8 @@ logger = log.get("syncs")
 
 WORK = "sync"
 """The kind of work that carries a sync out, slice by slice."""
+COMPARE = "compare"
+"""The kind of work that follows: holding what changed against what Xero states (`reconciliations.changed`)."""
 
 
 class StartSync(msgspec.Struct, frozen=True):
@@ -174,6 +176,9 @@ class Syncs:
             )
             return None
         await self._links.health(link.id, _trouble(run.sync))
+        if run.sync.state == SyncState.SUCCEEDED:
+            async with self._database.write() as tx:
+                await self._engine.wake(tx, COMPARE, link.id, priority=Priority.POLL)
         return again_at
 
     async def _take_up(self, job: Job) -> tuple[Link, SyncRecord, list[Line]] | None:

@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import functools
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,13 +23,16 @@ from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.work import Lease, Task
 
 logger = log.get("work")
+T = TypeVar("T")
 
 LEASE = timedelta(seconds=20)
 """How long a task may go without a sign of life before another owner takes it over."""
+PATIENCE = 1.0
+"""Seconds between looks whether a task in hand needs a sign of life."""
 SWEEP = 5.0
 """Seconds between looks at the table when nobody said that something is due."""
 AT_ONCE = 64
-"""Tasks that run at the same time in one process."""
+"""Tasks of one lane that run at the same time in one process: a lane that is full holds no other one up."""
 FIRST_RETRY = timedelta(seconds=2)
 LAST_RETRY = timedelta(minutes=5)
 
@@ -38,12 +42,19 @@ class Lane(StrEnum):
 
     READ = "read"
     WRITE = "write"
+    NEWS = "news"
+    """What a webhook named: it is fetched while a slice of a backfill goes on."""
 
 
 class Priority(IntEnum):
     """Which of the due tasks goes first; lower is sooner."""
 
+    NEWS = 5
+    """A webhook named it: somebody in Xero has just done it."""
     ASKED = 10
+    """Somebody asked for it."""
+    POLL = 20
+    """Its time has come, and nobody waits for it."""
 
 
 class LostLeaseError(Exception):
@@ -73,6 +84,25 @@ class Job:
         if not await work.hold(tx, self._lease, until=self._clock.now() + LEASE):
             raise LostLeaseError(f"{self._lease.kind} of {self.connection_id} was taken over")
         self._held_at = self._clock.now()
+
+    async def keep_during(self, database: Database, doing: Coroutine[Any, Any, T]) -> T:
+        """What this comes to; while it takes long, signs of life are shown. Cancelled or lost, it is cancelled too.
+
+        Raises:
+            LostLeaseError: the task is no longer ours.
+        """
+        task = asyncio.create_task(doing)
+        try:
+            while True:
+                done, _ = await asyncio.wait((task,), timeout=PATIENCE)
+                if done:
+                    return task.result()
+                if self.needs_renewal:
+                    async with database.write(durable=False) as tx:
+                        await self.hold(tx)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 Perform = Callable[[Job], Awaitable[datetime | None]]
@@ -135,12 +165,15 @@ class Engine:
             next_at = await work.next_due_at(tx)
         for task in tasks:
             key = (task.connection_id, task.lane)
-            if key not in self._running and len(self._running) < AT_ONCE:
+            if key not in self._running and self._has_room(task.lane):
                 self._running[key] = asyncio.create_task(self._do(task), name=f"{task.kind} {task.connection_id}")
                 self._running[key].add_done_callback(functools.partial(self._done, key))
         if next_at is None or next_at <= now:
             return SWEEP
         return min(SWEEP, (next_at - now).total_seconds())
+
+    def _has_room(self, lane: str) -> bool:
+        return sum(1 for _, other in self._running if other == lane) < AT_ONCE
 
     def _done(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
         del self._running[key]

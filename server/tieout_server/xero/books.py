@@ -1,19 +1,22 @@
 """An organisation's books at Xero, and the library they come from."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
+from http import HTTPStatus
 
 import aiohttp
 import msgspec
 
 from tieout_server.clock import Clock
 from tieout_server.errors import UnexpectedAnswerError
-from tieout_server.ledger.books import AccessTokens, HeldUp, Order, Page, Purpose, Query
+from tieout_server.ledger.books import IDS_AT_ONCE, AccessTokens, AgedReport, HeldUp, Order, Page, Purpose, Query
 from tieout_server.ledger.calls import Allowance, CallLedger
-from tieout_server.ledger.documents import Organisation, OrganisationUser
+from tieout_server.ledger.documents import Entity, Organisation, OrganisationUser
 from tieout_server.settings import Settings
 from tieout_server.xero import wire
-from tieout_server.xero.listings import LISTINGS
+from tieout_server.xero.listings import LISTINGS, Listing
+from tieout_server.xero.reports import aged_report
 from tieout_server.xero.transport import Access, Request, Transport
 
 _ORGANISATIONS = msgspec.json.Decoder(wire.Organisations)
@@ -59,6 +62,47 @@ class XeroBooks:
         fetched = await self._transport.fetch(self._access, request, read)
         return msgspec.structs.replace(fetched.content, bytes_wire=fetched.wire_bytes)
 
+    async def by_ids(self, entity: Entity, ids: Sequence[str], purpose: Purpose) -> Page:
+        """The documents with these ids, `IDS_AT_ONCE` at most; what Xero does not show now is left out."""
+        listing = LISTINGS[entity]
+        if listing.id_list is None:
+            found = [await self._one(listing, one, purpose) for one in ids]
+            return _put_together([page for page in found if page], served_at=self._clock.now())
+        paging = {"page": "1", "pageSize": str(IDS_AT_ONCE)}  # without a page Xero leaves out most of a contact
+        request = Request(
+            path=listing.path, purpose=purpose, parameters=dict(listing.id_list) | {"IDs": ",".join(ids)} | paging
+        )
+        fetched = await self._transport.fetch(self._access, request, listing.read)
+        return msgspec.structs.replace(fetched.content, bytes_wire=fetched.wire_bytes)
+
+    async def contacts_like(self, text: str, purpose: Purpose) -> Page:
+        """Contacts in whose name, number or email address this text occurs, archived ones too; 100 at most.
+
+        `searchTerm` is Xero's own, quick and without regard to case (Xero, Contacts, High volume threshold).
+        """
+        listing = LISTINGS[Entity.CONTACTS]
+        asked = {"searchTerm": text, "order": "ContactID ASC", "page": "1", "pageSize": "100"}
+        request = Request(path=listing.path, purpose=purpose, parameters=dict(listing.parameters) | asked)
+        fetched = await self._transport.fetch(self._access, request, listing.read)
+        return msgspec.structs.replace(fetched.content, bytes_wire=fetched.wire_bytes)
+
+    async def _one(self, listing: Listing, document_id: str, purpose: Purpose) -> Page | None:
+        """The document with this id; None if Xero does not show it."""
+        request = Request(path=f"{listing.path}/{document_id}", purpose=purpose)
+        try:
+            fetched = await self._transport.fetch(self._access, request, listing.read)
+        except UnexpectedAnswerError as refusal:
+            if refusal.facts.get("status") == str(HTTPStatus.NOT_FOUND.value):
+                return None
+            raise
+        return msgspec.structs.replace(fetched.content, bytes_wire=fetched.wire_bytes)
+
+    async def aged_receivables(self, xero_contact_id: str, on: date, purpose: Purpose) -> AgedReport:
+        """What is reported as owed by this contact on this day (Xero, Reports, AgedReceivablesByContact)."""
+        asked = {"contactId": xero_contact_id, "date": on.isoformat()}
+        request = Request(path="Reports/AgedReceivablesByContact", purpose=purpose, parameters=asked)
+        return (await self._transport.fetch(self._access, request, aged_report)).content
+
     async def organisation(self, purpose: Purpose) -> Organisation:
         """What the books say of themselves: name, base currency, lock dates. Costs no egress (Xero, Pricing)."""
         request = Request(path="Organisation", purpose=purpose)
@@ -103,12 +147,46 @@ class XeroBooks:
 def _parameters(query: Query) -> dict[str, str]:
     listing = LISTINGS[query.entity]
     parameters = dict(listing.parameters)
-    if query.open_only:
-        parameters["Statuses"] = "AUTHORISED"
+    if query.entity is Entity.INVOICES:
+        parameters |= _narrowed_invoices(query)
+    elif where := _conditions(query):
+        parameters["where"] = " AND ".join(filter(None, (parameters.get("where"), *where)))
     if listing.is_paged:
         order = listing.primary_id if query.order is Order.BY_ID else "UpdatedDateUTC"
         parameters |= {"order": f"{order} ASC", "page": str(query.page), "pageSize": str(query.page_size)}
     return parameters
+
+
+def _narrowed_invoices(query: Query) -> dict[str, str]:
+    """Lists of statuses and contacts: filters that Xero has for invoices, and that are optimised."""
+    narrowed = {"ContactIDs": ",".join(query.of)} if query.of else {}
+    if query.open_only:
+        narrowed["Statuses"] = "AUTHORISED"
+    elif query.drafts_only:
+        narrowed["Statuses"] = "DRAFT,SUBMITTED"
+    return narrowed
+
+
+def _conditions(query: Query) -> list[str]:
+    """The same for credits, which have no such lists."""
+    conditions = ['Status=="AUTHORISED"'] if query.open_only else []
+    if query.of:
+        contacts = " OR ".join(f'Contact.ContactID==guid("{contact}")' for contact in query.of)
+        conditions.append(f"({contacts})" if len(query.of) > 1 else contacts)
+    return conditions
+
+
+def _put_together(pages: Sequence[Page], *, served_at: datetime) -> Page:
+    """Pages of one document each as one page."""
+    return Page(
+        documents=[document for page in pages for document in page.documents],
+        page_count=1,
+        item_count=len(pages),
+        served_at=min((page.served_at for page in pages), default=served_at),
+        skipped=Counter(reason for page in pages for reason in page.skipped),
+        skipped_ids=[skipped for page in pages for skipped in page.skipped_ids],
+        bytes_wire=sum(page.bytes_wire for page in pages),
+    )
 
 
 def _date(text: str | None) -> date | None:

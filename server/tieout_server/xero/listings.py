@@ -38,6 +38,9 @@ class _Row(Protocol):
 
 class _KindedRow(_Row, Protocol):
     @property
+    def id(self) -> str: ...
+
+    @property
     def kind(self) -> str: ...
 
 
@@ -45,6 +48,7 @@ _R = TypeVar("_R", bound=_Row)
 _K = TypeVar("_K", bound=_KindedRow)
 Read = Callable[[bytes], Page]
 """An answer's bytes as a page."""
+NOTHING_SKIPPED: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,9 @@ class Listing:
     parameters: tuple[tuple[str, str], ...]
     is_paged: bool
     read: Read
+    id_list: tuple[tuple[str, str], ...] | None = None
+    """What goes with `IDs`, where there are lists of ids (Xero, Contacts and Invoices); elsewhere each id is a call.
+    No filter: a bill is then told from an invoice that is not shown yet."""
 
 
 def _contact(row: wire.ContactRow, updated_at: datetime) -> Contact:
@@ -198,8 +205,11 @@ def _account(row: wire.AccountRow, updated_at: datetime) -> Account:
     )
 
 
-def _page(envelope: wire.Envelope, documents: list[Document], last: datetime, skipped: Counter[str]) -> Page:
-    count = len(documents) + skipped.total()
+def _page(
+    envelope: wire.Envelope, documents: list[Document], last: datetime, skipped: Mapping[str, str] = NOTHING_SKIPPED
+) -> Page:
+    """The page of these documents, beside which these were skipped: kind by id."""
+    count = len(documents) + len(skipped)
     pagination = envelope.pagination or wire.Pagination(item_count=count)
     return Page(
         documents=documents,
@@ -207,7 +217,8 @@ def _page(envelope: wire.Envelope, documents: list[Document], last: datetime, sk
         item_count=pagination.item_count,
         served_at=wire.instant(envelope.served),
         last_change_at=last if count else None,
-        skipped=skipped,
+        skipped=Counter(skipped.values()),
+        skipped_ids=tuple(skipped),
     )
 
 
@@ -218,7 +229,7 @@ def _page_of_all(envelope: wire.Envelope, rows: list[_R], to_document: Callable[
         updated_at = wire.instant(row.updated)
         last = max(last, updated_at)
         documents.append(to_document(row, updated_at))
-    return _page(envelope, documents, last, Counter())
+    return _page(envelope, documents, last)
 
 
 def _page_of_kinds(
@@ -226,14 +237,14 @@ def _page_of_kinds(
 ) -> Page:
     last = EPOCH
     documents = []
-    skipped: Counter[str] = Counter()
+    skipped: dict[str, str] = {}
     for row in rows:
         updated_at = wire.instant(row.updated)
         last = max(last, updated_at)
         if row.kind in kinds:
             documents.append(to_document(row, updated_at))
         else:
-            skipped[row.kind] += 1
+            skipped[row.id] = row.kind
     return _page(envelope, documents, last, skipped)
 
 
@@ -282,10 +293,17 @@ def _read_accounts(body: bytes) -> Page:
 
 
 LISTINGS: Mapping[Entity, Listing] = {
-    Entity.CONTACTS: Listing("Contacts", "ContactID", (("includeArchived", "true"),), True, _read_contacts),
+    Entity.CONTACTS: Listing(
+        "Contacts", "ContactID", (("includeArchived", "true"),), True, _read_contacts, (("includeArchived", "true"),)
+    ),
     # summaryOnly leaves out line items, payments and attachments and keeps every amount (Xero, Invoices).
     Entity.INVOICES: Listing(
-        "Invoices", "InvoiceID", (("where", 'Type=="ACCREC"'), ("summaryOnly", "true")), True, _read_invoices
+        "Invoices",
+        "InvoiceID",
+        (("where", 'Type=="ACCREC"'), ("summaryOnly", "true")),
+        True,
+        _read_invoices,
+        (("summaryOnly", "true"),),
     ),
     Entity.CREDIT_NOTES: Listing(
         "CreditNotes", "CreditNoteID", (("where", 'Type=="ACCRECCREDIT"'),), True, _read_credit_notes

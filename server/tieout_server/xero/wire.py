@@ -147,6 +147,11 @@ class InvoiceRow(msgspec.Struct, frozen=True, gc=False):
     fully_paid: str | None = field(name="FullyPaidOnDate", default=None)
     sent_to_contact: bool = field(name="SentToContact", default=False)
 
+    @property
+    def id(self) -> str:
+        """What names it among its kind."""
+        return self.invoice_id
+
 
 class TargetRow(msgspec.Struct, frozen=True, gc=False):
     """The document that a payment or an allocation is for: an invoice, or a credit shown in an invoice's place."""
@@ -190,6 +195,11 @@ class CreditRow(msgspec.Struct, frozen=True, gc=False):
     issued_text: str | None = field(name="DateString", default=None)
     allocations: tuple[AllocationRow, ...] | None = field(name="Allocations", default=None)
 
+    @property
+    def id(self) -> str:
+        """What names it among its kind."""
+        return self.credit_note_id or self.overpayment_id or self.prepayment_id
+
 
 class PaymentRow(msgspec.Struct, frozen=True, gc=False):
     """An element of Payments.
@@ -213,6 +223,11 @@ class PaymentRow(msgspec.Struct, frozen=True, gc=False):
     account: Reference = field(name="Account", default=NOTHING)
     batch_payment_id: str | None = field(name="BatchPaymentID", default=None)
     is_reconciled: bool = field(name="IsReconciled", default=False)
+
+    @property
+    def id(self) -> str:
+        """What names it among its kind."""
+        return self.payment_id
 
 
 class AccountRow(msgspec.Struct, frozen=True, gc=False):

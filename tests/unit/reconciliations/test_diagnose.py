@@ -116,6 +116,19 @@ def test_a_few_cents_that_nothing_else_explains_are_rounding() -> None:
     assert causes(BALANCE + Decimal("0.07"), EVERYTHING) == {Cause.ROUNDING: Decimal("-0.07")}
 
 
+@pytest.mark.parametrize("cause", INJECTED)
+def test_a_cause_and_a_few_cents_of_rounding_are_both_named(cause: Cause) -> None:
+    found = causes(BALANCE + INJECTED[cause] + Decimal("0.07"), EVERYTHING)
+
+    assert found == {cause: -INJECTED[cause], Cause.ROUNDING: Decimal("-0.07")}
+
+
+def test_what_several_documents_nearly_explain_is_not_claimed() -> None:
+    alike = [Part(cause=Cause.DRAFT_COUNTED, amount=Decimal(amount)) for amount in ("17.50", "17.52")]
+
+    assert explain(Decimal("17.51"), {Cause.DRAFT_COUNTED: alike}).parts[0].cause is Cause.UNEXPLAINED
+
+
 def test_what_nothing_explains_says_what_was_ruled_out_and_is_never_plugged() -> None:
     found = explain(Decimal("1234.56"), offered(EVERYTHING, USUAL, TODAY))
 

@@ -5,9 +5,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tieout.cli.commands import connections, receivables, syncs
+    from tieout.cli.commands import balances, connections, discrepancies, receivables, reconciliations, syncs
 
-__all__ = ["connections", "receivables", "syncs"]
+__all__ = ["balances", "connections", "discrepancies", "receivables", "reconciliations", "syncs"]
 
 
 def __getattr__(name: str) -> ModuleType:
