@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,31 @@ from tieout_server.connections.service import Connections, Means
 from tieout_server.connections.tokens import Tokens
 from tieout_server.errors import TieoutError
 from tieout_server.events.feed import Feed
-from tieout_server.ledger.books import AccessTokens, Books, HeldUp, Membership, Page, Purpose, Query, TokenSet
+from tieout_server.ledger.books import (
+    AccessTokens,
+    AgedReport,
+    Books,
+    HeldUp,
+    Membership,
+    Page,
+    Purpose,
+    Query,
+    TokenSet,
+)
 from tieout_server.ledger.calls import Allowance
 from tieout_server.ledger.documents import Document, Entity, Organisation, OrganisationUser
 from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
+from tieout_server.reconciliations import means as reconciliation_means
+from tieout_server.reconciliations.changed import Changed
+from tieout_server.reconciliations.chase_checks import ChaseChecks
+from tieout_server.reconciliations.discrepancies import Discrepancies
+from tieout_server.reconciliations.evidence import Evidence
+from tieout_server.reconciliations.platform_balances import PlatformBalances
+from tieout_server.reconciliations.service import Reconciliations
+from tieout_server.reconciliations.watch import DiscrepancyWatch, ReconciliationWatch
+from tieout_server.reconciliations.work import ReconciliationWork
+from tieout_server.rpc.reconciliations import ReconciliationSubjects
 from tieout_server.rpc.server import RpcServer, Subjects
 from tieout_server.settings import Settings
 from tieout_server.storage import migrate
@@ -75,6 +96,7 @@ class Xero:
     """The memberships that were removed by us, and the refresh tokens that were revoked."""
     scopes: tuple[str, ...] = ("offline_access",)
     allowance: Allowance = field(default_factory=lambda: Allowance(0, 60, None))
+    """The calls that are left, as far as anybody asks."""
 
     def authorization_url(self, *, state: str, code_verifier: str) -> str:
         return f"https://xero.example/authorize?state={state}&pkce={len(code_verifier)}"
@@ -161,6 +183,9 @@ class BooksOf:
         if self.xero.refusal:
             raise self.xero.refusal
 
+    async def aged_receivables(self, xero_contact_id: str, on: date, purpose: Purpose) -> AgedReport:
+        return AgedReport(Decimal(0), ())
+
     async def organisation(self, purpose: Purpose) -> Organisation:
         self._check()
         return Organisation(
@@ -234,6 +259,10 @@ async def world(folder: Path) -> AsyncIterator[World]:
     syncs = Syncs(means, connections, engine, requests)
     News(means, connections, engine, lambda _: xero.allowance)
     readings = Readings(means, connections, syncs, engine)
+    comparing = reconciliation_means.Means(database, feed, clock, engine)
+    Changed(comparing, connections)
+    ReconciliationWork(comparing, connections)
+    discrepancies = Discrepancies(database, feed, clock, requests)
     subjects = Subjects(
         connections=connections,
         syncs=syncs,
@@ -242,6 +271,15 @@ async def world(folder: Path) -> AsyncIterator[World]:
         receivables=Receivables(database, clock),
         changes=Changes(database, feed, clock),
         explanations=Explanations(database, connections, clock),
+        reconciliation=ReconciliationSubjects(
+            reconciliations=Reconciliations(comparing, connections, requests),
+            reconciliation_watch=ReconciliationWatch(database, feed),
+            discrepancies=discrepancies,
+            discrepancy_watch=DiscrepancyWatch(database, feed, discrepancies),
+            evidence=Evidence(database, clock),
+            platform_balances=PlatformBalances(database, clock, requests),
+            chase_checks=ChaseChecks(comparing, connections, lambda _: xero.allowance),
+        ),
         feed=feed,
         clock=clock,
     )

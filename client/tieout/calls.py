@@ -1,5 +1,6 @@
 """Makes the calls of one channel: says who is calling, how long to wait, and raises our errors for gRPC's."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -50,11 +51,25 @@ class Calls:
     async def send(
         self, method: StreamUnaryMultiCallable[Request, Response], requests: AsyncIterator[Request]
     ) -> Response:
-        """A stream of requests, one response when it has ended."""
+        """A stream of requests, one response when it has ended. What the requests raise ends the call and is raised."""
+        broken: list[Exception] = []
+
+        async def watched() -> AsyncGenerator[Request, None]:
+            try:
+                async for request in requests:
+                    yield request
+            except Exception as error:
+                broken.append(error)  # gRPC would keep it to itself, and only say that the call was cancelled
+                raise
+
         try:
-            return await method(requests, metadata=self.metadata)
+            return await method(watched(), metadata=self.metadata)
         except AioRpcError as error:
             raise typed(error) from error
+        except asyncio.CancelledError:
+            if broken:
+                raise broken[0] from None
+            raise
 
     async def stream(
         self, method: UnaryStreamMultiCallable[Request, Response], request: Request

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 from aiohttp import web
 
+from tieout_sandbox.books.causes import Cause, bring_about, meanings, put_right
 from tieout_sandbox.books.documents import Role
 from tieout_sandbox.books.rules import NotAllowedError, NotFoundError
 from tieout_sandbox.books.truth import compact_truth, state_of
@@ -59,6 +60,9 @@ class ControlRoutes:
             ("PUT", "/sandbox/state", self.load_state),
             ("GET", "/sandbox/books/{organisation}", self.books),
             ("POST", "/sandbox/books/{organisation}/{move}", self.move),
+            ("GET", "/sandbox/books/{organisation}/causes", self.causes),
+            ("DELETE", "/sandbox/books/{organisation}/causes", self.put_right),
+            ("POST", "/sandbox/books/{organisation}/causes/{cause}", self.bring_about),
             ("POST", "/sandbox/churn", self.churn),
             ("POST", "/sandbox/latency", self.latency),
             ("POST", "/sandbox/lag", self.lag),
@@ -164,6 +168,23 @@ class ControlRoutes:
             raise ValueError(f"There is no move {name!r}; there are {', '.join(sorted(MUTATIONS))}.")
         method = getattr(organisation.books, name)
         return _json(state_of(method(**_arguments(method, await _body(request)))))
+
+    async def causes(self, _request: web.Request) -> web.Response:
+        """What can make a balance differ here, each with what it does."""
+        return _json({str(cause): meaning for cause, meaning in meanings()})
+
+    async def bring_about(self, request: web.Request) -> web.Response:
+        """Make the balance of a contact (`contact`: id or name; default the first that suits) differ for this cause."""
+        organisation, given = self._organisation(request.match_info["organisation"]), await _body(request)
+        contact_id = organisation.books.contact_named(given["contact"]).id if given.get("contact") else None
+        deed = bring_about(organisation.books, Cause(request.match_info["cause"].upper()), contact_id)
+        documents = [state_of(document) for document in deed.documents]
+        answer = {"cause": deed.cause, "contact_id": deed.contact.id, "contact": deed.contact.name, "said": deed.said}
+        return _json(answer | {"documents": documents})
+
+    async def put_right(self, request: web.Request) -> web.Response:
+        """Let every contact's figure follow its documents again."""
+        return _json({"put_right": put_right(self._organisation(request.match_info["organisation"]).books)})
 
     async def churn(self, request: web.Request) -> web.Response:
         """Switch churn `on` or off."""

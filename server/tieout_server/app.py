@@ -19,6 +19,16 @@ from tieout_server.housekeeping import Housekeeping
 from tieout_server.ledger.calls import CallsInMemory
 from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
+from tieout_server.reconciliations import means as reconciliation_means
+from tieout_server.reconciliations.changed import Changed
+from tieout_server.reconciliations.chase_checks import ChaseChecks
+from tieout_server.reconciliations.discrepancies import Discrepancies
+from tieout_server.reconciliations.evidence import Evidence
+from tieout_server.reconciliations.platform_balances import PlatformBalances
+from tieout_server.reconciliations.service import Reconciliations
+from tieout_server.reconciliations.watch import DiscrepancyWatch, ReconciliationWatch
+from tieout_server.reconciliations.work import ReconciliationWork
+from tieout_server.rpc.reconciliations import ReconciliationSubjects
 from tieout_server.rpc.server import RpcServer, Subjects
 from tieout_server.settings import Settings
 from tieout_server.storage.database import Database
@@ -99,6 +109,11 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         readings = Readings(means, connections, syncs, engine)
         Polls(means, readings, engine, library.allowance)
         Sweeps(means, readings, engine)
+        comparing = reconciliation_means.Means(database, feed, clock, engine)
+        Changed(comparing, connections)
+        ReconciliationWork(comparing, connections)
+        reconciliations = Reconciliations(comparing, connections, requests)
+        discrepancies = Discrepancies(database, feed, clock, requests)
         subjects = Subjects(
             connections=connections,
             syncs=syncs,
@@ -107,6 +122,15 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
             receivables=Receivables(database, clock),
             changes=Changes(database, feed, clock),
             explanations=Explanations(database, connections, clock),
+            reconciliation=ReconciliationSubjects(
+                reconciliations=reconciliations,
+                reconciliation_watch=ReconciliationWatch(database, feed),
+                discrepancies=discrepancies,
+                discrepancy_watch=DiscrepancyWatch(database, feed, discrepancies),
+                evidence=Evidence(database, clock),
+                platform_balances=PlatformBalances(database, clock, requests),
+                chase_checks=ChaseChecks(comparing, connections, library.allowance),
+            ),
             feed=feed,
             clock=clock,
         )

@@ -14,6 +14,7 @@ BENCHMARKS = (
     ("webhook_latency.py",),
     ("loop_lag.py",),
     ("mirror.py",),
+    ("reconcile.py",),
     ("decode.py",),
     ("sandbox.py",),
     ("clients.py",),

@@ -17,6 +17,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from sandbox_caller import Caller
 from tieout_sandbox import CreditKind, FaultKind, Role, Sandbox, SandboxSettings, Status, serve
+from tieout_sandbox.books.causes import meanings
 from tieout_sandbox.books.documents import Contact, Invoice, InvoiceType
 
 pytestmark = pytest.mark.browser
@@ -259,6 +260,21 @@ async def test_a_bookkeeper_renames_merges_and_archives_contacts(screen: Screen)
     await screen.run(lambda browser: browser.get(f"{screen.sandbox.url}/sandbox/page/contact?id={winner.id}"))
     assert await screen.send("archive-contact", agree=True) == "Winner & Sons was archived."
     assert await screen.send("restore-contact") == "Winner & Sons is back."
+
+
+async def test_every_cause_of_a_difference_is_one_click_and_can_be_put_right(screen: Screen) -> None:
+    contact, books = lasting(screen.sandbox), screen.sandbox.books
+    books.create_credit(CreditKind.CREDIT_NOTE, contact.id, Decimal(20))
+    books.pay(books.create_invoice(contact.id, Decimal(300)).id, Decimal("1.50"))
+    await screen.show("contact")
+    for index, (cause, _) in enumerate(meanings()):
+        said = await screen.send("bring-about", index=index)
+        assert said.startswith(f"{contact.name}: "), (cause, said)
+    assert await screen.send("put-figures-right") == "6 figures were put right."
+    assert await screen.send("put-figures-right") == "Every figure followed its documents already."
+    await screen.show("behaviour")
+    assert ": Invoice " in await screen.send("bring-about")
+    books.check()
 
 
 async def test_an_administrator_downgrades_users_and_disconnects_apps(screen: Screen, caller: Caller) -> None:

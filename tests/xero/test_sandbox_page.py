@@ -12,7 +12,8 @@ from tieout_sandbox.books.documents import Status
 from tieout_sandbox.page.routes import ACTIONS
 
 NEED_NOTHING = {
-    "churn", "clear-faults", "delete-organisation", "forget-requests", "reset-organisation", "set-lock-dates",
+    "churn", "clear-faults", "delete-organisation", "forget-requests", "put-figures-right", "reset-organisation",
+    "set-lock-dates",
 }  # fmt: skip
 LISTS = ("", "customers", "invoices", "payments", "credits", "people", "traffic", "webhooks", "behaviour")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tieout.cli import commands
+from tieout.cli import commands, reconciling
 from tieout.cli.options import (
     CaFile,
     CertFile,
@@ -281,7 +281,7 @@ def customers(
     *,
     search: Annotated[str, typer.Option(help="Only those whose name, email or number has this in it.")] = "",
     off_balance: Annotated[
-        bool, typer.Option("--off-balance", help="Only those that are off balance; not served yet.")
+        bool, typer.Option("--off-balance", help="Only those that are off balance, and why.")
     ] = False,
     ids: Ids = False,
     limit: Limit = 50,
@@ -314,3 +314,6 @@ def invoices(
 def freshness(context: typer.Context, connection: ConnectionName, *, as_json: Json = False) -> None:
     """Show how fresh the copy is, and what it has cost in calls and bytes."""
     commands.syncs.freshness(context.obj, connection, as_json=as_json)
+
+
+reconciling.add_to(app, watch)

@@ -1,11 +1,15 @@
 """Finds what a person named: a connection by its id or its merchant's, a customer by id or by name."""
 
+import re
+
 from tieout.client import Client
 from tieout.errors import CallerError, Facts, NotFoundError
 from tieout.v1.connection_service_pb2 import Connection, ConnectionState
 from tieout.v1.receivables_service_pb2 import Customer
+from tieout.v1.reconciliation_service_pb2 import InvoiceReference
 
 _CONNECTED = ConnectionState.CONNECTION_STATE_CONNECTED
+_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _UNBEGUN = ConnectionState.CONNECTION_STATE_PENDING_AUTHORISATION
 
 
@@ -64,6 +68,11 @@ async def find_customer(client: Client, connection_id: str, name: str) -> Custom
         ids = ", ".join(it.id for it in found)
         raise CallerError(f"Several customers are called {name!r}: {ids}. Name one by its id.")
     return found[0]
+
+
+def invoice_named(name: str) -> InvoiceReference:
+    """The invoice that a person named: ids are GUIDs, and all else is the number on it."""
+    return InvoiceReference(invoice_id=name) if _GUID.fullmatch(name) else InvoiceReference(invoice_number=name)
 
 
 def _not_found(kind: str, name: str, sentence: str) -> NotFoundError:

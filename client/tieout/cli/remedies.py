@@ -49,6 +49,8 @@ _BY_KIND = MappingProxyType(
     {
         "customer": "`tieout customers CONNECTION --ids` lists them.",
         "sync": "`tieout syncs CONNECTION` lists them.",
+        "discrepancy": "`tieout discrepancies CONNECTION` lists them.",
+        "case": "`tieout discrepancies CONNECTION` lists discrepancies; a case is named when it is reported.",
     }
 )
 """By the metadata `kind` of what was not found."""

@@ -117,11 +117,12 @@ def size(count: int) -> str:
     return f"{value:.1f} GB"
 
 
-def table(*columns: str, right: Iterable[str] = ()) -> Table:
-    """An empty table; the columns in `right` hold figures. The first column gives way where the screen is narrow."""
+def table(*columns: str, right: Iterable[str] = (), wide: str | None = None) -> Table:
+    """An empty table; the columns in `right` hold figures. `wide`, or the first one, gives way on a narrow screen."""
+    wide = columns[0] if wide is None else wide
     made = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
     for name in columns:
         made.add_column(
-            name, justify="right" if name in set(right) else "left", overflow="ellipsis", no_wrap=name != columns[0]
+            name, justify="right" if name in set(right) else "left", overflow="ellipsis", no_wrap=name != wide
         )
     return made

@@ -999,7 +999,7 @@ class ListCustomersRequest(_message.Message):
     connection_id: _builtins.str
     """The connection. Required."""
     off_balance_only: _builtins.bool
-    """Not served yet. True: only those that are off balance."""
+    """True: only those that are off balance."""
     search: _builtins.str
     """Only those in whose name, email or account number this occurs, compared without case. Empty: all."""
     order: Global___CustomerOrder.ValueType

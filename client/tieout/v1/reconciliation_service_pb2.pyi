@@ -289,7 +289,7 @@ class BalanceComparison(_message.Message):
     currency_code: _builtins.str
     """ISO 4217 code of all amounts here."""
     xero_source: Global___BalanceSource.ValueType
-    """How Xero's side was learnt."""
+    """How Xero's side was learnt. Not stated of totals, nor in PlatformDifference."""
     @_builtins.property
     def ours(self) -> _types_pb2.Money:
         """What our documents add up to."""
@@ -304,7 +304,9 @@ class BalanceComparison(_message.Message):
 
     @_builtins.property
     def platform(self) -> _types_pb2.Money:
-        """What the caller's books say. Absent where nothing was submitted."""
+        """What the caller's books say. Absent where nothing was submitted of the customer; 0.00 in a currency of which
+        nothing was said.
+        """
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
@@ -873,7 +875,9 @@ class PlatformBalance(_message.Message):
     """By Xero's id."""
     @_builtins.property
     def balance(self) -> _types_pb2.Money:
-        """How much, in one currency. A customer with several currencies comes several times. Required."""
+        """How much, in one currency. A customer with several currencies comes several times, and owes nothing in a currency
+        of which it has none. Required.
+        """
 
     def __init__(
         self,
@@ -894,7 +898,7 @@ Global___PlatformBalance: _TypeAlias = PlatformBalance  # noqa: Y015
 
 @_typing.final
 class PlatformDifference(_message.Message):
-    """A customer on whom the three sides do not agree."""
+    """A customer on whom the three sides do not agree in one currency."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -955,7 +959,7 @@ class ChaseCheck(_message.Message):
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
-        """The instant for which the answer is true."""
+        """The instant for which the answer is true. Absent before the first sync has ended."""
 
     def __init__(
         self,
@@ -990,7 +994,7 @@ class InvoiceReference(_message.Message):
     xero_invoice_id: _builtins.str
     """By Xero's id."""
     invoice_number: _builtins.str
-    """By the number on it. Refused as unknown where several have it."""
+    """By the number on it. Unknown where several in the ledger have it."""
     def __init__(
         self,
         *,
@@ -1049,7 +1053,7 @@ class ReconcileCustomerResponse(_message.Message):
     """Calls to Xero that it took."""
     @_builtins.property
     def customer(self) -> _receivables_service_pb2.Customer:
-        """The customer after repair."""
+        """The customer after repair. Absent where it is none any more: it is archived, and nothing is open."""
 
     @_builtins.property
     def balances(self) -> _containers.RepeatedCompositeFieldContainer[Global___BalanceComparison]:
@@ -1544,15 +1548,15 @@ class ReportDiscrepancyRequest(_message.Message):
     """See types.proto."""
     @_builtins.property
     def customer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Customers that it is about."""
+        """Customers that it is about, at most 10."""
 
     @_builtins.property
     def invoices(self) -> _containers.RepeatedCompositeFieldContainer[Global___InvoiceReference]:
-        """Invoices that it is about."""
+        """Invoices that it is about, at most 10."""
 
     @_builtins.property
     def payment_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Payments that it is about: ids here, or the caller's own `payment_id`."""
+        """Payments that it is about, at most 10: ids here, or the caller's own `payment_id`."""
 
     def __init__(
         self,
@@ -1743,12 +1747,14 @@ class SubmitPlatformBalancesResponse(_message.Message):
     agreeing: _builtins.int
     """Of them, those on which all three sides agree."""
     differing: _builtins.int
-    """How many do not agree, where there are more than `differences` holds."""
+    """How many do not agree in all."""
     not_submitted: _builtins.int
     """Customers with a balance here whom the caller did not name."""
     @_builtins.property
     def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlatformDifference]:
-        """Those that do not agree, the largest difference first, at most 1,000."""
+        """What does not agree, the largest difference first whatever its currency, at most 1,000. A currency in which a
+        customer that was named has a balance here, and none was submitted, is among it.
+        """
 
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:

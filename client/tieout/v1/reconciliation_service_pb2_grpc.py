@@ -110,8 +110,7 @@ class ReconciliationServiceServicer:
     """
 
     def ReconcileCustomer(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
+        """Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
         a few calls to Xero, and seconds. A repeat reads again. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
         XERO_UNAVAILABLE, RATE_LIMITED.
         CLI: `tieout reconcile CONNECTION CUSTOMER`.
@@ -121,8 +120,7 @@ class ReconciliationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartReconciliation(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Starts a comparison of the whole organisation within `max_calls`. One at a time per connection: a running one is
+        """Starts a comparison of the whole organisation within `max_calls`. One at a time per connection: a running one is
         returned (`joined`). Refuses with NOT_FOUND, CONNECTION_NOT_USABLE, INVALID_REQUEST, REQUEST_ID_REUSED.
         CLI: `tieout reconcile CONNECTION`.
         """
@@ -131,17 +129,15 @@ class ReconciliationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetReconciliation(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Reads one reconciliation. Refuses with NOT_FOUND.
-        CLI: `tieout reconcile CONNECTION --json`.
+        """Reads one reconciliation. Refuses with NOT_FOUND.
+        CLI: `tieout reconcile CONNECTION --follow --json`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchReconciliation(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Streams the progress of a reconciliation: state now first, then every change; ends with OK after the message in
+        """Streams the progress of a reconciliation: state now first, then every change; ends with OK after the message in
         which it has ended. See Heartbeat for all that a watch promises. Refuses with NOT_FOUND, INVALID_REQUEST,
         RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
         CLI: `tieout reconcile CONNECTION --follow`.
@@ -151,8 +147,7 @@ class ReconciliationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDiscrepancies(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Lists discrepancies, the largest difference of each currency first. Refuses with NOT_FOUND, INVALID_REQUEST.
+        """Lists discrepancies, the largest difference of each currency first. Refuses with NOT_FOUND, INVALID_REQUEST.
         CLI: `tieout discrepancies CONNECTION`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -160,17 +155,15 @@ class ReconciliationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDiscrepancy(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Reads one discrepancy with its documents and its history. Refuses with NOT_FOUND.
-        CLI: `tieout discrepancies CONNECTION --id DISCREPANCY`.
+        """Reads one discrepancy with its documents and its history. Refuses with NOT_FOUND.
+        CLI: `tieout discrepancy DISCREPANCY`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchDiscrepancies(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Streams what happens to discrepancies, until the caller leaves. First comes what the request asks for: a snapshot
+        """Streams what happens to discrepancies, until the caller leaves. First comes what the request asks for: a snapshot
         of those that are not over (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all that a
         watch promises. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
         CLI: `tieout watch discrepancies CONNECTION`.
@@ -180,41 +173,39 @@ class ReconciliationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AcknowledgeDiscrepancy(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Records that a person knows of it. It stays off balance, and reopens if the difference changes. A repeat replaces
+        """Records that a person knows of it. It stays off balance, and reopens if the difference changes. A repeat replaces
         the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
-        CLI: `tieout discrepancies acknowledge DISCREPANCY --note NOTE`.
+        CLI: `tieout acknowledge DISCREPANCY --note NOTE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportDiscrepancy(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
+        """Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
         whose pack ExportEvidence gives out. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
-        CLI: `tieout report CONNECTION`.
+        CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportEvidence(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Streams a zip with both sides' documents as JSON and CSV, the arithmetic line by line, a summary to be read in a
+        """Streams a zip with both sides' documents as JSON and CSV, the arithmetic line by line, a summary to be read in a
         browser, and what was known when. First comes the file's name and size, then its bytes in order, last its checksum.
         It opens without this service. A broken stream is to be started over. Refuses with NOT_FOUND, INVALID_REQUEST.
-        CLI: `tieout evidence DISCREPANCY`.
+        CLI: `tieout evidence DISCREPANCY|CASE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SubmitPlatformBalances(self, request_iterator, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Takes the balances of the caller's own books as a third side, and answers who differs from whom once the caller has
+        """Takes the balances of the caller's own books as a third side, and answers who differs from whom once the caller has
         closed its side of the stream. The first message names the connection; each may hold up to 1,000 balances, all
-        together 100,000. Replaces what was submitted before. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+        together 100,000. Replaces what was submitted before, once all of it is there: a broken stream replaces nothing.
+        Xero's side is what it stated when it was last compared with ours. Refuses with NOT_FOUND, INVALID_REQUEST,
+        REQUEST_ID_REUSED.
         CLI: `tieout platform-balances CONNECTION FILE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -222,10 +213,9 @@ class ReconciliationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckChase(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
-        pending exports and from discrepancies; an invoice that is too stale to tell is read from Xero where calls are
-        left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
+        """Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
+        pending exports and from discrepancies; an invoice that may be chased as far as is known here, more than 10 minutes
+        ago, is read from Xero where calls are left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
         CLI: `tieout chase-check CONNECTION INVOICE…`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -39,78 +39,68 @@ class ReconciliationServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ReconciliationServiceAsyncStub: ...
     ReconcileCustomer: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ReconcileCustomerRequest, _reconciliation_service_pb2.ReconcileCustomerResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
+    """Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
     a few calls to Xero, and seconds. A repeat reads again. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
     XERO_UNAVAILABLE, RATE_LIMITED.
     CLI: `tieout reconcile CONNECTION CUSTOMER`.
     """
     StartReconciliation: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.StartReconciliationRequest, _reconciliation_service_pb2.StartReconciliationResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Starts a comparison of the whole organisation within `max_calls`. One at a time per connection: a running one is
+    """Starts a comparison of the whole organisation within `max_calls`. One at a time per connection: a running one is
     returned (`joined`). Refuses with NOT_FOUND, CONNECTION_NOT_USABLE, INVALID_REQUEST, REQUEST_ID_REUSED.
     CLI: `tieout reconcile CONNECTION`.
     """
     GetReconciliation: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.GetReconciliationRequest, _reconciliation_service_pb2.GetReconciliationResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Reads one reconciliation. Refuses with NOT_FOUND.
-    CLI: `tieout reconcile CONNECTION --json`.
+    """Reads one reconciliation. Refuses with NOT_FOUND.
+    CLI: `tieout reconcile CONNECTION --follow --json`.
     """
     WatchReconciliation: _grpc.UnaryStreamMultiCallable[_reconciliation_service_pb2.WatchReconciliationRequest, _reconciliation_service_pb2.WatchReconciliationResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Streams the progress of a reconciliation: state now first, then every change; ends with OK after the message in
+    """Streams the progress of a reconciliation: state now first, then every change; ends with OK after the message in
     which it has ended. See Heartbeat for all that a watch promises. Refuses with NOT_FOUND, INVALID_REQUEST,
     RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
     CLI: `tieout reconcile CONNECTION --follow`.
     """
     ListDiscrepancies: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ListDiscrepanciesRequest, _reconciliation_service_pb2.ListDiscrepanciesResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Lists discrepancies, the largest difference of each currency first. Refuses with NOT_FOUND, INVALID_REQUEST.
+    """Lists discrepancies, the largest difference of each currency first. Refuses with NOT_FOUND, INVALID_REQUEST.
     CLI: `tieout discrepancies CONNECTION`.
     """
     GetDiscrepancy: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.GetDiscrepancyRequest, _reconciliation_service_pb2.GetDiscrepancyResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Reads one discrepancy with its documents and its history. Refuses with NOT_FOUND.
-    CLI: `tieout discrepancies CONNECTION --id DISCREPANCY`.
+    """Reads one discrepancy with its documents and its history. Refuses with NOT_FOUND.
+    CLI: `tieout discrepancy DISCREPANCY`.
     """
     WatchDiscrepancies: _grpc.UnaryStreamMultiCallable[_reconciliation_service_pb2.WatchDiscrepanciesRequest, _reconciliation_service_pb2.WatchDiscrepanciesResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Streams what happens to discrepancies, until the caller leaves. First comes what the request asks for: a snapshot
+    """Streams what happens to discrepancies, until the caller leaves. First comes what the request asks for: a snapshot
     of those that are not over (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all that a
     watch promises. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
     CLI: `tieout watch discrepancies CONNECTION`.
     """
     AcknowledgeDiscrepancy: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.AcknowledgeDiscrepancyRequest, _reconciliation_service_pb2.AcknowledgeDiscrepancyResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Records that a person knows of it. It stays off balance, and reopens if the difference changes. A repeat replaces
+    """Records that a person knows of it. It stays off balance, and reopens if the difference changes. A repeat replaces
     the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
-    CLI: `tieout discrepancies acknowledge DISCREPANCY --note NOTE`.
+    CLI: `tieout acknowledge DISCREPANCY --note NOTE`.
     """
     ReportDiscrepancy: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ReportDiscrepancyRequest, _reconciliation_service_pb2.ReportDiscrepancyResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
+    """Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
     whose pack ExportEvidence gives out. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
-    CLI: `tieout report CONNECTION`.
+    CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
     """
     ExportEvidence: _grpc.UnaryStreamMultiCallable[_reconciliation_service_pb2.ExportEvidenceRequest, _reconciliation_service_pb2.ExportEvidenceResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Streams a zip with both sides' documents as JSON and CSV, the arithmetic line by line, a summary to be read in a
+    """Streams a zip with both sides' documents as JSON and CSV, the arithmetic line by line, a summary to be read in a
     browser, and what was known when. First comes the file's name and size, then its bytes in order, last its checksum.
     It opens without this service. A broken stream is to be started over. Refuses with NOT_FOUND, INVALID_REQUEST.
-    CLI: `tieout evidence DISCREPANCY`.
+    CLI: `tieout evidence DISCREPANCY|CASE`.
     """
     SubmitPlatformBalances: _grpc.StreamUnaryMultiCallable[_reconciliation_service_pb2.SubmitPlatformBalancesRequest, _reconciliation_service_pb2.SubmitPlatformBalancesResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Takes the balances of the caller's own books as a third side, and answers who differs from whom once the caller has
+    """Takes the balances of the caller's own books as a third side, and answers who differs from whom once the caller has
     closed its side of the stream. The first message names the connection; each may hold up to 1,000 balances, all
-    together 100,000. Replaces what was submitted before. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+    together 100,000. Replaces what was submitted before, once all of it is there: a broken stream replaces nothing.
+    Xero's side is what it stated when it was last compared with ours. Refuses with NOT_FOUND, INVALID_REQUEST,
+    REQUEST_ID_REUSED.
     CLI: `tieout platform-balances CONNECTION FILE`.
     """
     CheckChase: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.CheckChaseRequest, _reconciliation_service_pb2.CheckChaseResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
-    pending exports and from discrepancies; an invoice that is too stale to tell is read from Xero where calls are
-    left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
+    """Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
+    pending exports and from discrepancies; an invoice that may be chased as far as is known here, more than 10 minutes
+    ago, is read from Xero where calls are left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
     CLI: `tieout chase-check CONNECTION INVOICE…`.
     """
 
@@ -125,78 +115,68 @@ class ReconciliationServiceAsyncStub(ReconciliationServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReconcileCustomer: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ReconcileCustomerRequest, _reconciliation_service_pb2.ReconcileCustomerResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
+    """Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
     a few calls to Xero, and seconds. A repeat reads again. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
     XERO_UNAVAILABLE, RATE_LIMITED.
     CLI: `tieout reconcile CONNECTION CUSTOMER`.
     """
     StartReconciliation: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.StartReconciliationRequest, _reconciliation_service_pb2.StartReconciliationResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Starts a comparison of the whole organisation within `max_calls`. One at a time per connection: a running one is
+    """Starts a comparison of the whole organisation within `max_calls`. One at a time per connection: a running one is
     returned (`joined`). Refuses with NOT_FOUND, CONNECTION_NOT_USABLE, INVALID_REQUEST, REQUEST_ID_REUSED.
     CLI: `tieout reconcile CONNECTION`.
     """
     GetReconciliation: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.GetReconciliationRequest, _reconciliation_service_pb2.GetReconciliationResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Reads one reconciliation. Refuses with NOT_FOUND.
-    CLI: `tieout reconcile CONNECTION --json`.
+    """Reads one reconciliation. Refuses with NOT_FOUND.
+    CLI: `tieout reconcile CONNECTION --follow --json`.
     """
     WatchReconciliation: _aio.UnaryStreamMultiCallable[_reconciliation_service_pb2.WatchReconciliationRequest, _reconciliation_service_pb2.WatchReconciliationResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Streams the progress of a reconciliation: state now first, then every change; ends with OK after the message in
+    """Streams the progress of a reconciliation: state now first, then every change; ends with OK after the message in
     which it has ended. See Heartbeat for all that a watch promises. Refuses with NOT_FOUND, INVALID_REQUEST,
     RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
     CLI: `tieout reconcile CONNECTION --follow`.
     """
     ListDiscrepancies: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ListDiscrepanciesRequest, _reconciliation_service_pb2.ListDiscrepanciesResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Lists discrepancies, the largest difference of each currency first. Refuses with NOT_FOUND, INVALID_REQUEST.
+    """Lists discrepancies, the largest difference of each currency first. Refuses with NOT_FOUND, INVALID_REQUEST.
     CLI: `tieout discrepancies CONNECTION`.
     """
     GetDiscrepancy: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.GetDiscrepancyRequest, _reconciliation_service_pb2.GetDiscrepancyResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Reads one discrepancy with its documents and its history. Refuses with NOT_FOUND.
-    CLI: `tieout discrepancies CONNECTION --id DISCREPANCY`.
+    """Reads one discrepancy with its documents and its history. Refuses with NOT_FOUND.
+    CLI: `tieout discrepancy DISCREPANCY`.
     """
     WatchDiscrepancies: _aio.UnaryStreamMultiCallable[_reconciliation_service_pb2.WatchDiscrepanciesRequest, _reconciliation_service_pb2.WatchDiscrepanciesResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Streams what happens to discrepancies, until the caller leaves. First comes what the request asks for: a snapshot
+    """Streams what happens to discrepancies, until the caller leaves. First comes what the request asks for: a snapshot
     of those that are not over (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all that a
     watch promises. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
     CLI: `tieout watch discrepancies CONNECTION`.
     """
     AcknowledgeDiscrepancy: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.AcknowledgeDiscrepancyRequest, _reconciliation_service_pb2.AcknowledgeDiscrepancyResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Records that a person knows of it. It stays off balance, and reopens if the difference changes. A repeat replaces
+    """Records that a person knows of it. It stays off balance, and reopens if the difference changes. A repeat replaces
     the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
-    CLI: `tieout discrepancies acknowledge DISCREPANCY --note NOTE`.
+    CLI: `tieout acknowledge DISCREPANCY --note NOTE`.
     """
     ReportDiscrepancy: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ReportDiscrepancyRequest, _reconciliation_service_pb2.ReportDiscrepancyResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
+    """Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
     whose pack ExportEvidence gives out. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
-    CLI: `tieout report CONNECTION`.
+    CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
     """
     ExportEvidence: _aio.UnaryStreamMultiCallable[_reconciliation_service_pb2.ExportEvidenceRequest, _reconciliation_service_pb2.ExportEvidenceResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Streams a zip with both sides' documents as JSON and CSV, the arithmetic line by line, a summary to be read in a
+    """Streams a zip with both sides' documents as JSON and CSV, the arithmetic line by line, a summary to be read in a
     browser, and what was known when. First comes the file's name and size, then its bytes in order, last its checksum.
     It opens without this service. A broken stream is to be started over. Refuses with NOT_FOUND, INVALID_REQUEST.
-    CLI: `tieout evidence DISCREPANCY`.
+    CLI: `tieout evidence DISCREPANCY|CASE`.
     """
     SubmitPlatformBalances: _aio.StreamUnaryMultiCallable[_reconciliation_service_pb2.SubmitPlatformBalancesRequest, _reconciliation_service_pb2.SubmitPlatformBalancesResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Takes the balances of the caller's own books as a third side, and answers who differs from whom once the caller has
+    """Takes the balances of the caller's own books as a third side, and answers who differs from whom once the caller has
     closed its side of the stream. The first message names the connection; each may hold up to 1,000 balances, all
-    together 100,000. Replaces what was submitted before. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+    together 100,000. Replaces what was submitted before, once all of it is there: a broken stream replaces nothing.
+    Xero's side is what it stated when it was last compared with ours. Refuses with NOT_FOUND, INVALID_REQUEST,
+    REQUEST_ID_REUSED.
     CLI: `tieout platform-balances CONNECTION FILE`.
     """
     CheckChase: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.CheckChaseRequest, _reconciliation_service_pb2.CheckChaseResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
-    pending exports and from discrepancies; an invoice that is too stale to tell is read from Xero where calls are
-    left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
+    """Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
+    pending exports and from discrepancies; an invoice that may be chased as far as is known here, more than 10 minutes
+    ago, is read from Xero where calls are left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
     CLI: `tieout chase-check CONNECTION INVOICE…`.
     """
 
@@ -214,8 +194,7 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.ReconcileCustomerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.ReconcileCustomerResponse, _abc.Awaitable[_reconciliation_service_pb2.ReconcileCustomerResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
+        """Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
         a few calls to Xero, and seconds. A repeat reads again. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
         XERO_UNAVAILABLE, RATE_LIMITED.
         CLI: `tieout reconcile CONNECTION CUSTOMER`.
@@ -227,8 +206,7 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.StartReconciliationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.StartReconciliationResponse, _abc.Awaitable[_reconciliation_service_pb2.StartReconciliationResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Starts a comparison of the whole organisation within `max_calls`. One at a time per connection: a running one is
+        """Starts a comparison of the whole organisation within `max_calls`. One at a time per connection: a running one is
         returned (`joined`). Refuses with NOT_FOUND, CONNECTION_NOT_USABLE, INVALID_REQUEST, REQUEST_ID_REUSED.
         CLI: `tieout reconcile CONNECTION`.
         """
@@ -239,9 +217,8 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.GetReconciliationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.GetReconciliationResponse, _abc.Awaitable[_reconciliation_service_pb2.GetReconciliationResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Reads one reconciliation. Refuses with NOT_FOUND.
-        CLI: `tieout reconcile CONNECTION --json`.
+        """Reads one reconciliation. Refuses with NOT_FOUND.
+        CLI: `tieout reconcile CONNECTION --follow --json`.
         """
 
     @_abc_1.abstractmethod
@@ -250,8 +227,7 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.WatchReconciliationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_reconciliation_service_pb2.WatchReconciliationResponse], _abc.AsyncIterator[_reconciliation_service_pb2.WatchReconciliationResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Streams the progress of a reconciliation: state now first, then every change; ends with OK after the message in
+        """Streams the progress of a reconciliation: state now first, then every change; ends with OK after the message in
         which it has ended. See Heartbeat for all that a watch promises. Refuses with NOT_FOUND, INVALID_REQUEST,
         RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
         CLI: `tieout reconcile CONNECTION --follow`.
@@ -263,8 +239,7 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.ListDiscrepanciesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.ListDiscrepanciesResponse, _abc.Awaitable[_reconciliation_service_pb2.ListDiscrepanciesResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Lists discrepancies, the largest difference of each currency first. Refuses with NOT_FOUND, INVALID_REQUEST.
+        """Lists discrepancies, the largest difference of each currency first. Refuses with NOT_FOUND, INVALID_REQUEST.
         CLI: `tieout discrepancies CONNECTION`.
         """
 
@@ -274,9 +249,8 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.GetDiscrepancyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.GetDiscrepancyResponse, _abc.Awaitable[_reconciliation_service_pb2.GetDiscrepancyResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Reads one discrepancy with its documents and its history. Refuses with NOT_FOUND.
-        CLI: `tieout discrepancies CONNECTION --id DISCREPANCY`.
+        """Reads one discrepancy with its documents and its history. Refuses with NOT_FOUND.
+        CLI: `tieout discrepancy DISCREPANCY`.
         """
 
     @_abc_1.abstractmethod
@@ -285,8 +259,7 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.WatchDiscrepanciesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_reconciliation_service_pb2.WatchDiscrepanciesResponse], _abc.AsyncIterator[_reconciliation_service_pb2.WatchDiscrepanciesResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Streams what happens to discrepancies, until the caller leaves. First comes what the request asks for: a snapshot
+        """Streams what happens to discrepancies, until the caller leaves. First comes what the request asks for: a snapshot
         of those that are not over (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all that a
         watch promises. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
         CLI: `tieout watch discrepancies CONNECTION`.
@@ -298,10 +271,9 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.AcknowledgeDiscrepancyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.AcknowledgeDiscrepancyResponse, _abc.Awaitable[_reconciliation_service_pb2.AcknowledgeDiscrepancyResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Records that a person knows of it. It stays off balance, and reopens if the difference changes. A repeat replaces
+        """Records that a person knows of it. It stays off balance, and reopens if the difference changes. A repeat replaces
         the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
-        CLI: `tieout discrepancies acknowledge DISCREPANCY --note NOTE`.
+        CLI: `tieout acknowledge DISCREPANCY --note NOTE`.
         """
 
     @_abc_1.abstractmethod
@@ -310,10 +282,9 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.ReportDiscrepancyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.ReportDiscrepancyResponse, _abc.Awaitable[_reconciliation_service_pb2.ReportDiscrepancyResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
+        """Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
         whose pack ExportEvidence gives out. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
-        CLI: `tieout report CONNECTION`.
+        CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
         """
 
     @_abc_1.abstractmethod
@@ -322,11 +293,10 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.ExportEvidenceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_reconciliation_service_pb2.ExportEvidenceResponse], _abc.AsyncIterator[_reconciliation_service_pb2.ExportEvidenceResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Streams a zip with both sides' documents as JSON and CSV, the arithmetic line by line, a summary to be read in a
+        """Streams a zip with both sides' documents as JSON and CSV, the arithmetic line by line, a summary to be read in a
         browser, and what was known when. First comes the file's name and size, then its bytes in order, last its checksum.
         It opens without this service. A broken stream is to be started over. Refuses with NOT_FOUND, INVALID_REQUEST.
-        CLI: `tieout evidence DISCREPANCY`.
+        CLI: `tieout evidence DISCREPANCY|CASE`.
         """
 
     @_abc_1.abstractmethod
@@ -335,10 +305,11 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_reconciliation_service_pb2.SubmitPlatformBalancesRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.SubmitPlatformBalancesResponse, _abc.Awaitable[_reconciliation_service_pb2.SubmitPlatformBalancesResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Takes the balances of the caller's own books as a third side, and answers who differs from whom once the caller has
+        """Takes the balances of the caller's own books as a third side, and answers who differs from whom once the caller has
         closed its side of the stream. The first message names the connection; each may hold up to 1,000 balances, all
-        together 100,000. Replaces what was submitted before. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+        together 100,000. Replaces what was submitted before, once all of it is there: a broken stream replaces nothing.
+        Xero's side is what it stated when it was last compared with ours. Refuses with NOT_FOUND, INVALID_REQUEST,
+        REQUEST_ID_REUSED.
         CLI: `tieout platform-balances CONNECTION FILE`.
         """
 
@@ -348,10 +319,9 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.CheckChaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.CheckChaseResponse, _abc.Awaitable[_reconciliation_service_pb2.CheckChaseResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
-        pending exports and from discrepancies; an invoice that is too stale to tell is read from Xero where calls are
-        left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
+        """Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
+        pending exports and from discrepancies; an invoice that may be chased as far as is known here, more than 10 minutes
+        ago, is read from Xero where calls are left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
         CLI: `tieout chase-check CONNECTION INVOICE…`.
         """
 

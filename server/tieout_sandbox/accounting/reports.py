@@ -90,11 +90,13 @@ def _report(
     contact: Contact, earlier: list[_Row], rows: list[_Row], days: tuple[date, date, date], now_at: datetime
 ) -> str:
     start, to, day = days
-    opening = sum((row.due for row in earlier), ZERO)
+    opening = sum((row.due for row in earlier), ZERO) + contact.stated_otherwise_by
     first = (f"{start}T00:00:00", "Opening Balance", "", "", "", "", "", str(opening))
     listed = [_row_of(_cells(row, day), row.document.id) for row in rows]
     total = _row_of(("Total", "", "", "", *_sums(rows)), kind="SummaryRow")
-    closing = _row_of(("Closing Balance", "", "", "", *_sums(earlier + rows)), kind="SummaryRow")
+    *sums, _ = _sums(earlier + rows)
+    due = str(sum((row.due for row in rows), opening))
+    closing = _row_of(("Closing Balance", "", "", "", *sums, due), kind="SummaryRow")
     sections = ([_row_of(first)], [*listed, total], [closing])
     return pretty(
         {

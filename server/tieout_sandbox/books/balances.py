@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from tieout_sandbox.books.documents import CENT, ZERO, Contact, Invoice, InvoiceType, Status
+from tieout_sandbox.books.documents import CENT, ZERO, Contact, Credit, Invoice, InvoiceType, Misreading, Status
 from tieout_sandbox.switches import Switches
 
 
@@ -27,17 +27,31 @@ def balances_of(contact: Contact, today: date, switches: Switches) -> Balances |
     """The contact's balances, or None where it has no documents: Xero then leaves the key out."""
     if not contact.documents:
         return None
-    found = Balances()
+    found = Balances(receivable_outstanding=ZERO + contact.stated_otherwise_by)
     for document in contact.documents:
-        if document.status is not Status.AUTHORISED:
+        if not _counts(document, today):
             continue
-        rate = document.rate if switches.balances_in_base_currency else Decimal(1)
+        is_converted = switches.balances_in_base_currency is not (document.misread is Misreading.OTHER_CURRENCY)
+        rate = document.rate if is_converted else Decimal(1)
+        crossed = sum((made.amount for made in document.allocations if made.crosses_contacts), ZERO)
         if not isinstance(document, Invoice):
             if switches.balances_net_credits:
-                found.receivable_outstanding -= in_base(document.remaining_credit, rate)
+                found.receivable_outstanding -= in_base(document.remaining_credit + crossed, rate)
             continue
-        _add_open(found, document, in_base(document.amount_due, rate), today)
+        _add_open(found, document, in_base(document.amount_due + crossed, rate), today)
     return found
+
+
+def _counts(document: Invoice | Credit, today: date) -> bool:
+    """Whether the figure counts it: what is authorised, unless it is misread."""
+    match document.misread:
+        case Misreading.AS_DRAFT:
+            return document.status in {Status.DRAFT, Status.SUBMITTED, Status.AUTHORISED}
+        case Misreading.NOT_BEFORE_ITS_DATE:
+            return document.status is Status.AUTHORISED and document.on <= today
+        case Misreading.LEFT_OUT:
+            return False
+    return document.status is Status.AUTHORISED
 
 
 def _add_open(found: Balances, invoice: Invoice, due: Decimal, today: date) -> None:

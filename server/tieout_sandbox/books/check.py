@@ -80,7 +80,8 @@ def _settlement_faults(document: Target, books: Ledger) -> Iterator[str]:
         other = allocation.credit if isinstance(document, Invoice) else allocation.invoice
         if allocation not in other.allocations:
             yield f"{document.id}: allocation {allocation.id} is missing on the other side"
-        if other.contact is not document.contact or other.currency != document.currency:
+        crosses = other.contact is not document.contact
+        if crosses is not allocation.crosses_contacts or other.currency != document.currency:
             yield f"{document.id}: allocation {allocation.id} crosses contacts or currencies"
 
 

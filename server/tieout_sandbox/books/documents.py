@@ -24,6 +24,19 @@ class Status(StrEnum):
 GONE = frozenset({Status.VOIDED, Status.DELETED})
 
 
+class Misreading(StrEnum):
+    """How a contact's figure in Xero may count a document otherwise than it ought to; `causes` brings it about."""
+
+    AS_DRAFT = "AS_DRAFT"
+    """It counts already while it is a draft or waits for approval."""
+    NOT_BEFORE_ITS_DATE = "NOT_BEFORE_ITS_DATE"
+    """It does not count while its date lies ahead."""
+    LEFT_OUT = "LEFT_OUT"
+    """It does not count at all."""
+    OTHER_CURRENCY = "OTHER_CURRENCY"
+    """It is not converted to the base currency where all others are, or the other way round."""
+
+
 class InvoiceType(StrEnum):
     """A sales invoice or a bill."""
 
@@ -121,6 +134,8 @@ class Contact:
     addresses: tuple[Address, ...] = ()
     """As entered; empty for a contact of whom only the city is known."""
     documents: list["Invoice | Credit"] = field(default_factory=list)
+    stated_otherwise_by: Decimal = ZERO
+    """By how much its figure is above what its documents make, as after a journal or a conversion balance."""
     stub: str | None = None
     """Its rendering inside a document's list entry; None until somebody asks."""
 
@@ -198,6 +213,7 @@ class Invoice:
     line_amounts: LineAmounts = LineAmounts.EXCLUSIVE
     payments: list["Payment"] = field(default_factory=list)
     allocations: list["Allocation"] = field(default_factory=list)
+    misread: Misreading | None = None
     rendered: bytes | None = None
 
     @property
@@ -230,6 +246,7 @@ class Credit:
     line_amounts: LineAmounts = LineAmounts.EXCLUSIVE
     payments: list["Payment"] = field(default_factory=list)
     allocations: list["Allocation"] = field(default_factory=list)
+    misread: Misreading | None = None
     rendered: bytes | None = None
 
     @property
@@ -302,6 +319,8 @@ class Allocation:
     invoice: Invoice
     amount: Decimal
     on: date
+    crosses_contacts: bool = False
+    """Its invoice moved to another contact since; the figures of both then still count without it."""
 
 
 Document: TypeAlias = Contact | Account | Invoice | Credit | Payment

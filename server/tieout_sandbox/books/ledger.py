@@ -12,6 +12,7 @@ from tieout_sandbox.books.documents import (
     Allocation,
     Batch,
     Contact,
+    ContactStatus,
     Credit,
     CreditKind,
     Invoice,
@@ -93,6 +94,19 @@ class Ledger:
             if credit_id in collection:
                 return collection[credit_id]
         raise NotFoundError(f"There is no credit {credit_id}.")
+
+    def contact_named(self, wanted: str) -> Contact:
+        """The contact with this id, or the active one with this name, in any case.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        if wanted in self.contacts:
+            return self.contacts[wanted]
+        for contact in self.contacts.values():
+            if contact.status is ContactStatus.ACTIVE and contact.name.casefold() == wanted.casefold():
+                return contact
+        raise NotFoundError(f"There is no active contact named {wanted}.")
 
     def bank_account(self, currency: str) -> Account:
         """The account that money in this currency goes to: its own bank account, else the base currency's."""

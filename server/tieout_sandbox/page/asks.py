@@ -8,8 +8,6 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, TypeAlias
 
-from tieout_sandbox.books.documents import ContactStatus
-
 if TYPE_CHECKING:  # the server makes both; only the types go round in a circle
     from collections.abc import Mapping
 
@@ -75,14 +73,9 @@ class Ask:
         """A contact by its id or, failing that, by its exact name.
 
         Raises:
-            ValueError: there is no such active contact.
+            NotFoundError: there is no such active contact.
         """
-        if self[id_name]:
-            return self[id_name]
-        for contact in self.books.contacts.values():
-            if contact.status is ContactStatus.ACTIVE and contact.name.casefold() == self[name].casefold():
-                return contact.id
-        raise ValueError(f"There is no active contact named {self[name]}.")
+        return self[id_name] or self.books.contact_named(self[name]).id
 
     def user(self) -> User:
         """The user that the form is about.

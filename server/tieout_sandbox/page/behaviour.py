@@ -1,6 +1,7 @@
 """How the sandbox behaves: its clock, faults on demand, and the open questions about Xero as switches."""
 
 from tieout_sandbox.faults import FaultKind
+from tieout_sandbox.page.causes import causes
 from tieout_sandbox.page.html import Child, Html, join, tag
 from tieout_sandbox.page.shell import clock
 from tieout_sandbox.page.view import View, about, card, choice, field, form, live, table
@@ -11,10 +12,11 @@ _METHODS = (("", "Any"), ("GET", "GET"), ("POST", "POST"), ("PUT", "PUT"), ("DEL
 
 
 def behaviour(view: View) -> Html:
-    """Clock, faults, churn, latency and switches."""
+    """Clock, faults, churn, latency, causes of differences, and switches."""
     return join(
         tag("div", card("Clock", _clock(view)), card("Busy books", _churn(view)), class_="columns"),
         card("Faults", _faults(view)),
+        causes(view),
         card(
             "Switches",
             tag("p", "What nobody outside Xero knows for sure, and how the sandbox answers it.", class_="note"),

@@ -1,5 +1,6 @@
 """What a bookkeeper's forms do: each action makes one move in the books and says in a sentence what happened."""
 
+from tieout_sandbox.books import causes
 from tieout_sandbox.books.documents import CreditKind, Status
 from tieout_sandbox.page.asks import Action, Ask
 
@@ -126,6 +127,20 @@ def void_credit(ask: Ask) -> str:
     return f"The credit of {ask.books.void_credit(ask['credit_id']).total:,.2f} was voided."
 
 
+def bring_about(ask: Ask) -> str:
+    """Make a balance differ, on one contact or on the first that suits."""
+    if not ask["cause"]:
+        raise ValueError("Say which cause.")
+    deed = causes.bring_about(ask.books, causes.Cause(ask["cause"]), ask["contact_id"] or None)
+    return f"{deed.contact.name}: {deed.said}"
+
+
+def put_figures_right(ask: Ask) -> str:
+    """Let all figures follow their documents again."""
+    found = causes.put_right(ask.books)
+    return f"{found:,} figures were put right." if found else "Every figure followed its documents already."
+
+
 BOOKKEEPING: tuple[Action, ...] = (
     create_contact,
     rename_contact,
@@ -144,5 +159,7 @@ BOOKKEEPING: tuple[Action, ...] = (
     remove_allocation,
     refund,
     void_credit,
+    bring_about,
+    put_figures_right,
 )
 """All of them."""

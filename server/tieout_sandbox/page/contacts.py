@@ -2,6 +2,7 @@
 
 from tieout_sandbox.books.balances import balances_of
 from tieout_sandbox.books.documents import ZERO, Contact, ContactStatus, Credit, CreditKind, Invoice
+from tieout_sandbox.page.causes import causes
 from tieout_sandbox.page.html import Child, Html, join, tag
 from tieout_sandbox.page.view import (
     ROWS,
@@ -72,6 +73,7 @@ def contact(view: View, found: Contact) -> Html:
         card("Invoices and credits", _documents(view, found)),
         _entries(view, found) if found.status is ContactStatus.ACTIVE else None,
         card("Change this contact", _changes(view, found)),
+        causes(view, found) if found.status is ContactStatus.ACTIVE else None,
     )
 
 

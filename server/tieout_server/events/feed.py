@@ -23,7 +23,9 @@ CONNECTION = "connection"
 SYNC = "sync"
 CHANGES = "changes"
 """The mirror of a connection changed without a sync. Bears nothing: it only wakes those who read the changes."""
-TOPICS = (CONNECTION, SYNC, CHANGES)
+RECONCILIATION = "reconciliation"
+DISCREPANCY = "discrepancy"
+TOPICS = (CONNECTION, SYNC, CHANGES, RECONCILIATION, DISCREPANCY)
 
 WINDOW = 10_000
 """Events kept in memory for all subscribers together."""

@@ -4,7 +4,8 @@ The subjects know these protocols only; `xero/` is what stands behind them.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
@@ -47,7 +48,11 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     """Only documents changed at or after this instant, to the second (If-Modified-Since)."""
     open_only: bool = False
-    """Only invoices that can be chased: AUTHORISED."""
+    """Only documents that count towards a balance: AUTHORISED."""
+    drafts_only: bool = False
+    """Only invoices that are not in the ledger yet: DRAFT and SUBMITTED."""
+    of: tuple[str, ...] = ()
+    """Only invoices and credits of these contacts, by Xero's id; none means of all."""
 
 
 IDS_AT_ONCE = 40
@@ -71,6 +76,21 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """The ids of those rows."""
     bytes_wire: int = 0
     """What came over the wire for it, compressed."""
+
+
+class AgedItem(msgspec.Struct, frozen=True):
+    """A document in an aged report: Xero's id (empty where it tells none), its number, and what is open of it."""
+
+    xero_id: str
+    number: str
+    due: Decimal
+
+
+class AgedReport(msgspec.Struct, frozen=True):
+    """What the accounting system reports as owed by one contact, in the base currency (inferred: U8)."""
+
+    closing: Decimal
+    items: Sequence[AgedItem]
 
 
 class WaitingFor(StrEnum):
@@ -106,6 +126,10 @@ class Books(Protocol):
 
     async def contacts_like(self, text: str, purpose: Purpose) -> Page:
         """Contacts in whose name, number or email address this text occurs, archived ones too; not all of very many."""
+        ...
+
+    async def aged_receivables(self, xero_contact_id: str, on: date, purpose: Purpose) -> AgedReport:
+        """What is reported as owed by this contact on this day: one call for one contact."""
         ...
 
     async def organisation(self, purpose: Purpose) -> Organisation:

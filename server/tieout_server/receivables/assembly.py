@@ -11,6 +11,7 @@ import msgspec
 
 from tieout_server.ledger.documents import ContactStatus
 from tieout_server.ledger.money import Money, from_units
+from tieout_server.receivables.off_balance import with_differences
 from tieout_server.receivables.views import AllocationView, CreditView, Customer, InvoiceView, PaymentView
 from tieout_server.storage import customers, receivables
 from tieout_server.storage.customers import BalanceUnits, FoundCustomer, Listed
@@ -27,7 +28,8 @@ async def customers_of(
     units = await customers.balances(tx, connection_id, today=today, of=family)
     owned = sorted(units, key=lambda balance: (family[balance.xero_contact_id], balance.currency))
     by_owner = {owner: list(balances) for owner, balances in groupby(owned, key=lambda b: family[b.xero_contact_id])}
-    return [_customer(connection_id, f, by_owner.get(f.contact.xero_contact_id, [])) for f in found]
+    stand = [_customer(connection_id, f, by_owner.get(f.contact.xero_contact_id, [])) for f in found]
+    return await with_differences(tx, connection_id, stand)
 
 
 async def invoices_of(tx: Transaction, connection_id: str, found: Sequence[FoundInvoice]) -> list[InvoiceView]:
@@ -102,6 +104,7 @@ def _customer(connection_id: str, found: FoundCustomer | Listed, balances: Itera
         connection_id=connection_id,
         contact=found.contact,
         archived_with_balance=isinstance(found, FoundCustomer) and found.contact.status == ContactStatus.ARCHIVED,
+        off_balance=isinstance(found, FoundCustomer) and found.is_off_balance,
         outstanding=_amounts((b.currency, b.due - b.unapplied) for b in owed),
         overdue=_amounts((b.currency, b.overdue) for b in owed),
         unapplied=_amounts((b.currency, b.unapplied) for b in owed),

@@ -178,7 +178,7 @@ def _sync_of(number: int, brought: Sequence[tuple[int, str]]) -> str:
 
 
 def _concerns(event: Event, connection_id: str) -> bool:
-    return event.connection_id == connection_id and event.topic in (feed.SYNC, feed.CHANGES)
+    return event.connection_id == connection_id and event.topic in (feed.SYNC, feed.CHANGES, feed.DISCREPANCY)
 
 
 def _loop_time() -> float:

@@ -35,6 +35,9 @@ class Customer(msgspec.Struct, frozen=True, kw_only=True):
     """The part of the amounts due whose due date has passed in UTC."""
     unapplied: tuple[Money, ...]
     """Credit that is not applied to an invoice, as positive amounts."""
+    off_balance: bool = False
+    """Whether our balance differs from what Xero states, in any currency."""
+    off_balance_sentence: str = ""
     updated_at: datetime
     """When it, an invoice or a credit of it last changed here."""
 

@@ -61,6 +61,8 @@ def customer(view: Customer) -> pb.Customer:
         outstanding=moneys(view.outstanding),
         overdue=moneys(view.overdue),
         unapplied=moneys(view.unapplied),
+        off_balance=view.off_balance,
+        off_balance_sentence=view.off_balance_sentence,
         default_currency=contact.default_currency,
         updated_at=timestamp(view.updated_at),
         xero_updated_at=timestamp(contact.updated_at),

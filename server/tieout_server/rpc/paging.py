@@ -3,12 +3,13 @@
 import base64
 import binascii
 import hashlib
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from google.protobuf.message import Message
 
 from tieout_server.errors import InvalidRequestError, Violation
+from tieout_server.storage.pages import Span
 
 DEFAULT_SIZE = 100
 MAX_SIZE = 1000
@@ -48,6 +49,17 @@ def key_of(request: Message, token: str, form: type[Key]) -> Key | None:
     if digest != _digest(request):
         raise InvalidRequestError(Violation("page_token", "belongs to another request"))
     return key
+
+
+def span_of(request: Any) -> Span:  # noqa: ANN401 - every request for a list, and each is a class of its own
+    """Which rows a page of this request has."""
+    following = key_of(request, request.page_token, Span)
+    return Span(size_of(request), following.after if following else None)
+
+
+def next_token(request: Message, following: Span | None) -> str:
+    """The token of the page that has these rows; empty where there is none."""
+    return token_after(request, following) if following else ""
 
 
 def fault_of_token(request: Message, token: str) -> str:

@@ -5,13 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from google.protobuf.message import Message
 from grpc import aio
 
 from tieout.v1 import receivables_service_pb2 as pb
 from tieout.v1 import receivables_service_pb2_grpc as pb_grpc
 from tieout_server.clock import Clock
-from tieout_server.errors import NotServedYetError
 from tieout_server.ledger.documents import CREDITS, IN_LEDGER, DocumentStatus, Entity
 from tieout_server.receivables import place
 from tieout_server.receivables.changes import Changes, Seen
@@ -20,7 +18,6 @@ from tieout_server.rpc import convert_receivables as convert
 from tieout_server.rpc import paging
 from tieout_server.rpc.convert import day, entity_of, heartbeat, instant
 from tieout_server.storage.customers import CustomerOrder, CustomerQuery
-from tieout_server.storage.pages import Span
 from tieout_server.storage.receivables import CreditQuery, InvoiceQuery, PaymentQuery
 
 _Context = aio.ServicerContext[Any, Any]
@@ -43,18 +40,17 @@ class ReceivablesServicer(pb_grpc.ReceivablesServiceServicer):
 
     async def ListCustomers(self, request: pb.ListCustomersRequest, context: _Context) -> pb.ListCustomersResponse:
         """A page of customers in the order asked for."""
-        if request.off_balance_only:
-            raise NotServedYetError("This version does not compare balances: off_balance_only comes with a later one.")
         by_change = request.order == pb.CUSTOMER_ORDER_UPDATED_AT
         query = CustomerQuery(
             search=request.search,
             updated_after=instant(request, "updated_after"),
+            off_balance_only=request.off_balance_only,
             order=CustomerOrder.BY_CHANGE if by_change else CustomerOrder.BY_NAME,
         )
-        page = await self._receivables.list_customers(request.connection_id, query, _span(request))
+        page = await self._receivables.list_customers(request.connection_id, query, paging.span_of(request))
         return pb.ListCustomersResponse(
             customers=[convert.customer(view) for view in page.items],
-            next_page_token=_next(request, page.following),
+            next_page_token=paging.next_token(request, page.following),
         )
 
     async def GetInvoice(self, request: pb.GetInvoiceRequest, context: _Context) -> pb.GetInvoiceResponse:
@@ -72,9 +68,10 @@ class ReceivablesServicer(pb_grpc.ReceivablesServiceServicer):
             currency=request.currency_code,
             updated_after=instant(request, "updated_after"),
         )
-        page = await self._receivables.list_invoices(request.connection_id, query, _span(request))
+        page = await self._receivables.list_invoices(request.connection_id, query, paging.span_of(request))
         return pb.ListInvoicesResponse(
-            invoices=[convert.invoice(view) for view in page.items], next_page_token=_next(request, page.following)
+            invoices=[convert.invoice(view) for view in page.items],
+            next_page_token=paging.next_token(request, page.following),
         )
 
     async def ListCreditNotes(
@@ -87,10 +84,10 @@ class ReceivablesServicer(pb_grpc.ReceivablesServiceServicer):
             statuses=_statuses(request),
             updated_after=instant(request, "updated_after"),
         )
-        page = await self._receivables.list_credits(request.connection_id, query, _span(request))
+        page = await self._receivables.list_credits(request.connection_id, query, paging.span_of(request))
         return pb.ListCreditNotesResponse(
             credit_notes=[convert.credit_note(view) for view in page.items],
-            next_page_token=_next(request, page.following),
+            next_page_token=paging.next_token(request, page.following),
         )
 
     async def ListPayments(self, request: pb.ListPaymentsRequest, context: _Context) -> pb.ListPaymentsResponse:
@@ -101,9 +98,10 @@ class ReceivablesServicer(pb_grpc.ReceivablesServiceServicer):
             paid_from=day(request.paid_from),
             updated_after=instant(request, "updated_after"),
         )
-        page = await self._receivables.list_payments(request.connection_id, query, _span(request))
+        page = await self._receivables.list_payments(request.connection_id, query, paging.span_of(request))
         return pb.ListPaymentsResponse(
-            payments=[convert.payment(view) for view in page.items], next_page_token=_next(request, page.following)
+            payments=[convert.payment(view) for view in page.items],
+            next_page_token=paging.next_token(request, page.following),
         )
 
     async def ListUnappliedCredits(
@@ -115,10 +113,10 @@ class ReceivablesServicer(pb_grpc.ReceivablesServiceServicer):
             entities=tuple(_ENTITIES[kind] for kind in request.kinds) or CREDITS,
             unapplied_only=True,
         )
-        page = await self._receivables.list_credits(request.connection_id, query, _span(request))
+        page = await self._receivables.list_credits(request.connection_id, query, paging.span_of(request))
         return pb.ListUnappliedCreditsResponse(
             credits=[convert.unapplied_credit(view) for view in page.items],
-            next_page_token=_next(request, page.following),
+            next_page_token=paging.next_token(request, page.following),
         )
 
     async def WatchChanges(
@@ -146,12 +144,3 @@ class ReceivablesServicer(pb_grpc.ReceivablesServiceServicer):
 def _statuses(request: pb.ListInvoicesRequest | pb.ListCreditNotesRequest) -> tuple[DocumentStatus, ...]:
     asked = (pb.InvoiceStatus.Name(number).removeprefix("INVOICE_STATUS_") for number in request.statuses)
     return tuple(DocumentStatus(name) for name in asked) or IN_LEDGER
-
-
-def _span(request: Any) -> Span:  # noqa: ANN401 - every request for a list, and each is a class of its own
-    following = paging.key_of(request, request.page_token, Span)
-    return Span(paging.size_of(request), following.after if following else None)
-
-
-def _next(request: Message, following: Span | None) -> str:
-    return paging.token_after(request, following) if following else ""

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from tieout_server.errors import NotServedYetError
 
 COMING: Mapping[str, str] = {
-    "ReconciliationService": "comparing and repairing balances",
     "PaymentExportService": "exporting payments to Xero",
 }
 """What comes, by method or for a whole service."""

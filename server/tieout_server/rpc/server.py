@@ -21,10 +21,7 @@ from tieout.v1.payment_export_service_pb2_grpc import (
     add_PaymentExportServiceServicer_to_server,
 )
 from tieout.v1.receivables_service_pb2_grpc import add_ReceivablesServiceServicer_to_server
-from tieout.v1.reconciliation_service_pb2_grpc import (
-    ReconciliationServiceServicer,
-    add_ReconciliationServiceServicer_to_server,
-)
+from tieout.v1.reconciliation_service_pb2_grpc import add_ReconciliationServiceServicer_to_server
 from tieout.v1.sync_service_pb2_grpc import add_SyncServiceServicer_to_server
 from tieout_server import log
 from tieout_server.clock import Clock
@@ -37,6 +34,7 @@ from tieout_server.rpc.address import is_address, is_loopback
 from tieout_server.rpc.connections import ConnectionServicer
 from tieout_server.rpc.interceptors import HEALTH, REFLECTION, Surround, Token
 from tieout_server.rpc.receivables import ReceivablesServicer
+from tieout_server.rpc.reconciliations import ReconciliationServicer, ReconciliationSubjects
 from tieout_server.rpc.reflection import add_reflection
 from tieout_server.rpc.syncs import SyncServicer
 from tieout_server.settings import Settings
@@ -88,6 +86,7 @@ class Subjects:
     receivables: Receivables
     changes: Changes
     explanations: Explanations
+    reconciliation: ReconciliationSubjects
     feed: Feed
     clock: Clock
 
@@ -146,7 +145,7 @@ def _add_services(server: aio.Server, subjects: Subjects, settings: Settings) ->
     connections: Any = ConnectionServicer(subjects.connections, subjects.feed, clock, settings.xero_scopes.split())
     syncs: Any = SyncServicer(subjects.syncs, subjects.sync_watch, subjects.freshness, subjects.explanations, clock)
     receivables: Any = ReceivablesServicer(subjects.receivables, subjects.changes, clock)
-    reconciliations: Any = ReconciliationServiceServicer()  # type: ignore[abstract] # see above
+    reconciliations: Any = ReconciliationServicer(subjects.reconciliation, subjects.receivables, clock)
     exports: Any = PaymentExportServiceServicer()  # type: ignore[abstract] # see above
     add_ConnectionServiceServicer_to_server(connections, server)
     add_SyncServiceServicer_to_server(syncs, server)

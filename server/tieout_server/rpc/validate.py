@@ -1,14 +1,17 @@
 """What a request must be before anything is done with it: one table of rules, every violation told at once."""
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
+from itertools import islice
 from typing import Any
 
 from google.protobuf.message import Message
 
 from tieout.v1 import connection_service_pb2 as connection
 from tieout.v1 import receivables_service_pb2 as receivables
+from tieout.v1 import reconciliation_service_pb2 as reconciliation
 from tieout.v1 import sync_service_pb2 as sync
 from tieout_server.errors import InvalidRequestError, Violation
 from tieout_server.rpc.paging import fault_of_token
@@ -27,6 +30,17 @@ CONTACT = 255
 NOTE = 1000
 WATCHED = 1000
 """Connections that one watch may name."""
+REMARK = 2000
+"""Characters of a note about a discrepancy."""
+DESCRIPTION = 10_000
+"""Characters of what somebody has to say about a difference."""
+REPORTED = 10
+"""References of one kind in a report: each of their customers is read from Xero."""
+CHASED = 1000
+SUBMITTED = 1000
+"""Balances in one message."""
+TOLD = 10
+"""Broken items of a list that are named: what is told of an error has to fit into 8 KiB of headers."""
 
 _LISTED = (receivables.INVOICE_STATUS_AUTHORISED, receivables.INVOICE_STATUS_PAID)
 
@@ -81,6 +95,51 @@ def texts(field: str, at_most: int, up_to: int = ID) -> Rule:
         for index, value in enumerate(values):
             if fault := _fault_of_text(value, up_to) if value else "must not be empty":
                 yield Violation(f"{field}[{index}]", fault)
+
+    return rule
+
+
+def prose(field: str, up_to: int) -> Rule:
+    """A text that may have several lines; may be empty."""
+
+    def rule(request: Message) -> Iterator[Violation]:
+        value = getattr(request, field)
+        if fault := _fault_of_text(value.translate(_LINES), up_to):
+            yield Violation(field, fault)
+
+    return rule
+
+
+def each(field: str, at_most: int, *rules: Rule) -> Rule:
+    """So many messages at most, each of which keeps these rules; the first `TOLD` that do not are named."""
+
+    def broken(request: Message) -> Iterator[list[Violation]]:
+        for index, item in enumerate(getattr(request, field)):
+            if found := [violation for rule in rules for violation in rule(item)]:
+                yield [Violation(f"{field}[{index}].{one.field}", one.rule) for one in found]
+
+    def rule(request: Message) -> Iterator[Violation]:
+        if (count := len(getattr(request, field))) > at_most:
+            yield Violation(field, f"may have {at_most} at most, not {count}")
+            return
+        for violations in islice(broken(request), TOLD):
+            yield from violations
+
+    return rule
+
+
+def an_amount(field: str) -> Rule:
+    """An exact amount with its currency; must be there."""
+
+    def rule(request: Message) -> Iterator[Violation]:
+        if not request.HasField(field):
+            yield Violation(field, "is required")
+            return
+        value = getattr(request, field)
+        if not _CURRENCY.fullmatch(value.currency_code):
+            yield Violation(f"{field}.currency_code", "must be an ISO 4217 code such as NZD")
+        if not _AMOUNT.fullmatch(value.amount):
+            yield Violation(f"{field}.amount", "must be a decimal number such as -12.50, with four decimals at most")
 
     return rule
 
@@ -156,7 +215,7 @@ def currency(field: str) -> Rule:
 
     def rule(request: Message) -> Iterator[Violation]:
         value = getattr(request, field)
-        if value and not (len(value) == 3 and value.isascii() and value.isalpha() and value.isupper()):  # noqa: PLR2004 - ISO 4217
+        if value and not _CURRENCY.fullmatch(value):
             yield Violation(field, "must be an ISO 4217 code such as NZD")
 
     return rule
@@ -210,9 +269,16 @@ def one_of(*fields: str) -> Rule:
 
     def rule(request: Message) -> Iterator[Violation]:
         if not any(getattr(request, field) for field in fields):
-            yield Violation(fields[0], f"is required, or {' or '.join(fields[1:])}")
+            others = " or ".join(fields[1:])
+            yield Violation(fields[0], f"is required, or {others}" if others else "is required")
 
     return rule
+
+
+_LINES = str.maketrans("\n\r\t", "   ")
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_AMOUNT = re.compile(r"-?[0-9]{1,14}(\.[0-9]{1,4})?")
+"""As much as is stored exactly."""
 
 
 def _fault_of_text(value: str, up_to: int) -> str:
@@ -234,6 +300,20 @@ _REPEATABLE = text("request_id", REQUEST_ID)
 _PAGED = (not_negative("page_size"), page_token("page_token"))
 _OF_CUSTOMER = text("customer_id", ID)
 _UPDATED_AFTER = instant("updated_after")
+_DISCREPANCY = needed("discrepancy_id")
+_RECONCILIATION = needed("reconciliation_id")
+_INVOICE = (
+    one_of("invoice_id", "xero_invoice_id", "invoice_number"),
+    text("invoice_id", ID),
+    text("xero_invoice_id", ID),
+    text("invoice_number", SEARCH),
+)
+_BALANCE = (
+    one_of("customer_id", "xero_contact_id"),
+    text("customer_id", ID),
+    text("xero_contact_id", ID),
+    an_amount("balance"),
+)
 
 RULES: Mapping[type[Message], tuple[Rule, ...]] = {
     connection.ConnectRequest: (needed("merchant_id", MERCHANT_ID), text("return_url", URL), _REPEATABLE),
@@ -305,5 +385,40 @@ RULES: Mapping[type[Message], tuple[Rule, ...]] = {
         text("after", TOKEN),
         not_both("after", "from_start"),
     ),
+    reconciliation.ReconcileCustomerRequest: (_CONNECTION, needed("customer_id")),
+    reconciliation.StartReconciliationRequest: (_CONNECTION, not_negative("max_calls"), _REPEATABLE),
+    reconciliation.GetReconciliationRequest: (_RECONCILIATION,),
+    reconciliation.WatchReconciliationRequest: (_RECONCILIATION, text("after", TOKEN)),
+    reconciliation.ListDiscrepanciesRequest: (
+        _CONNECTION,
+        all_known("states"),
+        all_known("causes"),
+        _OF_CUSTOMER,
+        *_PAGED,
+    ),
+    reconciliation.GetDiscrepancyRequest: (_DISCREPANCY,),
+    reconciliation.WatchDiscrepanciesRequest: (_CONNECTION, text("after", TOKEN), not_both("after", "from_start")),
+    reconciliation.AcknowledgeDiscrepancyRequest: (_DISCREPANCY, prose("note", REMARK), _REPEATABLE),
+    reconciliation.ReportDiscrepancyRequest: (
+        _CONNECTION,
+        one_of("customer_ids", "invoices", "payment_ids"),
+        texts("customer_ids", REPORTED),
+        each("invoices", REPORTED, *_INVOICE),
+        texts("payment_ids", REPORTED),
+        prose("description", DESCRIPTION),
+        _REPEATABLE,
+    ),
+    reconciliation.ExportEvidenceRequest: (
+        one_of("discrepancy_id", "case_id"),
+        text("discrepancy_id", ID),
+        text("case_id", ID),
+    ),
+    reconciliation.SubmitPlatformBalancesRequest: (
+        text("connection_id", ID),
+        instant("as_of"),
+        _REPEATABLE,
+        each("balances", SUBMITTED, *_BALANCE),
+    ),
+    reconciliation.CheckChaseRequest: (_CONNECTION, one_of("invoices"), each("invoices", CHASED, *_INVOICE)),
 }
 """The rules of each request that is served."""

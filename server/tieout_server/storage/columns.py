@@ -1,6 +1,15 @@
-"""What the tables are made of: the kinds of column."""
+"""What the tables are made of: the kinds of column, and the metadata that knows all tables."""
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, MetaData, Text
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
 
 
 def text_column(name: str, *, nullable: bool = False) -> Column[str]:

@@ -28,9 +28,10 @@ from tieout_server.clock import from_micros, to_micros
 from tieout_server.ledger.documents import IN_LEDGER, Contact, ContactStatus, DocumentStatus
 from tieout_server.storage import documents
 from tieout_server.storage.database import Transaction
+from tieout_server.storage.discrepancies import OVER
 from tieout_server.storage.pages import Found, IdSpan, Span, paged
 from tieout_server.storage.rows import name_key
-from tieout_server.storage.tables import contacts, credits, invoices  # noqa: A004 - the field's word
+from tieout_server.storage.tables import contacts, credits, discrepancies, invoices  # noqa: A004 - the field's word
 
 
 class CustomerOrder(StrEnum):
@@ -48,6 +49,7 @@ class CustomerQuery(msgspec.Struct, frozen=True, kw_only=True):
     search: str = ""
     """Occurs in the name, the email address or the account number, compared without case."""
     updated_after: datetime | None = None
+    off_balance_only: bool = False
     order: CustomerOrder = CustomerOrder.BY_NAME
 
 
@@ -56,6 +58,7 @@ class FoundCustomer(msgspec.Struct, frozen=True):
 
     contact: Contact
     updated_at: datetime
+    is_off_balance: bool = False
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -134,6 +137,15 @@ async def merges(tx: Transaction, connection_id: str, losers: Collection[str]) -
     return {loser: _end_of(into, loser) for loser in losers if loser in into}
 
 
+async def all_merges(tx: Transaction, connection_id: str) -> Mapping[str, str]:
+    """Every contact that was merged away, each with the one that it is now, over any number of merges."""
+    query = select(contacts.c.xero_contact_id, contacts.c.merged_into).where(
+        contacts.c.connection_id == connection_id, contacts.c.merged_into != ""
+    )
+    into: dict[str, str] = {row[0]: row[1] for row in await tx.execute(query)}
+    return {loser: _end_of(into, loser) for loser in into}
+
+
 async def families(tx: Transaction, connection_id: str, winners: Collection[str]) -> Mapping[str, str]:
     """These contacts and all that were merged into them, each with the one that it is now."""
     family = {winner: winner for winner in winners}
@@ -183,6 +195,8 @@ async def page(
         wanted = wanted.where(_contains(query.search))
     if query.updated_after is not None:
         wanted = wanted.where(contacts.c.xero_contact_id.in_(_touched_after(connection_id, query.updated_after)))
+    if query.off_balance_only:
+        wanted = wanted.where(_is_off_balance())
     by = contacts.c.name_key if query.order is CustomerOrder.BY_NAME else touched_at
     rows, following = await paged(tx, wanted, (by, contacts.c.xero_contact_id), span)
     return [_found(row) for row in rows], following
@@ -247,7 +261,7 @@ async def customer_ids(tx: Transaction, connection_id: str, unchanged_since: int
 
 
 def _found(row: Found) -> FoundCustomer:
-    return FoundCustomer(documents.contact(row), from_micros(row.touched_at))
+    return FoundCustomer(documents.contact(row), from_micros(row.touched_at), bool(row.is_off_balance))
 
 
 def _contains(search: str) -> ColumnElement[bool]:
@@ -260,8 +274,17 @@ def _contains(search: str) -> ColumnElement[bool]:
 
 
 def _customers(dialect: str, connection_id: str | BindParameter[str]) -> Select[Any]:
-    return select(contacts, _touched_at(dialect).label("touched_at")).where(
+    return select(contacts, _touched_at(dialect).label("touched_at"), _is_off_balance().label("is_off_balance")).where(
         contacts.c.connection_id == connection_id, _is_customer()
+    )
+
+
+def _is_off_balance() -> ColumnElement[bool]:
+    """Whether a discrepancy of the contact is not over."""
+    return exists().where(
+        discrepancies.c.connection_id == contacts.c.connection_id,
+        discrepancies.c.xero_contact_id == contacts.c.xero_contact_id,
+        discrepancies.c.state.not_in(OVER),
     )
 
 

@@ -78,6 +78,12 @@ async def save(
     return Saved(len(documents), changed)
 
 
+async def mark_contact(tx: Transaction, connection_id: str, xero_contact_id: str, at: datetime) -> None:
+    """Note that what is told of a contact changed, though not what Xero states; the same holds as for `save`."""
+    stamp = Stamp(connection_id, 0, to_micros(at), await changes.next_number(tx, connection_id, ""))
+    await _mark_changed(tx, stamp, tables.contacts, [xero_contact_id])
+
+
 async def count_seen(tx: Transaction, connection_id: str, entity: Entity, seen_in: int) -> int:
     """How many documents of this entity the sync with this ordinal, or a later one, has met."""
     table = _TABLES[entity]

@@ -1,6 +1,6 @@
 """Erasing what was read through a connection, a bounded number of rows at a time."""
 
-from sqlalchemy import Column, Table, delete, select
+from sqlalchemy import Column, Table, delete, select, tuple_
 
 from tieout_server.storage import tables
 from tieout_server.storage.database import Transaction
@@ -8,18 +8,31 @@ from tieout_server.storage.database import Transaction
 BATCH = 1_000
 """Rows that one transaction erases, so that nobody waits for long."""
 
+_COMPARED = (
+    tables.discrepancies,  # with their history
+    tables.comparisons,
+    tables.compared,
+    tables.platform_balances,
+    tables.cases,
+)
 _DOCUMENTS = (tables.payments, tables.invoices, tables.credits, tables.contacts, tables.accounts)
 
 
 async def erase_some(tx: Transaction, connection_id: str, up_to: int) -> int:
     """Erase some of what syncs up to this ordinal read, and those syncs; says how many rows. 0: nothing is left.
 
-    What a later sync has met again is that one's, and stays.
+    What a later sync has met again is that one's, and stays. What was compared goes first, and all of it: it is found
+    again by whoever compares again.
     """
+    for table in _COMPARED:
+        if count := await _erase_all(tx, table, connection_id):
+            return count
     for table in _DOCUMENTS:
         if count := await _erase(tx, table, table.c[_key(table)], connection_id, up_to):
             return count
-    return await _erase_syncs(tx, connection_id, up_to)
+    return await _erase_runs(tx, tables.reconciliations, connection_id, up_to) or await _erase_runs(
+        tx, tables.syncs, connection_id, up_to
+    )
 
 
 async def forget_watermarks(tx: Transaction, connection_id: str) -> None:
@@ -40,12 +53,17 @@ async def _erase(tx: Transaction, table: Table, key: Column[str], connection_id:
     return len(keys)
 
 
-async def _erase_syncs(tx: Transaction, connection_id: str, up_to: int) -> int:
-    syncs = tables.syncs
-    is_old = (syncs.c.connection_id == connection_id) & (syncs.c.ordinal <= up_to)
-    keys = (await tx.execute(select(syncs.c.id).where(is_old).limit(BATCH))).scalars().all()
+async def _erase_all(tx: Transaction, table: Table, connection_id: str) -> int:
+    key = tuple_(*table.primary_key)
+    some = select(*table.primary_key).where(table.c.connection_id == connection_id).limit(BATCH)
+    return (await tx.execute(delete(table).where(key.in_(some)))).rowcount
+
+
+async def _erase_runs(tx: Transaction, table: Table, connection_id: str, up_to: int) -> int:
+    is_old = (table.c.connection_id == connection_id) & (table.c.ordinal <= up_to)
+    keys = (await tx.execute(select(table.c.id).where(is_old).limit(BATCH))).scalars().all()
     if keys:
-        await tx.execute(delete(syncs).where(syncs.c.id.in_(keys)))
+        await tx.execute(delete(table).where(table.c.id.in_(keys)))
     return len(keys)
 
 

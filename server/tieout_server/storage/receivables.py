@@ -124,6 +124,18 @@ async def find_invoice(tx: Transaction, connection_id: str, xero_invoice_id: str
     return None if row is None else _invoice(row)
 
 
+async def invoices_meant(
+    tx: Transaction, connection_id: str, ids: Collection[str], numbers: Collection[str]
+) -> list[Invoice]:
+    """The invoices with one of these ids or numbers, whatever their status, each once, by id."""
+    found: dict[str, Invoice] = {}
+    for column, values in ((invoices.c.xero_invoice_id, ids), (invoices.c.number, numbers)):
+        if values:
+            query = select(invoices).where(invoices.c.connection_id == connection_id, column.in_(values))
+            found |= {row.xero_invoice_id: documents.invoice(row) for row in await tx.execute(query)}
+    return [found[name] for name in sorted(found)]
+
+
 async def page_of_invoices(
     tx: Transaction, connection_id: str, query: InvoiceQuery, of: Contacts | None, span: Span
 ) -> tuple[list[FoundInvoice], Span | None]:

@@ -1,17 +1,48 @@
 """The tables: money in 1/10,000, instants in microseconds since 1970 (UTC), dates as ISO text, lists as JSON text."""
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, text
 
-from tieout_server.storage.columns import connection_column, flag_column, int_column, text_column
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
+from tieout_server.storage.columns import connection_column, flag_column, int_column, metadata, text_column
+from tieout_server.storage.reconciliation_tables import (
+    cases,
+    compared,
+    comparisons,
+    discrepancies,
+    discrepancy_events,
+    platform_balances,
+    reconciliations,
 )
+
+__all__ = [
+    "allocations",
+    "authorisations",
+    "calls",
+    "cases",
+    "change_counters",
+    "change_runs",
+    "compared",
+    "comparisons",
+    "connection_events",
+    "connections",
+    "day_limits",
+    "discrepancies",
+    "discrepancy_events",
+    "event_counter",
+    "events",
+    "leavings",
+    "metadata",
+    "platform_balances",
+    "reconciliations",
+    "requests",
+    "sweeps",
+    "sync_lines",
+    "syncs",
+    "watermarks",
+    "webhook_deliveries",
+    "webhook_events",
+    "work",
+    "xero_users",
+]
 
 _MERGED = text("merged_into <> ''")
 

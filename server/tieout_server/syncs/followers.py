@@ -1,11 +1,13 @@
 """What has to be read because something else changed: it moved with that, and perhaps no event says so."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 
-from tieout_server.ledger.documents import CREDITS, Entity
-from tieout_server.storage import live, moved
+from tieout_server.ledger.documents import CREDITS, Document, Entity
+from tieout_server.storage import live, moved, webhooks
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.webhooks import Named, following
+from tieout_server.syncs.intake import entity_of, id_of
 
 FEW_CREDITS = 3
 """Credits of a merged contact that are read at once, of each kind: each is a call."""
@@ -13,6 +15,17 @@ MOST_DELETED = 10
 """Payments that are asked for, each by a call, because one of them was deleted; the sweep finds the others."""
 OF_A_MERGE = 40
 """Documents of a merged contact that are read at once; the sweep finds the others."""
+
+
+async def follow(tx: Transaction, connection_id: str, documents: Sequence[Document], at: datetime) -> None:
+    """Have read what moved with these documents, which have changed here by now.
+
+    Whoever calls has woken the work `news` before the documents were written: see Transaction.
+    """
+    for entity in dict.fromkeys(map(entity_of, documents)):
+        if entity is not Entity.ACCOUNTS:
+            ids = [id_of(document) for document in documents if entity_of(document) is entity]
+            await webhooks.put(tx, connection_id, await followers(tx, connection_id, entity, ids), at)
 
 
 async def followers(tx: Transaction, connection_id: str, entity: Entity, ids: Collection[str]) -> list[Named]:

@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 from tieout_server.ledger.books import Page
-from tieout_server.ledger.documents import Account, Contact, Credit, Document, Invoice
+from tieout_server.ledger.documents import Account, Contact, Credit, Document, Entity, Invoice, Payment
 from tieout_server.storage import live, mirror
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.mirror import Saved
@@ -62,6 +62,19 @@ def id_of(document: Document) -> str:
     if isinstance(document, Credit):
         return document.xero_credit_id
     return document.xero_account_id if isinstance(document, Account) else document.xero_payment_id
+
+
+def entity_of(document: Document) -> Entity:
+    """What the document is."""
+    return document.entity if isinstance(document, Credit) else _ENTITIES[type(document)]
+
+
+_ENTITIES: Mapping[type[Document], Entity] = {
+    Contact: Entity.CONTACTS,
+    Invoice: Entity.INVOICES,
+    Payment: Entity.PAYMENTS,
+    Account: Entity.ACCOUNTS,
+}
 
 
 async def _check(tx: Transaction, origin: Origin, line: Line, removed: int, *, is_empty: bool) -> None:

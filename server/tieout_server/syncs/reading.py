@@ -19,7 +19,7 @@ from tieout_server.storage.database import Transaction
 from tieout_server.storage.syncs import SyncRecord
 from tieout_server.storage.webhooks import Named
 from tieout_server.syncs import trouble as troubles
-from tieout_server.syncs.followers import followers
+from tieout_server.syncs.followers import follow
 from tieout_server.syncs.gates import Doubt
 from tieout_server.syncs.intake import Origin, id_of, take_in
 from tieout_server.syncs.news import WORK as NEWS
@@ -99,8 +99,7 @@ class Reading:
             if mark is not None:
                 await mark(tx, changed)
             if changed:
-                ids = [id_of(document) for document in page.documents]
-                await self._follow(tx, line.entity, ids, now)
+                await follow(tx, self.link.id, page.documents, now)
                 await self._means.feed.tell_of_changes(tx, self.link.id)
 
     async def put_aside(self, named: list[Named]) -> None:
@@ -109,10 +108,6 @@ class Reading:
             await self.job.hold(tx)
             await self._engine.wake(tx, NEWS, self.link.id, priority=Priority.NEWS)
             await webhooks.put(tx, self.link.id, named, self._means.clock.now())
-
-    async def _follow(self, tx: Transaction, entity: Entity, ids: list[str], now: datetime) -> None:
-        if entity is not Entity.ACCOUNTS:
-            await webhooks.put(tx, self.link.id, await followers(tx, self.link.id, entity, ids), now)
 
 
 class Readings:

@@ -35,6 +35,8 @@ POLL, SWEEP = "poll", "sweep"
 """The kinds of work that follow: looking for changes, and for changes that Xero does not tell of."""
 AFTER_ANOTHER = timedelta(seconds=30)
 """Between looks whether the sync has ended after which what was missed is to be read."""
+COMPARE = "compare"
+"""The kind of work that follows: holding what changed against what Xero states (`reconciliations.changed`)."""
 
 
 class StartSync(msgspec.Struct, frozen=True):
@@ -230,8 +232,9 @@ class Syncs:
         sync = run.sync
         await self._links.health(link.id, _trouble(link, run))
         if sync.state == SyncState.SUCCEEDED:
-            async with self._database.write() as tx:  # what it found may not add up yet
+            async with self._database.write() as tx:  # what it found may not add up yet, or not with what Xero states
                 await self._engine.wake(tx, SWEEP, link.id, priority=Priority.POLL)
+                await self._engine.wake(tx, COMPARE, link.id, priority=Priority.POLL)
         return again_at
 
     async def _take_up(self, job: Job) -> tuple[Link, SyncRecord, list[Line]] | None:

@@ -33,6 +33,7 @@ def serialized(message: Message) -> bytes:
 
 def handler(method: MethodDescriptor, answer: Answer) -> grpc.RpcMethodHandler[Message, Message]:
     make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
+    make = grpc.stream_unary_rpc_method_handler if method.client_streaming else make
     request = GetMessageClass(method.input_type)
     return make(answer, request_deserializer=request.FromString, response_serializer=serialized)
 

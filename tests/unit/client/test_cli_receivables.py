@@ -42,6 +42,7 @@ class Service:
         self.requests.append(request)
         owes = [Money(currency_code="NZD", amount="230.50"), Money(currency_code="EUR", amount="10.00")]
         found = [Customer(id=f"k{n}", name=f"Customer {n}", outstanding=owes, off_balance=n == 0) for n in range(3)]
+        found[0].off_balance_sentence = "INV-1 is voided in Xero."
         if request.search == "twin":
             found = [Customer(id=f"k{n}", name=name) for n, name in enumerate(("Twin", "Twin", "Twins"))]
         return ListCustomersResponse(customers=found)
@@ -71,6 +72,12 @@ def test_customers_are_listed_with_each_currency(cli: Cli) -> None:
     result = cli(Service().calls, "customers", "acme")
     assert re.search(r"Customer 0 .* 230\.50 NZD .*off balance", result.stdout)
     assert "10.00 EUR" in result.stdout
+
+
+def test_customers_that_are_off_balance_are_listed_with_the_reason(cli: Cli) -> None:
+    shown = cli(Service().calls, "customers", "acme", "--off-balance").stdout
+    assert "Customer 0: INV-1 is voided in Xero." in shown
+    assert "Customer 0:" not in cli(Service().calls, "customers", "acme").stdout
 
 
 def test_no_more_customers_are_listed_than_asked_for(cli: Cli) -> None:

@@ -20,6 +20,7 @@ from tieout_server.errors import InvalidRequestError, NotServedYetError
 from tieout_server.rpc import paging, served
 from tieout_server.rpc.connections import ConnectionServicer
 from tieout_server.rpc.receivables import ReceivablesServicer
+from tieout_server.rpc.reconciliations import ReconciliationServicer
 from tieout_server.rpc.syncs import SyncServicer
 from tieout_server.rpc.validate import RULES, check
 
@@ -27,6 +28,7 @@ SERVICERS = {
     "ConnectionService": ConnectionServicer,
     "SyncService": SyncServicer,
     "ReceivablesService": ReceivablesServicer,
+    "ReconciliationService": ReconciliationServicer,
 }
 FILES = (
     connection,
@@ -134,10 +136,39 @@ def test_every_violation_is_named_at_once() -> None:
             "statuses[0]",
             "must be AUTHORISED or PAID: no others are listed",
         ),
+        (reconciliation_service_pb2.CheckChaseRequest(connection_id="c"), "invoices", "is required"),
+        (
+            reconciliation_service_pb2.CheckChaseRequest(
+                connection_id="c", invoices=[reconciliation_service_pb2.InvoiceReference()] * 1001
+            ),
+            "invoices",
+            "may have 1000 at most, not 1001",
+        ),
+        (
+            reconciliation_service_pb2.AcknowledgeDiscrepancyRequest(discrepancy_id="d", note="\x1b[2J"),
+            "note",
+            "must not contain control characters",
+        ),
+        (
+            reconciliation_service_pb2.ReportDiscrepancyRequest(connection_id="c", description="Something is off."),
+            "customer_ids",
+            "is required, or invoices or payment_ids",
+        ),
     ],
 )
 def test_a_broken_rule_is_named(request_: Message, field: str, rule: str) -> None:
     assert violations(request_) == {field: rule}
+
+
+def test_of_many_broken_items_the_first_are_named() -> None:
+    nameless = [reconciliation_service_pb2.InvoiceReference()] * 1000
+    request = reconciliation_service_pb2.CheckChaseRequest(connection_id="c", invoices=nameless)
+    rule = "is required, or xero_invoice_id or invoice_number"
+    assert violations(request) == {f"invoices[{index}].invoice_id": rule for index in range(10)}
+
+
+def test_a_note_may_have_several_lines() -> None:
+    check(reconciliation_service_pb2.AcknowledgeDiscrepancyRequest(discrepancy_id="d", note="One.\n\tTwo.\r\n"))
 
 
 def test_an_instant_beyond_the_calendar_is_refused() -> None:

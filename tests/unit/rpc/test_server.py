@@ -21,13 +21,10 @@ from grpc_status import rpc_status
 
 from fakes import World, serving
 from tieout.v1 import connection_service_pb2 as pb
-from tieout.v1 import receivables_service_pb2, sync_service_pb2
+from tieout.v1 import sync_service_pb2
 from tieout.v1.connection_service_pb2_grpc import ConnectionServiceStub
 from tieout.v1.payment_export_service_pb2 import ExportPaymentRequest, WatchPaymentExportsRequest
 from tieout.v1.payment_export_service_pb2_grpc import PaymentExportServiceStub
-from tieout.v1.receivables_service_pb2_grpc import ReceivablesServiceStub
-from tieout.v1.reconciliation_service_pb2 import SubmitPlatformBalancesRequest
-from tieout.v1.reconciliation_service_pb2_grpc import ReconciliationServiceStub
 from tieout.v1.sync_service_pb2_grpc import SyncServiceStub
 from tieout_server.connections.messages import Connect, Return
 from tieout_server.errors import ListenError
@@ -102,11 +99,9 @@ async def test_a_method_that_is_in_no_service_is_unimplemented(channel: aio.Chan
 
 async def test_a_method_that_comes_later_is_unimplemented_whatever_its_arity(channel: aio.Channel) -> None:
     exports: Any = PaymentExportServiceStub(channel)
-    reconciliations: Any = ReconciliationServiceStub(channel)
     for call in (
         exports.ExportPayment(ExportPaymentRequest()),
         exports.WatchPaymentExports(WatchPaymentExportsRequest()).read(),
-        reconciliations.SubmitPlatformBalances(iter([SubmitPlatformBalancesRequest()])),
     ):
         with pytest.raises(aio.AioRpcError) as refusal:
             await call
@@ -289,12 +284,3 @@ async def test_freshness_tells_of_every_entity(channel: aio.Channel, around: Wor
     assert len(found.entities) == 7
     assert found.calls.left_this_minute == 60
     assert not found.calls.HasField("left_today")
-
-
-async def test_what_is_not_compared_yet_is_not_said_to_be_even(channel: aio.Channel) -> None:
-    receivables: Any = ReceivablesServiceStub(channel)
-    with pytest.raises(aio.AioRpcError) as refusal:
-        await receivables.ListCustomers(
-            receivables_service_pb2.ListCustomersRequest(connection_id="c", off_balance_only=True)
-        )
-    assert reason_of(refusal.value) == "NOT_SERVED_YET"

@@ -5,9 +5,27 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tieout.cli.commands import connections, consents, explain, receivables, syncs
+    from tieout.cli.commands import (
+        balances,
+        connections,
+        consents,
+        discrepancies,
+        explain,
+        receivables,
+        reconciliations,
+        syncs,
+    )
 
-__all__ = ["connections", "consents", "explain", "receivables", "syncs"]
+__all__ = [
+    "balances",
+    "connections",
+    "consents",
+    "discrepancies",
+    "explain",
+    "receivables",
+    "reconciliations",
+    "syncs",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -3,25 +3,18 @@
 import asyncio
 from collections.abc import Iterable
 from contextlib import aclosing
-from typing import TypeVar
-
-from rich.table import Table
-from rich.text import Text
 
 from tieout.cli import changes
+from tieout.cli.lists import LARGEST_PAGE, first, listed, page_size
 from tieout.cli.names import find_connection, find_customer
 from tieout.cli.options import Server
 from tieout.cli.run import run
 from tieout.cli.show import document, documents, money, say, table, word
 from tieout.client import Client
 from tieout.errors import NotFoundError
-from tieout.paging import Page, Pages
 from tieout.v1.receivables_service_pb2 import ContactPerson, Customer, Invoice, InvoiceStatus, PhoneType
 from tieout.v1.types_pb2 import Entity
 
-PageT = TypeVar("PageT", bound=Page)
-Item = TypeVar("Item")
-_LARGEST_PAGE = 1000
 _FEW = 3
 """Up to so many customers are read one by one rather than looked for in the list of all."""
 
@@ -65,13 +58,15 @@ def customers(
     async def command(client: Client) -> None:
         connection = await find_connection(client, name)
         pages = client.receivables.list_customers(
-            connection.id, search=search, off_balance_only=off_balance, page_size=_page_size(limit)
+            connection.id, search=search, off_balance_only=off_balance, page_size=page_size(limit)
         )
-        found, more = await _first(pages, limit)
+        found, more = await first(pages, limit)
         if as_json:
             documents(found)
         else:
             _customers(found, ids=ids, more=more)
+            if off_balance:
+                _why(found)
 
     run(server, command, as_json=as_json)
 
@@ -90,9 +85,9 @@ def invoices(
             number=wanted.get("number", ""),
             due_before=wanted.get("due_before", ""),
             statuses=[InvoiceStatus.Value(f"INVOICE_STATUS_{status.upper()}") for status in statuses],
-            page_size=_page_size(limit),
+            page_size=page_size(limit),
         )
-        found, more = await _first(pages, limit)
+        found, more = await first(pages, limit)
         if as_json:
             documents(found)
         else:
@@ -102,23 +97,12 @@ def invoices(
     run(server, command, as_json=as_json)
 
 
-async def _first(pages: Pages[PageT, Item], limit: int) -> tuple[list[Item], bool]:
-    """The first items, and whether there are more; all of them with a limit of 0."""
-    found = await pages.first(limit and limit + 1)
-    return (found[:limit], len(found) > limit) if limit else (found, False)
-
-
-def _page_size(limit: int) -> int:
-    """Just enough to see whether there are more than `limit`; the largest page (1,000) where all are wanted."""
-    return min(limit + 1, _LARGEST_PAGE) if limit else _LARGEST_PAGE
-
-
 async def _names(client: Client, connection_id: str, ids: set[str]) -> dict[str, str]:
     """What the customers with these ids are called; one that is not here keeps its id."""
     if len(ids) <= _FEW:
         return dict(await asyncio.gather(*(_called(client, connection_id, it) for it in ids)))
     names: dict[str, str] = {}
-    async for customer in client.receivables.list_customers(connection_id, page_size=_LARGEST_PAGE):
+    async for customer in client.receivables.list_customers(connection_id, page_size=LARGEST_PAGE):
         if customer.id in ids:
             names[customer.id] = customer.name
         if len(names) == len(ids):
@@ -148,6 +132,7 @@ def _show(it: Customer) -> None:
         "overdue": money(it.overdue),
         "unapplied": money(it.unapplied),
         "archived": "yes, with a balance" if it.archived_with_balance else "",
+        "off balance": it.off_balance_sentence,
         "id": it.id,
     }
     for label, value in rows.items():
@@ -168,7 +153,13 @@ def _customers(found: list[Customer], *, ids: bool, more: bool) -> None:
         marks = [mark for mark, on in (("off balance", it.off_balance), ("archived", it.archived_with_balance)) if on]
         balances = (money(it.outstanding), money(it.overdue), money(it.unapplied))
         made.add_row(it.name, it.mobile_phone, *balances, ", ".join(marks), *([it.id] if ids else []))
-    _print(made if found else "There are no such customers.", more=more)
+    listed(made if found else "There are no such customers.", more=more)
+
+
+def _why(found: list[Customer]) -> None:
+    """What each customer is off balance by."""
+    for it in found:
+        say(f"{it.name}: {it.off_balance_sentence}")
 
 
 def _invoices(found: list[Invoice], names: dict[str, str], *, more: bool) -> None:
@@ -179,10 +170,4 @@ def _invoices(found: list[Invoice], names: dict[str, str], *, more: bool) -> Non
         dates = (it.issued_on, it.due_on, it.expected_payment_date)
         customer = names.get(it.customer_id, it.customer_id)
         made.add_row(it.number, *dates, status, money([it.total]), money([it.amount_due]), customer)
-    _print(made if found else "There are no such invoices.", more=more)
-
-
-def _print(what: Table | str, *, more: bool) -> None:
-    say(what)
-    if more:
-        say(Text("There are more; --limit 0 shows all.", style="dim"))
+    listed(made if found else "There are no such invoices.", more=more)

@@ -1,0 +1,75 @@
+"""A small picture of both balances over time, as SVG that stands in a page and needs nothing from elsewhere."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from html import escape
+
+from tieout_server.reconciliations.proof import Account, Point
+
+WIDTH, HEIGHT = 720, 220
+LEFT, RIGHT, TOP, BOTTOM = 92, 16, 14, 30
+"""Space for the amounts, and for the days below."""
+LABELS = 4
+_DAY = 86_400.0
+
+
+def chart(account: Account, until: datetime) -> str:
+    """Both balances from the first comparison to this instant, as steps; empty where nothing was compared."""
+    points = list(account.over_time)
+    if not points:
+        return ""
+    scale = _Scale(points, until)
+    name = f"Balance of {account.customer} in {account.currency}: ours and Xero's from {_day(points[0].at)} on"
+    told = f"Ours is {account.ours:,.2f} now, Xero's {account.xero:,.2f}."
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(f"{name}. {told}")}">'
+        f"{scale.axes()}{scale.steps('ours', [(p.at, p.ours) for p in points])}"
+        f"{scale.steps('xero', [(p.at, p.xero) for p in points])}</svg>"
+    )
+
+
+class _Scale:
+    """Where an instant and an amount are in the picture."""
+
+    def __init__(self, points: Sequence[Point], until: datetime) -> None:
+        amounts = [amount for point in points for amount in (point.ours, point.xero)]
+        self._low, self._high = min(amounts), max(amounts)
+        if self._low == self._high:
+            self._low, self._high = self._low - 1, self._high + 1
+        self._from, self._until = points[0].at, max(until, points[-1].at)
+        self._seconds = (self._until - self._from).total_seconds() or 1.0
+
+    def axes(self) -> str:
+        """Lines across, each with its amount, and the first and last day."""
+        amounts = [self._low + (self._high - self._low) * part / (LABELS - 1) for part in range(LABELS)]
+        across = (
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{self._y(amount)}" y2="{self._y(amount)}"/>'
+            f'<text class="amount" x="{LEFT - 8}" y="{self._y(amount)}">{amount:,.2f}</text>'
+            for amount in amounts
+        )
+        base = HEIGHT - 8
+        start = f'<text class="day" x="{LEFT}" y="{base}">{self._label(self._from)}</text>'
+        end = f'<text class="day end" x="{WIDTH - RIGHT}" y="{base}">{self._label(self._until)}</text>'
+        return "".join(across) + start + end
+
+    def steps(self, side: str, told: Sequence[tuple[datetime, Decimal]]) -> str:
+        """One side's balance: it stays until it was seen to have changed."""
+        path = f"M{self._x(told[0][0])} {self._y(told[0][1])}"
+        path += "".join(f"H{self._x(at)}V{self._y(amount)}" for at, amount in told[1:])
+        return f'<path class="{side}" d="{path}H{WIDTH - RIGHT}"/>'
+
+    def _x(self, at: datetime) -> str:
+        share = (at - self._from).total_seconds() / self._seconds
+        return f"{LEFT + share * (WIDTH - LEFT - RIGHT):.1f}"
+
+    def _y(self, amount: Decimal) -> str:
+        share = float((amount - self._low) / (self._high - self._low))  # a place on the paper, not money
+        return f"{TOP + (1 - share) * (HEIGHT - TOP - BOTTOM):.1f}"
+
+    def _label(self, at: datetime) -> str:
+        return _day(at) if self._seconds > _DAY else f"{_day(at)}, {at:%H:%M}"
+
+
+def _day(at: datetime) -> str:
+    return f"{at.day} {at:%b %Y}"

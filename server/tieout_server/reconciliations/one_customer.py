@@ -1,0 +1,239 @@
+"""One customer compared: read afresh, repaired here, compared with what Xero states, and what stays off explained.
+
+Each round reads Xero's side and takes it into the mirror in one transaction. A difference counts only once two rounds
+in a row saw the same: whoever edits the books meanwhile makes no discrepancy. No transaction spans a call.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+
+from tieout_server.errors import XeroUnavailableError
+from tieout_server.ledger.books import AgedReport, Books
+from tieout_server.ledger.documents import Entity
+from tieout_server.ledger.links import Link
+from tieout_server.reconciliations import findings
+from tieout_server.reconciliations.afresh import Afresh, item_of
+from tieout_server.reconciliations.compare import Cause
+from tieout_server.reconciliations.convention import ALL, USUAL, Convention, inferred
+from tieout_server.reconciliations.diagnose import Explanation, Part, explain
+from tieout_server.reconciliations.items import Item, balances
+from tieout_server.reconciliations.means import Means
+from tieout_server.reconciliations.messages import BalanceSource, Comparison, Reconciled, Repair
+from tieout_server.reconciliations.overview import stated
+from tieout_server.reconciliations.record import Finding, Record
+from tieout_server.reconciliations.state import DiscrepancyState
+from tieout_server.reconciliations.suspects import Suspects, offered
+from tieout_server.reconciliations.take_in import Reading, Taken, base_currency, take_in
+from tieout_server.storage import comparisons, connections, customers, discrepancies, open_items
+from tieout_server.storage.comparisons import Compared
+from tieout_server.storage.database import Transaction
+from tieout_server.work.engine import Job
+
+ROUNDS = 4
+"""How often a customer is read whose books change while they are read; two rounds are enough where nothing does."""
+
+
+class BooksMovingError(XeroUnavailableError):
+    """A customer cannot be compared now: its documents change while they are read."""
+
+
+class _Why(msgspec.Struct, frozen=True):
+    """Why Xero states what it does; no parts: its report agrees with the documents, only the figure does not."""
+
+    explanation: Explanation
+    source: BalanceSource
+
+
+class OneCustomer:
+    """Comparisons of single customers of one connection; `job` is whose work it is, if it is work."""
+
+    def __init__(self, means: Means, link: Link, books: Books, job: Job | None = None) -> None:
+        self._means = means
+        self._link = link
+        self._job = job
+        self._afresh = Afresh(books, means.clock)
+        self._known_convention: Convention | None = None
+        self.healed = 0
+        """Differences that were over because of a repair, over all comparisons."""
+
+    @property
+    def calls(self) -> int:
+        """Calls to Xero that were made."""
+        return self._afresh.calls
+
+    async def compare(self, customer: str) -> Reconciled:
+        """Compare one customer, by the id of the contact that it is now.
+
+        Raises:
+            BooksMovingError: its documents change while they are read.
+            XeroUnavailableError, CallLimitError, PersonMustActError, BugError: as `Books` says.
+            LostLeaseError: another owner has the work now.
+        """
+        calls, repairs = self.calls, list[Repair]()
+        before: Taken | None = None
+        why: _Why | None = None
+        for _ in range(ROUNDS):
+            read = await self._read(customer)
+            async with self._means.database.write() as tx:
+                await connections.get(tx, self._link.id, lock=True)  # who compares the same customer waits
+                if self._job:
+                    await self._job.hold(tx)
+                await self._means.wake_news(tx, self._link.id)
+                taken = await take_in(tx, self._link, customer, read)
+                settled = await _settled(tx, taken, before, why)
+                found = await self._keep(tx, taken, settled)
+            repairs += taken.repairs
+            if settled is not None:
+                source = why.source if why else BalanceSource.CONTACT
+                return self._answer(taken, settled, found, (source, repairs, self.calls - calls))
+            before, why = taken, None if taken.is_moving or taken.agrees else await self._explain(taken)
+        raise BooksMovingError("The customer's documents are being changed in Xero; compare again in a minute.")
+
+    async def _read(self, customer: str) -> Reading:
+        async with self._means.database.read() as tx:
+            family = await customers.families(tx, self._link.id, [customer])
+            ours = await open_items.of_contacts(tx, self._link.id, family)
+        side = await self._afresh.side(family, ours)
+        items = [item_of(document) for document in side.documents.values()]
+        tells = len({reading.expected(items) for reading in ALL}) > 1
+        return Reading(side, await self._convention() if tells else USUAL, self._means.clock.now())
+
+    async def _convention(self) -> Convention:
+        """How Xero makes its figure in this organisation: asked once, and only where it makes a difference."""
+        if self._known_convention is None:
+            base = base_currency(self._link)
+            async with self._means.database.read() as tx:
+                telling = await open_items.telling(tx, self._link.id, base)
+            self._known_convention = inferred(map(stated, telling))
+        return self._known_convention
+
+    async def _keep(self, tx: Transaction, taken: Taken, settled: Mapping[str, Finding] | None) -> Record:
+        """Note what was repaired and, once that is sure, what stays; the last statement of the transaction."""
+        record = await Record.of(tx, taken.whose, self._means.clock.now())
+        for finding in taken.missed:
+            await record.seen(finding)
+        if settled is not None:
+            await record.settled(settled)
+            figures = [_compared(one) for one in _comparisons(taken, settled, BalanceSource.CONTACT)]
+            await comparisons.note(tx, self._link.id, taken.whose.xero_contact_id, figures)
+        if taken.changed:
+            await self._means.feed.tell_of_changes(tx, self._link.id)
+        await record.tell(self._means.feed)
+        self.healed += record.healed
+        return record
+
+    async def _explain(self, taken: Taken) -> _Why:
+        """Why Xero states another balance than its documents make; the report is asked only if nothing else tells."""
+        suspects = Suspects(
+            xero_contact_id=taken.whose.xero_contact_id,
+            items=taken.items,
+            drafts=await self._afresh.drafts(taken.whose.members),
+            crossings=taken.crossings,
+        )
+        difference = taken.difference
+        causes = offered(suspects, taken.convention, self._means.clock.now().date())
+        found = explain(difference, causes)
+        if found.parts[0].cause is not Cause.UNEXPLAINED:
+            return _Why(found, BalanceSource.CONTACT)
+        report = await self._afresh.report(taken.whose.xero_contact_id, taken.items)
+        if report is None:
+            return _Why(found, BalanceSource.CONTACT)
+        if taken.convention.agrees(report.closing, taken.items):
+            return _Why(Explanation(parts=()), BalanceSource.AGED_RECEIVABLES)
+        missing = _not_here(report, taken)
+        return _Why(explain(difference, {Cause.MISSING_DOCUMENT: missing, **causes}), BalanceSource.CONTACT)
+
+    def _answer(
+        self,
+        taken: Taken,
+        settled: Mapping[str, Finding],
+        found: Record,
+        how: tuple[BalanceSource, Sequence[Repair], int],
+    ) -> Reconciled:
+        source, repairs, calls = how
+        return Reconciled(
+            connection_id=self._link.id,
+            xero_contact_id=taken.whose.xero_contact_id,
+            balances=tuple(_comparisons(taken, settled, source)),
+            repairs=tuple(repairs),
+            discrepancies=tuple(found.open),
+            calls=calls,
+        )
+
+
+async def _settled(tx: Transaction, taken: Taken, before: Taken | None, why: _Why | None) -> dict[str, Finding] | None:
+    """What stays off, by currency: nothing, or the one difference of Xero's figure; None while that is not sure."""
+    if taken.is_moving:
+        return None
+    if taken.agrees:
+        return {}
+    if why is None or before is None or not taken.same_as(before):
+        return await _as_known(tx, taken)
+    if not why.explanation.parts:
+        return {}
+    return {taken.currency: findings.explained(why.explanation, taken.currency, taken.ours, taken.read)}
+
+
+async def _as_known(tx: Transaction, taken: Taken) -> dict[str, Finding] | None:
+    """What was found before, if the balances of both sides are those that it explained: it costs no further call."""
+    ours = taken.ours
+    for one in await discrepancies.of_customer(tx, taken.whose.link.id, [taken.whose.xero_contact_id]):
+        is_left = one.state in (DiscrepancyState.NEEDS_ATTENTION, DiscrepancyState.ACKNOWLEDGED)
+        if is_left and (one.currency, one.ours, one.difference) == (taken.currency, ours, taken.difference):
+            same = Finding(currency=one.currency, ours=ours, xero=one.xero, causes=one.causes, documents=one.documents)
+            return {one.currency: same}
+    return None
+
+
+def _comparisons(taken: Taken, settled: Mapping[str, Finding], source: BalanceSource) -> list[Comparison]:
+    """Both sides per currency. What the contact states is told where it is the balance of that currency alone."""
+    customer, at = taken.whose.xero_contact_id, taken.read.xero
+    ours = {currency: amount for (_, currency), amount in balances(taken.items, {}).items()}
+    figures = {currency: (amount, amount) for currency, amount in ours.items()}
+    figures |= {currency: (finding.ours, finding.xero) for currency, finding in settled.items()}
+    told = {taken.currency} if settled or set(ours) <= {taken.currency} else set()
+    return [
+        Comparison(
+            xero_contact_id=customer,
+            currency=currency,
+            ours=mine,
+            xero=theirs,
+            source=source if currency in told and taken.stated is not None else BalanceSource.OPEN_ITEMS,
+            as_of=at,
+        )
+        for currency, (mine, theirs) in sorted((figures or {taken.currency: (Decimal(0), Decimal(0))}).items())
+    ]
+
+
+def _compared(one: Comparison) -> Compared:
+    return Compared(one.currency, one.as_of, one.ours, one.xero, one.source)
+
+
+def _not_here(report: AgedReport, taken: Taken) -> list[Part]:
+    """What the report counts and no listing showed."""
+    here = {item.xero_id for item in taken.items}
+    return [
+        Part(cause=Cause.MISSING_DOCUMENT, amount=-one.due, item=_reported(one.xero_id, one.number, one.due, taken))
+        for one in report.items
+        if one.xero_id not in here and one.due
+    ]
+
+
+def _reported(xero_id: str, number: str, due: Decimal, taken: Taken) -> Item:
+    """What a report tells of a document, in the base currency."""
+    at: datetime = taken.read.xero
+    return Item(
+        entity=Entity.INVOICES if due > 0 else Entity.CREDIT_NOTES,
+        xero_id=xero_id,
+        number=number,
+        xero_contact_id=taken.whose.xero_contact_id,
+        currency=taken.base_currency,
+        rate=Decimal(1),
+        status="AUTHORISED",
+        total=abs(due),
+        due=abs(due),
+        updated_at=at,
+    )

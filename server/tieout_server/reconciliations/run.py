@@ -1,0 +1,226 @@
+"""A whole organisation compared, slice by slice: what is open is read anew, everybody is compared, suspects closely.
+
+Each step is a transaction with what it leaves to do and the event that tells of it, which counts only while the work
+is ours. Killed at any instruction, the next owner goes on from what was committed.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from tieout_server.events.feed import RECONCILIATION
+from tieout_server.ledger.books import IDS_AT_ONCE, Books
+from tieout_server.ledger.documents import Document, DocumentStatus, Entity, Invoice
+from tieout_server.ledger.links import Link
+from tieout_server.ledger.money import from_units
+from tieout_server.reconciliations.afresh import Afresh
+from tieout_server.reconciliations.means import Means
+from tieout_server.reconciliations.one_customer import BooksMovingError, OneCustomer
+from tieout_server.reconciliations.overview import Overview
+from tieout_server.reconciliations.pages import Page
+from tieout_server.reconciliations.plan import Plan
+from tieout_server.reconciliations.state import ReconciliationState
+from tieout_server.storage import connections, discrepancies, open_items, reconciliations
+from tieout_server.storage.database import Transaction
+from tieout_server.storage.events import Event
+from tieout_server.storage.reconciliations import ReconciliationRecord, Total
+from tieout_server.syncs.plan import OVERLAP
+from tieout_server.work.engine import Job
+
+SLICE = timedelta(seconds=10)
+"""How long a slice goes on before others of its lane may have their turn."""
+
+
+class Run:
+    """A reconciliation in hand, with the plan that is left of it."""
+
+    def __init__(self, means: Means, job: Job, link: Link, run: ReconciliationRecord, plan: Plan) -> None:
+        self._means = means
+        self._job = job
+        self._link = link
+        self._run = run
+        self._plan = plan
+
+    async def go_on(self, books: Books) -> datetime | None:
+        """Do one slice; answers when to go on, or None when everybody is compared or the calls are used up.
+
+        Raises:
+            TryAgainError, PersonMustActError, BugError: as `Books` says; what was committed stays.
+            LostLeaseError: another owner has the work now.
+        """
+        began_at = self._means.clock.now()
+        comparing = OneCustomer(self._means, self._link, books, self._job)
+        while self._run.state != ReconciliationState.SUCCEEDED:
+            if self._means.clock.now() - began_at >= SLICE:
+                return self._means.clock.now()
+            await self._step(books, comparing)
+        return None
+
+    async def _step(self, books: Books, comparing: OneCustomer) -> None:
+        if self._plan.suspects is None:
+            if self._is_used_up:
+                await self._end_early()
+            elif self._plan.line is not None:
+                await self._read_page(books)
+            elif self._plan.unmet:
+                await self._look_up(books, self._plan.unmet[0])
+            else:
+                await self._compare_everybody()
+        elif self._plan.suspects and not self._is_used_up:
+            await self._compare_one(comparing, self._plan.suspects[0])
+        else:
+            await self._finish()
+
+    @property
+    def _is_used_up(self) -> bool:
+        return 0 < self._run.max_calls <= self._run.calls
+
+    async def _read_page(self, books: Books) -> None:
+        line = self._plan.line
+        assert line is not None, "only asked for while a listing is left"
+        request = next(line.requests(frozenset()))
+        page = await self._job.keep_during(self._means.database, books.read(request.query, request.purpose))
+        async with self._means.database.write(durable=False) as tx:
+            await self._hold(tx)
+            await self._means.wake_news(tx, self._link.id)
+            taken = Page(tx, self._link, self._run.ordinal, self._means.clock.now())
+            changed = await taken.save(page.documents)
+            line.take(request, page)
+            await self._keep(tx, taken, changed=changed, calls=self._run.calls + 1)
+
+    async def _look_up(self, books: Books, entity: Entity) -> None:
+        """Read what is open here and was not met: it is settled, voided or gone there, or was edited meanwhile."""
+        async with self._means.database.read() as tx:
+            after = self._plan.asked_up_to
+            ids = await open_items.open_but_unseen(
+                tx, self._link.id, entity, seen_in=self._run.ordinal, after=after, limit=IDS_AT_ONCE
+            )
+        afresh = Afresh(books, self._means.clock)
+        found = await self._job.keep_during(self._means.database, afresh.by_ids(entity, ids))
+        async with self._means.database.write(durable=False) as tx:
+            await self._hold(tx)
+            await self._means.wake_news(tx, self._link.id)
+            taken = Page(tx, self._link, self._run.ordinal, self._means.clock.now())
+            changed = await taken.save(found)
+            changed += await taken.save(await self._gone(tx, ids, found))
+            self._plan.asked_up_to = ids[-1] if ids else ""
+            if not ids:
+                self._plan.unmet.remove(entity)
+            await self._keep(tx, taken, changed=changed, calls=self._run.calls + afresh.calls)
+
+    async def _gone(self, tx: Transaction, ids: Sequence[str], found: Sequence[Document]) -> list[Document]:
+        """What Xero does not show under its id any more, as deleted. Not so what came here only just now."""
+        shown = {
+            one.xero_invoice_id if isinstance(one, Invoice) else getattr(one, "xero_credit_id", "") for one in found
+        }
+        kept = await open_items.with_ids(tx, self._link.id, set(ids) - shown)
+        settled = [one.document for one in kept if one.read_at < self._means.clock.now() - OVERLAP]
+        return [msgspec.structs.replace(document, status=DocumentStatus.DELETED.value) for document in settled]
+
+    async def _compare_everybody(self) -> None:
+        """Compare all balances in one pass; who disagrees, or was off before, is compared closely."""
+        async with self._means.database.read() as tx:
+            overview = Overview(await open_items.merged(tx, self._link.id))
+            await overview.take(open_items.standings(tx, self._link.id))
+            off = await discrepancies.off_balance(tx, self._link.id)
+        self._plan.suspects = sorted(off | set(overview.suspects()))
+        self._plan.suspected = len(self._plan.suspects)
+        totals = [Total(name, from_units(units), from_units(units)) for name, units in sorted(overview.totals.items())]
+        compared = overview.customers - self._plan.suspected
+        async with self._means.database.write(durable=False) as tx:
+            await self._hold(tx)
+            await self._keep(
+                tx, customers=overview.customers, compared=compared, agreeing=compared, totals=tuple(totals)
+            )
+
+    async def _compare_one(self, comparing: OneCustomer, customer: str) -> None:
+        calls, healed = comparing.calls, comparing.healed
+        agrees = is_moving = False
+        try:
+            found = await self._job.keep_during(self._means.database, comparing.compare(customer))
+            agrees = not found.discrepancies
+        except BooksMovingError:
+            is_moving = True
+        assert self._plan.suspects is not None, "there are suspects once everybody was compared"
+        self._plan.suspects.remove(customer)
+        self._plan.moving += is_moving
+        async with self._means.database.write(durable=False) as tx:
+            await self._hold(tx)
+            await self._keep(
+                tx,
+                calls=self._run.calls + comparing.calls - calls,
+                compared=self._run.compared + (not is_moving),
+                agreeing=self._run.agreeing + agrees,
+                self_healed=self._run.self_healed + comparing.healed - healed,
+            )
+
+    async def _end_early(self) -> None:
+        """The calls were used up before anybody could be compared."""
+        async with self._means.database.read() as tx:
+            overview = Overview(await open_items.merged(tx, self._link.id))
+            await overview.take(open_items.standings(tx, self._link.id))
+        self._plan.suspects = []
+        await self._finish(customers=overview.customers, left_over=overview.customers)
+
+    async def _finish(self, **changes: Any) -> None:  # noqa: ANN401 - fields of a ReconciliationRecord
+        now = self._means.clock.now()
+        left = len(self._plan.suspects or ()) + self._plan.moving
+        async with self._means.database.write() as tx:
+            await self._hold(tx)
+            open_ones = await discrepancies.every_open(tx, self._link.id)
+            ended: dict[str, Any] = {
+                "state": ReconciliationState.SUCCEEDED,
+                "off_balance": len({one.xero_contact_id for one in open_ones}),
+                "left_over": left,
+                "totals": _less(self._run.totals, open_ones),
+                "percent": 100.0,
+                "ended_at": now,
+            }
+            await self._keep(tx, **(ended | changes))
+
+    async def _hold(self, tx: Transaction) -> None:
+        await connections.get(tx, self._link.id, lock=True)  # before the work: see Transaction
+        await self._job.hold(tx)
+
+    async def _keep(
+        self,
+        tx: Transaction,
+        page: Page | None = None,
+        changed: int = 0,
+        **changes: Any,  # noqa: ANN401 - fields of a ReconciliationRecord
+    ) -> None:
+        """Keep the reconciliation with these changes and what is left of it, and tell of all of it."""
+        now = self._means.clock.now()
+        kept = {
+            "state": ReconciliationState.RUNNING,
+            "percent": max(self._run.percent, min(self._plan.percent, 99.0)),
+            "started_at": self._run.started_at or now,
+            "updated_at": now,
+            "failures": 0,
+            **changes,
+        }
+        run = msgspec.structs.replace(self._run, **kept)
+        await reconciliations.save(tx, run, msgspec.json.encode(self._plan))
+        for record in page.records if page else ():
+            await record.tell(self._means.feed)
+        if changed:
+            await self._means.feed.tell_of_changes(tx, self._link.id)
+        await tell(tx, self._means, run)
+        self._run = run
+
+
+async def tell(tx: Transaction, means: Means, run: ReconciliationRecord) -> None:
+    """Append the event of how a reconciliation stands now."""
+    event = Event(0, run.connection_id, RECONCILIATION, run.id, run.updated_at, msgspec.json.encode(run))
+    await means.feed.append(tx, event)
+
+
+def _less(totals: Sequence[Total], off: Sequence[discrepancies.Discrepancy]) -> tuple[Total, ...]:
+    """What Xero states is ours less all differences; a currency with nothing open may have one too."""
+    sums = {total.currency: total for total in totals}
+    for one in off:
+        total = sums.get(one.currency, Total(one.currency, from_units(0), from_units(0)))
+        sums[one.currency] = msgspec.structs.replace(total, xero=total.xero - one.difference)
+    return tuple(sums[currency] for currency in sorted(sums))

@@ -1,0 +1,179 @@
+"""What callers do with reconciliations: have one customer or a whole organisation compared, and report what is odd."""
+
+import secrets
+from collections.abc import Collection
+
+import msgspec
+
+from tieout_server.connections.service import Connections
+from tieout_server.connections.state import check_can_read
+from tieout_server.errors import NotFoundError, PersonMustActError, TryAgainError
+from tieout_server.events.feed import RECONCILIATION
+from tieout_server.ledger.links import Link
+from tieout_server.reconciliations.means import Means
+from tieout_server.reconciliations.messages import Asked, Reconciled, Report, StartReconciliation
+from tieout_server.reconciliations.one_customer import OneCustomer
+from tieout_server.reconciliations.references import contacts_meant
+from tieout_server.reconciliations.state import UNDER_WAY, ReconciliationState
+from tieout_server.storage import cases, connections, customers, discrepancies, reconciliations
+from tieout_server.storage.cases import Case
+from tieout_server.storage.database import Transaction
+from tieout_server.storage.events import Event
+from tieout_server.storage.reconciliations import ReconciliationRecord
+from tieout_server.work.engine import Priority
+from tieout_server.work.requests import Requests
+
+WORK = "reconcile"
+"""The kind of work that compares a whole organisation, slice by slice."""
+
+
+class Reconciliations:
+    """The reconciliations of all connections."""
+
+    def __init__(self, means: Means, links: Connections, requests: Requests) -> None:
+        self._means = means
+        self._database = means.database
+        self._links = links
+        self._requests = requests
+
+    async def reconcile_customer(self, connection_id: str, customer_id: str) -> Reconciled:
+        """Read one customer afresh, repair what was stale here, and say what is still off.
+
+        Takes calls to Xero, and seconds. A repeat reads again; cancelled, what was repaired stays repaired.
+
+        Raises:
+            NotFoundError: there is no such connection or customer.
+            ConnectionNotUsableError: somebody has to act first.
+            XeroUnavailableError, CallLimitError: it cannot be compared now.
+        """
+        async with self._database.read() as tx:
+            link = await _link(tx, connection_id)
+            customer = await _customer(tx, connection_id, customer_id)
+        return await self._compare(link, customer)
+
+    async def start(self, asked: StartReconciliation) -> Asked:
+        """Have a whole organisation compared. While that is under way it is the answer; there is never a second.
+
+        Raises:
+            NotFoundError: there is no such connection.
+            ConnectionNotUsableError: somebody has to act first.
+            RequestIdReusedError: the request_id came before with other content.
+        """
+        method = "StartReconciliation"
+        async with self._database.write() as tx:
+            link = await connections.get(tx, asked.connection_id, lock=True)
+            if link is None:
+                raise NotFoundError("connection", asked.connection_id)
+            if earlier := await self._requests.earlier(tx, method, asked.request_id, asked, Asked):
+                return earlier
+            check_can_read(link)
+            latest = await reconciliations.latest(tx, link.id)
+            current = latest if latest and latest.state in UNDER_WAY else None
+            run = current or await self._create(tx, link, asked)
+            await self._means.engine.wake(tx, WORK, link.id, priority=Priority.ASKED)
+            answer = Asked(run, joined=current is not None)
+            await self._requests.keep(tx, method, asked.request_id, asked, answer)
+            if not answer.joined:
+                told = Event(0, link.id, RECONCILIATION, run.id, run.updated_at, msgspec.json.encode(run))
+                await self._means.feed.append(tx, told)
+        return answer
+
+    async def get(self, reconciliation_id: str) -> ReconciliationRecord:
+        """The reconciliation with this id.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        async with self._database.read() as tx:
+            run = await reconciliations.get(tx, reconciliation_id)
+        if run is None:
+            raise NotFoundError("reconciliation", reconciliation_id)
+        return run
+
+    async def report(self, asked: Report) -> Case:
+        """Open a case about a difference that was not flagged, with what comparing its customers finds at once.
+
+        The case is opened even where Xero cannot be asked; its sentence then says so.
+
+        Raises:
+            NotFoundError: there is no such connection, or what a reference names is not here.
+            RequestIdReusedError: the request_id came before with other content.
+        """
+        method = "ReportDiscrepancy"
+        async with self._database.write() as tx:
+            if earlier := await self._requests.earlier(tx, method, asked.request_id, asked, Case):
+                return earlier
+            link = await _link(tx, asked.connection_id)
+            meant = await contacts_meant(tx, asked)
+        trouble = await self._compare_all(link, meant)
+        async with self._database.write() as tx:
+            if earlier := await self._requests.earlier(tx, method, asked.request_id, asked, Case):
+                return earlier  # the same report came twice at the same time
+            found = await discrepancies.open_of(tx, link.id, meant)
+            case = Case(
+                id=f"cas_{secrets.token_hex(10)}",
+                connection_id=link.id,
+                description=asked.description,
+                customer_ids=tuple(meant),
+                discrepancy_ids=tuple(one.id for own in found.values() for one in own),
+                sentence=_sentence(len(meant), len(found), trouble),
+                created_at=self._means.clock.now(),
+            )
+            await cases.insert(tx, case)
+            await self._requests.keep(tx, method, asked.request_id, asked, case)
+        return case
+
+    async def _compare_all(self, link: Link, customers_meant: Collection[str]) -> str:
+        """Compare these customers one by one; answers what kept it from comparing all, empty if nothing did."""
+        for customer in customers_meant:
+            try:
+                await self._compare(link, customer)
+            except (PersonMustActError, TryAgainError) as trouble:
+                return trouble.sentence
+        return ""
+
+    async def _compare(self, link: Link, customer: str) -> Reconciled:
+        check_can_read(link)
+        try:
+            return await OneCustomer(self._means, link, self._links.books(link)).compare(customer)
+        except PersonMustActError as refusal:
+            await self._links.access_lost(link.id, refusal)
+            raise
+
+    async def _create(self, tx: Transaction, link: Link, asked: StartReconciliation) -> ReconciliationRecord:
+        now = self._means.clock.now()
+        run = ReconciliationRecord(
+            id=f"rec_{secrets.token_hex(10)}",
+            connection_id=link.id,
+            ordinal=await connections.next_sync_ordinal(tx, link.id),
+            state=ReconciliationState.QUEUED,
+            max_calls=asked.max_calls,
+            created_at=now,
+            updated_at=now,
+        )
+        await reconciliations.insert_new(tx, run)
+        return run
+
+
+async def _link(tx: Transaction, connection_id: str) -> Link:
+    link = await connections.get(tx, connection_id)
+    if link is None:
+        raise NotFoundError("connection", connection_id)
+    return link
+
+
+async def _customer(tx: Transaction, connection_id: str, customer_id: str) -> str:
+    """The customer that this id names, over merges."""
+    now = (await customers.merges(tx, connection_id, [customer_id])).get(customer_id, customer_id)
+    if await customers.find(tx, connection_id, now) is None:
+        raise NotFoundError("customer", customer_id)
+    return now
+
+
+def _sentence(compared: int, off: int, trouble: str) -> str:
+    if trouble:
+        return f"Xero could not be asked about all of them now: {trouble}"
+    people = "The customer was" if compared == 1 else f"{compared} customers were"
+    if not off:
+        return f"{people} read afresh from Xero, and both sides agree."
+    return f"{people} read afresh from Xero; {'it is' if compared == 1 else f'{off} of them are'} off balance."

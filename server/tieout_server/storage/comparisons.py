@@ -1,0 +1,97 @@
+"""Both balances of a customer over time, and how far the changes of a mirror were compared."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+from sqlalchemy import func, insert, select, union_all
+
+from tieout_server.clock import from_micros, to_micros
+from tieout_server.ledger.money import from_units, to_units
+from tieout_server.storage.database import Transaction
+from tieout_server.storage.tables import compared, comparisons, contacts, credits, invoices  # noqa: A004 - the field's word
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """What each side came to in one currency at an instant, and how Xero's was learnt."""
+
+    currency: str
+    at: datetime
+    ours: Decimal
+    xero: Decimal
+    source: str
+
+
+async def note(tx: Transaction, connection_id: str, xero_contact_id: str, found: Collection[Compared]) -> None:
+    """Keep what of this is news: a currency whose figures are those that were kept last is left out."""
+    known = {one.currency: one for one in await history(tx, connection_id, xero_contact_id)}  # the last one stays
+    rows = [
+        {
+            "connection_id": connection_id,
+            "xero_contact_id": xero_contact_id,
+            "currency": one.currency,
+            "at": to_micros(one.at),
+            "ours": to_units(one.ours),
+            "xero": to_units(one.xero),
+            "source": one.source,
+        }
+        for one in found
+        if (last := known.get(one.currency)) is None or (last.ours, last.xero) != (one.ours, one.xero)
+        if last is None or last.at < one.at
+    ]
+    if rows:
+        await tx.execute(insert(comparisons), rows)
+
+
+async def history(tx: Transaction, connection_id: str, xero_contact_id: str) -> Sequence[Compared]:
+    """How both balances of a customer came to be what they are, oldest first."""
+    query = select(comparisons).where(
+        comparisons.c.connection_id == connection_id, comparisons.c.xero_contact_id == xero_contact_id
+    )
+    rows = await tx.execute(query.order_by(comparisons.c.at, comparisons.c.currency))
+    return [
+        Compared(row.currency, from_micros(row.at), from_units(row.ours), from_units(row.xero), row.source)
+        for row in rows
+    ]
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """How far the changes of a mirror were compared, and the customers that are still to be compared closely."""
+
+    up_to: int = 0
+    suspects: tuple[str, ...] = ()
+
+
+async def cursor(tx: Transaction, connection_id: str) -> Cursor:
+    """How far this connection is compared."""
+    row = (await tx.execute(select(compared).where(compared.c.connection_id == connection_id))).one_or_none()
+    return Cursor() if row is None else Cursor(row.up_to, msgspec.json.decode(row.suspects, type=tuple[str, ...]))
+
+
+async def put_cursor(tx: Transaction, connection_id: str, now: Cursor) -> None:
+    """Note how far this connection is compared."""
+    mark = "?" if tx.dialect.name == "sqlite" else "%s"
+    values = (connection_id, now.up_to, msgspec.json.encode(now.suspects).decode())
+    await tx.exec_driver_sql(_PUT.format(mark), values)
+
+
+async def changed_contacts(tx: Transaction, connection_id: str, after: int) -> tuple[Sequence[str], int]:
+    """The contacts whose own data or documents changed behind this number, and the number up to which that is all."""
+    changes = union_all(
+        *(
+            select(table.c.xero_contact_id, table.c.change_number).where(
+                table.c.connection_id == connection_id, table.c.change_number > after
+            )
+            for table in (contacts, invoices, credits)
+        )
+    ).subquery()
+    query = select(changes.c.xero_contact_id, func.max(changes.c.change_number)).group_by(changes.c.xero_contact_id)
+    rows = (await tx.execute(query)).all()
+    return sorted(row[0] for row in rows), max((int(row[1]) for row in rows), default=after)
+
+
+_PUT = (
+    "INSERT INTO compared (connection_id, up_to, suspects) VALUES ({0}, {0}, {0}) "
+    "ON CONFLICT (connection_id) DO UPDATE SET up_to = excluded.up_to, suspects = excluded.suspects"
+)

@@ -1,0 +1,253 @@
+"""A whole organisation compared: who agrees costs a page, who does not is looked at, and a kill loses nothing."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from databases import add_connection
+from documents import contact, credit, invoice
+from fakes import SettableClock
+from open_books import OpenBooks, engine_with_news
+from tieout_server.errors import NotFoundError
+from tieout_server.events import token
+from tieout_server.events.feed import RECONCILIATION, Feed
+from tieout_server.ledger.documents import Document, Entity, Organisation
+from tieout_server.ledger.links import Link
+from tieout_server.reconciliations.means import Means
+from tieout_server.reconciliations.plan import first_plan
+from tieout_server.reconciliations.run import Run
+from tieout_server.reconciliations.state import DiscrepancyState, ReconciliationState
+from tieout_server.reconciliations.watch import ReconciliationWatch, Seen
+from tieout_server.storage import discrepancies, events, mirror, reconciliations, watermarks, work
+from tieout_server.storage.database import Database
+from tieout_server.storage.reconciliations import ReconciliationRecord, Total
+from tieout_server.storage.watermarks import Watermark
+from tieout_server.storage.work import Task
+from tieout_server.work.engine import LEASE, Job
+
+pytestmark = pytest.mark.timeout(30)
+
+AT = datetime(2026, 11, 22, 11, tzinfo=UTC)
+NZD = Organisation(xero_tenant_id="t", name="Southern Hops Ltd", base_currency="NZD")
+LINK = Link(id="con1", merchant_id="m", state="CONNECTED", organisation=NZD, created_at=AT, updated_at=AT)
+TEN = {"total": Decimal(10), "due": Decimal(10)}
+
+
+class Around:
+    """An organisation of ten customers who owe 10 each, here and there, and a reconciliation that begins."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.clock = SettableClock()
+        self.books = OpenBooks(self.clock)
+        self.feed = Feed(database, self.clock)
+        self.means = Means(database, self.feed, self.clock, engine_with_news(database, self.clock))
+
+    async def here(self, *documents: Document) -> None:
+        """Have these in the mirror."""
+        async with self.database.write() as tx:
+            for document in documents:
+                await mirror.save(tx, "con1", [document], seen_in=1, at=AT)
+
+    async def begin(self, max_calls: int = 0) -> None:
+        """Have a reconciliation to do."""
+        now = self.clock.now()
+        run = ReconciliationRecord(
+            id="rec1",
+            connection_id="con1",
+            ordinal=7,
+            state="QUEUED",
+            max_calls=max_calls,
+            created_at=now,
+            updated_at=now,
+        )
+        async with self.database.write() as tx:
+            await reconciliations.insert_new(tx, run)
+
+    async def go_on(self) -> datetime | None:
+        """Do one slice, from what was committed."""
+        task = Task("reconcile", "con1", "read")
+        now = self.clock.now()
+        async with self.database.write() as tx:
+            await work.wake(tx, task, priority=1, due_at=now)
+            await work.free_all(tx, now)
+            lease = await work.take(tx, task, owner="the test", now=now, lease=LEASE)
+            run = await reconciliations.latest(tx, "con1")
+            assert run
+            body = await reconciliations.work_of(tx, run.id)
+        assert lease
+        plan = msgspec.json.decode(body, type=type(first_plan())) if body else first_plan()
+        return await Run(self.means, Job(lease, self.clock), LINK, run, plan).go_on(self.books)
+
+    async def ended(self) -> ReconciliationRecord:
+        """The reconciliation once it has been done."""
+        while await self.go_on() is not None:
+            pass
+        async with self.database.read() as tx:
+            run = await reconciliations.get(tx, "rec1")
+        assert run
+        return run
+
+    async def told(self) -> list[ReconciliationRecord]:
+        """What was told of it."""
+        async with self.database.read() as tx:
+            found = await events.about(tx, "rec1", topic=RECONCILIATION, after=0, limit=1000)
+        return [msgspec.json.decode(event.payload, type=ReconciliationRecord) for event in found]
+
+
+@pytest.fixture
+async def around(database: Database) -> Around:
+    made = Around(database)
+    await add_connection(database, "con1")
+    for n in range(10):
+        ours = invoice(f"i{n}", xero_contact_id=f"c{n}", **TEN)
+        made.books.put(contact(f"c{n}"), ours)
+        await made.here(made.books.shown(contact(f"c{n}")), ours)
+    async with database.write() as tx:
+        for entity in Entity:
+            await watermarks.put(tx, "con1", entity, Watermark(AT, AT))
+    return made
+
+
+async def test_an_organisation_that_agrees_costs_its_pages(around: Around) -> None:
+    await around.begin()
+
+    run = await around.ended()
+
+    assert run.state == ReconciliationState.SUCCEEDED
+    assert (run.customers, run.compared, run.agreeing, run.off_balance, run.left_over) == (10, 10, 10, 0, 0)
+    assert run.totals == (Total("NZD", Decimal(100), Decimal(100)),)
+    assert run.calls == len(around.books.calls) == 5
+    assert run.ended_at
+
+
+async def test_what_was_missed_anywhere_heals(around: Around) -> None:
+    around.books.put(
+        invoice("i0", xero_contact_id="c0", **TEN | {"status": "PAID", "due": Decimal(0)}, paid=Decimal(10)),
+        invoice("new", xero_contact_id="c1", **TEN),
+        credit("k2", xero_contact_id="c2"),
+    )
+    around.books.drop("i3")
+    await around.begin()
+
+    run = await around.ended()
+
+    assert (run.compared, run.agreeing, run.off_balance, run.self_healed) == (10, 10, 0, 4)
+    assert run.totals == (Total("NZD", Decimal(70), Decimal(70)),)
+    async with around.database.read() as tx:
+        found = await discrepancies.of_customer(tx, "con1", [f"c{n}" for n in range(4)])
+    assert [one.state for one in found] == [DiscrepancyState.SELF_HEALED] * 4
+    assert [one.cause for one in found] == [
+        "STALE_DOCUMENT", "MISSING_DOCUMENT", "MISSING_DOCUMENT", "MISSED_DELETION"
+    ]  # fmt: skip
+
+
+async def test_what_xero_states_otherwise_is_off_balance_and_in_the_totals(around: Around) -> None:
+    around.books.stated["c4"] = Decimal("0.07")
+    await around.begin()
+
+    run = await around.ended()
+
+    assert (run.compared, run.agreeing, run.off_balance, run.self_healed) == (10, 9, 1, 0)
+    assert run.totals == (Total("NZD", Decimal(100), Decimal("100.07")),)
+
+
+async def test_calls_are_kept_to_and_what_is_left_is_counted(around: Around) -> None:
+    for n in range(6):
+        around.books.stated[f"c{n}"] = Decimal(1)
+    await around.begin(max_calls=20)
+
+    run = await around.ended()
+
+    assert (run.state, run.compared + run.left_over) == (ReconciliationState.SUCCEEDED, 10)
+    assert run.left_over == 4
+    assert 20 <= run.calls <= 20 + 13
+
+
+async def test_calls_that_do_not_suffice_for_reading_leave_everybody_over(around: Around) -> None:
+    await around.begin(max_calls=2)
+
+    run = await around.ended()
+
+    assert (run.state, run.customers, run.compared, run.left_over) == (ReconciliationState.SUCCEEDED, 10, 0, 10)
+    assert run.calls == 2
+
+
+async def test_percent_never_falls_and_every_step_is_told(around: Around) -> None:
+    around.books.stated["c4"] = Decimal("0.07")
+    await around.begin()
+    await around.ended()
+
+    told = await around.told()
+
+    percents = [run.percent for run in told]
+    assert percents == sorted(percents)
+    assert [run.state for run in told[:-1]] == [ReconciliationState.RUNNING] * (len(told) - 1)
+    assert (told[-1].state, told[-1].percent) == (ReconciliationState.SUCCEEDED, 100.0)
+
+
+async def test_killed_at_any_call_it_goes_on_from_what_was_committed(around: Around) -> None:
+    around.books.stated["c4"] = Decimal("0.07")
+    around.books.drop("i3")
+    await around.begin()
+
+    class KilledError(BaseException):
+        pass
+
+    killed: set[int] = set()
+
+    def kill(_: str) -> None:
+        if len(around.books.calls) not in killed and len(killed) < 12:
+            killed.add(len(around.books.calls))
+            raise KilledError
+
+    around.books.before_call = kill
+    is_over = False
+    while not is_over:
+        try:
+            is_over = await around.go_on() is None
+        except KilledError:
+            continue
+    async with around.database.read() as tx:
+        run = await reconciliations.get(tx, "rec1")
+    assert run
+    assert (run.compared, run.agreeing, run.off_balance, run.self_healed, run.left_over) == (10, 9, 1, 1, 0)
+
+
+async def test_a_slice_ends_in_time_for_others(around: Around) -> None:
+    await around.begin()
+
+    def slow(_: str) -> None:
+        around.clock.time += timedelta(seconds=6)
+
+    around.books.before_call = slow
+
+    assert await around.go_on() == around.clock.now()
+    assert len(around.books.calls) == 2
+
+
+async def test_a_watch_tells_the_state_now_and_ends_with_it(around: Around) -> None:
+    await around.begin()
+    await around.feed.start()
+    watch = ReconciliationWatch(around.database, around.feed)
+    running = asyncio.create_task(around.feed.run())
+    seen: list[Seen] = []
+
+    async def follow() -> None:
+        seen.extend([one async for one in watch.follow("rec1", "")])
+
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(0.05)
+    await around.ended()
+    await following
+    running.cancel()
+
+    assert [one.reconciliation.state for one in seen if one.reconciliation][:: len(seen) - 1] == ["QUEUED", "SUCCEEDED"]
+    resumed = [one async for one in watch.follow("rec1", token.encode(seen[1].position))]
+    assert resumed == seen[2:]
+    assert [one.reconciliation.state async for one in watch.follow("rec1", "") if one.reconciliation] == ["SUCCEEDED"]
+    with pytest.raises(NotFoundError):
+        await anext(watch.follow("rec2", ""))

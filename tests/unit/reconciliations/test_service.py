@@ -1,0 +1,379 @@
+"""What callers do with reconciliations, and what is compared without anybody asking."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from sqlalchemy import update
+
+import fakes
+from documents import contact, invoice, payment
+from fakes import Xero
+from open_books import OpenBooks, engine_with_news
+from tieout_server.connections.messages import Connect, Return
+from tieout_server.connections.state import ConnectionState
+from tieout_server.errors import (
+    AccessRevokedError,
+    AppRejectedError,
+    CallLimitError,
+    ConnectionNotUsableError,
+    NotFoundError,
+    NotPermittedNowError,
+    RequestIdReusedError,
+    TieoutError,
+    UnexpectedAnswerError,
+    XeroUnavailableError,
+)
+from tieout_server.events import token
+from tieout_server.ledger.documents import Contact, Document, Entity
+from tieout_server.reconciliations import changed
+from tieout_server.reconciliations.changed import Changed
+from tieout_server.reconciliations.means import Means
+from tieout_server.reconciliations.messages import Acknowledge, InvoiceReference, Report, StartReconciliation
+from tieout_server.reconciliations.service import WORK, Reconciliations
+from tieout_server.reconciliations.state import DiscrepancyState, ReconciliationState
+from tieout_server.reconciliations.watch import DiscrepancyWatch, Told
+from tieout_server.reconciliations.work import ReconciliationWork
+from tieout_server.storage import comparisons, connections, discrepancies, mirror, tables, watermarks, work
+from tieout_server.storage.discrepancies import DiscrepancyQuery
+from tieout_server.storage.pages import Span
+from tieout_server.storage.reconciliations import ReconciliationRecord
+from tieout_server.storage.watermarks import Watermark
+from tieout_server.storage.work import Task
+from tieout_server.syncs.service import COMPARE
+from tieout_server.work.engine import LEASE, Job
+
+pytestmark = pytest.mark.timeout(30)
+
+AT = datetime(2026, 11, 22, 11, tzinfo=UTC)
+OFF = Decimal("0.07")
+
+
+@dataclass
+class Around:
+    """A connected organisation whose first sync has ended, and its books."""
+
+    world: fakes.World
+    books: OpenBooks
+    connection_id: str
+    means: Means
+    changed: Changed
+    work: ReconciliationWork
+
+    @property
+    def service(self) -> Reconciliations:
+        return self.world.subjects.reconciliation.reconciliations
+
+    async def both(self, *documents: Document) -> None:
+        """Have these in the books and in the mirror."""
+        self.world.clock.time += timedelta(seconds=1)
+        self.books.put(*documents)
+        for document in documents:
+            shown = self.books.shown(document) if isinstance(document, Contact) else document
+            await self.here(shown)
+
+    async def here(self, *documents: Document) -> None:
+        """Have these in the mirror."""
+        async with self.world.database.write() as tx:
+            for document in documents:
+                await mirror.save(tx, self.connection_id, [document], seen_in=1, at=self.world.clock.now())
+
+    async def job(self, kind: str) -> Job:
+        """The connection's work of this kind, in hand."""
+        now, task = self.world.clock.now(), Task(kind, self.connection_id, "read")
+        async with self.world.database.write() as tx:
+            await work.wake(tx, task, priority=1, due_at=now)
+            await work.free_all(tx, now)
+            lease = await work.take(tx, task, owner="the test", now=now, lease=LEASE)
+        assert lease
+        return Job(lease, self.world.clock)
+
+    async def compare_changed(self) -> datetime | None:
+        """Compare what changed, once; answers when to look again."""
+        return await self.changed.perform(await self.job(COMPARE))
+
+    async def reconcile(self) -> ReconciliationRecord:
+        """A whole reconciliation."""
+        asked = await self.service.start(StartReconciliation(self.connection_id))
+        while await self.work.perform(await self.job(WORK)):
+            pass
+        return await self.service.get(asked.reconciliation.id)
+
+    async def off_balance(self) -> set[str]:
+        """Who is off balance."""
+        async with self.world.database.read() as tx:
+            return await discrepancies.off_balance(tx, self.connection_id)
+
+    def refuse(self, trouble: TieoutError) -> None:
+        """Have every call refused."""
+
+        def refuse(_: str) -> None:
+            raise trouble
+
+        self.books.before_call = refuse
+
+
+@pytest.fixture
+async def around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Around]:
+    async with fakes.world(tmp_path) as world:
+        books = OpenBooks(world.clock)
+        monkeypatch.setattr(Xero, "open", lambda *_: books)
+        started = await world.connections.connect(Connect("acme"))
+        state = parse_qs(urlsplit(started.consent.authorization_url).query)["state"][0]
+        link = (await world.connections.complete(Return(state, "code"))).link
+        means = Means(world.database, world.subjects.feed, world.clock, engine_with_news(world.database, world.clock))
+        async with world.database.write() as tx:
+            await connections.set_last_synced(tx, link.id, AT)
+            for entity in Entity:
+                await watermarks.put(tx, link.id, entity, Watermark(AT, AT))
+        made = Around(
+            world,
+            books,
+            link.id,
+            means,
+            Changed(means, world.connections),
+            ReconciliationWork(means, world.connections),
+        )
+        for n in range(3):
+            made.books.put(invoice(f"i{n}", xero_contact_id=f"c{n}"))
+            await made.here(invoice(f"i{n}", xero_contact_id=f"c{n}"))
+            await made.both(contact(f"c{n}"))
+        yield made
+
+
+async def test_an_organisation_is_reconciled_once_at_a_time(around: Around) -> None:
+    asked = StartReconciliation(around.connection_id, request_id="r1")
+    first = await around.service.start(asked)
+    second = await around.service.start(StartReconciliation(around.connection_id))
+
+    assert (first.joined, second.joined) == (False, True)
+    assert second.reconciliation == first.reconciliation
+    assert await around.service.start(asked) == first
+    with pytest.raises(RequestIdReusedError):
+        await around.service.start(StartReconciliation(around.connection_id, max_calls=5, request_id="r1"))
+    with pytest.raises(NotFoundError):
+        await around.service.start(StartReconciliation("con_none"))
+    with pytest.raises(NotFoundError):
+        await around.service.get("rec_none")
+    while await around.work.perform(await around.job(WORK)):
+        pass
+    assert (await around.service.get(first.reconciliation.id)).state == ReconciliationState.SUCCEEDED
+    assert await around.work.perform(await around.job(WORK)) is None
+    assert (await around.service.start(StartReconciliation(around.connection_id))).joined is False
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        XeroUnavailableError("Xero does not answer."),
+        CallLimitError("The day is used up.", "day", AT + timedelta(days=1)),
+        AppRejectedError("Xero does not know our client id."),
+    ],
+)
+async def test_trouble_parks_a_reconciliation_and_it_goes_on_by_itself(around: Around, trouble: TieoutError) -> None:
+    run = (await around.service.start(StartReconciliation(around.connection_id))).reconciliation
+    around.refuse(trouble)
+
+    again_at = await around.work.perform(await around.job(WORK))
+
+    assert again_at
+    assert again_at > around.world.clock.now()
+    assert (await around.service.get(run.id)).state == ReconciliationState.WAITING
+    around.books.before_call = lambda _: None
+    assert (await around.reconcile()).state == ReconciliationState.SUCCEEDED
+
+
+async def test_what_nobody_documented_fails_a_reconciliation(around: Around) -> None:
+    around.refuse(UnexpectedAnswerError("Xero answered with a poem."))
+
+    run = await around.reconcile()
+
+    assert (run.state, run.error_sentence) == (ReconciliationState.FAILED, "Xero answered with a poem.")
+    assert run.ended_at
+
+
+async def test_access_that_is_lost_fails_a_reconciliation_and_its_connection(around: Around) -> None:
+    around.refuse(AccessRevokedError("Xero refuses these books."))
+
+    run = await around.reconcile()
+
+    assert run.state == ReconciliationState.FAILED
+    link = await around.world.connections.get(around.connection_id)
+    assert link.state == ConnectionState.RECONNECT_REQUIRED
+    with pytest.raises(ConnectionNotUsableError):
+        await around.service.reconcile_customer(around.connection_id, "c1")
+    with pytest.raises(ConnectionNotUsableError):
+        await around.service.start(StartReconciliation(around.connection_id))
+    assert await around.compare_changed() is None
+
+
+async def test_a_merged_customer_is_compared_as_what_it_is_now(around: Around) -> None:
+    await around.both(contact("gone", merged_into="c1", status="ARCHIVED"))
+
+    assert (await around.service.reconcile_customer(around.connection_id, "gone")).xero_contact_id == "c1"
+    for connection_id, customer in ((around.connection_id, "nobody"), ("con_none", "c1")):
+        with pytest.raises(NotFoundError):
+            await around.service.reconcile_customer(connection_id, customer)
+
+
+async def test_what_changed_and_agrees_costs_no_call(around: Around) -> None:
+    again_at = await around.compare_changed()
+
+    assert around.books.calls == []
+    assert again_at == around.world.clock.now() + changed.EVERY
+
+
+async def test_a_figure_that_moved_with_its_documents_costs_one_call(around: Around) -> None:
+    await around.compare_changed()
+    await around.both(invoice("i9", xero_contact_id="c1"))
+
+    await around.compare_changed()
+
+    assert around.books.calls == ["contacts by ids"]
+    assert await around.off_balance() == set()
+    await around.compare_changed()
+    assert len(around.books.calls) == 1
+
+
+async def test_whoever_still_disagrees_is_compared_closely_a_few_at_a_time(
+    around: Around, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changed, "CLOSELY", 1)
+    monkeypatch.setattr(changed, "FIGURES", 2)
+    for n in range(3):
+        around.books.stated[f"c{n}"] = OFF
+        await around.both(contact(f"c{n}"))
+
+    rounds = 1
+    while await around.compare_changed() == around.world.clock.now():
+        rounds += 1
+        assert rounds < 10
+    assert await around.off_balance() == {"c0", "c1", "c2"}
+    async with around.world.database.read() as tx:
+        assert (await comparisons.cursor(tx, around.connection_id)).suspects == ()
+    told = len(around.books.calls)
+    await around.compare_changed()
+    assert len(around.books.calls) == told
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [XeroUnavailableError("Xero does not answer."), UnexpectedAnswerError("A poem."), AccessRevokedError("No more.")],
+)
+async def test_trouble_leaves_the_suspects_for_later(around: Around, trouble: TieoutError) -> None:
+    around.books.stated["c1"] = OFF
+    await around.both(contact("c1"))
+    around.refuse(trouble)
+
+    assert await around.compare_changed() == around.world.clock.now() + changed.AFTER_TROUBLE
+
+    async with around.world.database.read() as tx:
+        assert (await comparisons.cursor(tx, around.connection_id)).suspects == ("c1",)
+
+
+async def test_nothing_is_compared_before_the_first_sync_has_ended(around: Around) -> None:
+    async with around.world.database.write() as tx:
+        await tx.execute(update(tables.connections).values(last_synced_at=None))
+
+    assert await around.compare_changed() == around.world.clock.now() + changed.SOON
+
+
+async def test_a_discrepancy_is_listed_acknowledged_and_watched(around: Around) -> None:
+    subjects = around.world.subjects.reconciliation
+    watch = DiscrepancyWatch(around.world.database, around.means.feed, subjects.discrepancies)
+    told: list[Told] = []
+
+    async def listen(after: str = "", *, from_start: bool = False, most: int) -> list[Told]:
+        heard: list[Told] = []
+        async for one in watch.follow(around.connection_id, after, from_start=from_start):
+            heard.append(one)
+            if len(heard) == most:
+                break
+        return heard
+
+    listening = asyncio.create_task(listen(most=5))
+    await asyncio.sleep(0.05)
+    around.books.stated["c1"] = OFF
+    (off,) = (await around.service.reconcile_customer(around.connection_id, "c1")).discrepancies
+    service = subjects.discrepancies
+    page, following = await service.page(around.connection_id, DiscrepancyQuery(xero_contact_id="c1"), Span())
+    assert ([one.id for one in page], following) == ([off.id], None)
+    asked = Acknowledge(off.id, "Known", request_id="r1")
+    known = await service.acknowledge(asked)
+    assert (known.state, known.note) == (DiscrepancyState.ACKNOWLEDGED, "Known")
+    assert await service.acknowledge(asked) == known == await service.get(off.id)
+
+    told = await listening
+    assert [one.change.event.state for one in told if one.change] == [
+        "OPENED", "CAUSE_FOUND", "NEEDS_ATTENTION", "ACKNOWLEDGED"
+    ]  # fmt: skip
+    assert told[-1].change
+    assert told[-1].change.discrepancy == known
+    assert told[1].position is not None
+    resumed = await listen(token.encode(told[1].position), most=3)
+    assert resumed == told[2:]
+    (snapshot, quiet) = await listen(from_start=True, most=2)
+    assert (snapshot.position, snapshot.snapshot) == (None, known)
+    assert quiet == Told(told[-1].position)
+
+    around.books.stated.clear()
+    await around.service.reconcile_customer(around.connection_id, "c1")
+    with pytest.raises(NotPermittedNowError):
+        await service.acknowledge(Acknowledge(off.id))
+    for missing in (service.get("dis_none"), service.acknowledge(Acknowledge("dis_none"))):
+        with pytest.raises(NotFoundError):
+            await missing
+    with pytest.raises(NotFoundError):
+        await service.page("con_none", DiscrepancyQuery(), Span())
+    with pytest.raises(NotFoundError):
+        await service.snapshot("con_none")
+
+
+async def test_a_report_opens_a_case_with_what_comparing_finds(around: Around) -> None:
+    await around.here(payment("p1", xero_contact_id="c2"), invoice("i5", xero_contact_id="c0", number="INV-5"))
+    around.books.put(invoice("i5", xero_contact_id="c0", number="INV-5"))
+    around.books.stated["c1"] = OFF
+    asked = Report(
+        connection_id=around.connection_id,
+        customer_ids=("c1",),
+        invoices=(InvoiceReference("i1"), InvoiceReference(number="INV-5")),
+        payment_ids=("p1",),
+        description="The icon is missing",
+        request_id="r1",
+    )
+
+    case = await around.service.report(asked)
+
+    assert case.customer_ids == ("c1", "c0", "c2")
+    assert len(case.discrepancy_ids) == 1
+    assert "1 of them" in case.sentence
+    assert await around.service.report(asked) == case
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"customer_ids": ("nobody",)},
+        {"invoices": (InvoiceReference("none"),)},
+        {"invoices": (InvoiceReference(number="twice"),)},
+        {"payment_ids": ("none",)},
+    ],
+)
+async def test_a_report_about_what_is_not_here_is_refused(around: Around, names: dict[str, tuple[str, ...]]) -> None:
+    await around.here(invoice("t1", number="twice"), invoice("t2", number="twice"))
+
+    with pytest.raises(NotFoundError):
+        await around.service.report(Report(connection_id=around.connection_id, **names))  # type: ignore[arg-type] # each is right
+
+
+async def test_a_report_is_taken_while_xero_does_not_answer(around: Around) -> None:
+    around.refuse(XeroUnavailableError("Xero does not answer."))
+
+    case = await around.service.report(Report(connection_id=around.connection_id, customer_ids=("c1",)))
+
+    assert "Xero does not answer." in case.sentence
