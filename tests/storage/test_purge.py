@@ -9,8 +9,24 @@ from sqlalchemy import func, select
 from databases import add_connection
 from documents import account, contact, credit, invoice, payment
 from tieout_server.ledger.documents import Allocation, Entity
-from tieout_server.storage import mirror, purge, syncs, tables, watermarks
+from tieout_server.storage import (
+    cases,
+    comparisons,
+    discrepancies,
+    mirror,
+    platform_balances,
+    purge,
+    reconciliations,
+    syncs,
+    tables,
+    watermarks,
+)
+from tieout_server.storage.cases import Case
+from tieout_server.storage.comparisons import Compared, Cursor
 from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.discrepancies import Discrepancy, Happened
+from tieout_server.storage.platform_balances import PlatformBalance
+from tieout_server.storage.reconciliations import ReconciliationRecord
 from tieout_server.storage.syncs import SyncRecord
 from tieout_server.storage.watermarks import Watermark
 
@@ -36,12 +52,50 @@ async def _read(tx: Transaction, connection_id: str, *, ordinal: int) -> None:
     await watermarks.put(tx, connection_id, Entity.CONTACTS, Watermark(AT, AT))
 
 
+async def _compared(tx: Transaction, connection_id: str) -> None:
+    """Everything that comparing leaves."""
+    off = Discrepancy(
+        id=f"dis_{connection_id}", connection_id=connection_id, xero_contact_id="c1", customer_name="Kauri & Co",
+        currency="NZD", ours=Decimal(1), xero=Decimal(2), state="OPENED", opened_at=AT, updated_at=AT,
+    )  # fmt: skip
+    await discrepancies.put(tx, off)
+    await discrepancies.add(
+        tx, off.id, [Happened(state="OPENED", sentence="", actor="", at=AT, difference=Decimal(-1))]
+    )
+    await comparisons.note(tx, connection_id, "c1", [Compared("NZD", AT, Decimal(1), Decimal(2), "CONTACT")])
+    await comparisons.put_cursor(tx, connection_id, Cursor(1, ("c1",)))
+    await platform_balances.replace(tx, connection_id, [PlatformBalance("c1", "NZD", Decimal(1))], AT)
+    await cases.insert(
+        tx,
+        Case(
+            id=f"cas_{connection_id}", connection_id=connection_id, description="Kauri", customer_ids=("c1",),
+            discrepancy_ids=(), sentence="", created_at=AT,
+        ),
+    )  # fmt: skip
+    run = ReconciliationRecord(
+        id=f"rec_{connection_id}",
+        connection_id=connection_id,
+        ordinal=1,
+        state="SUCCEEDED",
+        created_at=AT,
+        updated_at=AT,
+    )
+    await reconciliations.insert_new(tx, run)
+
+
 async def _left(tx: Transaction, connection_id: str) -> int:
     counts = [
         (
             await tx.execute(select(func.count()).select_from(table).where(table.c.connection_id == connection_id))
         ).scalar_one()
-        for table in (*purge._DOCUMENTS, tables.allocations, tables.syncs, tables.watermarks)
+        for table in (
+            *purge._COMPARED,
+            tables.reconciliations,
+            *purge._DOCUMENTS,
+            tables.allocations,
+            tables.syncs,
+            tables.watermarks,
+        )
     ]
     return sum(counts)
 
@@ -55,12 +109,15 @@ async def test_everything_of_a_connection_goes_and_nothing_of_another(
         await add_connection(database, connection_id)
         async with database.write() as tx:
             await _read(tx, connection_id, ordinal=1)
+            await _compared(tx, connection_id)
     async with database.write() as tx:
         await purge.forget_watermarks(tx, "con1")
         while count := await purge.erase_some(tx, "con1", 1):
             assert count <= batch
         assert await _left(tx, "con1") == 0
-        assert await _left(tx, "con2") == 8
+        assert await _left(tx, "con2") == 14
+        histories = await tx.execute(select(tables.discrepancy_events.c.discrepancy_id))
+        assert histories.scalars().all() == ["dis_con2"]
         lines = await tx.execute(select(tables.sync_lines.c.sync_id))
         assert lines.scalars().all() == ["con2-1"]
 

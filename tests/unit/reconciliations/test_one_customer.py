@@ -16,17 +16,29 @@ from tieout_server.events.feed import DISCREPANCY, Feed
 from tieout_server.ledger.books import AgedItem
 from tieout_server.ledger.documents import CREDITS, Allocation, Document, Entity, Organisation
 from tieout_server.ledger.links import Link
+from tieout_server.receivables.assembly import customers_of
 from tieout_server.reconciliations.compare import Cause
 from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.messages import BalanceSource, Reconciled
 from tieout_server.reconciliations.one_customer import BooksMovingError, OneCustomer
 from tieout_server.reconciliations.state import DiscrepancyState as State
-from tieout_server.storage import comparisons, discrepancies, events, mirror, receivables, watermarks
+from tieout_server.storage import (
+    changes,
+    comparisons,
+    customers,
+    discrepancies,
+    events,
+    mirror,
+    receivables,
+    watermarks,
+    webhooks,
+    work,
+)
 from tieout_server.storage.database import Database
 from tieout_server.storage.discrepancies import Change, Discrepancy
-from tieout_server.storage.pages import Span
-from tieout_server.storage.receivables import PaymentQuery
+from tieout_server.storage.touched import Window, touched
 from tieout_server.storage.watermarks import Watermark
+from tieout_server.syncs.news import WORK as NEWS
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -374,17 +386,55 @@ async def test_a_customer_whose_documents_span_pages_is_read_to_the_end(
     assert found.calls == len(around.books.calls) == 7
 
 
-async def test_a_removed_payment_is_read_again_with_the_invoice_that_shows_it_no_more(around: Around) -> None:
+async def test_a_removed_payment_is_left_to_the_news_with_the_invoice_that_shows_it_no_more(around: Around) -> None:
     paid = payment("p1", xero_document_id="i1", xero_contact_id="acme", amount=Decimal(40))
     await around.here(invoice("i1", **HUNDRED | {"due": Decimal(60), "paid": Decimal(40)}), paid)
     around.books.put(invoice("i1", **HUNDRED), msgspec.structs.replace(paid, status="DELETED"))
 
     found = await around.compare()
 
-    assert found.calls == len(around.books.calls) == 6
+    assert found.calls == len(around.books.calls) == 5
     async with around.database.read() as tx:
-        wanted = PaymentQuery(xero_document_id="i1")
-        assert await receivables.page_of_payments(tx, "con1", wanted, None, Span()) == ([], None)
+        left = await webhooks.due(tx, "con1", around.clock.now(), 10)
+        assert [task.kind for task in await work.due(tx, around.clock.now(), 10)] == [NEWS]
+    assert (Entity.PAYMENTS, "p1") in [(one.entity, one.xero_id) for one in left]
+
+
+async def test_a_figure_in_the_base_currency_is_compared_with_our_documents_in_it_alone(around: Around) -> None:
+    euros = {"currency": "EUR", "rate": Decimal("0.5"), "total": Decimal(80), "due": Decimal(80)}
+    await around.both(invoice("i1", **HUNDRED), invoice("i2", **HUNDRED | euros))
+    around.books.stated["acme"] = Decimal("0.07")
+
+    found = await around.compare()
+
+    assert [(one.currency, one.ours, one.xero) for one in found.balances] == [
+        ("EUR", Decimal(80), Decimal(80)),
+        ("NZD", Decimal(100), Decimal("100.07")),
+    ]
+    (one,) = found.discrepancies
+    assert (one.currency, one.ours, one.xero) == ("NZD", Decimal(100), Decimal("100.07"))
+    assert one.sentence.startswith("100.00 NZD here, 100.07 NZD in Xero: 0.07 NZD less here than in Xero.")
+    assert (await around.compare()).calls == 5
+
+
+async def test_who_comes_to_be_off_balance_and_who_no_longer_is_has_changed(around: Around) -> None:
+    await around.both(invoice("i1", **HUNDRED))
+    await around.compare()
+    changed = []
+    for figure in ("0.07", "0.07", "0"):
+        around.books.stated["acme"] = Decimal(figure)
+        await around.here(around.books.shown(ACME))
+        async with around.database.read() as tx:
+            before = await changes.last_number(tx, "con1")
+        await around.compare()
+        async with around.database.read() as tx:
+            window = Window("con1", before + 1, await changes.last_number(tx, "con1"))
+            changed.append([one.id for one in await touched(tx, window, {Entity.CONTACTS})])
+            listed = await customers_of(
+                tx, "con1", await customers.customers_named(tx, "con1", ["acme"]), READ_UP_TO.date()
+            )
+        assert [(one.off_balance, bool(one.off_balance_sentence)) for one in listed] == [(figure == "0.07",) * 2]
+    assert changed == [["acme"], [], ["acme"]]
 
 
 async def test_an_invoice_that_contradicts_itself_is_named_for_the_rounding_it_makes(around: Around) -> None:
