@@ -87,6 +87,7 @@ class OpenBooks:
 
     async def organisation(self, purpose: Purpose) -> Organisation:
         """Southern Hops."""
+        self.before_call("organisation")
         return Organisation(xero_tenant_id="t", name="Southern Hops Ltd", base_currency="NZD")
 
     async def users(self, purpose: Purpose) -> Sequence[OrganisationUser]:
