@@ -127,8 +127,7 @@ async def is_used(tx: Transaction, xero_user_id: str, membership_id: str) -> boo
         | ((connections.c.xero_user_id == xero_user_id) & (connections.c.choices != ""))
     )
     return any(
-        row.membership_id == membership_id
-        or membership_id in {choice.membership_id for choice in _choices(row.choices)}
+        row.membership_id == membership_id or membership_id in {choice.membership_id for choice in _choices(row.choices)}
         for row in await tx.execute(query)
     )
 
