@@ -59,6 +59,10 @@ class Settings(BaseSettings):
     xero_timeout: timedelta = timedelta(seconds=60)
     """How long one call to Xero may take."""
 
+    look_every: timedelta = Field(default=timedelta(days=1), ge=timedelta(seconds=1), le=timedelta(days=7))
+    """How often a connection is looked at, with three calls: who lost a role or their access is found then at the
+    latest. A broken one is looked at a seventh as often."""
+
     clock_speed: float = Field(default=1.0, gt=0)
     """Runs time faster, to go with a sandbox that does; leave at 1 for the real Xero."""
     log_format: str = Field(default="console", pattern="^(console|json)$")

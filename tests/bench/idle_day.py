@@ -2,34 +2,34 @@
 
 The clocks of server and sandbox are jumped ahead together (tests/jumping.py), from one time that something is due to
 the next, so that 24 hours pass as fast as the machine does what is due in them. Each variant is a process of its own.
+A hundred connections are followed for some of these hours only, and what they cost is told for all of them.
 """
 
 import argparse
 import asyncio
+import dataclasses
 import itertools
 import json
 import sys
 import tempfile
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import uvloop
 from stage import HERE, Figure, told  # type: ignore[import-not-found] # beside this one
 
 sys.path.insert(0, str(HERE.parent))
 
-from deliveries import KEY, subscribed  # noqa: E402 - beside the benchmarks, not an installed package
-from jumping import Days, days  # noqa: E402
-from servers import CLIENT_ID  # noqa: E402
-
-from tieout_sandbox import SandboxSettings, Tier, serve  # noqa: E402
-from tieout_sandbox.request_log import Entry  # noqa: E402
-from tieout_server import log  # noqa: E402
+from deliveries import KEY, subscribed
+from jumping import Days, days
+from servers import CLIENT_ID
+from tieout_sandbox import SandboxSettings, Tier, serve
+from tieout_sandbox.request_log import Entry
+from tieout_server import log
 
 READS = r"^/api\.xro/2\.0/"
 STEP = timedelta(minutes=5, seconds=1)
 """A read takes a moment, and the next one is due five minutes after that."""
-DAY = timedelta(days=1)
 MEGABYTE = 1_000_000
 MOST_LOGGED = 100_000
 """Requests that the sandbox remembers."""
@@ -37,7 +37,7 @@ AT_ONCE = 2
 """Variants side by side: what is counted here does not depend on what else runs."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Variant:
     """A day to be measured."""
 
@@ -45,19 +45,22 @@ class Variant:
     webhooks: bool
     tier: Tier
     most_calls: int | None
-    """Per connection, as far as there is a limit."""
+    """Per connection and day, as far as there is a limit."""
+    hours: int = 24
+    """How many of the day are played."""
 
     @property
     def name(self) -> str:
         """Its place in the table."""
         limit = "1,000" if self.tier is Tier.STARTER else "5,000"
         how_many = f"{self.connections} connection{'s' if self.connections > 1 else ''}"
-        return f"{how_many}, {'with' if self.webhooks else 'no'} webhooks, {limit} a day"
+        part = f" ({self.hours} h)" if self.hours < 24 else ""
+        return f"{how_many}{part}, {'with' if self.webhooks else 'no'} webhooks, {limit} a day"
 
 
 VARIANTS = (
-    Variant(100, webhooks=False, tier=Tier.STARTER, most_calls=600),
-    Variant(100, webhooks=True, tier=Tier.STARTER, most_calls=600),
+    Variant(100, webhooks=False, tier=Tier.STARTER, most_calls=600, hours=4),
+    Variant(100, webhooks=True, tier=Tier.STARTER, most_calls=600, hours=4),
     Variant(1, webhooks=False, tier=Tier.STARTER, most_calls=600),
     Variant(1, webhooks=True, tier=Tier.STARTER, most_calls=600),
     Variant(1, webhooks=True, tier=Tier.CORE, most_calls=600),
@@ -70,8 +73,9 @@ async def measured(variant: Variant) -> dict[str, Any]:
     """One day, counted by the sandbox."""
     settings = SandboxSettings(contacts=40, invoices=200, organisations=variant.connections, tier=variant.tier)
     with tempfile.TemporaryDirectory() as folder:
-        key = {"xero_webhook_key": KEY} if variant.webhooks else {}
-        async with serve(settings) as sandbox, days(sandbox, f"sqlite:///{folder}/idle.db", **key) as around:
+        key = KEY if variant.webhooks else ""
+        url = f"sqlite:///{folder}/idle.db"
+        async with serve(settings) as sandbox, days(sandbox, url, xero_webhook_key=key) as around:
             if variant.webhooks:
                 await subscribed(sandbox, around.running)
             for organisation in sandbox.organisations:
@@ -80,18 +84,18 @@ async def measured(variant: Variant) -> dict[str, Any]:
             if variant.webhooks:
                 await sandbox.webhooks.intend(CLIENT_ID)  # heard of on this day; other organisations see to that
             sandbox.requests.clear()
-            await around.passing(DAY, step=STEP)
-            return counted(around)
+            await around.passing(timedelta(hours=variant.hours), step=STEP)
+            return counted(around, variant.hours / 24)
 
 
-def counted(around: Days) -> dict[str, Any]:
+def counted(around: Days, share: float) -> dict[str, Any]:
     """The dearest connection's calls and bytes, what was refused, and the longest time that anything was not read."""
     log_ = around.sandbox.requests
     assert len(log_.entries) < MOST_LOGGED
     days_ = [log_.find(path=READS, organisation_id=found.id) for found in around.sandbox.organisations]
     return {
-        "calls": max(map(len, days_)),
-        "bytes": max(sum(entry.bytes for entry in day) for day in days_),
+        "calls": max(map(len, days_)) / share,
+        "bytes": max(sum(entry.bytes for entry in day) for day in days_) / share,
         "refused": sum(entry.status == 429 for day in days_ for entry in day),
         "payments": max(longest_gap(day, "Payments") for day in days_),
         "others": max(longest_gap(day, name) for day in days_ for name in ("Invoices", "Contacts", "CreditNotes")),
@@ -124,10 +128,12 @@ def main() -> int:
     """Measure, show, keep; 1 if a figure is over its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--variant", type=int, help="only this one, as JSON")
+    parser.add_argument("--hours", type=int, help="how many of its day")
     asked = parser.parse_args()
     if asked.variant is not None:
         log.configure(log_format="console", level="error")
-        print(json.dumps(asyncio.run(measured(VARIANTS[asked.variant]))))
+        variant = VARIANTS[asked.variant]
+        print(json.dumps(uvloop.run(measured(dataclasses.replace(variant, hours=asked.hours or variant.hours)))))
         return 0
     figures: list[Figure] = []
     for variant, day in zip(VARIANTS, asyncio.run(all_variants()), strict=True):

@@ -8,12 +8,17 @@ HERE = Path(__file__).parent
 BENCHMARKS = (
     ("first_sync.py",),
     ("first_sync.py", "--runs", "1", "--latency-ms", "300"),
+    ("under_limits.py",),
+    ("peers.py",),
+    ("idle_day.py",),
+    ("webhook_latency.py",),
     ("loop_lag.py",),
     ("mirror.py",),
     ("decode.py",),
     ("sandbox.py",),
     ("clients.py",),
 )
+"""From what a caller feels to what it is made of; the sandbox last."""
 
 
 def main() -> int:

@@ -141,14 +141,6 @@ def cpu_of(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-async def peak_of(process: psutil.Process, peaks: list[float]) -> None:
-    """Keep the most memory that the process ever held, in MiB, as the only item; until cancelled."""
-    peaks[:] = [0.0]
-    while True:
-        peaks[0] = max(peaks[0], process.memory_info().rss / 2**20)
-        await asyncio.sleep(0.02)
-
-
 # Figures beside what the project allows itself.
 
 

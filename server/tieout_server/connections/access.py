@@ -1,5 +1,6 @@
 """Whether a connection has access to its books: gaining it, finding out, and losing it."""
 
+import asyncio
 import dataclasses
 import random
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from tieout_server.connections.standing import standing
 from tieout_server.connections.state import HAS_ACCESS, ConnectionHealth, ConnectionState, Happening, move
 from tieout_server.errors import AccessRevokedError, PersonMustActError, ScopeMissingError, TieoutError
 from tieout_server.ledger.books import Membership
-from tieout_server.ledger.documents import Organisation
+from tieout_server.ledger.documents import Entity, Organisation
 from tieout_server.ledger.links import TIEOUT, AuthorisedBy, Link, Observation, Reason, ReasonCode
 from tieout_server.storage import connections, tokens, watermarks
 from tieout_server.storage.database import Transaction
@@ -36,9 +37,17 @@ from tieout_server.work.engine import Priority
 
 logger = log.get("connections")
 
-DAY = timedelta(days=1)
 SOON = timedelta(minutes=1)
 """After which a connection that met a passing trouble is looked at again."""
+LATE = timedelta(minutes=10)
+"""After which it is at the latest: an answer that was lost may have been a token refresh, and the old refresh token is
+good for 30 minutes more (Xero, Token types)."""
+LOOKED_FOR = (
+    ReasonCode.ORGANISATION_UNAVAILABLE,
+    ReasonCode.AUTHORISING_USER_REMOVED,
+    ReasonCode.AUTHORISING_USER_DOWNGRADED,
+)
+"""Warnings that stand until a look finds them gone; others are read off what is recorded."""
 
 
 class Access:
@@ -55,51 +64,83 @@ class Access:
         if link.state != ConnectionState.CONNECTED and link.gap_from_at is None and link.last_synced_at:
             gained = msgspec.structs.replace(gained, gap_from_at=await _known_up_to(tx, link))
         await self._means.engine.wake(tx, AFTER_CONSENT, link.id, priority=Priority.ASKED)
-        await self.look_at(tx, link.id, self._means.clock.now() + self.about_a_day())
+        await self.look_at(tx, link.id, self._means.clock.now() + self._a_while())
         return await self._record.change(tx, link, await self._with_warning(tx, gained), actor=actor)
 
     async def examine(self, link: Link, cause: PersonMustActError | None = None) -> Checked:
         """Find out whether a connection works, and move it to the state which that proves."""
-        seen = await self._probe.examine(link)
+        generation = await self._generation(link)
+        try:
+            seen = await self._probe.examine(link)
+        except asyncio.CancelledError:  # perhaps within a token refresh: see LATE
+            async with self._means.database.write() as tx:
+                await self.look_at(tx, link.id, self._means.clock.now() + SOON)
+            raise
         if isinstance(cause, AccessRevokedError | ScopeMissingError):
             refused = Observation(
-                "the call that was refused", reasons.words_of(cause), self._means.clock.now(), is_trouble=True
+                reasons.REFUSED_CALL, reasons.words_of(cause), self._means.clock.now(), is_trouble=True
             )
             seen = dataclasses.replace(seen, observations=(*seen.observations, refused))
-        return Checked(await self._note(link, seen, cause), seen.observations)
+        return await self._note(link, seen, generation, cause)
 
-    async def glance(self, link: Link, *, idle: bool) -> Link:
+    async def glance(self, link: Link, *, idle: bool) -> Checked:
         """Look whether all is well, with few calls; whatever seems lost is examined."""
+        generation = await self._generation(link)
         seen = await self._probe.glance(link, idle=idle)
         if diagnose(link, seen, Circumstances(self._means.clock.now())).certainty is Certainty.LOST:
-            return (await self.examine(link)).link
-        return await self._note(link, seen, None)
+            return await self.examine(link)
+        return await self._note(link, seen, generation)
 
     async def note_trouble(self, tx: Transaction, link: Link, trouble: Reason | None) -> None:
         """Note on a connection that is locked what holds it up for a while; None: that has passed, if anything did."""
         is_held_up = link.reason is not None and link.reason.code in reasons.TEMPORARY
         if trouble and not (link.reason and link.reason.code == trouble.code):
-            await self._record.change(tx, link, _degraded(link, trouble))
+            await self._record.change(tx, link, _held_up(link, trouble))
+        elif trouble and link.reason:  # the same one, which may last longer than was told
+            lasting = msgspec.structs.replace(link.reason, retry_at=trouble.retry_at)
+            await self._record.change(tx, link, _degraded(link, lasting))
         elif trouble is None and is_held_up:
-            await self._record.change(tx, link, await self._with_warning(tx, link))
+            covered = reasons.warning(link.reason)
+            is_known = covered is not None and covered.code in LOOKED_FOR
+            wanted = _degraded(link, covered) if is_known else await self._with_warning(tx, link)
+            await self._change_to(tx, link, wanted)
 
     async def look_at(self, tx: Transaction, connection_id: str, at: datetime) -> None:
         """Have the connection looked after at this instant, or earlier."""
         await self._means.engine.wake(tx, LOOK_AFTER, connection_id, priority=Priority.UPKEEP, at=at)
 
-    def about_a_day(self) -> timedelta:
-        """A day, shortened by chance so that not all connections are looked at together."""
-        return DAY * self._chance.uniform(0.75, 1.0)
+    def look_again_at(self, link: Link, *, is_open: bool) -> datetime:
+        """When to look again at a connection that has access or lost it; `is_open` says that nothing was proven."""
+        now = self._means.clock.now()
+        if link.state != ConnectionState.CONNECTED:  # its tokens live on that way, and it may have healed
+            return now + (LATE if is_open else 7 * self._means.look_every)
+        if link.reason is None or not reasons.passes(link.reason):
+            return now + (min(SOON, self._means.look_every) if is_open else self._a_while())
+        # The longer it lasts, the less often: a look costs up to five calls.
+        lasts = min(max(now - link.reason.observed_at, SOON), LATE)
+        return max(now + lasts, link.reason.retry_at or now)
 
-    async def _note(self, before: Link, seen: Sightings, cause: PersonMustActError | None) -> Link:
+    def _a_while(self) -> timedelta:
+        """How long what works is left alone, shortened by chance so that not all connections are looked at together."""
+        return self._means.look_every * self._chance.uniform(0.75, 1.0)
+
+    async def _generation(self, link: Link) -> int | None:
+        """Which of the user's token sets is the newest now."""
+        async with self._means.database.read() as tx:
+            return await _generation(tx, link)
+
+    async def _note(
+        self, before: Link, seen: Sightings, generation: int | None, cause: PersonMustActError | None = None
+    ) -> Checked:
         """Keep what was seen and move the connection to the state which that proves.
 
-        What was seen of an older consent proves nothing of a newer one.
+        What was seen of an older consent proves nothing of a newer one, and tokens that were no good nothing of those
+        that came meanwhile by a consent for another connection of the same user.
         """
         async with self._means.database.write() as tx:
             link = await self._record.get(tx, before.id, lock=True)
             if link.state not in HAS_ACCESS or link.consented_at != before.consented_at:
-                return link
+                return Checked(link, seen.observations)
             found = await self._as_seen(tx, link, seen)
             known = Circumstances(
                 at=self._means.clock.now(),
@@ -108,8 +149,11 @@ class Access:
                 cause=cause,
             )
             verdict = diagnose(found, seen, known)
+            if _is_of_tokens(verdict) and await _generation(tx, link) != generation:
+                verdict = Verdict(Certainty.TEMPORARY)
             logger.info("looked at", connection_id=link.id, verdict=verdict.certainty.value)
-            return await self._follow(tx, link, found, verdict)
+            link = await self._follow(tx, link, found, verdict)
+        return Checked(link, seen.observations, is_open=verdict.certainty is Certainty.TEMPORARY)
 
     async def _follow(self, tx: Transaction, link: Link, found: Link, verdict: Verdict) -> Link:
         """What follows from this verdict, for a connection that is locked and as it was found."""
@@ -121,10 +165,12 @@ class Access:
                     tx, link, msgspec.structs.replace(found, state=state, reason=verdict.reason)
                 )
             case Certainty.TEMPORARY:
-                return await self._degrade_for_now(tx, link, found, verdict) if is_connected else link
+                return await self._wait(tx, link, found, verdict)
             case Certainty.WARNING:
                 warned = msgspec.structs.replace(found, reason=verdict.reason)
                 return await self._change_to(tx, link, _degraded(found, verdict.reason) if is_connected else warned)
+            case Certainty.WORKS if reasons.only_reading_tells(link.reason):
+                return await self._change_to(tx, link, found)
             case Certainty.WORKS if is_connected:
                 return await self._change_to(tx, link, await self._with_warning(tx, found))
             case Certainty.WORKS:
@@ -132,12 +178,13 @@ class Access:
             case _:
                 assert_never(verdict.certainty)
 
-    async def _degrade_for_now(self, tx: Transaction, link: Link, found: Link, verdict: Verdict) -> Link:
-        """Note a trouble that passes; one that is news is looked at again soon."""
-        wanted = _degraded(found, verdict.reason)
-        if verdict.reason and not (link.reason and _is_same(link.reason, verdict.reason)):
-            await self.look_at(tx, link.id, verdict.reason.retry_at or self._means.clock.now() + SOON)
-        return await self._change_to(tx, link, wanted)
+    async def _wait(self, tx: Transaction, link: Link, found: Link, verdict: Verdict) -> Link:
+        """Note a trouble that passes on a connection that works otherwise, and have it looked at again."""
+        wanted = link
+        if link.state == ConnectionState.CONNECTED:
+            wanted = _as_known(link, _held_up(found, verdict.reason) if verdict.reason else found)
+        await self.look_at(tx, link.id, self.look_again_at(wanted, is_open=True))
+        return await self._record.change(tx, link, wanted)
 
     async def _regain(self, tx: Transaction, link: Link, found: Link) -> Link:
         """Connect again what works again, unless another connection has the organisation by now."""
@@ -159,10 +206,8 @@ class Access:
         return (await tokens.expiries(tx, (user,))).get(user)
 
     async def _change_to(self, tx: Transaction, link: Link, wanted: Link) -> Link:
-        """Change the connection to what is wanted; a reason that is no news stays, with when it was first seen."""
-        if wanted.reason and link.reason and _is_same(link.reason, wanted.reason):
-            wanted = msgspec.structs.replace(wanted, reason=link.reason)
-        return await self._record.change(tx, link, wanted)
+        """Change the connection to what is wanted, as far as that is news."""
+        return await self._record.change(tx, link, _as_known(link, wanted))
 
     async def _as_seen(self, tx: Transaction, link: Link, seen: Sightings) -> Link:
         """The connection with the particulars that were seen: the organisation's, the user's, the consent's."""
@@ -196,6 +241,25 @@ def _degraded(link: Link, reason: Reason | None) -> Link:
     return msgspec.structs.replace(link, health=health, reason=reason)
 
 
+def _held_up(link: Link, trouble: Reason) -> Link:
+    """The connection with this trouble, which covers its warning until it has passed."""
+    return _degraded(link, msgspec.structs.replace(trouble, covers=reasons.warning(link.reason)))
+
+
+def _as_known(link: Link, wanted: Link) -> Link:
+    """What is wanted; a reason that is no news stays, with when it was first seen."""
+    for known in (link.reason, reasons.warning(link.reason)):
+        if wanted.reason and known and _is_same(known, wanted.reason):
+            return msgspec.structs.replace(wanted, reason=known)
+    return wanted
+
+
+def _is_of_tokens(verdict: Verdict) -> bool:
+    """Whether it was proven by the tokens alone."""
+    reason = verdict.reason if verdict.certainty is Certainty.LOST else None
+    return reason is not None and reason.code is ReasonCode.CREDENTIALS_EXPIRED
+
+
 def _is_same(one: Reason, other: Reason) -> bool:
     return (one.code, one.owner, one.sentence, one.retry_at) == (
         other.code,
@@ -205,7 +269,12 @@ def _is_same(one: Reason, other: Reason) -> bool:
     )
 
 
+async def _generation(tx: Transaction, link: Link) -> int | None:
+    stored = await tokens.get(tx, link.authorised_by.xero_user_id) if link.authorised_by else None
+    return stored.generation if stored else None
+
+
 async def _known_up_to(tx: Transaction, link: Link) -> datetime | None:
-    """The instant, by Xero's clock, up to which everything is here."""
+    """The instant, by Xero's clock, up to which everything is here that is read through the day; accounts are not."""
     marks = await watermarks.every(tx, link.id)
-    return min((mark.watermark_at for mark in marks.values()), default=None)
+    return min((mark.watermark_at for entity, mark in marks.items() if entity is not Entity.ACCOUNTS), default=None)

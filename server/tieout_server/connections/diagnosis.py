@@ -17,6 +17,7 @@ from tieout_server.connections.reasons import Case
 from tieout_server.connections.standing import REMOVED
 from tieout_server.errors import (
     AccessRevokedError,
+    BugError,
     CallLimitError,
     CredentialsExpiredError,
     OperatorMustActError,
@@ -53,7 +54,7 @@ class Certainty(StrEnum):
     WARNING = "WARNING"
     """It was seen that something is not as it should be, while calls still succeed."""
     TEMPORARY = "TEMPORARY"
-    """Nothing was proven: Xero, a limit or this service itself stood in the way."""
+    """Nothing was proven: Xero, a limit or this service itself stood in the way. No reason: not even that is told."""
     LOST = "LOST"
     """Xero refuses us, and only a person can change that."""
 
@@ -102,20 +103,14 @@ class _Looked:
 def diagnose(link: Link, seen: Sightings, known: Circumstances) -> Verdict:
     """What these sightings prove of the connection."""
     looked = _Looked(Case(link, known.at, seen.observations), seen, known)
-    questions: tuple[Callable[[_Looked], Verdict | None], ...] = (_tokens, _memberships, _organisation, _user, _scope)
+    questions: tuple[Callable[[_Looked], Verdict | None], ...] = (_tokens, _memberships, _organisation, _user, _cause)
     verdicts = (question(looked) for question in questions)
     return next((verdict for verdict in verdicts if verdict), Verdict(Certainty.WORKS))
 
 
 def _tokens(looked: _Looked) -> Verdict | None:
     error = looked.seen.refresh
-    if error is None:
-        return None
-    if not isinstance(error, CredentialsExpiredError):
-        return _trouble(looked, error)
-    expires_at = looked.known.credentials_expire_at
-    is_lapsed = expires_at is not None and expires_at <= looked.case.at
-    return _lost(reasons.lapsed(looked.case) if is_lapsed else reasons.revoked(looked.case))
+    return _trouble(looked, error) if error else None
 
 
 def _memberships(looked: _Looked) -> Verdict | None:
@@ -164,21 +159,35 @@ def _user(looked: _Looked) -> Verdict | None:
     return None
 
 
-def _scope(looked: _Looked) -> Verdict | None:
+def _cause(looked: _Looked) -> Verdict | None:
+    """What the refusal proves that made somebody look, where all that was seen since is as it should be."""
     cause = looked.known.cause
+    if isinstance(cause, AccessRevokedError):
+        return Verdict(Certainty.TEMPORARY, reasons.refused(looked.case))
     return _trouble(looked, cause) if isinstance(cause, ScopeMissingError) else None
 
 
 def _trouble(looked: _Looked, error: TieoutError) -> Verdict:
-    """What an error proves that is no refusal of the books."""
+    """What an error proves that is no refusal of the books. Each step may have to refresh the tokens first."""
     case = looked.case
+    if isinstance(error, CredentialsExpiredError):
+        return _expired(looked)
     if isinstance(error, ScopeMissingError):
         return _lost(reasons.scope_missing(case, scopes.lacking(looked.known.asked_scopes, looked.link.scopes)))
     if isinstance(error, OperatorMustActError):
         return Verdict(Certainty.TEMPORARY, reasons.misconfigured(case))
-    if isinstance(error, CallLimitError) and error.limit == "day":
-        return Verdict(Certainty.TEMPORARY, reasons.day_limit(case, error.retry_at))
+    if isinstance(error, CallLimitError):  # only a day is long enough to be told of
+        is_day = error.limit == "day"
+        return Verdict(Certainty.TEMPORARY, reasons.day_limit(case, error.retry_at) if is_day else None)
+    if isinstance(error, BugError):
+        return Verdict(Certainty.TEMPORARY, reasons.not_understood(case))
     return Verdict(Certainty.TEMPORARY, reasons.unavailable(case))
+
+
+def _expired(looked: _Looked) -> Verdict:
+    expires_at = looked.known.credentials_expire_at
+    is_lapsed = expires_at is not None and expires_at <= looked.case.at
+    return _lost(reasons.lapsed(looked.case) if is_lapsed else reasons.revoked(looked.case))
 
 
 def _lost(reason: Reason) -> Verdict:

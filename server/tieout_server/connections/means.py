@@ -1,6 +1,7 @@
 """What the modules of this package work with, and the kinds of work that they leave to be done."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from tieout_server.clock import Clock
 from tieout_server.connections.authorisation import Authorisations
@@ -36,3 +37,5 @@ class Means:
     library: Library
     return_urls: ReturnUrls
     clock: Clock
+    look_every: timedelta = timedelta(days=1)
+    """How often a connection is looked at that works; one that is broken a seventh as often."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,11 +11,8 @@ from tieout_server.connections import reasons
 from tieout_server.connections.administrator import ADMINISTRATORS, NEEDED_ACTION, find_user
 from tieout_server.connections.diagnosis import ACTIVE, Sightings, membership_of, role_seen
 from tieout_server.connections.tokens import Tokens, TokensOf
-from tieout_server.errors import (
-    TieoutError,
-    XeroUnavailableError,
-)
-from tieout_server.ledger.books import Identity, Library, Membership, Purpose
+from tieout_server.errors import CallLimitError, TieoutError, XeroUnavailableError
+from tieout_server.ledger.books import HeldUp, Identity, Library, Membership, Purpose, WaitingFor
 from tieout_server.ledger.documents import Organisation, OrganisationUser
 from tieout_server.ledger.links import Link, Observation
 
@@ -63,6 +60,7 @@ class Probe:
     async def _inside(self, link: Link, steps: "_Steps", purpose: Purpose) -> Sightings:
         """What the organisation says of itself, of its users, and of what ours may do."""
         books = self._library.open(link.xero_tenant_id, TokensOf(self._tokens, _user_of(link)))
+        steps.held_up = books.held_up
         organisation = await steps.take("GET /Organisation", books.organisation(purpose), _organisation_words)
         if isinstance(organisation, TieoutError):
             return steps.seen(organisation=organisation)
@@ -86,18 +84,38 @@ class _Steps:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._observations: list[Observation] = []
+        self.held_up: Callable[[], HeldUp | None] = lambda: None
+        """What the calls of the next steps wait for, if for anything."""
 
-    async def take(self, subject: str, look: Awaitable[Seen], words: Callable[[Seen], _Finding]) -> Seen | TieoutError:
+    async def take(
+        self, subject: str, look: Coroutine[Any, Any, Seen], words: Callable[[Seen], _Finding]
+    ) -> Seen | TieoutError:
         """What was found, or the error in its place."""
         try:
-            async with asyncio.timeout(PATIENCE):
-                found = await look
-        except TimeoutError:
-            late = XeroUnavailableError(f"no answer within {PATIENCE:.0f} seconds")
-            return self._observed(subject, _Finding(late.sentence, is_trouble=True), late)
+            found = await self._in_time(look)
         except TieoutError as error:
             return self._observed(subject, _Finding(reasons.words_of(error), is_trouble=True), error)
         return self._observed(subject, words(found), found)
+
+    async def _in_time(self, look: Coroutine[Any, Any, Seen]) -> Seen:
+        """What was found within `PATIENCE`.
+
+        Raises:
+            CallLimitError: it was not even asked: the minute has no more calls.
+            XeroUnavailableError: there was no answer.
+        """
+        task = asyncio.create_task(look)
+        try:
+            done, _ = await asyncio.wait((task,), timeout=PATIENCE)
+            if done:
+                return task.result()
+            held = self.held_up()  # asked before the wait is given up
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if held and held.by is WaitingFor.MINUTE_LIMIT:
+            raise CallLimitError("not asked, as Xero's calls for this minute are used up", "minute", held.until)
+        raise XeroUnavailableError(f"no answer within {PATIENCE:.0f} seconds")
 
     def seen(self, **found: Any) -> Sightings:  # noqa: ANN401 - any field of Sightings
         """All that was seen."""

@@ -40,6 +40,9 @@ _OF_ERRORS: dict[type[TieoutError], tuple[ReasonCode, Owner]] = {
 TEMPORARY = (ReasonCode.XERO_UNAVAILABLE, ReasonCode.DAY_LIMIT_REACHED, ReasonCode.SERVICE_MISCONFIGURED)
 """Reasons that pass without anybody at the merchant."""
 
+REFUSED_CALL = "the call that was refused"
+"""The subject of what made somebody look."""
+
 LONGEST_QUOTE = 120
 """Characters of Xero's words that a finding keeps."""
 
@@ -189,6 +192,15 @@ def unavailable(case: Case) -> Reason:
     return case.reason(ReasonCode.XERO_UNAVAILABLE, Owner.XERO, said)
 
 
+def refused(case: Case) -> Reason:
+    """A call is refused, although everything else about the connection is as it should be."""
+    said = (
+        f"Xero refuses a part of {case.where}'s books, although the connection itself is in order. "
+        "Nothing is lost; it is tried again by itself, at least once an hour."
+    )
+    return case.reason(ReasonCode.XERO_UNAVAILABLE, Owner.XERO, said)
+
+
 def day_limit(case: Case, retry_at: datetime | None) -> Reason:
     """The calls of the day are used."""
     said = "Xero's calls for the day are used up for this organisation; reading goes on by itself."
@@ -201,9 +213,34 @@ def misconfigured(case: Case) -> Reason:
     return case.reason(ReasonCode.SERVICE_MISCONFIGURED, Owner.OPERATOR, said)
 
 
+def not_understood(case: Case) -> Reason:
+    """Xero answers what nobody documented: waiting mends nothing, and neither can the merchant."""
+    said = "Xero answers what this service does not understand; an operator has to see its log, no merchant can act."
+    return case.reason(ReasonCode.SERVICE_MISCONFIGURED, Owner.OPERATOR, said)
+
+
 def disconnected(case: Case) -> Reason:
     """The caller asked for it."""
     return case.reason(ReasonCode.MANUALLY_DISCONNECTED, Owner.NOBODY, "The connection was ended on request.")
+
+
+def passes(reason: Reason | None) -> bool:
+    """Whether this is a trouble that passes, and looking tells whether it has."""
+    return reason is not None and reason.code in TEMPORARY and not only_reading_tells(reason)
+
+
+def only_reading_tells(reason: Reason | None) -> bool:
+    """Whether this was met by reading, while whoever looks finds everything in order."""
+    return (
+        reason is not None
+        and reason.code is ReasonCode.XERO_UNAVAILABLE
+        and any(seen.subject == REFUSED_CALL for seen in reason.evidence)
+    )
+
+
+def warning(reason: Reason | None) -> Reason | None:
+    """The warning that this is, or that it covers until it has passed."""
+    return reason.covers if reason and reason.code in TEMPORARY else reason
 
 
 def day(instant: datetime) -> str:
@@ -221,8 +258,8 @@ def words_of(error: TieoutError) -> str:
             return f"{error.facts.get('status', '403')} {words}"
         case ScopeMissingError():
             return f"401 {words}".strip()
-        case CallLimitError():
-            return f"429, the {error.limit} limit"
+        case CallLimitError():  # of Xero's, or our own keeping of it
+            return error.sentence
         case _ if status := error.facts.get("status", ""):
             return f"{status} {words}".strip()
         case _:

@@ -1,6 +1,6 @@
 """Where the callback page may send a person on to: only where an operator allowed it, so that nobody is led astray."""
 
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tieout_server.errors import InvalidRequestError, Violation
 
@@ -31,6 +31,8 @@ class ReturnUrls:
         except ValueError:
             return False
         if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc or "\\" in url:
+            return False
+        if any(unquote(segment) in (".", "..") for segment in parts.path.split("/")):  # a browser takes them away
             return False
         return host in _LOOPBACK or any(_covers(prefix, url) for prefix in self._prefixes)
 

@@ -63,6 +63,8 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[Observation, ...] = ()
     retry_at: datetime | None = None
     """When it is tried again or ends by itself."""
+    covers: "Reason | None" = None
+    """The warning that stands besides a trouble that passes: it is told again afterwards."""
 
 
 class AuthorisedBy(msgspec.Struct, frozen=True, kw_only=True):

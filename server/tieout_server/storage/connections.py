@@ -1,12 +1,13 @@
 """Connections, and the consents that are under way."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
-from sqlalchemy import Row, delete, func, select, tuple_, update
+from sqlalchemy import Row, case, delete, func, select, tuple_, update
+from sqlalchemy.sql import ColumnElement
 
-from tieout_server.clock import from_micros, to_micros
+from tieout_server.clock import MICROSECOND, from_micros, to_micros
 from tieout_server.ledger.documents import Organisation
 from tieout_server.ledger.links import AuthorisedBy, Granted, Link, OrganisationChoice, Reason
 from tieout_server.storage.database import Transaction
@@ -24,8 +25,11 @@ class Authorisation(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     created_at: datetime
     used_at: datetime | None = None
+    """Since when somebody has it in hand, or had it when it ended."""
+    ended_at: datetime | None = None
+    """When it was settled or refused."""
     granted: Granted | None = None
-    """Set once the code has become tokens: a second try goes on from there."""
+    """Set once the code has become tokens, until it ends: a second try goes on from there."""
 
 
 async def insert(tx: Transaction, link: Link) -> None:
@@ -82,6 +86,12 @@ async def next_sync_ordinal(tx: Transaction, connection_id: str) -> int:
     return ordinal
 
 
+async def sync_ordinal(tx: Transaction, connection_id: str) -> int:
+    """The number of this connection's latest sync; 0 if there was none."""
+    query = select(connections.c.sync_ordinal).where(connections.c.id == connection_id)
+    return (await tx.execute(query)).scalar_one_or_none() or 0
+
+
 async def set_last_synced(tx: Transaction, connection_id: str, at: datetime) -> None:
     """Note when the connection was last synced to the end."""
     await tx.execute(update(connections).where(connections.c.id == connection_id).values(last_synced_at=to_micros(at)))
@@ -116,12 +126,17 @@ async def broken_of(tx: Transaction, xero_user_id: str) -> Sequence[str]:
     return (await tx.execute(query.order_by(connections.c.id))).scalars().all()
 
 
-async def used_by_others(tx: Transaction, membership_ids: Collection[str], connection_id: str) -> Collection[str]:
-    """Those of these memberships on which another connection than this one stands."""
-    query = select(connections.c.membership_id).where(
-        connections.c.membership_id.in_(membership_ids), connections.c.id != connection_id
+async def is_used(tx: Transaction, xero_user_id: str, membership_id: str) -> bool:
+    """Whether a connection stands on this membership, or offers it to be chosen after this user's consent."""
+    query = select(connections.c.membership_id, connections.c.choices).where(
+        (connections.c.membership_id == membership_id)
+        | ((connections.c.xero_user_id == xero_user_id) & (connections.c.choices != ""))
     )
-    return (await tx.execute(query)).scalars().all()
+    return any(
+        row.membership_id == membership_id
+        or membership_id in {choice.membership_id for choice in _choices(row.choices)}
+        for row in await tx.execute(query)
+    )
 
 
 async def begin_purge(tx: Transaction, connection_id: str) -> None:
@@ -168,43 +183,78 @@ async def find_authorisation(tx: Transaction, state_hash: str) -> Authorisation 
         expires_at=from_micros(row.expires_at),
         created_at=from_micros(row.created_at),
         used_at=_instant(row.used_at),
+        ended_at=_instant(row.ended_at),
         granted=msgspec.json.decode(row.granted, type=Granted) if row.granted else None,
     )
 
 
 async def mark_authorisation(tx: Transaction, state_hash: str, used_at: datetime | None) -> None:
-    """Note that this consent came back; None when its code may be tried again."""
-    await tx.execute(
-        update(authorisations).where(authorisations.c.state_hash == state_hash).values(used_at=_micros(used_at))
-    )
+    """Note since when somebody has this consent in hand, unless it has ended; None when it may be taken again."""
+    is_open = (authorisations.c.state_hash == state_hash) & authorisations.c.ended_at.is_(None)
+    await tx.execute(update(authorisations).where(is_open).values(used_at=_micros(used_at)))
 
 
 async def mark_granted(tx: Transaction, state_hash: str, granted: Granted) -> None:
     """Note, with the tokens, that this consent's code has become them."""
     await tx.execute(
-        update(authorisations).where(authorisations.c.state_hash == state_hash).values(granted=_dump(granted))
+        update(authorisations)
+        .where(authorisations.c.state_hash == state_hash)
+        .values(granted=_dump(granted), xero_user_id=granted.user.xero_user_id)
     )
 
 
-async def withdraw_authorisations(tx: Transaction, connection_id: str) -> None:
-    """Forget the consents of this connection that did not come back yet."""
-    pending = (authorisations.c.connection_id == connection_id) & authorisations.c.used_at.is_(None)
-    await tx.execute(delete(authorisations).where(pending))
+async def end_authorisation(tx: Transaction, state_hash: str, at: datetime) -> bool:
+    """Note that this consent was settled or refused, and forget who gave it; False if it had ended before."""
+    done = await tx.execute(
+        update(authorisations)
+        .where(authorisations.c.state_hash == state_hash, authorisations.c.ended_at.is_(None))
+        .values(used_at=to_micros(at), ended_at=to_micros(at), granted="", xero_user_id="")
+    )
+    return done.rowcount == 1
 
 
-async def consent_open_until(tx: Transaction, connection_id: str, now: datetime) -> datetime | None:
-    """Until when somebody may still come back with a consent for this connection; None if nobody can."""
-    query = select(func.max(authorisations.c.expires_at)).where(
-        authorisations.c.connection_id == connection_id,
-        authorisations.c.used_at.is_(None),
-        authorisations.c.expires_at > to_micros(now),
+async def withdraw_authorisations(tx: Transaction, connection_id: str) -> Sequence[Granted]:
+    """Forget the consents of this connection that nobody has in hand; answers with those that had given tokens."""
+    of = authorisations.c.connection_id == connection_id
+    return await _forget(tx, of & authorisations.c.used_at.is_(None))
+
+
+async def abandon_authorisations(tx: Transaction, connection_id: str, before: datetime) -> Sequence[Granted]:
+    """Forget the consents that gave tokens, expired before this instant and were never settled; answers with them."""
+    is_left = (authorisations.c.connection_id == connection_id) & (authorisations.c.granted != "")
+    return await _forget(tx, is_left & (authorisations.c.expires_at <= to_micros(before)))
+
+
+async def consent_open_until(
+    tx: Transaction, connection_id: str, now: datetime, *, in_hand: timedelta
+) -> datetime | None:
+    """Until when a consent for this connection may still be settled; None if none can.
+
+    One that came back in time is given so much longer.
+    """
+    longer = case(
+        (authorisations.c.used_at.is_(None) & (authorisations.c.granted == ""), 0), else_=in_hand // MICROSECOND
+    )
+    until = authorisations.c.expires_at + longer
+    query = select(func.max(until)).where(
+        authorisations.c.connection_id == connection_id, authorisations.c.ended_at.is_(None), until > to_micros(now)
     )
     return _instant((await tx.execute(query)).scalar_one())
+
+
+async def free_authorisations(tx: Transaction) -> None:
+    """Give back what a process that is gone had in hand. Only for a database that one process owns."""
+    await tx.execute(update(authorisations).where(authorisations.c.ended_at.is_(None)).values(used_at=None))
 
 
 async def prune_authorisations(tx: Transaction, before: datetime) -> int:
     """Forget consents that expired before this instant; says how many."""
     return (await tx.execute(delete(authorisations).where(authorisations.c.expires_at < to_micros(before)))).rowcount
+
+
+async def _forget(tx: Transaction, which: ColumnElement[bool]) -> Sequence[Granted]:
+    gone = await tx.execute(delete(authorisations).where(which).returning(authorisations.c.granted))
+    return [msgspec.json.decode(granted, type=Granted) for granted in gone.scalars() if granted]
 
 
 def _columns(link: Link) -> dict[str, object]:
@@ -242,13 +292,17 @@ def _link(row: Row[tuple[object, ...]]) -> Link:
         organisation=msgspec.json.decode(r["organisation"], type=Organisation) if r["organisation"] else None,
         authorised_by=msgspec.json.decode(r["authorised_by"], type=AuthorisedBy) if r["authorised_by"] else None,
         scopes=tuple(r["scopes"].split()),
-        choices=msgspec.json.decode(r["choices"], type=tuple[OrganisationChoice, ...]) if r["choices"] else (),
+        choices=_choices(r["choices"]),
         last_synced_at=_instant(r["last_synced_at"]),
         consented_at=_instant(r["consented_at"]),
         gap_from_at=_instant(r["gap_from_at"]),
         created_at=from_micros(r["created_at"]),
         updated_at=from_micros(r["updated_at"]),
     )
+
+
+def _choices(text: str) -> tuple[OrganisationChoice, ...]:
+    return msgspec.json.decode(text, type=tuple[OrganisationChoice, ...]) if text else ()
 
 
 def _micros(instant: datetime | None) -> int | None:

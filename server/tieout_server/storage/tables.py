@@ -79,7 +79,9 @@ authorisations = Table(
     text_column("return_url"),
     int_column("expires_at"),
     int_column("used_at", nullable=True),
-    text_column("granted"),  # JSON, once the code has become tokens
+    text_column("granted"),  # JSON, once the code has become tokens and until the consent is settled or refused
+    text_column("xero_user_id"),  # who granted it; empty when `granted` is
+    int_column("ended_at", nullable=True),  # when it was settled or refused
     int_column("created_at"),
     Index(None, "connection_id"),
 )
@@ -96,7 +98,17 @@ xero_users = Table(
     int_column("generation"),  # raised with every new token set
     text_column("refreshing_by"),  # which process is asking Xero for the next token set; empty while none is
     int_column("refreshing_until", nullable=True),
+    int_column("leaving_until", nullable=True),  # until when something of theirs is being removed at Xero
     int_column("updated_at"),
+)
+
+leavings = Table(
+    "leavings",
+    metadata,
+    Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
+    *(Column(name, Text, primary_key=True) for name in ("xero_user_id", "membership_id", "event_id")),
+    int_column("since"),
+    Index(None, "xero_user_id"),
 )
 
 connection_events = Table(
@@ -206,6 +218,7 @@ work = Table(
     int_column("leased_until", nullable=True),
     int_column("fence"),  # raised whenever someone takes it
     Index(None, "due_at"),
+    Index(None, "leased_until"),
 )
 
 webhook_events = Table(
@@ -214,6 +227,7 @@ webhook_events = Table(
     Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
     Column("entity", Text, primary_key=True),
     Column("xero_id", Text, primary_key=True),  # empty: whatever changed of the entity
+    Column("follows", Integer, primary_key=True),  # 1: no event named it; beside what an event says of the document
     text_column("kind"),
     int_column("event_at"),  # Xero's clock: a version that is older is not the one that the event is about
     int_column("received_at"),
@@ -264,9 +278,7 @@ calls = Table(
     Column("xero_tenant_id", Text, primary_key=True),
     Column("day", Text, primary_key=True),
     Column("purpose", Text, primary_key=True),
-    int_column("call_count"),
-    int_column("bytes_wire"),
-    int_column("bytes_body"),
+    *(int_column(name) for name in ("call_count", "bytes_wire", "bytes_body")),
 )
 
 day_limits = Table(
@@ -274,6 +286,7 @@ day_limits = Table(
     metadata,
     Column("xero_tenant_id", Text, primary_key=True),
     int_column("calls"),  # a day, as learnt from Xero's headers
+    int_column("seen_at"),  # when they last told that it holds
 )
 
 contacts = _mirrored(

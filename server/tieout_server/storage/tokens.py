@@ -4,14 +4,15 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import Column, delete, exists, or_, select, update
+from sqlalchemy.sql import ColumnElement
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.tables import connections, xero_users
+from tieout_server.storage.tables import authorisations, connections, leavings, xero_users
 
 _STANDS = (connections.c.membership_id != "") | (connections.c.choices != "")
-"""Whether a connection needs its user's tokens: to read, or to remove what is linked at Xero."""
+"""Whether a connection needs its user's tokens; one that is ended has neither."""
 
 
 class StoredTokens(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +28,8 @@ class StoredTokens(msgspec.Struct, frozen=True, kw_only=True):
     """Raised with every new token set; what is handed in does not matter."""
     claimed_until: datetime | None = None
     """Until when somebody has the right to refresh it; what is handed in does not matter."""
+    leaving_until: datetime | None = None
+    """Until when something that this user linked is being removed at Xero; what is handed in does not matter."""
 
 
 async def get(tx: Transaction, xero_user_id: str, *, lock: bool = False) -> StoredTokens | None:
@@ -44,6 +47,7 @@ async def get(tx: Transaction, xero_user_id: str, *, lock: bool = False) -> Stor
         scopes=tuple(row.scopes.split()),
         generation=row.generation,
         claimed_until=None if row.refreshing_until is None else from_micros(row.refreshing_until),
+        leaving_until=None if row.leaving_until is None else from_micros(row.leaving_until),
     )
 
 
@@ -99,9 +103,9 @@ async def release_refresh(tx: Transaction, claim: Claim) -> None:
     )
 
 
-async def release_all_refreshes(tx: Transaction) -> None:
+async def release_all(tx: Transaction) -> None:
     """Give back what a process that is gone held. Only for a database that one process owns."""
-    await tx.execute(update(xero_users).values(refreshing_by="", refreshing_until=None))
+    await tx.execute(update(xero_users).values(refreshing_by="", refreshing_until=None, leaving_until=None))
 
 
 def _columns(tokens: StoredTokens, at: datetime) -> dict[str, object]:
@@ -126,21 +130,45 @@ _KEEP = (
 )
 
 
-async def drop_unused(tx: Transaction, xero_user_id: str, *, but_for: str = "") -> None:
-    """Erase this user's tokens if no connection stands on them, but for this one."""
-    needed = exists().where(connections.c.xero_user_id == xero_user_id, _STANDS, connections.c.id != but_for)
-    await tx.execute(delete(xero_users).where(xero_users.c.xero_user_id == xero_user_id, ~needed))
+async def mark_leaving(tx: Transaction, xero_user_id: str, until: datetime | None) -> None:
+    """Note until when something that this user linked is being removed at Xero; None: it is, or was not."""
+    micros = None if until is None else to_micros(until)
+    await tx.execute(update(xero_users).where(xero_users.c.xero_user_id == xero_user_id).values(leaving_until=micros))
+
+
+async def is_consenting(tx: Transaction, xero_user_id: str) -> bool:
+    """Whether a consent of this user has given tokens and is not settled yet: what it linked is not known here."""
+    return bool((await tx.execute(select(_granted_by(xero_user_id)))).scalar_one())
+
+
+async def is_stood_on(tx: Transaction, xero_user_id: str) -> bool:
+    """Whether a connection, or a consent under way, stands on this user's tokens."""
+    query = select(or_(_stood_on_by_connection(xero_user_id), _granted_by(xero_user_id)))
+    return bool((await tx.execute(query)).scalar_one())
+
+
+async def drop_unused(tx: Transaction, xero_user_id: str) -> None:
+    """Erase this user's tokens if nothing needs them: neither to read nor to remove anything at Xero."""
+    await tx.execute(delete(xero_users).where(xero_users.c.xero_user_id == xero_user_id, ~_needed(xero_user_id)))
 
 
 async def prune(tx: Transaction, before: datetime) -> int:
-    """Erase tokens from before this instant on which no connection stands any more; says of how many users."""
-    needed = exists().where(connections.c.xero_user_id == xero_users.c.xero_user_id, _STANDS)
-    return (await tx.execute(delete(xero_users).where(xero_users.c.updated_at < to_micros(before), ~needed))).rowcount
+    """Erase tokens from before this instant that nothing needs any more; says of how many users."""
+    is_old = xero_users.c.updated_at < to_micros(before)
+    return (await tx.execute(delete(xero_users).where(is_old, ~_needed(xero_users.c.xero_user_id)))).rowcount
 
 
-async def others_stand_on(tx: Transaction, xero_user_id: str, connection_id: str) -> bool:
-    """Whether another connection than this one stands on this user's tokens."""
-    query = select(
-        exists().where(connections.c.xero_user_id == xero_user_id, _STANDS, connections.c.id != connection_id)
-    )
-    return bool((await tx.execute(query)).scalar_one())
+_User = str | Column[str]
+
+
+def _needed(user: _User) -> ColumnElement[bool]:
+    leaves = exists().where(leavings.c.xero_user_id == user)
+    return or_(_stood_on_by_connection(user), _granted_by(user), leaves)
+
+
+def _stood_on_by_connection(user: _User) -> ColumnElement[bool]:
+    return exists().where(connections.c.xero_user_id == user, _STANDS)
+
+
+def _granted_by(user: _User) -> ColumnElement[bool]:
+    return exists().where(authorisations.c.xero_user_id == user)

@@ -213,7 +213,7 @@ class Run:
         await connections.set_last_synced(tx, self._sync.connection_id, now)
         await self._keep(tx, Happening.FINISHED, percent=100.0, ended_at=now, eta_at=None)
         if link and link.gap_from_at and set(read_up_to) == set(Entity):
-            changes = sum(line.upserted for line in self._plan.lines)
+            changes = sum(line.upserted + line.removed for line in self._plan.lines)
             gap = Gap(from_at=link.gap_from_at, to_at=min(read_up_to.values()), changes=changes)
             await self._record.close_gap(tx, msgspec.structs.replace(link, last_synced_at=now), gap)
         logger.info("sync succeeded", sync_id=self._sync.id, calls=self._sync.calls)

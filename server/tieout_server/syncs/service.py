@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -33,6 +33,8 @@ WORK = "sync"
 """The kind of work that carries a sync out, slice by slice."""
 POLL, SWEEP = "poll", "sweep"
 """The kinds of work that follow: looking for changes, and for changes that Xero does not tell of."""
+AFTER_ANOTHER = timedelta(seconds=30)
+"""Between looks whether the sync has ended after which what was missed is to be read."""
 
 
 class StartSync(msgspec.Struct, frozen=True):
@@ -182,17 +184,27 @@ class Syncs:
         """How far this sync has come, as this transaction sees it."""
         return progress.of(sync, Plan(await _lines(tx, sync)))
 
-    async def begin(self, job: Job) -> None:
-        """Begin the sync that follows a consent: of everything the first time, later of what was missed."""
+    async def begin(self, job: Job) -> datetime | None:
+        """Begin the sync that follows a consent: of everything the first time, later of what was missed.
+
+        While a sync is under way that does not close the gap, it is waited for; one that is held is cancelled, as
+        nobody knows when it would be decided about. What is still doubted will be held again.
+        """
         async with self._database.write() as tx:
             link = await connections.get(tx, job.connection_id, lock=True)
             await job.hold(tx)
-            if link is None:
-                return
+            if link is None or link.state != ConnectionState.CONNECTED:  # it was disconnected right after the consent
+                return None
             await self._wake(tx, link)
-            if await self._under_way(tx, link.id) is None:
+            current = await self._under_way(tx, link.id)
+            if current and current.state == SyncState.HELD and link.gap_from_at:
+                await self._end(tx, link.id)
+                current = await self._under_way(tx, link.id)
+            if current is None:
                 asked_by = "reconnect" if link.last_synced_at else "connect"
                 await self._tell(tx, await self._create(tx, link, StartSync(link.id, requested_by=asked_by)))
+        is_partial = current is not None and set(current.entities) != set(Entity)
+        return self._clock.now() + AFTER_ANOTHER if is_partial and link.gap_from_at else None
 
     async def perform(self, job: Job) -> datetime | None:
         """Do one slice of the connection's sync."""
@@ -214,7 +226,8 @@ class Syncs:
             # The connection first: killed in between, the next slice finds it unusable and fails the sync.
             link = await self._links.access_lost(link.id, refusal)
             if link.state == ConnectionState.CONNECTED:  # by a new consent, or nothing was proven: it is tried again
-                return await run.wait_for(XeroUnavailableError(refusal.sentence))
+                again_at = trouble.after_refusal(link, self._clock.now())
+                return await run.wait_for(XeroUnavailableError(refusal.sentence, again_at))
             await run.fail(
                 SyncFault("RECONNECT_REQUIRED", refusal.sentence, link.reason.owner if link.reason else Owner.MERCHANT)
             )

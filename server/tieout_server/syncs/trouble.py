@@ -1,6 +1,6 @@
 """What stands in the way of reading, said in one word for a sync and as a reason for its connection."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tieout_server.connections import reasons
 from tieout_server.connections.reasons import Case
@@ -10,6 +10,18 @@ from tieout_server.ledger.links import Link, Observation, Reason
 
 Trouble = TryAgainError | OperatorMustActError
 """What passes without the merchant."""
+
+
+AGAIN_AFTER = timedelta(minutes=1)
+"""After trouble of which nobody says when it ends; the calls themselves were repeated for a minute before."""
+AT_LATEST = timedelta(hours=1)
+"""After a refusal that lasts: each costs a call, and five more to find out that the connection is in order."""
+
+
+def after_refusal(link: Link, now: datetime) -> datetime:
+    """When to read again what is refused though the connection is connected: the longer it lasts, the less often."""
+    lasts = now - link.reason.observed_at if reasons.only_reading_tells(link.reason) and link.reason else AGAIN_AFTER
+    return now + min(max(lasts, AGAIN_AFTER), AT_LATEST)
 
 
 def waiting_for(trouble: Trouble) -> WaitingFor:

@@ -79,6 +79,8 @@ def _connections() -> None:
         _int("expires_at"),
         _int("used_at", nullable=True),
         _text("granted"),
+        _text("xero_user_id"),
+        _int("ended_at", nullable=True),
         _int("created_at"),
         sa.PrimaryKeyConstraint("state_hash", name="pk_authorisations"),
         sa.ForeignKeyConstraint(
@@ -97,9 +99,23 @@ def _connections() -> None:
         _int("generation"),
         _text("refreshing_by"),
         _int("refreshing_until", nullable=True),
+        _int("leaving_until", nullable=True),
         _int("updated_at"),
         sa.PrimaryKeyConstraint("xero_user_id", name="pk_xero_users"),
     )
+    op.create_table(
+        "leavings",
+        _text("connection_id"),
+        _text("xero_user_id"),
+        _text("membership_id"),
+        _text("event_id"),
+        _int("since"),
+        sa.PrimaryKeyConstraint("connection_id", "xero_user_id", "membership_id", "event_id", name="pk_leavings"),
+        sa.ForeignKeyConstraint(
+            ["connection_id"], ["connections.id"], name="fk_leavings_connection_id", ondelete="CASCADE"
+        ),
+    )
+    op.create_index("ix_leavings_xero_user_id", "leavings", ["xero_user_id"])
 
 
 def _syncs() -> None:
@@ -184,6 +200,7 @@ def _syncs() -> None:
         ),
     )
     op.create_index("ix_work_due_at", "work", ["due_at"])
+    op.create_index("ix_work_leased_until", "work", ["leased_until"])
 
 
 def _records() -> None:
@@ -227,12 +244,13 @@ def _records() -> None:
         _text("connection_id"),
         _text("entity"),
         _text("xero_id"),
+        sa.Column("follows", sa.Integer(), nullable=False),
         _text("kind"),
         _int("event_at"),
         _int("received_at"),
         _int("due_at"),
         _int("tries"),
-        sa.PrimaryKeyConstraint("connection_id", "entity", "xero_id", name="pk_webhook_events"),
+        sa.PrimaryKeyConstraint("connection_id", "entity", "xero_id", "follows", name="pk_webhook_events"),
         sa.ForeignKeyConstraint(
             ["connection_id"], ["connections.id"], name="fk_webhook_events_connection_id", ondelete="CASCADE"
         ),
@@ -268,6 +286,7 @@ def _records() -> None:
         "day_limits",
         _text("xero_tenant_id"),
         _int("calls"),
+        _int("seen_at"),
         sa.PrimaryKeyConstraint("xero_tenant_id", name="pk_day_limits"),
     )
 
