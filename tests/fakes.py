@@ -140,6 +140,7 @@ class Xero:
             refresh_token="secret-refresh",
             access_expires_at=self.clock.now() + timedelta(minutes=30),
             scopes=("offline_access",),
+            authentication_event_id=f"event-{code}",
             email=self.user,
             name="Ruth",
         )

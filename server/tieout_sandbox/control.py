@@ -269,10 +269,12 @@ class ControlRoutes:
         user = self._user(given["user"]) if given.get("user") else next(iter(sandbox.authority.users.values()))
         if given.get("decision", "allow") != "allow":
             return _json({"redirect_to": asked.redirect(error="access_denied")})
-        choices = sandbox.authority.organisations_for(user)
+        choices = [found for found, _ in sandbox.authority.offered_to(user, asked.app)]
         chosen = [self._organisation(name) for name in given.get("organisations") or []] or choices[:1]
-        out_of_reach = [found.name for found in chosen if found not in choices]
-        if out_of_reach or not chosen:
+        connectable = sandbox.authority.organisations_for(user)
+        out_of_reach = [found.name for found in chosen if found not in connectable]
+        chosen = [found for found in chosen if found in choices]
+        if out_of_reach or not (chosen or sandbox.authority.can_agree_to_nothing(user)):
             raise ValueError(f"{user.email} may not connect {', '.join(out_of_reach) or 'anything'}.")
         code = sandbox.authority.consent(asked.app, user, chosen, asked.scopes, (asked.redirect_uri, asked.challenge))
         session = sandbox.authority.codes[code].grant.session_id

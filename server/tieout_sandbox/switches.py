@@ -93,6 +93,11 @@ class Switches:
     )
 
     # Identity
+    connected_stay_in_picker: bool = _switch(
+        True,
+        "The consent page offers what the user connected already; else it can be agreed to without choosing anything.",
+        "Xero, permissions FAQ: it is not offered; undocumented what a consent anew looks like then",
+    )
     several_organisations_per_consent: bool = _switch(
         True, "The consent page lets a user choose more than one organisation.", "U22; for some apps only"
     )

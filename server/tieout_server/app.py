@@ -87,7 +87,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         feed, engine = Feed(database, clock), Engine(database, clock)
         housekeeping = Housekeeping(database, feed, booked, clock)
         requests = Requests(vault, clock)
-        tokens = Tokens(database, vault, identity, clock)
+        tokens = Tokens(database, vault, identity, clock, call_takes=settings.xero_timeout)
         connections = Connections(
             ConnectionMeans(
                 database=database,
@@ -137,7 +137,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         await feed.start()
         if database.is_sqlite:
             await engine.recover()
-            await tokens.recover()
+            await connections.recover()
         stack.push_async_callback(housekeeping.book_calls)
         for name, work in (("feed", feed.run), ("housekeeping", housekeeping.run), ("engine", engine.run)):
             await stack.enter_async_context(_kept_running(name, work))

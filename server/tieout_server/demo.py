@@ -31,6 +31,8 @@ CONSENT_WITHIN = 600.0
 """Seconds that a person may take in the browser."""
 INTERRUPT_WITHIN = 1.0
 """Seconds within which Ctrl-C has reached this process, too, when another one ended by it."""
+LOOK_EVERY = "PT10S"
+"""How often the connection is looked at: who was removed in the sandbox is missed within seconds, not within a day."""
 WEBHOOK_KEY = "the-webhook-key-of-the-demo"
 SANDBOX = ("tieout-sandbox", "serve", "--contacts", "2000", "--invoices", "20000", "--latency-ms", "250")
 
@@ -158,6 +160,7 @@ def _environment(folder: Path, sandbox: str, grpc_port: int, web_port: int) -> d
         "TIEOUT_WEB_LISTEN": f"127.0.0.1:{web_port}",
         "TIEOUT_WEB_URL": f"http://localhost:{web_port}",
         "TIEOUT_TARGET": f"127.0.0.1:{grpc_port}",
+        "TIEOUT_LOOK_EVERY": LOOK_EVERY,
     }
 
 
@@ -206,13 +209,15 @@ Everything goes on running until Ctrl-C. In another terminal:
 
   grpcurl -plaintext 127.0.0.1:{grpc} list
   grpcurl -plaintext -d '{{"merchant_id": "{merchant}"}}' 127.0.0.1:{grpc} tieout.v1.ConnectionService/ListConnections
-  .venv/bin/tieout --target 127.0.0.1:{grpc} invoices {merchant}
+  .venv/bin/tieout --target 127.0.0.1:{grpc} watch connections
   .venv/bin/tieout --target 127.0.0.1:{grpc} watch changes {merchant}
+  .venv/bin/tieout --target 127.0.0.1:{grpc} explain contact {merchant} "A NAME"
   .venv/bin/tieout --target 127.0.0.1:{grpc} sync {merchant} --full --follow
 
 (no grpcurl at hand? `.venv/bin/buf curl --protocol grpc --list-methods http://127.0.0.1:{grpc}` is the same)
 Open {sandbox} in a browser: the sandbox's page, where you do what a bookkeeper would. What you do there
-reaches `watch changes` by webhook within a second.
+to documents reaches `watch changes` by webhook within a second; whom you remove is missed in `watch connections`
+within ten, because the demo looks that often (TIEOUT_LOOK_EVERY).
 """
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ REQUESTS_KEPT = timedelta(days=7)
 CONSENTS_KEPT = timedelta(days=1)
 """How long an expired consent is remembered, so that its link can still say that it has expired."""
 TOKENS_KEPT = timedelta(days=1)
-"""How long tokens are kept on which no connection stands: a consent that met trouble may be tried again."""
+"""How long tokens are kept that nothing needs: neither a connection nor what is to be removed at Xero."""
 
 EVENTS_KEPT = timedelta(days=7)
 """How long what a webhook named waits to be read; polling has met it long before."""

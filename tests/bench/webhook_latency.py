@@ -96,7 +96,9 @@ class Stand:
         for _ in range(AT_ONCE):
             await self._move(organisation, "invoice edited")
         await control(base, "webhooks/intent", {})
-        while not (sent := [sent for sent in await self.deliveries() if sent["kind"] == "events"]):
+        sent: list[dict[str, Any]] = []
+        while not sent:
+            sent = [delivery for delivery in await self.deliveries() if delivery["kind"] == "events"]
             await asyncio.sleep(0.01)
         assert sent[0]["events"] >= AT_ONCE
         return float(sent[0]["took_ms"])

@@ -1,5 +1,6 @@
 """Promise: Disconnect ends one connection at once, here and at Xero, and takes nothing that is another's."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import partial
 
@@ -12,6 +13,7 @@ from tieout import errors
 from tieout.v1 import connection_service_pb2 as pb
 from tieout.v1 import sync_service_pb2
 from tieout_sandbox import FaultKind, FaultRule, Role
+from tieout_sandbox.organisations import Member
 from tieout_server.storage import tables
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
@@ -197,3 +199,60 @@ async def test_every_change_of_a_connection_reaches_its_watchers_within_a_second
     assert max(hearing.late) < A_SECOND
     history = [event async for event in merchant.running.client.connections.list_events(merchant.id)]
     assert [told.event for told in hearing.changes] == history[: len(kinds)][::-1]
+
+
+# A user is not offered what they connected already (Xero, Permissions)
+
+
+@pytest.fixture
+def picky(market: Market) -> Iterator[Market]:
+    """A Xero whose consent page offers only what the user has not connected yet."""
+    market.sandbox.switches.connected_stay_in_picker = False
+    yield market
+    market.sandbox.switches.connected_stay_in_picker = True
+
+
+async def test_a_consent_anew_that_chooses_nothing_leads_a_connection_back(picky: Market) -> None:
+    merchant = await picky.merchant()
+    assert standing(await merchant.reconnects()) == WORKS, "as it was, once more"
+    merchant.becomes(Role.INVOICEONLY)
+    await merchant.told()
+    assert standing(await merchant.now()) == BROKEN
+    merchant.becomes(Role.STANDARD)
+    assert standing(await merchant.reconnects()) == WORKS
+    await merchant.well_again()
+
+
+async def test_a_connection_that_is_reconnected_while_it_is_being_ended_comes_back(picky: Market) -> None:
+    merchant = await picky.merchant()
+    with picky.breaking(FaultRule(FaultKind.ANSWER, "^/connections/", times=None, status=503)):
+        await disconnect(merchant)
+        assert linked_at_xero(merchant)
+        assert standing(await merchant.reconnects()) == WORKS
+    await merchant.rests()
+    assert linked_at_xero(merchant)
+    await merchant.well_again()
+
+
+async def test_what_was_consented_to_by_mistake_can_be_connected_afterwards(picky: Market) -> None:
+    merchant = await picky.merchant()
+    other = picky.organisation()
+    other.members[merchant.user.id] = Member(merchant.user, Role.STANDARD, picky.sandbox.clock.now())
+    with pytest.raises(errors.WrongOrganisationError):
+        await merchant.reconnects(organisation=other)
+    mistaken = Merchant(picky, other, merchant.user, merchant.id)
+    await until(lambda: not linked_at_xero(mistaken))
+    assert standing(await merchant.now()) == WORKS
+    second = await picky.running.connect("second", user=merchant.user.email, organisations=[other.name])
+    assert (standing(second), second.organisation.name) == (WORKS, other.name)
+    await merchant.well_again()
+
+
+async def test_who_takes_over_by_reconnecting_leaves_nothing_of_the_one_before_at_xero(market: Market) -> None:
+    merchant = await market.merchant()
+    heir = market.user(merchant.organisation)
+    assert standing(await merchant.reconnects(user=heir)) == WORKS
+    await gone_at_xero(merchant)
+    await eventually(partial(has_no_tokens, merchant))
+    assert linked_at_xero(Merchant(market, merchant.organisation, heir, merchant.id))
+    await merchant.well_again()

@@ -102,7 +102,7 @@ async def test_a_connection_whose_tokens_lapsed_unused_says_so(database_url: str
 async def test_a_connection_whose_refresh_was_lost_for_longer_than_the_grace_says_so(market: Market) -> None:
     merchant = await market.merchant()
     market.expire_access()
-    with market.breaking(FaultRule(FaultKind.REFRESH_LOST), FaultRule(FaultKind.UNAVAILABLE, IDENTITY, times=None)):
+    with market.breaking(FaultRule(FaultKind.REFRESH_LOST, times=None)):
         assert in_words(await merchant.told()) == ("XERO_UNAVAILABLE", "XERO")
         market.leap(timedelta(minutes=31))
     assert in_words((await merchant.comes_to(BROKEN)).reason) == ("CREDENTIALS_EXPIRED", "MERCHANT")

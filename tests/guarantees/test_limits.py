@@ -210,6 +210,22 @@ def test_backfill_leaves_the_reserve_of_the_minute_to_payments_and_webhooks() ->
     run(scene())
 
 
+def test_however_many_webhooks_come_half_of_the_days_reserve_is_left_to_payments() -> None:
+    async def scene() -> None:
+        limits = Limits(VirtualClock())
+        await one_answer(limits, Purpose.WEBHOOK, Left(minute=59, day=999))
+        await one_answer(limits, Purpose.WEBHOOK, Left(minute=58, day=50))
+        for purpose in (Purpose.WEBHOOK, Purpose.CONNECT, Purpose.PROBE, Purpose.POLL):
+            with pytest.raises(CallLimitError):
+                await one_answer(limits, purpose, Left(minute=57, day=49))
+        for left in range(49, -1, -1):
+            await one_answer(limits, Purpose.PAYMENT_EXPORT, Left(day=left))
+        with pytest.raises(CallLimitError):
+            await one_answer(limits, Purpose.PAYMENT_EXPORT, Left(day=0))
+
+    run(scene())
+
+
 def test_waiting_calls_go_by_purpose_and_first_come_first_served_within_one() -> None:
     async def scene() -> None:
         limits, xero = Limits(VirtualClock()), ModelOfXero()

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from jumping import Days, days
-from servers import SMALL, Truth, differences, limits_kept, mirror_of, truth_of
+from servers import SMALL, Truth, differences, limits_kept, mirror_of, small_pages, truth_of
 from tieout import errors
 from tieout.v1 import sync_service_pb2 as pb
 from tieout.v1.connection_service_pb2 import (
@@ -259,3 +259,17 @@ async def test_a_day_that_is_used_up_parks_polling_until_it_is_over_and_says_so(
         assert await differences_of(around, connection) == []
         well = await around.running.client.connections.get(connection.id)
         assert (well.health, well.HasField("reason")) == (CONNECTION_HEALTH_OK, False)
+
+
+@pytest.mark.parametrize("switches", [Switches(modified_since_inclusive=inclusive) for inclusive in (True, False)])
+async def test_changes_of_one_second_across_pages_are_all_met_whether_or_not_a_sync_asks_from_it_inclusively(
+    database_url: str, switches: Switches
+) -> None:
+    async with serve(dataclasses.replace(SMALL, switches=switches)) as sandbox, days(sandbox, database_url) as around:
+        connection = await around.running.connected()
+        await around.passing(10 * MINUTE, step=5 * MINUTE)
+        with small_pages(5):
+            for invoice in open_invoices(sandbox.books)[:12]:
+                sandbox.books.edit_invoice(invoice.id, due_on=date(2027, 3, 1))
+            await around.passing(10 * MINUTE, step=5 * MINUTE)
+        assert await differences_of(around, connection) == []

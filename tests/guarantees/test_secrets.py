@@ -238,7 +238,7 @@ async def test_no_secret_is_in_the_repr_of_what_holds_it(sqlite_url: str) -> Non
         vault,
         tokens,
         Return(secret, secret, "", "r"),
-        Returned("c", "hash", "", secret),
+        Returned("c", "hash", "", secret, datetime.now(UTC)),
         Consent(f"https://login.xero.com/authorize?state={secret}", datetime.now(UTC)),
         _InUse(secret, datetime.now(UTC)),
         tieout.Client("127.0.0.1:1", token=secret),

@@ -1,7 +1,8 @@
 """Every call and byte is booked once, by organisation, day and purpose."""
 
-from datetime import date
+from datetime import date, timedelta
 
+from documents import AT
 from tieout_server.ledger.books import Purpose
 from tieout_server.storage import calls
 from tieout_server.storage.calls import Usage
@@ -44,8 +45,14 @@ async def test_adding_nothing_is_fine(database: Database) -> None:
 
 async def test_the_days_limit_is_remembered_by_organisation(database: Database) -> None:
     async with database.write() as tx:
-        assert await calls.day_limit(tx, "t1") is None
-        await calls.learn_day_limit(tx, "t1", 1_000)
-        await calls.learn_day_limit(tx, "t1", 5_000)
-        assert await calls.day_limit(tx, "t1") == 5_000
-        assert await calls.day_limit(tx, "t2") is None
+        assert await calls.day_limit(tx, "t1", AT) is None
+        await calls.learn_day_limit(tx, "t1", 1_000, AT)
+        await calls.learn_day_limit(tx, "t1", 5_000, AT + timedelta(hours=1))
+        assert await calls.day_limit(tx, "t1", AT + timedelta(hours=1)) == 5_000
+        assert await calls.day_limit(tx, "t2", AT) is None
+
+
+async def test_a_days_limit_that_was_not_seen_for_long_is_not_believed(database: Database) -> None:
+    async with database.write() as tx:
+        await calls.learn_day_limit(tx, "t1", 5_000, AT)
+        assert await calls.day_limit(tx, "t1", AT + timedelta(seconds=1)) is None

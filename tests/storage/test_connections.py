@@ -19,9 +19,10 @@ from tieout_server.ledger.links import (
     Reason,
     ReasonCode,
 )
-from tieout_server.storage import connections, tokens
+from tieout_server.storage import connections, leavings, tables, tokens
 from tieout_server.storage.connections import Authorisation, Scope
 from tieout_server.storage.database import Database
+from tieout_server.storage.leavings import Leaving, Left
 from tieout_server.storage.tokens import Claim, StoredTokens
 
 AT = datetime(2026, 11, 22, 12, 0, 0, 1, tzinfo=UTC)
@@ -107,8 +108,8 @@ async def test_who_holds_an_organisation_or_a_membership_is_found(database: Data
     await _insert(database, held, broken)
     async with database.read() as tx:
         assert await connections.holders_of(tx, {"tenant-1", "tenant-2"}) == {"tenant-1": "con1"}
-        both = {"membership-1", "membership-2"}
-        assert list(await connections.used_by_others(tx, both, "con1")) == ["membership-2"]
+        assert await connections.is_used(tx, "another", "membership-2")
+        assert not await connections.is_used(tx, "user-1", "membership-3")
         assert list(await connections.broken_of(tx, "user-1")) == ["con2"]
 
 
@@ -118,13 +119,34 @@ async def test_an_open_consent_is_known_until_it_is_used_or_over(database: Datab
     )
     await _insert(database, _link())
     before = AT - timedelta(seconds=1)
+    longer = timedelta(minutes=2)
+
+    async def open_until(now: datetime) -> datetime | None:
+        return await connections.consent_open_until(tx, "con1", now, in_hand=longer)
+
     async with database.write() as tx:
-        assert await connections.consent_open_until(tx, "con1", before) is None
+        assert await open_until(before) is None
         await connections.start_authorisation(tx, begun)
-        assert await connections.consent_open_until(tx, "con1", before) == AT
-        assert await connections.consent_open_until(tx, "con1", AT) is None
+        assert await open_until(before) == AT
+        assert await open_until(AT) is None
         await connections.mark_authorisation(tx, "hash", before)
-        assert await connections.consent_open_until(tx, "con1", before) is None
+        assert await open_until(AT) == AT + longer, "somebody has it in hand"
+        assert await open_until(AT + longer) is None
+        assert await connections.end_authorisation(tx, "hash", AT)
+        assert await open_until(before) is None
+        assert not await connections.end_authorisation(tx, "hash", AT), "once"
+        await connections.mark_authorisation(tx, "hash", None)
+        ended = await connections.find_authorisation(tx, "hash")
+        assert ended
+        assert ended.used_at == AT, "what has ended is not given back"
+
+
+async def test_what_a_consent_under_way_offers_is_in_use(database: Database) -> None:
+    choices = tuple(OrganisationChoice(xero_tenant_id=t, name=t, membership_id=f"membership-{t}") for t in "ab")
+    await _insert(database, _link(state="PENDING_ORGANISATION", authorised_by=RUTH, choices=choices))
+    async with database.read() as tx:
+        assert await connections.is_used(tx, "user-1", "membership-b")
+        assert not await connections.is_used(tx, "another", "membership-b")
 
 
 # Tokens
@@ -218,19 +240,23 @@ async def test_a_new_token_set_ends_the_claim_and_nobody_claims_what_is_over(dat
     assert (await _kept(database)).claimed_until is None
     assert await _claim(database, Claim("user-1", 3, "one"))
     async with database.write() as tx:
-        await tokens.release_all_refreshes(tx)
+        await tokens.release_all(tx)
     assert await _claim(database, Claim("user-1", 3, "other"))
 
 
 async def test_tokens_that_nothing_stands_on_are_forgotten_after_a_while(database: Database) -> None:
     await _keep(database, "first")
+    left = Leaving(xero_user_id="user-1", membership_id="membership-1")
     async with database.write() as tx:
         assert await tokens.prune(tx, AT) == 0, "they may have been given just now"
-        await connections.insert(tx, _link(authorised_by=RUTH, membership_id="membership-1", state="DISCONNECTED"))
-        assert await tokens.prune(tx, AT + timedelta(days=1)) == 0, "something is to be removed at Xero with them"
-        assert await tokens.others_stand_on(tx, "user-1", "another")
-        assert not await tokens.others_stand_on(tx, "user-1", "con1")
+        await connections.insert(tx, _link(authorised_by=RUTH, membership_id="membership-1", state="CONNECTED"))
+        assert await tokens.prune(tx, AT + timedelta(days=1)) == 0, "a connection stands on them"
+        assert await tokens.is_stood_on(tx, "user-1")
         await connections.save(tx, _link(authorised_by=RUTH, state="DISCONNECTED"))
+        assert not await tokens.is_stood_on(tx, "user-1")
+        await leavings.add(tx, "con1", [left], AT)
+        assert await tokens.prune(tx, AT + timedelta(days=1)) == 0, "something is to be removed at Xero with them"
+        await leavings.done(tx, "con1", [left])
         assert await tokens.prune(tx, AT + timedelta(days=1)) == 1
         assert await tokens.get(tx, "user-1") is None
 
@@ -262,13 +288,71 @@ async def test_a_consent_remembers_that_its_code_has_become_tokens(database: Dat
         assert await connections.find_authorisation(tx, "hash") == begun
         await connections.mark_authorisation(tx, "hash", AT)
         await connections.mark_granted(tx, "hash", granted)
-        await connections.withdraw_authorisations(tx, "con1")
+        assert await connections.withdraw_authorisations(tx, "con1") == []
         used = msgspec.structs.replace(begun, used_at=AT, granted=granted)
         assert await connections.find_authorisation(tx, "hash") == used
         await connections.mark_authorisation(tx, "hash", None)
         assert await connections.find_authorisation(tx, "hash") == msgspec.structs.replace(used, used_at=None)
-        await connections.withdraw_authorisations(tx, "con1")
+        assert await connections.withdraw_authorisations(tx, "con1") == [granted]
         assert await connections.find_authorisation(tx, "hash") is None
+
+
+async def test_a_consent_stands_on_its_users_tokens_until_it_ends_and_names_nobody_then(database: Database) -> None:
+    begun = Authorisation(
+        state_hash="hash", connection_id="con1", code_verifier=b"sealed", return_url="", expires_at=AT, created_at=AT
+    )
+    granted = Granted(user=RUTH, scopes=("a",), authentication_event_id="event-1")
+    await _insert(database, _link())
+    await _keep(database, "first")
+    async with database.write() as tx:
+        await connections.start_authorisation(tx, begun)
+        await connections.mark_authorisation(tx, "hash", AT)
+        assert not await tokens.is_consenting(tx, "user-1")
+        await connections.mark_granted(tx, "hash", granted)
+        assert await tokens.is_consenting(tx, "user-1")
+        assert await tokens.is_stood_on(tx, "user-1")
+        assert await tokens.prune(tx, AT + timedelta(days=1)) == 0
+        assert await connections.end_authorisation(tx, "hash", AT)
+        assert not await tokens.is_stood_on(tx, "user-1")
+        rows = (await tx.execute(tables.authorisations.select())).all()
+        assert "ruth" not in str(rows).lower()
+        assert await tokens.prune(tx, AT + timedelta(days=1)) == 1
+
+
+async def test_consents_that_were_given_and_never_settled_are_given_up_once_they_have_expired(
+    database: Database,
+) -> None:
+    granted = Granted(user=RUTH, scopes=("a",), authentication_event_id="event-1")
+    await _insert(database, _link())
+    async with database.write() as tx:
+        for name in ("given", "only begun"):
+            begun = Authorisation(
+                state_hash=name, connection_id="con1", code_verifier=b"", return_url="", expires_at=AT, created_at=AT
+            )
+            await connections.start_authorisation(tx, begun)
+        await connections.mark_granted(tx, "given", granted)
+        assert await connections.abandon_authorisations(tx, "con1", AT - timedelta(seconds=1)) == []
+        assert await connections.abandon_authorisations(tx, "con1", AT) == [granted]
+        assert await connections.find_authorisation(tx, "given") is None
+        assert await connections.find_authorisation(tx, "only begun"), "its link still says that it has expired"
+
+
+# What is to be removed at Xero
+
+
+async def test_what_is_left_at_xero_is_kept_once_until_it_is_removed(database: Database) -> None:
+    await _insert(database, _link(), _link("con2"))
+    link = Leaving(xero_user_id="user-1", membership_id="membership-1")
+    consent = Leaving(xero_user_id="user-1", event_id="event-1")
+    async with database.write() as tx:
+        assert await leavings.of(tx, "con1") is None
+        await leavings.add(tx, "con1", [link, consent], AT)
+        await leavings.add(tx, "con1", [link], AT + timedelta(hours=1))
+        assert await leavings.of(tx, "con1") == Left([consent, link], AT)
+        assert not await leavings.others_leave(tx, "user-1", "con1")
+        assert await leavings.others_leave(tx, "user-1", "con2")
+        await leavings.done(tx, "con1", [link])
+        assert await leavings.of(tx, "con1") == Left([consent], AT)
 
 
 async def test_connections_are_listed_oldest_first_by_pages_and_within_their_scope(database: Database) -> None:

@@ -91,6 +91,9 @@ async def test_a_payment_that_its_document_does_not_show_is_in_excess(database: 
     assert await _excess(database) == ["p1", "p3"]
     assert await _excess(database, "i1") == ["p1"]
     assert await _excess(database, "another") == []
+    async with database.read() as tx:
+        assert await live.excess_payments(tx, "con1", 1) == ["p1"]
+        assert await live.excess_payments(tx, "con1", 1, skip=1) == ["p3"]
     assert await _unsettled(database) == ["i1"]
     assert await _unsettled(database, Entity.CREDIT_NOTES) == ["k1"]
     assert await _unsettled(database, Entity.PREPAYMENTS) == []
@@ -115,6 +118,7 @@ async def test_documents_of_merged_contacts_are_found_by_entity(database: Databa
     )
     async with database.read() as tx:
         found = {entity: await live.of_merged_contacts(tx, "con1", entity, FEW) for entity in list(Entity)[1:5]}
+        assert await live.of_merged_contacts(tx, "con1", Entity.INVOICES, FEW, skip=1) == []
     assert found == {
         Entity.INVOICES: ["i2"], Entity.CREDIT_NOTES: [], Entity.OVERPAYMENTS: ["k1"], Entity.PREPAYMENTS: [],
     }  # fmt: skip

@@ -1,10 +1,12 @@
 """What was read through a connection goes in bounded batches; what is somebody else's, or newer, stays."""
 
+import asyncio
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, select
 
 from databases import add_connection
 from documents import account, contact, credit, invoice, payment
@@ -120,6 +122,39 @@ async def test_everything_of_a_connection_goes_and_nothing_of_another(
         assert histories.scalars().all() == ["dis_con2"]
         lines = await tx.execute(select(tables.sync_lines.c.sync_id))
         assert lines.scalars().all() == ["con2-1"]
+
+
+async def test_a_sync_of_another_replica_waits_for_the_batch_and_keeps_all_that_it_brings(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add_connection(database, "con1")
+    met = credit(allocations=(Allocation(xero_invoice_id="invoice-1", amount=Decimal(1)),))
+
+    async def read(ordinal: int) -> None:
+        async with database.write() as tx:
+            await mirror.save(tx, "con1", (met,), seen_in=ordinal, at=AT)
+
+    await read(1)
+    syncing: list[asyncio.Task[None]] = []
+    real = purge._erase
+
+    async def erase(tx: Transaction, table: Table, *rest: Any) -> int:  # noqa: ANN401 - as the real one takes them
+        if table is tables.credits and not syncing:
+            syncing.append(asyncio.create_task(read(2)))
+            await asyncio.sleep(0.2)
+            assert not syncing[0].done()
+        return await real(tx, table, *rest)
+
+    monkeypatch.setattr(purge, "_erase", erase)
+    async with database.write() as tx:
+        assert await purge.erase_some(tx, "con1", 1) == 1
+    await syncing[0]
+    async with database.read() as tx:
+        counts = [
+            (await tx.execute(select(func.count()).select_from(table))).scalar_one()
+            for table in (tables.credits, tables.allocations)
+        ]
+    assert counts == [1, 1]
 
 
 async def test_what_a_later_sync_has_met_stays(database: Database) -> None:

@@ -122,3 +122,17 @@ async def test_it_is_known_when_there_is_something_to_do_next(database: Database
     assert await next_at() == NOW - timedelta(hours=1)
     await _take(database)
     assert await next_at() == NOW + LEASE
+
+
+async def test_what_a_connection_at_work_has_to_wait_for_takes_no_place_of_others(database: Database) -> None:
+    await add_connection(database, "con2")
+    poll, export, other = Task("poll", "con1", "read"), Task("export", "con1", "write"), Task("poll", "con2", "read")
+    await _wake(database)
+    assert await _take(database)
+    for task in (poll, export):
+        await _wake(database, task, priority=5)
+    await _wake(database, other, priority=50)
+    async with database.read() as tx:
+        assert await work.due(tx, NOW, 1) == [export, other]
+        assert await work.due(tx, NOW, 1, lanes=["read"]) == [other]
+        assert set(await work.due(tx, NOW + LEASE + MOMENT, 10, lanes=["read"])) == {SYNC, poll, other}

@@ -3,11 +3,13 @@
 import asyncio
 import sys
 from asyncio.subprocess import Process
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tieout_server import demo
+from tieout_server.settings import Settings
 
 
 async def test_settings_of_the_shell_stay_out_of_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,6 +21,12 @@ async def test_settings_of_the_shell_stay_out_of_the_demo(monkeypatch: pytest.Mo
     assert environment["TIEOUT_LISTEN"] == "127.0.0.1:7440"
     assert environment["TIEOUT_DATABASE_URL"] == "sqlite:///.demo/7440/tieout.db"
     assert environment["HOME"] == "/home/somebody"
+
+
+async def test_who_is_removed_in_the_sandbox_is_missed_within_seconds() -> None:
+    environment = demo._environment(Path(".demo/7440"), "http://127.0.0.1:9440", 7440, 7441)
+    settings = Settings(look_every=environment["TIEOUT_LOOK_EVERY"])  # type: ignore[arg-type] # as the environment has it
+    assert settings.look_every <= timedelta(seconds=10)
 
 
 async def test_the_sandbox_sends_its_webhooks_to_the_server_and_both_have_the_key() -> None:

@@ -2,9 +2,11 @@
 
 import base64
 import hashlib
+import html
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 import pytest
@@ -105,6 +107,27 @@ async def test_the_page_shows_in_which_role_each_would_act(caller: Caller) -> No
         page = await response.text()
     assert "Harbour &amp; Vine Ltd <span class=note>as Adviser, connected already</span>" in page
     assert "Rex Reader</a> <span class=note>Read only</span>" in page
+
+
+async def test_the_page_offers_nothing_that_is_connected_already_if_switched(caller: Caller) -> None:
+    caller.sandbox.switches.connected_stay_in_picker = False
+    async with caller.http.get(caller.authorization_url()) as response:
+        page = await response.text()
+    names = [found.name for found in caller.sandbox.organisations]
+    assert [html.escape(name) in page for name in names] == [False, True]
+    await caller.connect(organisations=[names[1]])
+    before = await caller.connections()
+    async with caller.http.get(caller.authorization_url()) as response:
+        assert "Whatever you may connect is connected already" in await response.text()
+    form = dict(parse_qsl(urlsplit(caller.authorization_url()).query)) | {"decision": "allow"}
+    endpoint = f"{caller.sandbox.url}/identity/connect/authorize"
+    async with caller.http.post(endpoint, data=form, allow_redirects=False) as response:
+        assert response.status == 302
+        assert "code=" in response.headers["Location"]
+    assert await caller.connections() == before
+    form["organisation"] = caller.tenant_id
+    async with caller.http.post(endpoint, data=form, allow_redirects=False) as response:
+        assert response.status == 400, "it was not offered"
 
 
 @pytest.mark.parametrize("how", ["delete", "reset", "disconnect"])

@@ -38,12 +38,10 @@ def who_acts(connection: Connection) -> str:
     reason = connection.reason
     again = f" It is tried again at {moment(reason.retry_at)}." if reason.HasField("retry_at") else ""
     match reason.owner:
-        case Owner.OWNER_MERCHANT if (
-            reason.code == ConnectionReasonCode.CONNECTION_REASON_CODE_ORGANISATION_UNAVAILABLE
-        ):
+        case Owner.OWNER_MERCHANT if _is_mended_in_xero(connection):
             return "The merchant acts, in Xero."
         case Owner.OWNER_MERCHANT:
-            return f"The merchant acts: {_way(connection)} gives the address."
+            return f"The merchant acts: {way(connection)} gives the address."
         case Owner.OWNER_OPERATOR:
             return "Whoever runs the service acts; its log has more."
         case Owner.OWNER_XERO:
@@ -54,10 +52,16 @@ def who_acts(connection: Connection) -> str:
             return ""
 
 
-def line(change: ConnectionChange) -> str:
+def way(connection: Connection) -> str:
+    """The command that leads the merchant to a new consent: what never had an organisation is begun anew."""
+    had_one = connection.HasField("organisation")
+    return f"`tieout reconnect {connection.id}`" if had_one else f"`tieout connect {connection.merchant_id}`"
+
+
+def line(change: ConnectionChange, health_before: "ConnectionHealth.ValueType | None" = None) -> str:
     """Something that happened, as one line: when, to which connection, what, why, and who acts."""
     event, connection = change.event, change.connection
-    told = f"{moment(event.occurred_at)}  {named(connection)}  {happened(event)}"
+    told = f"{moment(event.occurred_at)}  {named(connection)}  {happened(event, health_before)}"
     # A consent that was refused while the connection has another reason, or none, leaves it to whom it was.
     acts = who_acts(connection) if event.HasField("reason") and event.reason == connection.reason else ""
     return f"{told} {acts}".rstrip()
@@ -69,14 +73,17 @@ def line_now(connection: Connection) -> str:
     return f"{moment(connection.updated_at)}  {named(connection)}  {why} {who_acts(connection)}".rstrip()
 
 
-def line_of_history(event: ConnectionEvent) -> str:
-    """Something that happened to a connection that the reader knows: when, what, why, and who caused it."""
+def line_of_history(event: ConnectionEvent, before: ConnectionEvent | None = None) -> str:
+    """Something that happened to a connection that the reader knows, and to which `before` had happened before.
+
+    When, what, why, and who caused it.
+    """
     by = f"  [{event.actor}]" if event.actor else ""  # a purge erases who it was
-    return f"{moment(event.occurred_at)}  {happened(event)}{by}"
+    return f"{moment(event.occurred_at)}  {happened(event, before.health if before else None)}{by}"
 
 
-def happened(event: ConnectionEvent) -> str:
-    """What happened, and why."""
+def happened(event: ConnectionEvent, health_before: "ConnectionHealth.ValueType | None" = None) -> str:
+    """What happened, and why; the health before tells what changed where the state did not."""
     match event.kind:
         case ConnectionEventKind.CONNECTION_EVENT_KIND_AUTHORISATION_STARTED:
             return "consent asked for"
@@ -84,6 +91,10 @@ def happened(event: ConnectionEvent) -> str:
             return _because("consent refused", event.reason)
         case ConnectionEventKind.CONNECTION_EVENT_KIND_GAP_CLOSED:
             return _caught_up(event.gap)
+        case ConnectionEventKind.CONNECTION_EVENT_KIND_DETAILS_CHANGED if changed := _what_changed(
+            event, health_before
+        ):
+            return changed
         case _:
             return _because(_state(event.to_state, event.health), event.reason)
 
@@ -142,10 +153,24 @@ def _because(what: str, reason: ConnectionReason) -> str:
     return f"{what}: {reason.sentence}" if reason.sentence else what
 
 
-def _way(connection: Connection) -> str:
-    """The command that leads the merchant to a new consent: what never had an organisation is begun anew."""
-    had_one = connection.HasField("organisation")
-    return f"`tieout reconnect {connection.id}`" if had_one else f"`tieout connect {connection.merchant_id}`"
+def _is_mended_in_xero(connection: Connection) -> bool:
+    """Whether nobody has to consent anew; a consent that was given for no organisation has not found one yet."""
+    is_unavailable = connection.reason.code == ConnectionReasonCode.CONNECTION_REASON_CODE_ORGANISATION_UNAVAILABLE
+    return is_unavailable and connection.HasField("organisation")
+
+
+def _what_changed(event: ConnectionEvent, health_before: "ConnectionHealth.ValueType | None") -> str:
+    """What changed although the state did not; empty where state and reason say it all."""
+    if event.to_state == ConnectionState.CONNECTION_STATE_DISCONNECTED:
+        return "data being erased" if event.actor == "caller" else "data erased"
+    if event.reason.sentence or event.to_state != ConnectionState.CONNECTION_STATE_CONNECTED:
+        return ""
+    if event.actor not in {"", "caller", "tieout"}:
+        return "consent renewed"
+    if health_before is None:
+        return ""
+    was_well = health_before == ConnectionHealth.CONNECTION_HEALTH_OK
+    return "particulars changed" if was_well else "well again"
 
 
 def _caught_up(gap: Gap) -> str:

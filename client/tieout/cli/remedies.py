@@ -45,6 +45,7 @@ _BY_STATE = MappingProxyType(
     }
 )
 """By the metadata `state` of what a connection does not permit now."""
+_NEW = "`tieout connect MERCHANT` makes a new connection."
 _BY_KIND = MappingProxyType(
     {
         "customer": "`tieout customers CONNECTION --ids` lists them.",
@@ -67,6 +68,8 @@ def remedy(error: errors.TieoutError) -> str:
 
 def _special(error: errors.TieoutError) -> str | None:
     match error:
+        case errors.NotPermittedNowError() if error.metadata.get("state") == "DISCONNECTED":
+            return _NEW  # what was connected once can be reconnected in any state
         case errors.ConnectionNotUsableError() | errors.NotPermittedNowError():
             return _BY_STATE.get(error.metadata.get("state", ""))
         case errors.NotFoundError():

@@ -118,12 +118,12 @@ class _ConnectionReasonCodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     CONNECTION_REASON_CODE_CONSENT_DENIED: _ConnectionReasonCode.ValueType  # 10
     """The merchant declined in Xero."""
     CONNECTION_REASON_CODE_XERO_UNAVAILABLE: _ConnectionReasonCode.ValueType  # 11
-    """Xero does not answer or fails. Nothing is lost."""
+    """Xero does not answer, fails, or refuses a part of the books although the connection is in order. Nothing is lost."""
     CONNECTION_REASON_CODE_DAY_LIMIT_REACHED: _ConnectionReasonCode.ValueType  # 12
     """The calls of this day are used; it goes on at `retry_at`."""
     CONNECTION_REASON_CODE_SERVICE_MISCONFIGURED: _ConnectionReasonCode.ValueType  # 13
-    """This service's own settings keep it from working: a rejected client secret, a missing key. An operator acts; no
-    merchant is asked.
+    """This service cannot go on by itself: a rejected client secret, a missing key, or an answer of Xero's that it does not
+    understand. An operator acts; no merchant is asked.
     """
 
 class ConnectionReasonCode(_ConnectionReasonCode, metaclass=_ConnectionReasonCodeEnumTypeWrapper):
@@ -160,12 +160,12 @@ CONNECTION_REASON_CODE_NOT_ADMINISTRATOR: ConnectionReasonCode.ValueType  # 9
 CONNECTION_REASON_CODE_CONSENT_DENIED: ConnectionReasonCode.ValueType  # 10
 """The merchant declined in Xero."""
 CONNECTION_REASON_CODE_XERO_UNAVAILABLE: ConnectionReasonCode.ValueType  # 11
-"""Xero does not answer or fails. Nothing is lost."""
+"""Xero does not answer, fails, or refuses a part of the books although the connection is in order. Nothing is lost."""
 CONNECTION_REASON_CODE_DAY_LIMIT_REACHED: ConnectionReasonCode.ValueType  # 12
 """The calls of this day are used; it goes on at `retry_at`."""
 CONNECTION_REASON_CODE_SERVICE_MISCONFIGURED: ConnectionReasonCode.ValueType  # 13
-"""This service's own settings keep it from working: a rejected client secret, a missing key. An operator acts; no
-merchant is asked.
+"""This service cannot go on by itself: a rejected client secret, a missing key, or an answer of Xero's that it does not
+understand. An operator acts; no merchant is asked.
 """
 Global___ConnectionReasonCode: _TypeAlias = ConnectionReasonCode  # noqa: Y015
 
@@ -260,12 +260,14 @@ class Connection(_message.Message):
     def credentials_expire_at(self) -> _timestamp_pb2.Timestamp:
         """When the tokens lapse unless they are refreshed before: 60 days after the last refresh, which happens weekly even
         where nothing is read. The tokens are those of the user who consented, whatever connections stand on them. Absent
-        while there are none.
+        while there are none, and once DISCONNECTED.
         """
 
     @_builtins.property
     def last_synced_at(self) -> _timestamp_pb2.Timestamp:
-        """When a sync last ended well. Absent before the first."""
+        """When a sync last ended well. Absent before the first. How fresh the data is, GetFreshness tells: polling and
+        webhooks keep it so between syncs.
+        """
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -589,10 +591,10 @@ class ConnectRequest(_message.Message):
 
     `result` is `connected`; `choose_organisation`, where ChooseOrganisation comes next; an ErrorReason in lower case
     (`consent_denied`, `authorization_failed`, `consent_expired`, `consent_state_invalid`, `not_administrator`,
-    `wrong_organisation`, `no_organisation`, `organisation_already_connected`, `access_revoked`, `scope_missing`,
-    `app_rejected`, `xero_unavailable`, `rate_limited`); or `internal`, a fault of this service. It is for the eyes of the
-    person: GetConnection tells what is true. `connection_id` is always that of the connection for which consent was
-    asked, never that of another.
+    `wrong_organisation`, `no_organisation`, `organisation_already_connected`, `not_permitted_now`, `access_revoked`,
+    `credentials_expired`, `scope_missing`, `app_rejected`, `xero_unavailable`, `rate_limited`); or `internal`, a fault of
+    this service. It is for the eyes of the person: GetConnection tells what is true. `connection_id` is always that of
+    the connection for which consent was asked, never that of another.
     """
     request_id: _builtins.str
     """See types.proto."""

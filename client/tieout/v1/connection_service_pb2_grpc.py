@@ -125,8 +125,9 @@ class ConnectionServiceServicer:
         callback page does the same. Answers once the connection is CONNECTED, or PENDING_ORGANISATION where one consent
         gave several organisations. A `state` works once: a repeat is refused unless it has the `request_id` of the first.
         Refuses with CONSENT_STATE_INVALID, CONSENT_EXPIRED, APP_REJECTED, NO_ORGANISATION, CONSENT_DENIED,
-        AUTHORIZATION_FAILED, NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, SCOPE_MISSING,
-        XERO_UNAVAILABLE.
+        AUTHORIZATION_FAILED, NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, NOT_PERMITTED_NOW (it was
+        disconnected meanwhile), SCOPE_MISSING, ACCESS_REVOKED, CREDENTIALS_EXPIRED, XERO_UNAVAILABLE, RATE_LIMITED,
+        REQUEST_ID_REUSED.
         CLI: none; the merchant's browser does it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -136,7 +137,8 @@ class ConnectionServiceServicer:
     def ChooseOrganisation(self, request, context):
         """Picks the organisation where one consent gave several (state PENDING_ORGANISATION). A repeat with the same choice
         answers with the connection as it is. Refuses with NOT_FOUND, INVALID_REQUEST, ORGANISATION_ALREADY_CONNECTED,
-        NOT_ADMINISTRATOR, NOT_PERMITTED_NOW, CONSENT_STATE_INVALID, XERO_UNAVAILABLE.
+        NOT_ADMINISTRATOR, NOT_PERMITTED_NOW, SCOPE_MISSING, ACCESS_REVOKED, CREDENTIALS_EXPIRED, XERO_UNAVAILABLE,
+        RATE_LIMITED, REQUEST_ID_REUSED.
         CLI: `tieout choose CONNECTION ORGANISATION`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -177,7 +179,8 @@ class ConnectionServiceServicer:
         among /connections, does a cheap call to it succeed; where it does, also whether the user who consented may still do
         what is needed. Moves the connection to the state that they prove and answers with them: a broken one that works
         again is CONNECTED. An outage or a limit is never taken for a loss. The same is done by itself whenever Xero refuses
-        a call; the organisation and the user are looked at daily. A repeat looks again. Refuses with NOT_FOUND.
+        a call; the organisation and the user are looked at daily, or as often as the operator has set. A repeat looks again.
+        Refuses with NOT_FOUND.
         CLI: `tieout check CONNECTION`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -57,14 +57,16 @@ class ConnectionServiceStub:
     callback page does the same. Answers once the connection is CONNECTED, or PENDING_ORGANISATION where one consent
     gave several organisations. A `state` works once: a repeat is refused unless it has the `request_id` of the first.
     Refuses with CONSENT_STATE_INVALID, CONSENT_EXPIRED, APP_REJECTED, NO_ORGANISATION, CONSENT_DENIED,
-    AUTHORIZATION_FAILED, NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, SCOPE_MISSING,
-    XERO_UNAVAILABLE.
+    AUTHORIZATION_FAILED, NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, NOT_PERMITTED_NOW (it was
+    disconnected meanwhile), SCOPE_MISSING, ACCESS_REVOKED, CREDENTIALS_EXPIRED, XERO_UNAVAILABLE, RATE_LIMITED,
+    REQUEST_ID_REUSED.
     CLI: none; the merchant's browser does it.
     """
     ChooseOrganisation: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.ChooseOrganisationRequest, _connection_service_pb2.ChooseOrganisationResponse]
     """Picks the organisation where one consent gave several (state PENDING_ORGANISATION). A repeat with the same choice
     answers with the connection as it is. Refuses with NOT_FOUND, INVALID_REQUEST, ORGANISATION_ALREADY_CONNECTED,
-    NOT_ADMINISTRATOR, NOT_PERMITTED_NOW, CONSENT_STATE_INVALID, XERO_UNAVAILABLE.
+    NOT_ADMINISTRATOR, NOT_PERMITTED_NOW, SCOPE_MISSING, ACCESS_REVOKED, CREDENTIALS_EXPIRED, XERO_UNAVAILABLE,
+    RATE_LIMITED, REQUEST_ID_REUSED.
     CLI: `tieout choose CONNECTION ORGANISATION`.
     """
     Disconnect: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.DisconnectRequest, _connection_service_pb2.DisconnectResponse]
@@ -89,7 +91,8 @@ class ConnectionServiceStub:
     among /connections, does a cheap call to it succeed; where it does, also whether the user who consented may still do
     what is needed. Moves the connection to the state that they prove and answers with them: a broken one that works
     again is CONNECTED. An outage or a limit is never taken for a loss. The same is done by itself whenever Xero refuses
-    a call; the organisation and the user are looked at daily. A repeat looks again. Refuses with NOT_FOUND.
+    a call; the organisation and the user are looked at daily, or as often as the operator has set. A repeat looks again.
+    Refuses with NOT_FOUND.
     CLI: `tieout check CONNECTION`.
     """
     ListConnectionEvents: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.ListConnectionEventsRequest, _connection_service_pb2.ListConnectionEventsResponse]
@@ -134,14 +137,16 @@ class ConnectionServiceAsyncStub(ConnectionServiceStub):
     callback page does the same. Answers once the connection is CONNECTED, or PENDING_ORGANISATION where one consent
     gave several organisations. A `state` works once: a repeat is refused unless it has the `request_id` of the first.
     Refuses with CONSENT_STATE_INVALID, CONSENT_EXPIRED, APP_REJECTED, NO_ORGANISATION, CONSENT_DENIED,
-    AUTHORIZATION_FAILED, NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, SCOPE_MISSING,
-    XERO_UNAVAILABLE.
+    AUTHORIZATION_FAILED, NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, NOT_PERMITTED_NOW (it was
+    disconnected meanwhile), SCOPE_MISSING, ACCESS_REVOKED, CREDENTIALS_EXPIRED, XERO_UNAVAILABLE, RATE_LIMITED,
+    REQUEST_ID_REUSED.
     CLI: none; the merchant's browser does it.
     """
     ChooseOrganisation: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.ChooseOrganisationRequest, _connection_service_pb2.ChooseOrganisationResponse]  # type: ignore[assignment]
     """Picks the organisation where one consent gave several (state PENDING_ORGANISATION). A repeat with the same choice
     answers with the connection as it is. Refuses with NOT_FOUND, INVALID_REQUEST, ORGANISATION_ALREADY_CONNECTED,
-    NOT_ADMINISTRATOR, NOT_PERMITTED_NOW, CONSENT_STATE_INVALID, XERO_UNAVAILABLE.
+    NOT_ADMINISTRATOR, NOT_PERMITTED_NOW, SCOPE_MISSING, ACCESS_REVOKED, CREDENTIALS_EXPIRED, XERO_UNAVAILABLE,
+    RATE_LIMITED, REQUEST_ID_REUSED.
     CLI: `tieout choose CONNECTION ORGANISATION`.
     """
     Disconnect: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.DisconnectRequest, _connection_service_pb2.DisconnectResponse]  # type: ignore[assignment]
@@ -166,7 +171,8 @@ class ConnectionServiceAsyncStub(ConnectionServiceStub):
     among /connections, does a cheap call to it succeed; where it does, also whether the user who consented may still do
     what is needed. Moves the connection to the state that they prove and answers with them: a broken one that works
     again is CONNECTED. An outage or a limit is never taken for a loss. The same is done by itself whenever Xero refuses
-    a call; the organisation and the user are looked at daily. A repeat looks again. Refuses with NOT_FOUND.
+    a call; the organisation and the user are looked at daily, or as often as the operator has set. A repeat looks again.
+    Refuses with NOT_FOUND.
     CLI: `tieout check CONNECTION`.
     """
     ListConnectionEvents: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.ListConnectionEventsRequest, _connection_service_pb2.ListConnectionEventsResponse]  # type: ignore[assignment]
@@ -226,8 +232,9 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
         callback page does the same. Answers once the connection is CONNECTED, or PENDING_ORGANISATION where one consent
         gave several organisations. A `state` works once: a repeat is refused unless it has the `request_id` of the first.
         Refuses with CONSENT_STATE_INVALID, CONSENT_EXPIRED, APP_REJECTED, NO_ORGANISATION, CONSENT_DENIED,
-        AUTHORIZATION_FAILED, NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, SCOPE_MISSING,
-        XERO_UNAVAILABLE.
+        AUTHORIZATION_FAILED, NOT_ADMINISTRATOR, WRONG_ORGANISATION, ORGANISATION_ALREADY_CONNECTED, NOT_PERMITTED_NOW (it was
+        disconnected meanwhile), SCOPE_MISSING, ACCESS_REVOKED, CREDENTIALS_EXPIRED, XERO_UNAVAILABLE, RATE_LIMITED,
+        REQUEST_ID_REUSED.
         CLI: none; the merchant's browser does it.
         """
 
@@ -239,7 +246,8 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_connection_service_pb2.ChooseOrganisationResponse, _abc.Awaitable[_connection_service_pb2.ChooseOrganisationResponse]]:
         """Picks the organisation where one consent gave several (state PENDING_ORGANISATION). A repeat with the same choice
         answers with the connection as it is. Refuses with NOT_FOUND, INVALID_REQUEST, ORGANISATION_ALREADY_CONNECTED,
-        NOT_ADMINISTRATOR, NOT_PERMITTED_NOW, CONSENT_STATE_INVALID, XERO_UNAVAILABLE.
+        NOT_ADMINISTRATOR, NOT_PERMITTED_NOW, SCOPE_MISSING, ACCESS_REVOKED, CREDENTIALS_EXPIRED, XERO_UNAVAILABLE,
+        RATE_LIMITED, REQUEST_ID_REUSED.
         CLI: `tieout choose CONNECTION ORGANISATION`.
         """
 
@@ -288,7 +296,8 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
         among /connections, does a cheap call to it succeed; where it does, also whether the user who consented may still do
         what is needed. Moves the connection to the state that they prove and answers with them: a broken one that works
         again is CONNECTED. An outage or a limit is never taken for a loss. The same is done by itself whenever Xero refuses
-        a call; the organisation and the user are looked at daily. A repeat looks again. Refuses with NOT_FOUND.
+        a call; the organisation and the user are looked at daily, or as often as the operator has set. A repeat looks again.
+        Refuses with NOT_FOUND.
         CLI: `tieout check CONNECTION`.
         """
 

@@ -212,7 +212,7 @@ class _ChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeKind
     CHANGE_KIND_UPSERTED: _ChangeKind.ValueType  # 1
     """It is there, new or changed."""
     CHANGE_KIND_REMOVED: _ChangeKind.ValueType  # 2
-    """It left: voided, deleted, archived without a balance, erased or gone. A reader need not have been told of it before."""
+    """It left: voided, deleted, archived without a balance, or gone from Xero. A reader need not have been told of it before."""
     CHANGE_KIND_MERGED: _ChangeKind.ValueType  # 3
     """A customer was merged into another, whose id is in the record."""
 
@@ -224,7 +224,7 @@ CHANGE_KIND_UNSPECIFIED: ChangeKind.ValueType  # 0
 CHANGE_KIND_UPSERTED: ChangeKind.ValueType  # 1
 """It is there, new or changed."""
 CHANGE_KIND_REMOVED: ChangeKind.ValueType  # 2
-"""It left: voided, deleted, archived without a balance, erased or gone. A reader need not have been told of it before."""
+"""It left: voided, deleted, archived without a balance, or gone from Xero. A reader need not have been told of it before."""
 CHANGE_KIND_MERGED: ChangeKind.ValueType  # 3
 """A customer was merged into another, whose id is in the record."""
 Global___ChangeKind: _TypeAlias = ChangeKind  # noqa: Y015

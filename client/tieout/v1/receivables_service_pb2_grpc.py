@@ -158,7 +158,8 @@ class ReceivablesServiceServicer:
         A customer is told again when its balances change, and an invoice when its payments or allocations do; within one
         commit customers come first. What becomes overdue because a day has passed is no change. After a merge the contact
         that is no more is told as MERGED and the customer that took over is told again; documents that stay as they are
-        are not, though their `customer_id` is that of the other one now.
+        are not, though their `customer_id` is that of the other one now. Nor is told, record by record, what Disconnect
+        erases with `purge_data`: WatchConnections tells that a connection was disconnected and its data erased.
         CLI: `tieout watch changes CONNECTION`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

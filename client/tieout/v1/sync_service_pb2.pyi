@@ -1317,8 +1317,8 @@ class GetFreshnessResponse(_message.Message):
     connection_id: _builtins.str
     """The connection."""
     projected_month_bytes: _builtins.int
-    """The month's decompressed bytes at its end if it goes on as so far; a first sync is taken to come once. Absent before
-    a day of the month has been seen.
+    """The month's decompressed bytes at its end if it goes on as since the beginning (UTC) of its first day with a call; a
+    first sync is taken to come once. Absent within a day from there.
     """
     @_builtins.property
     def entities(self) -> _containers.RepeatedCompositeFieldContainer[Global___EntityFreshness]:

@@ -116,6 +116,20 @@ class Authority:
         """What a user may connect: where the role is Standard or Adviser (Xero, permissions FAQ)."""
         return [found for found in self.organisations.values() if found.role_of(user.id) in MAY_CONNECT]
 
+    def offered_to(self, user: User, app: App) -> list[tuple[Organisation, bool]]:
+        """What the consent page offers a user for this app, and whether it is connected already."""
+        held = {
+            found.organisation.id
+            for found in self.connections.values()
+            if found.user is user and found.client_id == app.client_id
+        }
+        offered = [(found, found.id in held) for found in self.organisations_for(user)]
+        return [(found, held) for found, held in offered if self.switches.connected_stay_in_picker or not held]
+
+    def can_agree_to_nothing(self, user: User) -> bool:
+        """Whether a user may consent anew without choosing: whatever they may connect is not offered again."""
+        return not self.switches.connected_stay_in_picker and bool(self.organisations_for(user))
+
     def consent(
         self,
         app: App,

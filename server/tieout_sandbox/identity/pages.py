@@ -48,6 +48,7 @@ def consent_page(
     organisations: list[tuple[Organisation, bool]],
     *,
     several: bool,
+    may_agree: bool,
     problem: str = "",
 ) -> str:
     """Who asks, for what, on which organisations.
@@ -59,6 +60,7 @@ def consent_page(
         others: who else could be, and in which roles.
         organisations: what the user may connect, and whether it already is.
         several: whether more than one may be chosen.
+        may_agree: whether there is anything to agree to.
         problem: why what was chosen before did not do.
     """
     hidden = "".join(f'<input type="hidden" name="{escape(k)}" value="{escape(v)}">' for k, v in params.items())
@@ -70,8 +72,9 @@ def consent_page(
 <p>Signed in as <strong>{escape(user.name)}</strong> ({escape(user.email)}).</p>
 <form method="post" action="/identity/connect/authorize">{hidden}
 <input type="hidden" name="user" value="{escape(user.email)}">
-{_alert(problem)}{_picker(organisations, user, several=several)}{_scopes(request) if organisations else ""}
-<div class="actions">{_ALLOW if organisations else ""}
+{_alert(problem)}{_picker(organisations, user, several=several, may_agree=may_agree)}
+{_scopes(request) if may_agree else ""}
+<div class="actions">{_ALLOW if may_agree else ""}
 <button name="decision" value="deny">Cancel</button></div></form>
 <h2>Continue as somebody else</h2><ul>{_other_users(params, others)}</ul>""",
     )
@@ -99,7 +102,9 @@ def error_page(refused: RefusedRequestError) -> str:
     )
 
 
-def _picker(organisations: list[tuple[Organisation, bool]], user: User, *, several: bool) -> str:
+def _picker(organisations: list[tuple[Organisation, bool]], user: User, *, several: bool, may_agree: bool) -> str:
+    if not organisations and may_agree:
+        return "<p><strong>Whatever you may connect is connected already.</strong> You can allow access anew.</p>"
     if not organisations:
         return "<p><strong>There is nothing that you may connect.</strong> It takes the role Standard or Adviser.</p>"
     kind = "checkbox" if several else "radio"

@@ -62,8 +62,7 @@ class IdentityRoutes:
 
     def _page(self, asked: AuthorisationRequest, params: Mapping[str, str], user: User, problem: str = "") -> str:
         """The consent page for this user; with a problem, once more."""
-        held = {c.organisation.id for c in self._authority.connections.values() if c.user is user}
-        choices = [(found, found.id in held) for found in self._authority.organisations_for(user)]
+        choices = self._authority.offered_to(user, asked.app)
         organisations = self._authority.organisations.values()
         others = [
             (other, list(dict.fromkeys(found.role_of(other.id) for found in organisations)))
@@ -71,7 +70,8 @@ class IdentityRoutes:
             if other is not user
         ]
         several = self._switches.several_organisations_per_consent
-        return consent_page(asked, params, user, others, choices, several=several, problem=problem)
+        may_agree = bool(choices) or self._authority.can_agree_to_nothing(user)
+        return consent_page(asked, params, user, others, choices, several=several, may_agree=may_agree, problem=problem)
 
     async def decide(self, request: web.Request) -> web.Response:
         """What the user decided: back to the app with a code, or with access_denied; what cannot be is asked again."""
@@ -91,8 +91,9 @@ class IdentityRoutes:
     def _decided(self, asked: AuthorisationRequest, user: User, chosen: list[str], *, allowed: bool) -> str:
         if not allowed:
             return asked.redirect(error="access_denied")
-        choices = {found.id: found for found in self._authority.organisations_for(user)}
-        if not chosen or not choices.keys() >= set(chosen):
+        choices = {found.id: found for found, _ in self._authority.offered_to(user, asked.app)}
+        is_empty = not chosen and not self._authority.can_agree_to_nothing(user)
+        if is_empty or not choices.keys() >= set(chosen):
             raise RefusedRequestError("access_denied", "Choose an organisation that you may connect")
         if len(chosen) > 1 and not self._switches.several_organisations_per_consent:
             raise RefusedRequestError("access_denied", "Choose one organisation")

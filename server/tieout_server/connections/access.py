@@ -29,7 +29,7 @@ from tieout_server.connections.standing import standing
 from tieout_server.connections.state import HAS_ACCESS, ConnectionHealth, ConnectionState, Happening, move
 from tieout_server.errors import AccessRevokedError, PersonMustActError, ScopeMissingError, TieoutError
 from tieout_server.ledger.books import Membership
-from tieout_server.ledger.documents import Organisation
+from tieout_server.ledger.documents import Entity, Organisation
 from tieout_server.ledger.links import TIEOUT, AuthorisedBy, Link, Observation, Reason, ReasonCode
 from tieout_server.storage import connections, tokens, watermarks
 from tieout_server.storage.database import Transaction
@@ -96,6 +96,9 @@ class Access:
         is_held_up = link.reason is not None and link.reason.code in reasons.TEMPORARY
         if trouble and not (link.reason and link.reason.code == trouble.code):
             await self._record.change(tx, link, _held_up(link, trouble))
+        elif trouble and link.reason:  # the same one, which may last longer than was told
+            lasting = msgspec.structs.replace(link.reason, retry_at=trouble.retry_at)
+            await self._record.change(tx, link, _degraded(link, lasting))
         elif trouble is None and is_held_up:
             covered = reasons.warning(link.reason)
             is_known = covered is not None and covered.code in LOOKED_FOR
@@ -112,7 +115,7 @@ class Access:
         if link.state != ConnectionState.CONNECTED:  # its tokens live on that way, and it may have healed
             return now + (LATE if is_open else 7 * self._means.look_every)
         if link.reason is None or not reasons.passes(link.reason):
-            return now + (SOON if is_open else self._a_while())
+            return now + (min(SOON, self._means.look_every) if is_open else self._a_while())
         # The longer it lasts, the less often: a look costs up to five calls.
         lasts = min(max(now - link.reason.observed_at, SOON), LATE)
         return max(now + lasts, link.reason.retry_at or now)
@@ -272,6 +275,6 @@ async def _generation(tx: Transaction, link: Link) -> int | None:
 
 
 async def _known_up_to(tx: Transaction, link: Link) -> datetime | None:
-    """The instant, by Xero's clock, up to which everything is here."""
+    """The instant, by Xero's clock, up to which everything is here that is read through the day; accounts are not."""
     marks = await watermarks.every(tx, link.id)
-    return min((mark.watermark_at for mark in marks.values()), default=None)
+    return min((mark.watermark_at for entity, mark in marks.items() if entity is not Entity.ACCOUNTS), default=None)

@@ -1,11 +1,12 @@
 """Consent: sending a person to Xero and taking them back, once.
 
 The state is random, used once and kept only as a hash; PKCE ties the code to us. Whoever brings a state that is
-unknown, used or expired changes nothing.
+unknown, used or expired changes nothing. Who has a state in hand holds off others who bring the same.
 """
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -14,13 +15,17 @@ from tieout_server.clock import Clock
 from tieout_server.errors import ConsentStateError
 from tieout_server.ledger.books import Identity
 from tieout_server.ledger.links import Granted
-from tieout_server.storage import connections
+from tieout_server.storage import connections, leavings
 from tieout_server.storage.connections import Authorisation
 from tieout_server.storage.database import Transaction
+from tieout_server.storage.leavings import Leaving
 from tieout_server.storage.vault import Vault
 
 CONSENT_LIFE = timedelta(minutes=30)
 """How long a person may take at Xero, logging in included. The code that Xero then gives lives 5 minutes."""
+
+IN_HAND = timedelta(minutes=2)
+"""How long one process may take to settle a consent that came back, before another one that brings it may go on."""
 
 
 class Consent(msgspec.Struct, frozen=True):
@@ -42,6 +47,8 @@ class Returned(msgspec.Struct, frozen=True):
     state_hash: str
     return_url: str
     code_verifier: str
+    settled_by: datetime
+    """When whatever it linked at Xero is removed there, if nothing became of it."""
     granted: Granted | None = None
 
     def __repr__(self) -> str:
@@ -59,7 +66,7 @@ class Authorisations:
 
     async def begin(self, tx: Transaction, connection_id: str, return_url: str) -> Consent:
         """Open a way to consent for this connection. A way that was opened earlier and not used is closed."""
-        await connections.withdraw_authorisations(tx, connection_id)
+        await self.withdraw(tx, connection_id)
         state, code_verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
         now = self._clock.now()
         state_hash = _hash(state)
@@ -77,8 +84,8 @@ class Authorisations:
         url = self._identity.authorization_url(state=state, code_verifier=code_verifier)
         return Consent(url, now + CONSENT_LIFE)
 
-    async def redeem(self, tx: Transaction, state: str) -> Returned:
-        """Take this state, which is then used.
+    async def redeem(self, tx: Transaction, state: str) -> Returned | None:
+        """Take this state, which is then used; None while somebody else has it in hand, who may give it back.
 
         Raises:
             ConsentStateError: it is unknown, used before, or expired.
@@ -87,18 +94,50 @@ class Authorisations:
         if found is None:
             raise ConsentStateError("This link does not belong to a consent that was started here.", fault="unknown")
         facts = {"connection_id": found.connection_id, "return_url": found.return_url}
-        if found.used_at is not None:
+        if found.ended_at is not None:
             raise ConsentStateError("This link was used before. Each consent needs a new one.", fault="used", **facts)
         now = self._clock.now()
+        if found.used_at is not None and now < found.used_at + IN_HAND:
+            return None
         if now >= found.expires_at:
             raise ConsentStateError("This link has expired. Please start again.", fault="expired", **facts)
         await connections.mark_authorisation(tx, found.state_hash, now)
         verifier = self._vault.open(found.code_verifier, context=f"authorisation/{found.state_hash}")
-        return Returned(found.connection_id, found.state_hash, found.return_url, verifier, found.granted)
+        return Returned(
+            found.connection_id,
+            found.state_hash,
+            found.return_url,
+            verifier,
+            found.expires_at + IN_HAND,
+            found.granted,
+        )
 
     async def give_back(self, tx: Transaction, returned: Returned) -> None:
-        """Let the state be used again: Xero did not answer, and what it gave so far is still good."""
+        """Let the state be used again: nothing was decided, and what Xero gave so far is still good."""
         await connections.mark_authorisation(tx, returned.state_hash, None)
+
+    async def withdraw(self, tx: Transaction, connection_id: str) -> None:
+        """Close the ways to consent that nobody has in hand; what they linked is to be removed at Xero."""
+        granted = await connections.withdraw_authorisations(tx, connection_id)
+        await self._leave_behind(tx, connection_id, granted)
+
+    async def abandon(self, tx: Transaction, connection_id: str) -> None:
+        """Give up the consents that were given and never settled, once nobody can come back with them."""
+        granted = await connections.abandon_authorisations(tx, connection_id, self._clock.now() - IN_HAND)
+        await self._leave_behind(tx, connection_id, granted)
+
+    async def open_until(self, tx: Transaction, connection_id: str) -> datetime | None:
+        """Until when a consent for this connection may still be settled; None if none can."""
+        return await connections.consent_open_until(tx, connection_id, self._clock.now(), in_hand=IN_HAND)
+
+    async def _leave_behind(self, tx: Transaction, connection_id: str, granted: Sequence[Granted]) -> None:
+        left = [given_by(consent) for consent in granted]
+        await leavings.add(tx, connection_id, left, self._clock.now())
+
+
+def given_by(granted: Granted) -> Leaving:
+    """What this consent linked, to be removed at Xero."""
+    return Leaving(xero_user_id=granted.user.xero_user_id, event_id=granted.authentication_event_id)
 
 
 def _hash(state: str) -> str:

@@ -17,6 +17,7 @@ from tieout_server.ledger.books import Membership
 from tieout_server.ledger.links import Link, OrganisationChoice
 from tieout_server.storage import connections
 from tieout_server.storage.database import Transaction
+from tieout_server.storage.leavings import Leaving
 
 
 def choice_of(link: Link, xero_tenant_id: str) -> OrganisationChoice:
@@ -70,6 +71,17 @@ def same_organisation(link: Link, given: Sequence[Membership]) -> Membership:
         expected=ours,
         given=theirs,
     )
+
+
+def linked(link: Link) -> Sequence[Leaving]:
+    """All that this connection has linked at Xero, as what to remove there: nothing, if nobody ever consented."""
+    if link.authorised_by is None:
+        return []
+    memberships = {link.membership_id, *(choice.membership_id for choice in link.choices)} - {""} or {""}
+    return [
+        Leaving(xero_user_id=link.authorised_by.xero_user_id, membership_id=membership_id)
+        for membership_id in sorted(memberships)
+    ]
 
 
 def check_was_not_ended(before: Link, link: Link) -> None:

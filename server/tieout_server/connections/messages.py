@@ -60,6 +60,20 @@ class Started(msgspec.Struct, frozen=True):
     consent: Consent
 
 
+class Begun(msgspec.Struct, frozen=True):
+    """What is kept of the answer `Started`: the connection, which may name a person, is read anew for a repeat."""
+
+    connection_id: str
+    consent: Consent
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What is kept of an answer that is a connection: it is read anew for a repeat."""
+
+    connection_id: str
+    return_url: str = ""
+
+
 class Completed(msgspec.Struct, frozen=True):
     """A connection after its consent, and where the person wants to go next."""
 

@@ -33,12 +33,14 @@ class Purge:
         """Erase all that was to be erased when this was asked for; what was read since stays."""
         async with self._means.database.read() as tx:
             up_to = await connections.purge_up_to(tx, job.connection_id)
+        position = await self._forget_person(job)
+        await self._forget_in_history(job, position)
+        await self._forget_in_log(job, position)
+        async with self._means.database.write() as tx:
+            await job.hold(tx)
+            await self._means.feed.tell_of_erasure(tx, job.connection_id)
         while await self._erase_some(job, up_to):
             pass
-        position = await self._forget_person(job.connection_id)
-        await self._forget_in_history(job.connection_id, position)
-        await self._forget_in_log(job.connection_id, position)
-        self._means.feed.forget_window()
         logger.info("purged", connection_id=job.connection_id)
         return None
 
@@ -47,13 +49,14 @@ class Purge:
             await job.hold(tx)
             return await purge.erase_some(tx, job.connection_id, up_to)
 
-    async def _forget_person(self, connection_id: str) -> int:
+    async def _forget_person(self, job: Job) -> int:
         """Forget who authorised the connection, unless somebody has again; answers where the log ends then."""
         async with self._means.database.write() as tx:
-            link = await self._record.get(tx, connection_id, lock=True)
+            link = await self._record.get(tx, job.connection_id, lock=True)
+            await job.hold(tx)
             if link.state == ConnectionState.DISCONNECTED:
                 await self._record.change(tx, link, _without_person(link))
-            return await self._ended_at(tx, connection_id)
+            return await self._ended_at(tx, job.connection_id)
 
     async def _ended_at(self, tx: Transaction, connection_id: str) -> int:
         """The position of the connection's last end: what came before it is to be forgotten."""
@@ -65,11 +68,12 @@ class Purge:
             before = happened[-1].id
         return 0
 
-    async def _forget_in_history(self, connection_id: str, up_to: int) -> None:
+    async def _forget_in_history(self, job: Job, up_to: int) -> None:
         before = up_to + 1
         while True:
             async with self._means.database.write() as tx:
-                happened = await history.page(tx, connection_id, before=before, limit=PAGE)
+                await job.hold(tx)
+                happened = await history.page(tx, job.connection_id, before=before, limit=PAGE)
                 for event in happened:
                     actor = event.actor if event.actor in (CALLER, TIEOUT) else ""
                     await history.rewrite(tx, msgspec.structs.replace(event, actor=actor, reason=_erased(event.reason)))
@@ -77,11 +81,12 @@ class Purge:
                 return
             before = happened[-1].id
 
-    async def _forget_in_log(self, connection_id: str, up_to: int) -> None:
+    async def _forget_in_log(self, job: Job, up_to: int) -> None:
         after = 0
         while True:
             async with self._means.database.write() as tx:
-                told = await events.about(tx, connection_id, topic=CONNECTION, after=after, limit=PAGE)
+                await job.hold(tx)
+                told = await events.about(tx, job.connection_id, topic=CONNECTION, after=after, limit=PAGE)
                 told = [event for event in told if event.position <= up_to]
                 for event in told:
                     change = msgspec.json.decode(event.payload, type=LinkChange)
@@ -105,4 +110,4 @@ def _erased(reason: Reason | None) -> Reason | None:
     """The reason without its words, in which a person may be named."""
     if reason is None or reason.code is ReasonCode.MANUALLY_DISCONNECTED:
         return reason
-    return msgspec.structs.replace(reason, sentence=ERASED)
+    return msgspec.structs.replace(reason, sentence=ERASED, covers=None)

@@ -3,14 +3,14 @@
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
 
 from tieout_server.connections.access import Access
-from tieout_server.connections.consent import Consents
+from tieout_server.connections.consent import CHOOSE, COMPLETE, Consents
 from tieout_server.connections.leave import AtEnd, Leave
 from tieout_server.connections.look_after import LookAfter
 from tieout_server.connections.means import AFTER_CONSENT, Means
 from tieout_server.connections.messages import (
+    Begun,
     Checked,
     Choose,
     Completed,
@@ -18,6 +18,7 @@ from tieout_server.connections.messages import (
     Disconnect,
     Reconnect,
     Return,
+    Settled,
     Snapshot,
     Started,
 )
@@ -33,10 +34,10 @@ from tieout_server.storage.connections import Scope
 
 __all__ = ["AFTER_CONSENT", "Connections", "Means"]
 
-AnswerT = TypeVar("AnswerT")
-
 PAGE = 1000
 """Connections that a snapshot reads at a time."""
+POLL = 0.25
+"""Seconds between looks whether a consent that somebody has in hand is settled or given back."""
 
 
 class Connections:
@@ -60,8 +61,8 @@ class Connections:
         """
         self._means.return_urls.check(asked.return_url)
         async with self._means.database.write() as tx:
-            if earlier := await self._means.requests.earlier(tx, "Connect", asked.request_id, asked, Started):
-                return earlier
+            if earlier := await self._means.requests.earlier(tx, "Connect", asked.request_id, asked, Begun):
+                return Started(await self._record.get(tx, earlier.connection_id), earlier.consent)
             now = self._means.clock.now()
             link = Link(
                 id=f"con_{secrets.token_hex(10)}",
@@ -72,7 +73,7 @@ class Connections:
             )
             await connections.insert(tx, link)
             started = Started(link, await self._means.authorisations.begin(tx, link.id, asked.return_url))
-            await self._means.requests.keep(tx, "Connect", asked.request_id, asked, started)
+            await self._means.requests.keep(tx, "Connect", asked.request_id, asked, Begun(link.id, started.consent))
             await self._record.tell(tx, link, LinkChangeKind.AUTHORISATION_STARTED, actor=CALLER)
         return started
 
@@ -87,12 +88,12 @@ class Connections:
         """
         self._means.return_urls.check(asked.return_url)
         async with self._means.database.write() as tx:
-            if earlier := await self._means.requests.earlier(tx, "Reconnect", asked.request_id, asked, Started):
-                return earlier
+            if earlier := await self._means.requests.earlier(tx, "Reconnect", asked.request_id, asked, Begun):
+                return Started(await self._record.get(tx, earlier.connection_id), earlier.consent)
             link = await self._record.get(tx, asked.connection_id, lock=True)
             check_can_reconnect(link)
             started = Started(link, await self._means.authorisations.begin(tx, link.id, asked.return_url))
-            await self._means.requests.keep(tx, "Reconnect", asked.request_id, asked, started)
+            await self._means.requests.keep(tx, "Reconnect", asked.request_id, asked, Begun(link.id, started.consent))
             begun = LinkChangeKind.AUTHORISATION_STARTED
             await self._record.tell(tx, link, begun, from_state=link.state, actor=CALLER)
         return started
@@ -107,13 +108,14 @@ class Connections:
             RequestIdReusedError: the request_id came before with other content.
             TryAgainError: Xero does not answer; the same state may be brought again and goes on from there.
         """
-        method = "CompleteAuthorization"
-        async with self._means.database.write() as tx:
-            if earlier := await self._means.requests.earlier(tx, method, back.request_id, back, Completed):
-                return earlier
-            returned = await self._means.authorisations.redeem(tx, back.state)
-        completed = Completed(await self._consents.take_back(returned, back), returned.return_url)
-        return await self._answer(method, back.request_id, back, completed)
+        while True:
+            async with self._means.database.write() as tx:
+                if earlier := await self._means.requests.earlier(tx, COMPLETE, back.request_id, back, Settled):
+                    return Completed(await self._record.get(tx, earlier.connection_id), earlier.return_url)
+                returned = await self._means.authorisations.redeem(tx, back.state)
+            if returned:
+                return Completed(await self._consents.take_back(returned, back), returned.return_url)
+            await self._means.clock.sleep(POLL)
 
     async def choose(self, asked: Choose) -> Link:
         """Settle a connection on one of the organisations that its consent gave; a repeat answers as the first did.
@@ -126,15 +128,12 @@ class Connections:
             OrganisationAlreadyConnectedError: another connection has it.
             RequestIdReusedError: the request_id came before with other content.
         """
-        method = "ChooseOrganisation"
         async with self._means.database.write() as tx:
-            if earlier := await self._means.requests.earlier(tx, method, asked.request_id, asked, Link):
-                return earlier
-            link = await self._record.get(tx, asked.connection_id)
-        if link.state == ConnectionState.CONNECTED and link.xero_tenant_id == asked.xero_tenant_id:
+            earlier = await self._means.requests.earlier(tx, CHOOSE, asked.request_id, asked, Settled)
+            link = await self._record.get(tx, earlier.connection_id if earlier else asked.connection_id)
+        if earlier or (link.state == ConnectionState.CONNECTED and link.xero_tenant_id == asked.xero_tenant_id):
             return link
-        link = await self._consents.choose(link, asked.xero_tenant_id)
-        return await self._answer(method, asked.request_id, asked, link)
+        return await self._consents.choose(link, asked)
 
     async def get(self, connection_id: str) -> Link:
         """The connection with this id.
@@ -185,6 +184,12 @@ class Connections:
             link.xero_tenant_id, TokensOf(self._means.tokens, link.authorised_by.xero_user_id)
         )
 
+    async def recover(self) -> None:
+        """Give back what an earlier process had in hand. Only where this process is the only one on the database."""
+        await self._means.tokens.recover()
+        async with self._means.database.write() as tx:
+            await connections.free_authorisations(tx)
+
     def at_end(self, end: AtEnd) -> None:
         """Have this ended, too, in the transaction that disconnects a connection."""
         self._leave.at_end(end)
@@ -233,11 +238,3 @@ class Connections:
             link = await self._record.get(tx, connection_id, lock=True)
             if link.state == ConnectionState.CONNECTED:
                 await self._access.note_trouble(tx, link, trouble)
-
-    async def _answer(self, method: str, request_id: str, asked: object, answer: AnswerT) -> AnswerT:
-        """Keep this answer to a request, unless an equal one was faster: then that one's is the answer to both."""
-        async with self._means.database.write() as tx:
-            if earlier := await self._means.requests.earlier(tx, method, request_id, asked, type(answer)):
-                return earlier
-            await self._means.requests.keep(tx, method, request_id, asked, answer)
-        return answer

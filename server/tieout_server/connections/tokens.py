@@ -32,8 +32,8 @@ IDLE = timedelta(days=6)
 """How long tokens may lie unused before the next daily look refreshes them all the same: weekly at least."""
 LEEWAY = timedelta(seconds=60)
 """A token that lives no longer than this is refreshed first, so that it does not expire on the way."""
-CLAIM = timedelta(seconds=75)
-"""How long one process may take to refresh before another one may: longer than a call to Xero takes at most."""
+MARGIN = timedelta(seconds=15)
+"""How much longer than a call to Xero may take one process may take to refresh, before another one may."""
 POLL = 0.1
 """Seconds between looks whether another process has refreshed."""
 
@@ -51,7 +51,18 @@ class _InUse(NamedTuple):
 class Tokens:
     """The token sets of all users."""
 
-    def __init__(self, database: Database, vault: Vault, identity: Identity, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        identity: Identity,
+        clock: Clock,
+        *,
+        call_takes: timedelta = timedelta(seconds=60),
+    ) -> None:
+        """`call_takes`: how long one call to the identity service may take."""
+        self.claim = call_takes + MARGIN
+        """How long one process may have one call to Xero to itself."""
         self._database = database
         self._vault = vault
         self._identity = identity
@@ -63,7 +74,7 @@ class Tokens:
     async def recover(self) -> None:
         """Give back what an earlier process had claimed. Only where this process is the only one on the database."""
         async with self._database.write() as tx:
-            await tokens.release_all_refreshes(tx)
+            await tokens.release_all(tx)
 
     async def keep(self, tx: Transaction, given: TokenSet) -> None:
         """Store a token set that a consent gave."""
@@ -117,6 +128,14 @@ class Tokens:
         """
         await self._identity.revoke(self._refresh_token(await self._stored(xero_user_id)))
 
+    async def wait_for_leave(self, xero_user_id: str) -> None:
+        """Return once nothing that this user linked is just being removed at Xero.
+
+        Nothing more will be while a consent of theirs has given tokens and is not settled.
+        """
+        while (until := (await self._stored(xero_user_id)).leaving_until) and until > self._clock.now():
+            await self._clock.sleep(POLL)
+
     async def _good(self, xero_user_id: str, good: Callable[[StoredTokens], str | None]) -> str:
         """The token that is good, refreshed if there is none."""
         if token := good(await self._stored(xero_user_id)):
@@ -134,10 +153,10 @@ class Tokens:
 
     @contextlib.asynccontextmanager
     async def _claimed(self, stored: StoredTokens) -> AsyncIterator[bool]:
-        """Whether the right to refresh this token set is ours, which then lasts as long as the block or `CLAIM`."""
+        """Whether the right to refresh this token set is ours, which then lasts as long as the block or `claim`."""
         claim, now = Claim(stored.xero_user_id, stored.generation, self._name), self._clock.now()
         async with self._database.write() as tx:
-            is_ours = await tokens.claim_refresh(tx, claim, now=now, until=now + CLAIM)
+            is_ours = await tokens.claim_refresh(tx, claim, now=now, until=now + self.claim)
         try:
             yield is_ours
         except BaseException:

@@ -25,7 +25,9 @@ CHANGES = "changes"
 """The mirror of a connection changed without a sync. Bears nothing: it only wakes those who read the changes."""
 RECONCILIATION = "reconciliation"
 DISCREPANCY = "discrepancy"
-TOPICS = (CONNECTION, SYNC, CHANGES, RECONCILIATION, DISCREPANCY)
+ERASURE = "erasure"
+"""Earlier events of a connection were rewritten: no process may go on telling what it has in memory."""
+TOPICS = (CONNECTION, SYNC, CHANGES, RECONCILIATION, DISCREPANCY, ERASURE)
 
 WINDOW = 10_000
 """Events kept in memory for all subscribers together."""
@@ -66,6 +68,10 @@ class Feed:
         """
         await self.append(tx, Event(0, connection_id, CHANGES, connection_id, self._clock.now(), b""))
 
+    async def tell_of_erasure(self, tx: Transaction, connection_id: str) -> None:
+        """Have every process read again what it tells of this connection: rows of the log were rewritten before."""
+        await self.append(tx, Event(0, connection_id, ERASURE, connection_id, self._clock.now(), b""))
+
     async def start(self) -> None:
         """Find the end of the log; followers may come from now on."""
         async with self._database.read() as tx:
@@ -79,10 +85,6 @@ class Feed:
                     await self._appended.wait()
             self._appended.clear()
             await self._advance()
-
-    def forget_window(self) -> None:
-        """Read the database again for what was kept in memory: rows of the log were rewritten."""
-        self._window.clear()
 
     def drain(self) -> None:
         """Send every follower away, to resume elsewhere with its token."""
@@ -177,6 +179,8 @@ class Feed:
         if batch[0].position != self._position + 1:
             self._window.clear()  # what lay between was pruned before it was read here
         self._window.extend(batch)
+        if any(event.topic == ERASURE for event in batch):
+            self._window.clear()
         if len(self._window) > 2 * WINDOW:
             del self._window[:-WINDOW]
         self._position = batch[-1].position

@@ -12,6 +12,7 @@ from tieout_server.rpc.convert import iso, timestamp
 from tieout_server.storage.events import Event
 
 _CONNECTED = "CONNECTED"
+_DISCONNECTED = "DISCONNECTED"
 _PENDING_ORGANISATION = "PENDING_ORGANISATION"
 
 
@@ -28,7 +29,7 @@ def connection(link: Link, expires_at: datetime | None, asked: Collection[str]) 
         scopes=sorted(link.scopes),
         missing_scopes=scopes.missing(asked, link.scopes) if link.authorised_by else (),
         missing_capabilities=_missing_capabilities(link, asked),
-        credentials_expire_at=timestamp(expires_at),
+        credentials_expire_at=timestamp(expires_at) if link.state != _DISCONNECTED else None,
         last_synced_at=timestamp(link.last_synced_at),
         created_at=timestamp(link.created_at),
         updated_at=timestamp(link.updated_at),

@@ -1,14 +1,19 @@
 """The ledger of calls and bytes, kept by organisation, day and purpose."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime, timedelta
 
 import msgspec
 from sqlalchemy import select
 
+from tieout_server.clock import to_micros
 from tieout_server.ledger.books import Purpose
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.tables import calls, day_limits
+
+DAY_LIMIT_HOLDS = timedelta(hours=30)
+"""How long a day's limit is believed that was not seen again: every day begins with all its calls left, so within this
+time it is, unless the merchant has gone to a smaller tier."""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,17 +60,19 @@ async def usage(tx: Transaction, xero_tenant_id: str, since: date) -> list[Usage
     ]
 
 
-async def day_limit(tx: Transaction, xero_tenant_id: str) -> int | None:
-    """The calls a day that were learnt for this organisation; None until any were."""
-    query = select(day_limits.c.calls).where(day_limits.c.xero_tenant_id == xero_tenant_id)
+async def day_limit(tx: Transaction, xero_tenant_id: str, since: datetime) -> int | None:
+    """The calls a day that were last seen to be permitted to this organisation, if that was since this instant."""
+    query = select(day_limits.c.calls).where(
+        day_limits.c.xero_tenant_id == xero_tenant_id, day_limits.c.seen_at >= to_micros(since)
+    )
     learnt: int | None = (await tx.execute(query)).scalar_one_or_none()
     return learnt
 
 
-async def learn_day_limit(tx: Transaction, xero_tenant_id: str, calls_a_day: int) -> None:
-    """Remember how many calls a day Xero permits for this organisation."""
+async def learn_day_limit(tx: Transaction, xero_tenant_id: str, calls_a_day: int, at: datetime) -> None:
+    """Remember how many calls a day Xero was seen to permit to this organisation, and when."""
     place = "?" if tx.dialect.name == "sqlite" else "%s"
-    await tx.exec_driver_sql(_LEARN.format(place), (xero_tenant_id, calls_a_day))
+    await tx.exec_driver_sql(_LEARN.format(place), (xero_tenant_id, calls_a_day, to_micros(at)))
 
 
 def _key(row: Usage) -> tuple[str, date, str]:
@@ -79,6 +86,6 @@ _ADD = (
     "bytes_body = calls.bytes_body + excluded.bytes_body"
 )
 _LEARN = (
-    "INSERT INTO day_limits (xero_tenant_id, calls) VALUES ({0}, {0}) "
-    "ON CONFLICT (xero_tenant_id) DO UPDATE SET calls = excluded.calls"
+    "INSERT INTO day_limits (xero_tenant_id, calls, seen_at) VALUES ({0}, {0}, {0}) "
+    "ON CONFLICT (xero_tenant_id) DO UPDATE SET calls = excluded.calls, seen_at = excluded.seen_at"
 )

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Row, case, delete, func, select, tuple_, update
 from sqlalchemy.sql import ColumnElement
 
-from tieout_server.clock import from_micros, to_micros
+from tieout_server.clock import MICROSECOND, from_micros, to_micros
 from tieout_server.ledger.documents import Organisation
 from tieout_server.ledger.links import AuthorisedBy, Granted, Link, OrganisationChoice, Reason
 from tieout_server.storage.database import Transaction
@@ -86,6 +86,12 @@ async def next_sync_ordinal(tx: Transaction, connection_id: str) -> int:
     return ordinal
 
 
+async def sync_ordinal(tx: Transaction, connection_id: str) -> int:
+    """The number of this connection's latest sync; 0 if there was none."""
+    query = select(connections.c.sync_ordinal).where(connections.c.id == connection_id)
+    return (await tx.execute(query)).scalar_one_or_none() or 0
+
+
 async def set_last_synced(tx: Transaction, connection_id: str, at: datetime) -> None:
     """Note when the connection was last synced to the end."""
     await tx.execute(update(connections).where(connections.c.id == connection_id).values(last_synced_at=to_micros(at)))
@@ -127,7 +133,8 @@ async def is_used(tx: Transaction, xero_user_id: str, membership_id: str) -> boo
         | ((connections.c.xero_user_id == xero_user_id) & (connections.c.choices != ""))
     )
     return any(
-        row.membership_id == membership_id or membership_id in {choice.membership_id for choice in _choices(row.choices)}
+        row.membership_id == membership_id
+        or membership_id in {choice.membership_id for choice in _choices(row.choices)}
         for row in await tx.execute(query)
     )
 
@@ -225,7 +232,9 @@ async def consent_open_until(
 
     One that came back in time is given so much longer.
     """
-    longer = case((authorisations.c.used_at.is_(None) & (authorisations.c.granted == ""), 0), else_=micros(in_hand))
+    longer = case(
+        (authorisations.c.used_at.is_(None) & (authorisations.c.granted == ""), 0), else_=in_hand // MICROSECOND
+    )
     until = authorisations.c.expires_at + longer
     query = select(func.max(until)).where(
         authorisations.c.connection_id == connection_id, authorisations.c.ended_at.is_(None), until > to_micros(now)

@@ -6,7 +6,7 @@ A row is live while it counts: a customer that is active, a document that is in 
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Select, Table, func, or_, select
+from sqlalchemy import Select, Table, func, or_, select, union_all
 from sqlalchemy.sql import ColumnElement
 
 from tieout_server.ledger.documents import CREDITS, IN_LEDGER, ContactStatus, DocumentStatus, Entity
@@ -64,22 +64,24 @@ async def unsettled(tx: Transaction, connection_id: str, entity: Entity, limit: 
     return await _ids(tx, wanted.order_by(key).limit(limit).offset(skip))
 
 
-async def excess_payments(tx: Transaction, connection_id: str, limit: int, of: Collection[str] = ()) -> Sequence[str]:
+async def excess_payments(
+    tx: Transaction, connection_id: str, limit: int, of: Collection[str] = (), *, skip: int = 0
+) -> Sequence[str]:
     """Payments that are here on documents of which Xero states that less was paid, by id; `of` only these documents.
 
-    At least one of a document's payments was deleted, or the document is older here than its payments.
+    At least one of a document's payments was deleted, or the document is older here than its payments. `skip` likewise.
     """
-    found: list[str] = []
+    wanted = []
     for table, missing in ((invoices, _of_invoice()), (credits, _of_credit())):
         key = table.columns[table.columns.keys()[1]]
         documents = select(key).where(table.c.connection_id == connection_id, missing < 0)
-        wanted = select(payments.c.xero_payment_id).where(
-            payments.c.connection_id == connection_id,
-            payments.c.status == DocumentStatus.AUTHORISED.value,
-            payments.c.xero_document_id.in_(documents.where(key.in_(of)) if of else documents),
-        )
-        found += await _ids(tx, wanted.order_by(payments.c.xero_payment_id).limit(limit - len(found)))
-    return found
+        wanted.append(documents.where(key.in_(of)) if of else documents)
+    excess = select(payments.c.xero_payment_id).where(
+        payments.c.connection_id == connection_id,
+        payments.c.status == DocumentStatus.AUTHORISED.value,
+        payments.c.xero_document_id.in_(union_all(*wanted)),
+    )
+    return await _ids(tx, excess.order_by(payments.c.xero_payment_id).limit(limit).offset(skip))
 
 
 async def paid_documents(tx: Transaction, connection_id: str, payment_ids: Sequence[str]) -> Sequence[str]:
@@ -90,8 +92,10 @@ async def paid_documents(tx: Transaction, connection_id: str, payment_ids: Seque
     return await _ids(tx, wanted.distinct())
 
 
-async def of_merged_contacts(tx: Transaction, connection_id: str, entity: Entity, limit: int) -> Sequence[str]:
-    """The documents here that still name a contact which was merged into another one, by id."""
+async def of_merged_contacts(
+    tx: Transaction, connection_id: str, entity: Entity, limit: int, *, skip: int = 0
+) -> Sequence[str]:
+    """The documents here that still name a contact which was merged into another one, by id. `skip` likewise."""
     table, key = _of(entity)
     merged = select(contacts.c.xero_contact_id).where(
         contacts.c.connection_id == connection_id, contacts.c.merged_into != ""
@@ -99,7 +103,7 @@ async def of_merged_contacts(tx: Transaction, connection_id: str, entity: Entity
     wanted = select(key).where(
         table.c.connection_id == connection_id, table.c.xero_contact_id.in_(merged), *_is_entity(entity)
     )
-    return await _ids(tx, wanted.order_by(key).limit(limit))
+    return await _ids(tx, wanted.order_by(key).limit(limit).offset(skip))
 
 
 def _of_invoice() -> ColumnElement[int]:

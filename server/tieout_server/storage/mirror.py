@@ -2,7 +2,9 @@
 
 Of two versions of a document the newer one stays, in whatever order they arrive. A row is rewritten only when
 something that Xero states about it is new, so `changed_at` is a true instant of change and a page that was seen
-before costs no writing beyond `seen_in`. What changes bears the number of its change (`storage.changes`).
+before costs no writing beyond `seen_in`. What changes bears the number of its change (`storage.changes`). A document
+that moves to another contact marks the former one as changed, too: a trigger of the database does
+(`…_leave_a_contact` in migration 0001), as only it sees the row before and after.
 """
 
 import asyncio

@@ -21,12 +21,14 @@ _DOCUMENTS = (tables.payments, tables.invoices, tables.credits, tables.contacts,
 async def erase_some(tx: Transaction, connection_id: str, up_to: int) -> int:
     """Erase some of what syncs up to this ordinal read, and those syncs; says how many rows. 0: nothing is left.
 
-    What a later sync has met again is that one's, and stays. What was compared goes first, and all of it: it is found
-    again by whoever compares again.
+    What a later sync has met again is that one's, and stays: who writes to the mirror waits from here to the commit.
+    What was compared goes first, and all of it: it is found again by whoever compares again.
     """
     for table in _COMPARED:
         if count := await _erase_all(tx, table, connection_id):
             return count
+    counter = tables.change_counters.c
+    await tx.execute(select(counter.last).where(counter.connection_id == connection_id).with_for_update())
     for table in _DOCUMENTS:
         if count := await _erase(tx, table, table.c[_key(table)], connection_id, up_to):
             return count

@@ -137,9 +137,7 @@ leavings = Table(
     "leavings",
     metadata,
     Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
-    Column("xero_user_id", Text, primary_key=True),
-    Column("membership_id", Text, primary_key=True),
-    Column("event_id", Text, primary_key=True),
+    *(Column(name, Text, primary_key=True) for name in ("xero_user_id", "membership_id", "event_id")),
     int_column("since"),
     Index(None, "xero_user_id"),
 )
@@ -251,6 +249,7 @@ work = Table(
     int_column("leased_until", nullable=True),
     int_column("fence"),  # raised whenever someone takes it
     Index(None, "due_at"),
+    Index(None, "leased_until"),
 )
 
 webhook_events = Table(
@@ -259,6 +258,7 @@ webhook_events = Table(
     Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
     Column("entity", Text, primary_key=True),
     Column("xero_id", Text, primary_key=True),  # empty: whatever changed of the entity
+    Column("follows", Integer, primary_key=True),  # 1: no event named it; beside what an event says of the document
     text_column("kind"),
     int_column("event_at"),  # Xero's clock: a version that is older is not the one that the event is about
     int_column("received_at"),
@@ -309,9 +309,7 @@ calls = Table(
     Column("xero_tenant_id", Text, primary_key=True),
     Column("day", Text, primary_key=True),
     Column("purpose", Text, primary_key=True),
-    int_column("call_count"),
-    int_column("bytes_wire"),
-    int_column("bytes_body"),
+    *(int_column(name) for name in ("call_count", "bytes_wire", "bytes_body")),
 )
 
 day_limits = Table(
@@ -319,6 +317,7 @@ day_limits = Table(
     metadata,
     Column("xero_tenant_id", Text, primary_key=True),
     int_column("calls"),  # a day, as learnt from Xero's headers
+    int_column("seen_at"),  # when they last told that it holds
 )
 
 contacts = _mirrored(

@@ -103,9 +103,9 @@ async def release_refresh(tx: Transaction, claim: Claim) -> None:
     )
 
 
-async def release_all_refreshes(tx: Transaction) -> None:
+async def release_all(tx: Transaction) -> None:
     """Give back what a process that is gone held. Only for a database that one process owns."""
-    await tx.execute(update(xero_users).values(refreshing_by="", refreshing_until=None))
+    await tx.execute(update(xero_users).values(refreshing_by="", refreshing_until=None, leaving_until=None))
 
 
 def _columns(tokens: StoredTokens, at: datetime) -> dict[str, object]:

@@ -2,7 +2,8 @@
 
 A record is what a reader is told of: a document, or more than its own row. A customer also changes with its invoices
 and credits, and with the contacts merged into it; an invoice also changes with its payments and what was credited to
-it. So each record's number is the highest among its rows.
+it. So each record's number is the highest among its rows. A customer that a document left has no such row any more: a
+trigger numbers its contact (`…_leave_a_contact` in migration 0001).
 """
 
 from collections.abc import Collection, Iterable, Mapping

@@ -73,6 +73,15 @@ async def postpone(tx: Transaction, connection_id: str, until: datetime, entity:
     await tx.execute(planned.values(next_read_at=to_micros(until)))
 
 
+async def hasten(tx: Transaction, connection_id: str, entity: Entity, by: datetime) -> None:
+    """Plan the next read of an entity for this instant at the latest."""
+    is_later = watermarks.c.next_read_at > to_micros(by)
+    planned = update(watermarks).where(
+        watermarks.c.connection_id == connection_id, watermarks.c.entity == entity.value, is_later
+    )
+    await tx.execute(planned.values(next_read_at=to_micros(by)))
+
+
 _PUT = (
     "INSERT INTO watermarks "
     "(connection_id, entity, watermark_at, last_read_at, row_count, next_read_at, moved_at) "

@@ -1,8 +1,9 @@
 """The inbox of webhooks: which documents have to be read because Xero named them, and since when.
 
 A document has one row however often it is named, in whatever order: the latest event counts. The row goes with the
-commit of a version that is not older. Rows of a connection are written under the lock of its work (`work.wake`
-comes first), so that who takes them out and who puts them in cannot wait for each other.
+commit of a version that is not older. What moved with something else has a row of its own beside it, since the
+version that satisfies an event may be older than what moved silently. Rows of a connection are written under the lock
+of its work (`work.wake` comes first), so that who takes them out and who puts them in cannot wait for each other.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -57,13 +58,22 @@ async def connected(tx: Transaction, xero_tenant_ids: Collection[str]) -> Mappin
 
 
 async def put(tx: Transaction, connection_id: str, named: Sequence[Named], at: datetime) -> None:
-    """Keep these as due now. What is there for the same or a later event stays; events go before what follows."""
+    """Keep these as due now. What is there for the same or a later event stays."""
     if not named:
         return
     now = to_micros(at)
     place = "?" if tx.dialect.name == "sqlite" else "%s"
     rows = [
-        (connection_id, n.entity.value, n.xero_id, n.kind, now if n.follows else to_micros(n.event_at), now, now)
+        (
+            connection_id,
+            n.entity.value,
+            n.xero_id,
+            int(n.follows),
+            n.kind,
+            now if n.follows else to_micros(n.event_at),
+            now,
+            now,
+        )
         for n in named
     ]
     await tx.exec_driver_sql(_PUT.format(place), rows)
@@ -132,13 +142,10 @@ _AT_ONCE = 100
 """Rows in one statement."""
 
 _PUT = (
-    "INSERT INTO webhook_events (connection_id, entity, xero_id, kind, event_at, received_at, due_at, tries) "
-    "VALUES ({0}, {0}, {0}, {0}, {0}, {0}, {0}, 0) ON CONFLICT (connection_id, entity, xero_id) DO UPDATE SET "
-    "kind = excluded.kind, event_at = excluded.event_at, received_at = excluded.received_at, "
-    "due_at = excluded.due_at, tries = 0 WHERE CASE "
-    "WHEN (excluded.kind = 'FOLLOWS') = (webhook_events.kind = 'FOLLOWS') "
-    "THEN excluded.event_at > webhook_events.event_at "
-    "ELSE webhook_events.kind = 'FOLLOWS' END"
+    "INSERT INTO webhook_events (connection_id, entity, xero_id, follows, kind, event_at, received_at, due_at, tries) "
+    "VALUES ({0}, {0}, {0}, {0}, {0}, {0}, {0}, {0}, 0) ON CONFLICT (connection_id, entity, xero_id, follows) "
+    "DO UPDATE SET kind = excluded.kind, event_at = excluded.event_at, received_at = excluded.received_at, "
+    "due_at = excluded.due_at, tries = 0 WHERE excluded.event_at > webhook_events.event_at"
 )
 _HEARD = (
     "INSERT INTO webhook_deliveries (id, heard_at) VALUES (1, {0}) "
@@ -153,7 +160,7 @@ def _are(connection_id: str, named: Sequence[Named]) -> ColumnElement[bool]:
         and_(
             row.entity == n.entity.value,
             row.xero_id == n.xero_id,
-            row.kind == FOLLOWS if n.follows else row.kind != FOLLOWS,
+            row.follows == int(n.follows),
             row.event_at <= to_micros(n.event_at),
         )
         for n in named

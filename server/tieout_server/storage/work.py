@@ -1,10 +1,10 @@
 """What is to be done, by kind and connection: when it is due, who does it, and the fence against lost owners."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
-from sqlalchemy import and_, case, func, or_, select, update
+from sqlalchemy import and_, case, func, or_, select, tuple_, update
 from sqlalchemy.sql import ColumnElement
 
 from tieout_server.clock import from_micros, to_micros
@@ -43,15 +43,26 @@ async def wake(tx: Transaction, task: Task, *, priority: int, due_at: datetime) 
     await tx.exec_driver_sql(_WAKE.format(placeholder), values)
 
 
-async def due(tx: Transaction, now: datetime, limit: int) -> Sequence[Task]:
-    """What is due and in nobody's hands, most urgent first."""
-    rows = await tx.execute(
-        select(work.c.kind, work.c.connection_id, work.c.lane)
-        .where(_is_due(now))
-        .order_by(work.c.priority, work.c.due_at)
-        .limit(limit)
-    )
-    return [Task(*row) for row in rows]
+async def due(tx: Transaction, now: datetime, limit: int, *, lanes: Collection[str] = ()) -> Sequence[Task]:
+    """What is due and in nobody's hands, most urgent first, so much of each lane at most.
+
+    Of a connection that is at work in a lane nothing of that lane is due. Without `lanes` all of them are looked at.
+    """
+    at_work = select(work.c.connection_id, work.c.lane).where(work.c.owner != "", work.c.leased_until >= to_micros(now))
+    urgency = (work.c.priority, work.c.due_at)
+    rank = func.row_number().over(partition_by=work.c.lane, order_by=urgency).label("rank")
+    startable = tuple_(work.c.connection_id, work.c.lane).not_in(at_work)
+    wanted = select(work.c.kind, work.c.connection_id, work.c.lane, *urgency, rank).where(_is_due(now), startable)
+    found = (wanted.where(work.c.lane.in_(lanes)) if lanes else wanted).subquery()
+    query = select(found.c.kind, found.c.connection_id, found.c.lane).where(found.c.rank <= limit)
+    return [Task(*row) for row in await tx.execute(query.order_by(found.c.priority, found.c.due_at))]
+
+
+async def is_wanted(tx: Transaction, kind: str, connection_id: str) -> bool:
+    """Whether this is due some time, or in hand."""
+    wanted = or_(work.c.due_at.is_not(None), work.c.owner != "")
+    query = select(work.c.kind).where(work.c.kind == kind, work.c.connection_id == connection_id, wanted)
+    return (await tx.execute(query)).first() is not None
 
 
 async def next_due_at(tx: Transaction) -> datetime | None:

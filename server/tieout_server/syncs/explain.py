@@ -157,9 +157,10 @@ class Explanations:
                 return ()
             ids = [value]
         try:
-            page = await (
-                books.by_ids(Entity.CONTACTS, ids, Purpose.PROBE) if ids else books.contacts_like(value, Purpose.PROBE)
-            )
+            if ids:
+                page = await books.by_ids(Entity.CONTACTS, ids, Purpose.RECONCILIATION)
+            else:
+                page = await books.contacts_like(value, Purpose.RECONCILIATION)
         except OperatorMustActError:
             raise
         except PersonMustActError as refusal:

@@ -1,18 +1,22 @@
 """Reading the documents that webhooks named: each page is committed with what it settles and what has to follow."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 from tieout_server import log
+from tieout_server.clock import Clock
+from tieout_server.errors import BugError
 from tieout_server.ledger.books import IDS_AT_ONCE, Books, Page, Purpose
 from tieout_server.ledger.documents import Entity
-from tieout_server.storage import mirror, moved, watermarks, webhooks
+from tieout_server.storage import connections, moved, watermarks, webhooks
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.webhooks import ANY, Named
 from tieout_server.syncs.followers import followers
-from tieout_server.syncs.intake import id_of
+from tieout_server.syncs.intake import DoubtedError, Origin, id_of, take_in
 from tieout_server.syncs.plan import OVERLAP, Line, Walk
 from tieout_server.syncs.run import Means
+from tieout_server.syncs.schedule import OFTEN
 from tieout_server.syncs.state import SyncPhase
 from tieout_server.work.engine import Job
 
@@ -26,17 +30,41 @@ RETRIES = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 5, 10))
 """Pauses before a document is read again that is older than its event: Xero's reads lag behind its webhooks."""
 NEAR = timedelta(seconds=1)
 """An event may bear an instant a little after the change: a version so near to it is read again once only."""
+COUNTED_FOR = timedelta(hours=1)
+"""How long what left by webhooks is counted together: a mishap that voids everything is told of a page at a time."""
 SLACK = timedelta(seconds=5)
 """How far before the oldest event changes are listed."""
 
 
-class Fetch:
-    """One slice of reading one connection's news. Every method raises what `Books` does, and `LostLeaseError`."""
+class Intake:
+    """What news took in within the hour, by connection and entity: gates count over many small pages.
 
-    def __init__(self, means: Means, job: Job, books: Books) -> None:
+    A new process knows of no earlier ones.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lines: dict[tuple[str, Entity], tuple[datetime, Line]] = {}
+
+    def line(self, connection_id: str, entity: Entity) -> Line:
+        """The line that counts what is taken in now."""
+        oldest = self._clock.now() - COUNTED_FOR
+        self._lines = {key: kept for key, kept in self._lines.items() if kept[0] > oldest}
+        return self._lines.setdefault((connection_id, entity), (self._clock.now(), _line(entity)))[1]
+
+
+class Fetch:
+    """One slice of reading one connection's news. Every method raises what `Books` does, and `LostLeaseError`.
+
+    What nobody documented, and what a gate doubts, is left to polling, which has somebody decide; it is no reason to
+    keep anything else waiting.
+    """
+
+    def __init__(self, means: Means, job: Job, books: Books, intake: Intake) -> None:
         self._means = means
         self._job = job
         self._books = books
+        self._intake = intake
         self._connection_id = job.connection_id
 
     async def read(self, entity: Entity, named: Sequence[Named]) -> None:
@@ -51,11 +79,24 @@ class Fetch:
         if whatever := [one for one in missing if one.xero_id == ANY]:
             await self._read_whatever(entity, whatever)
 
-    async def give_up(self, named: Sequence[Named]) -> None:
-        """Take these out unread."""
+    @asynccontextmanager
+    async def _or_left_to_polling(self, entity: Entity, named: Sequence[Named]) -> AsyncIterator[None]:
+        """Take these out unread if they cannot be taken in, and have their entity polled soon."""
+        try:
+            yield
+        except BugError:
+            logger.exception("left to polling", entity=entity, documents=len(named))
+        except DoubtedError as doubted:
+            logger.warning("left to polling", entity=entity, documents=len(named), gate=doubted.doubt.gate)
+        else:
+            return
         async with self._means.database.write() as tx:
             await self._job.hold(tx)
+            await self._leave_to_polling(tx, entity)
             await webhooks.take_out(tx, self._connection_id, named)
+
+    async def _leave_to_polling(self, tx: Transaction, entity: Entity) -> None:
+        await watermarks.hasten(tx, self._connection_id, entity, self._means.clock.now() + OFTEN)
 
     async def _missing(self, entity: Entity, named: Sequence[Named]) -> list[Named]:
         """Those of which no version is here that is new enough; the others are settled."""
@@ -72,38 +113,39 @@ class Fetch:
     async def _read_by_ids(self, entity: Entity, named: Sequence[Named]) -> None:
         for start in range(0, len(named), IDS_AT_ONCE):
             some = named[start : start + IDS_AT_ONCE]
-            reading = self._books.by_ids(entity, [one.xero_id for one in some], Purpose.WEBHOOK)
-            await self._commit(entity, await self._job.keep_during(self._means.database, reading), some)
+            ids = list(dict.fromkeys(one.xero_id for one in some))  # an event and what follows may name the same one
+            async with self._or_left_to_polling(entity, some):
+                reading = self._books.by_ids(entity, ids, Purpose.WEBHOOK)
+                await self._commit(entity, await self._job.keep_during(self._means.database, reading), some)
 
     async def _read_whatever(self, entity: Entity, named: Sequence[Named]) -> None:
         """Read what changed since polling was here last; an entity that was never read to its end will be anyway."""
         async with self._means.database.read() as tx:
             mark = await watermarks.get(tx, self._connection_id, entity)
         if mark is None:
-            await self.give_up(named)
+            await self._take_out(named)
         else:
             await self._read_since(entity, mark.watermark_at - OVERLAP, named)
 
+    async def _take_out(self, named: Sequence[Named]) -> None:
+        async with self._means.database.write() as tx:
+            await self._job.hold(tx)
+            await webhooks.take_out(tx, self._connection_id, named)
+
     async def _read_since(self, entity: Entity, since: datetime, named: Sequence[Named]) -> None:
         """Read what changed since then; what is not met by the end is taken as not shown yet."""
-        line = Line(
-            name="news",
-            entity=entity,
-            phase=SyncPhase.CATCH_UP,
-            purpose=Purpose.WEBHOOK,
-            walk=Walk.SEEK,
-            seek_at=since,
-        )
+        line = _line(entity, since)
         left, is_over = list(named), False
-        while not is_over:
-            request = next(line.requests(frozenset()))
-            reading = self._books.read(request.query, request.purpose)
-            page = await self._job.keep_during(self._means.database, reading)
-            line.take(request, page)
-            is_over = line.done
-            met = left if is_over else [one for one in left if one.xero_id in _names(page)]
-            await self._commit(entity, page, met)
-            left = [one for one in left if one not in met]
+        async with self._or_left_to_polling(entity, named):
+            while not is_over:
+                request = next(line.requests(frozenset()))
+                reading = self._books.read(request.query, request.purpose)
+                page = await self._job.keep_during(self._means.database, reading)
+                line.take(request, page)
+                is_over = line.done
+                met = left if is_over else [one for one in left if one.xero_id in _names(page)]
+                await self._commit(entity, page, met)
+                left = [one for one in left if one not in met]
 
     async def _commit(self, entity: Entity, page: Page, named: Sequence[Named]) -> None:
         """Keep a page; of what it was read for, settle what it answers and have the rest read again."""
@@ -112,11 +154,12 @@ class Fetch:
         late = [one for one in named if one not in done]
         async with self._means.database.write(durable=False) as tx:  # both are read again, or none
             await self._job.hold(tx)
-            now = self._means.clock.now()
-            saved = await mirror.save(tx, self._connection_id, page.documents, seen_in=0, at=now)
+            ordinal = await connections.sync_ordinal(tx, self._connection_id)
+            origin = Origin(self._connection_id, ordinal, self._means.clock.now())
+            changed = await take_in(tx, origin, self._intake.line(self._connection_id, entity), page)
             await self._put_off(tx, entity, late)
             await self._settle(tx, entity, done)
-            if saved.changed:
+            if changed:
                 await self._means.feed.tell_of_changes(tx, self._connection_id)
 
     async def _put_off(self, tx: Transaction, entity: Entity, late: Sequence[Named]) -> None:
@@ -127,6 +170,7 @@ class Fetch:
             await webhooks.put_off(tx, self._connection_id, again, now + pause)
         if given_up := [one for one in late if one.tries >= len(RETRIES)]:
             logger.info("older than its event", entity=entity, documents=len(given_up))
+            await self._leave_to_polling(tx, entity)
             await self._settle(tx, entity, given_up)
 
     async def _settle(self, tx: Transaction, entity: Entity, named: Sequence[Named]) -> None:
@@ -136,6 +180,17 @@ class Fetch:
         if events:
             following = await followers(tx, self._connection_id, entity, events)
             await webhooks.put(tx, self._connection_id, following, self._means.clock.now())
+
+
+def _line(entity: Entity, since: datetime | None = None) -> Line:
+    return Line(
+        name="news",
+        entity=entity,
+        phase=SyncPhase.CATCH_UP,
+        purpose=Purpose.WEBHOOK,
+        walk=Walk.SEEK,
+        seek_at=since,
+    )
 
 
 def _answers(version: datetime | None, wanted: Named) -> bool:

@@ -67,7 +67,7 @@ class FreshnessOf:
             rows = await mirror.count_rows(tx, connection_id)
             marks = await watermarks.every(tx, connection_id)
             used = await calls.usage(tx, link.xero_tenant_id, today.replace(day=1)) if link.xero_tenant_id else []
-            learnt = await calls.day_limit(tx, link.xero_tenant_id)
+            learnt = await calls.day_limit(tx, link.xero_tenant_id, now - calls.DAY_LIMIT_HOLDS)
         allowance = self._allowance(link.xero_tenant_id)
         is_read = link.state == ConnectionState.CONNECTED
         day_limit = max(learnt or 0, allowance.day_limit or 0) or None
@@ -95,7 +95,8 @@ def projected(used: Sequence[Usage], now: datetime) -> int | None:
     """What this month's bytes will have come to at its end, as Xero may bill them: decompressed.
 
     What comes once (a first sync and its catch-up) is counted as it was; the rest is taken to go on at its rate since
-    the month's first call. Whether Xero bills compressed bytes nobody knows (UNSURE register U10): this is the more.
+    the beginning of the month's first day with a call, as usage is kept by the day. Whether Xero bills compressed bytes
+    nobody knows (UNSURE register U10): this is the more.
     """
     if not used:
         return None

@@ -12,13 +12,16 @@ from datetime import datetime, timedelta
 from tieout_server import log
 from tieout_server.clock import EPOCH
 from tieout_server.connections.service import Connections
-from tieout_server.errors import BugError, OperatorMustActError, PersonMustActError, TryAgainError
+from tieout_server.connections.state import ConnectionState
+from tieout_server.errors import OperatorMustActError, PersonMustActError, TryAgainError
 from tieout_server.ledger.calls import Allowance
 from tieout_server.ledger.documents import CREDITS, Entity
+from tieout_server.ledger.links import Link
 from tieout_server.ledger.notices import Notice
 from tieout_server.storage import connections, webhooks
 from tieout_server.storage.webhooks import HEARD_EVERY, Named
-from tieout_server.syncs.fetch import Fetch
+from tieout_server.syncs import trouble as troubles
+from tieout_server.syncs.fetch import Fetch, Intake
 from tieout_server.syncs.pace import Pace
 from tieout_server.syncs.run import Means
 from tieout_server.work.engine import Engine, Job, Lane, Priority
@@ -45,6 +48,7 @@ class News:
         self._links = links
         self._engine = engine
         self._pace = Pace(means.clock, allowance)
+        self._intake = Intake(means.clock)
         self._heard_at = EPOCH
         engine.register(WORK, Lane.NEWS, self.perform)
 
@@ -78,33 +82,28 @@ class News:
         if opens_at > self._means.clock.now():
             return opens_at
         try:
-            fetch = Fetch(self._means, job, self._links.books(link))
-            self._pace.fetches(link.xero_tenant_id)
-            return await self._read(fetch, job.connection_id)
+            fetch = Fetch(self._means, job, self._links.books(link), self._intake)
+            return await self._read(fetch, link)
         except (OperatorMustActError, TryAgainError) as trouble:
             return self._after(trouble)
         except PersonMustActError as refusal:
-            await self._links.access_lost(link.id, refusal)
+            link = await self._links.access_lost(link.id, refusal)
+            if link.state == ConnectionState.CONNECTED:
+                return troubles.after_refusal(link, self._means.clock.now())
             await self._forget(job)
             return None
 
-    async def _read(self, fetch: Fetch, connection_id: str) -> datetime | None:
-        for _ in range(ROUNDS):
+    async def _read(self, fetch: Fetch, link: Link) -> datetime | None:
+        for number in range(ROUNDS):
             async with self._means.database.read() as tx:
-                named = await webhooks.due(tx, connection_id, self._means.clock.now(), AT_ONCE)
+                named = await webhooks.due(tx, link.id, self._means.clock.now(), AT_ONCE)
+            if named and not number:  # a wake for nothing costs no call, and must not slow the next event
+                self._pace.fetches(link.xero_tenant_id)
             for entity in _ORDER:
                 if some := [one for one in named if one.entity is entity]:
-                    await self._read_entity(fetch, entity, some)
+                    await fetch.read(entity, some)
         async with self._means.database.read() as tx:
-            return await webhooks.next_due_at(tx, connection_id)
-
-    async def _read_entity(self, fetch: Fetch, entity: Entity, named: Sequence[Named]) -> None:
-        """Read these; what nobody documented is logged, and no reason to keep the others waiting."""
-        try:
-            await fetch.read(entity, named)
-        except BugError:
-            logger.exception("left to polling", entity=entity, documents=len(named))
-            await fetch.give_up(named)
+            return await webhooks.next_due_at(tx, link.id)
 
     async def _forget(self, job: Job) -> None:
         """Forget what was named: whoever connects again has everything read that changed meanwhile."""

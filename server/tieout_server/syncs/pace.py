@@ -5,14 +5,18 @@ from datetime import datetime, timedelta
 
 from tieout_server.clock import Clock
 from tieout_server.ledger.calls import Allowance
+from tieout_server.syncs.schedule import DAY, SMALL_DAY
 
 AT_ONCE = 10
 """Fetches of a connection that may follow each other at once after a quiet time."""
 EVERY = timedelta(seconds=1)
 """Time between fetches after that. What is named meanwhile is fetched together: 40 invoices cost one call."""
 SCARCE = 500
-"""Calls left today from which on they are saved up."""
-EVERY_WHEN_SCARCE = timedelta(minutes=1)
+"""Calls left today from which on they are shared out over the rest of the day."""
+KEPT = 0.05
+"""The share of a day that is not shared out: `xero/limits.py` keeps it for exported payments."""
+LONGEST = timedelta(hours=1)
+"""However few are left, a fetch may be tried this often."""
 
 
 class Pace:
@@ -33,7 +37,16 @@ class Pace:
     def fetches(self, xero_tenant_id: str) -> None:
         """A fetch begins."""
         now = self._clock.now()
-        left = self._allowance(xero_tenant_id).left_today
-        step = EVERY_WHEN_SCARCE if left is not None and left < SCARCE else EVERY
+        step = _step(self._allowance(xero_tenant_id), now)
         self._paid_up = {tenant: at for tenant, at in self._paid_up.items() if at > now}
         self._paid_up[xero_tenant_id] = max(now, self._paid_up.get(xero_tenant_id, now)) + step
+
+
+def _step(allowance: Allowance, now: datetime) -> timedelta:
+    """How long a fetch has to be waited out. One may cost several calls: then the next step is the longer for it."""
+    left = allowance.left_today
+    if left is None or left >= SCARCE:
+        return EVERY
+    rest_of_day = allowance.day_resets_at - now if allowance.day_resets_at else DAY
+    spare = left - KEPT * (allowance.day_limit or SMALL_DAY)
+    return min(max(rest_of_day / max(spare, 1), EVERY), LONGEST)

@@ -8,7 +8,8 @@ Two ways of walking a listing, each safe while people edit the books
   grows, tells: where page k was served with a higher count than page k+1, some rows may have moved from k to k+1 in
   between, and exactly the first rows of page k+1 are read again.
 - *Seek*, one page after the other, of a listing that rows do leave (open invoices): ordered by last change, each page
-  asked for from the last change of the one before, so that rows that leave shift nothing.
+  asked for from a second before the last change of the one before, so that rows that leave shift nothing, and whether
+  or not Xero lists what changed in the very second that it is asked from (UNSURE register, U6).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ PAGE_SIZE = 1000
 """Xero's largest page (Requests and responses, Paging)."""
 SEAMS = (100, 200, 500, 1000)
 """Sizes of the small reads at the seam between two pages; each divides PAGE_SIZE."""
+SECOND = timedelta(seconds=1)
+"""What If-Modified-Since is exact to."""
 OVERLAP = timedelta(minutes=5)
 """How far behind a watermark reading begins: Xero's own lists may lag behind its writes."""
 
@@ -73,7 +76,7 @@ class Line(msgspec.Struct, kw_only=True):
     seek_at: datetime | None = None
     seek_page: int = 1
     plateau: bool = False
-    """More rows than a page changed within one second, so that seeking had to count pages."""
+    """More rows than a page changed within two seconds, so that seeking had to count pages."""
     began_at: datetime | None = None
     """Xero's clock when it served the first page."""
     fetched: int = 0
@@ -193,11 +196,13 @@ class Line(msgspec.Struct, kw_only=True):
         self.expected = max(self.expected or 0, self.fetched)
         if left <= 0 or page.last_change_at is None:
             self.done = True
-        elif self.seek_at and page.last_change_at.replace(microsecond=0) <= self.seek_at.replace(microsecond=0):
+            return
+        seek_at = page.last_change_at.replace(microsecond=0) - SECOND
+        if self.seek_at and seek_at <= self.seek_at:
             self.seek_page += 1
             self.plateau = True
         else:
-            self.seek_at, self.seek_page = page.last_change_at, 1
+            self.seek_at, self.seek_page = seek_at, 1
 
     def _expect(self, items: int, pages: int) -> None:
         self.expected = max(self.expected or 0, items)

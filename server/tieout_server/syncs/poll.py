@@ -10,7 +10,7 @@ import msgspec
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.errors import BugError
+from tieout_server.errors import BugError, PersonMustActError
 from tieout_server.ledger.books import Purpose
 from tieout_server.ledger.calls import Allowance
 from tieout_server.ledger.documents import CREDITS, Entity
@@ -33,6 +33,8 @@ WEBHOOKS_LIVE = timedelta(days=1)
 """How long after a verified delivery webhooks are relied on."""
 TOGETHER = timedelta(seconds=30)
 """What is due so soon is read along, so that entities with one interval keep step."""
+CONFIRM_EVERY = timedelta(hours=1)
+"""How exactly it is kept when a day's limit was last seen to hold."""
 AFTER_A_BUG = timedelta(hours=1)
 """When an entity is read again whose answer nobody documented."""
 _ORDER = (Entity.ACCOUNTS, Entity.CONTACTS, Entity.INVOICES, *CREDITS, Entity.PAYMENTS)
@@ -45,7 +47,9 @@ class _Plan(msgspec.Struct, frozen=True):
     marks: Mapping[Entity, Watermark]
     intervals: Mapping[Entity, timedelta]
     day_limit: int
-    """What was learnt of it before; 0 if nothing was."""
+    """What is known of it from before; 0 if nothing is."""
+    is_fresh: bool
+    """Whether that was seen within the hour."""
 
     def due(self, by: datetime) -> Sequence[Entity]:
         """What is to be read by then, in order."""
@@ -70,13 +74,14 @@ class Polls:
         """Read what is due of one connection; answers when something is again."""
         return await self._readings.carry_out(job, self._poll)
 
-    async def _poll(self, reading: Reading) -> datetime:
+    async def _poll(self, reading: Reading) -> datetime | None:
         now = self._clock.now()
         plan = await self._plan(reading)
         if plan.due(now):
             for entity in plan.due(now + TOGETHER):
-                await self._read(reading, plan, entity)
-            await self._learn(reading.link.xero_tenant_id, plan.day_limit)
+                if not await self._read(reading, plan, entity):
+                    return None
+            await self._learn(reading.link.xero_tenant_id, plan)
         async with self._database.read() as tx:
             marks = await watermarks.every(tx, reading.link.id)
         planned = [mark.next_read_at for mark in marks.values() if mark.next_read_at]
@@ -87,17 +92,21 @@ class Polls:
         async with self._database.read() as tx:
             marks = await watermarks.every(tx, link.id)
             heard_at = await webhooks.last_heard(tx)
-            learnt = await calls.day_limit(tx, link.xero_tenant_id)
+            learnt = await calls.day_limit(tx, link.xero_tenant_id, now - calls.DAY_LIMIT_HOLDS)
+            is_fresh = bool(await calls.day_limit(tx, link.xero_tenant_id, now - CONFIRM_EVERY))
         allowance = self._allowance(link.xero_tenant_id)
         day_limit = max(learnt or 0, allowance.day_limit or 0)
         budget = Budget(day_limit or None, allowance.left_today, allowance.day_resets_at)
         active = {entity for entity, mark in marks.items() if mark.moved_at and now - mark.moved_at < schedule.DAY}
         webhooks_alive = heard_at is not None and now - heard_at < WEBHOOKS_LIVE
         intervals = schedule.intervals(budget, active, now, webhooks_alive=webhooks_alive)
-        return _Plan(marks, intervals, learnt or 0)
+        return _Plan(marks, intervals, learnt or 0, is_fresh)
 
-    async def _read(self, reading: Reading, plan: _Plan, entity: Entity) -> None:
-        """Read what changed of one entity; what is doubted or not understood waits, and keeps no other waiting."""
+    async def _read(self, reading: Reading, plan: _Plan, entity: Entity) -> bool:
+        """Read what changed of one entity; False if the connection turns out to be lost.
+
+        What is doubted, refused or not understood waits, and keeps no other waiting.
+        """
         mark = plan.marks[entity]
         purpose = Purpose.SETTINGS if entity is Entity.ACCOUNTS else Purpose.POLL
         line = Line(
@@ -118,18 +127,25 @@ class Polls:
         except DoubtedError as doubted:
             until = await self._readings.doubted(reading, entity, SyncMode.INCREMENTAL, doubted.doubt)
             await self._put_off(reading, entity, until)
+        except PersonMustActError as refusal:
+            refused_until = await self._readings.refused(reading, refusal)
+            if refused_until is None:
+                return False
+            await self._put_off(reading, entity, refused_until)
         except BugError:
             logger.exception("poll failed", connection_id=reading.link.id, entity=entity)
             await self._put_off(reading, entity, self._clock.now() + AFTER_A_BUG)
+        return True
 
     async def _put_off(self, reading: Reading, entity: Entity, until: datetime) -> None:
         async with self._database.write(durable=False) as tx:
             await reading.job.hold(tx)
             await watermarks.postpone(tx, reading.link.id, until, entity)
 
-    async def _learn(self, xero_tenant_id: str, known: int) -> None:
+    async def _learn(self, xero_tenant_id: str, plan: _Plan) -> None:
         """Remember the day's limit for the next process: it cannot be told from what is left in the evening."""
-        told = self._allowance(xero_tenant_id).day_limit
-        if told and told > known:
+        allowance = self._allowance(xero_tenant_id)
+        told, is_seen = allowance.day_limit or 0, (allowance.left_today or 0) > schedule.SMALL_DAY
+        if told > plan.day_limit or (is_seen and not plan.is_fresh):
             async with self._database.write(durable=False) as tx:
-                await calls.learn_day_limit(tx, xero_tenant_id, told)
+                await calls.learn_day_limit(tx, xero_tenant_id, told, self._clock.now())

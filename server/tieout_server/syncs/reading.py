@@ -8,16 +8,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 from tieout_server import log
+from tieout_server.connections import reasons
+from tieout_server.connections.means import AFTER_CONSENT
 from tieout_server.connections.service import Connections
 from tieout_server.connections.state import ConnectionHealth, ConnectionState
 from tieout_server.errors import OperatorMustActError, PersonMustActError, TryAgainError
 from tieout_server.ledger.books import IDS_AT_ONCE, Books, HeldUp, Page, Purpose
 from tieout_server.ledger.documents import Document, Entity
 from tieout_server.ledger.links import Link
-from tieout_server.storage import connections, syncs, watermarks, webhooks
+from tieout_server.storage import connections, syncs, watermarks, work
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.syncs import SyncRecord
-from tieout_server.storage.webhooks import Named
+from tieout_server.syncs import progress, schedule
 from tieout_server.syncs import trouble as troubles
 from tieout_server.syncs.followers import follow
 from tieout_server.syncs.gates import Doubt
@@ -37,6 +38,8 @@ DOUBTED_FOR = timedelta(hours=1)
 """How long what a gate holds is not looked at again."""
 DISCARDED_FOR = timedelta(days=1)
 """How long what somebody discarded is not asked about again."""
+LOOKED_BACK = 2 * len(Entity)
+"""Cancelled syncs among which a decision is looked for: in a day one entity can be discarded once."""
 SCHEDULE = "schedule"
 """Who asks for a sync that a closed gate calls for."""
 
@@ -53,6 +56,8 @@ class Reading:
         self._books = books
         self.job = job
         self.link = link
+        self.refused_until: datetime | None = None
+        """Until when to leave alone what was refused, though the connection is in order; None if nothing was."""
 
     async def walk(self, line: Line, mark: Mark | None = None) -> set[str]:
         """Read a listing to its end, page by page; answers the ids that were met.
@@ -88,9 +93,9 @@ class Reading:
     async def keep(self, line: Line, page: Page, request: Request | None = None, mark: Mark | None = None) -> None:
         """Commit a page, tell of what changed, and have read what that contradicts."""
         now = self._means.clock.now()
-        origin = Origin(self.link.id, 0, now)
         async with self._means.database.write(durable=False) as tx:
             await self.job.hold(tx)
+            origin = Origin(self.link.id, await connections.sync_ordinal(tx, self.link.id), now)
             if page.documents:  # before the documents: see Transaction
                 await self._engine.wake(tx, NEWS, self.link.id, priority=Priority.NEWS)
             changed = await take_in(tx, origin, line, page, is_first=line.begins_with_all and request is not None)
@@ -101,13 +106,6 @@ class Reading:
             if changed:
                 await follow(tx, self.link.id, page.documents, now)
                 await self._means.feed.tell_of_changes(tx, self.link.id)
-
-    async def put_aside(self, named: list[Named]) -> None:
-        """Have these documents read next, as if webhooks had named what they moved with."""
-        async with self._means.database.write(durable=False) as tx:
-            await self.job.hold(tx)
-            await self._engine.wake(tx, NEWS, self.link.id, priority=Priority.NEWS)
-            await webhooks.put(tx, self.link.id, named, self._means.clock.now())
 
 
 class Readings:
@@ -128,13 +126,15 @@ class Readings:
         async with self._means.database.read() as tx:
             link = await connections.get(tx, job.connection_id)
             sync = await syncs.latest(tx, job.connection_id)
+            # What closes the gap of a break goes first, or what is read here would be missing from what it tells.
+            is_coming = await work.is_wanted(tx, AFTER_CONSENT, job.connection_id)
         if link is None or link.state != ConnectionState.CONNECTED:
             return None
-        if link.last_synced_at is None or (sync and sync.state in AT_WORK):
+        if link.last_synced_at is None or is_coming or (sync and sync.state in AT_WORK):
             return self._means.clock.now() + STAND_BACK
         return Reading(self._means, self._engine, job, link, self._links.books(link))
 
-    async def carry_out(self, job: Job, errand: Callable[[Reading], Awaitable[datetime]]) -> datetime | None:
+    async def carry_out(self, job: Job, errand: Callable[[Reading], Awaitable[datetime | None]]) -> datetime | None:
         """Do an errand with the connection's books; answers when to come back, or None if it is not connected.
 
         Raises:
@@ -152,25 +152,49 @@ class Readings:
             link = await self._links.access_lost(job.connection_id, refusal)
             still = link.state == ConnectionState.CONNECTED
             return troubles.after_refusal(link, self._means.clock.now()) if still else None
-        if reading.link.health != ConnectionHealth.OK:
+        if reading.link.health != ConnectionHealth.OK and not await self._is_refused_still(reading):
             await self._links.health(reading.link.id, None)
         return again_at
+
+    async def refused(self, reading: Reading, refusal: PersonMustActError) -> datetime | None:
+        """When to ask again for what was refused, so that the rest is read meanwhile; None if the connection is lost.
+
+        Why is looked into once in an errand: that costs up to five calls.
+        """
+        if reading.refused_until is None:
+            link = await self._links.access_lost(reading.link.id, refusal)
+            if link.state != ConnectionState.CONNECTED:
+                return None
+            reading.refused_until = troubles.after_refusal(link, self._means.clock.now())
+        return reading.refused_until
 
     async def doubted(self, reading: Reading, entity: Entity, mode: SyncMode, doubt: Doubt) -> datetime:
         """Have a sync meet the gate that closed, so that somebody decides; answers when to look again.
 
-        What is being asked already, or was discarded within a day, is not asked again.
+        What was discarded within a day is not asked again, and what is doubted while another sync is held not yet.
         """
         now = self._means.clock.now()
         async with self._means.database.read() as tx:
             latest = await syncs.latest(tx, reading.link.id)
+            discarded_at = await _discarded_at(tx, reading.link.id, entity)
         if latest and latest.state == SyncState.HELD:
             return now + DOUBTED_FOR
-        if latest and (discarded_at := _discarded_at(latest)) and now < discarded_at + DISCARDED_FOR:
+        if discarded_at and now < discarded_at + DISCARDED_FOR:
             return discarded_at + DISCARDED_FOR
         logger.warning("gate closed", connection_id=reading.link.id, gate=doubt.gate, entity=entity)
         await self._service.start(StartSync(reading.link.id, mode, (entity,), SCHEDULE))
         return now + DOUBTED_FOR
+
+    async def _is_refused_still(self, reading: Reading) -> bool:
+        """Whether something that was refused has not been read since. The accounts are due once a day only."""
+        reason = reading.link.reason
+        if reading.refused_until is not None or reason is None or not reasons.only_reading_tells(reason):
+            return reading.refused_until is not None
+        async with self._means.database.read() as tx:
+            marks = await watermarks.every(tx, reading.link.id)
+        due_by = dict.fromkeys(marks, reason.observed_at)
+        due_by[Entity.ACCOUNTS] = min(reason.observed_at, self._means.clock.now() - schedule.DAY)
+        return any(mark.last_read_at <= due_by[entity] for entity, mark in marks.items())
 
     async def _wait_for(self, job: Job, trouble: OperatorMustActError | TryAgainError) -> datetime:
         """Park the connection's reading until the trouble has passed, and say so."""
@@ -186,6 +210,12 @@ class Readings:
         return until
 
 
-def _discarded_at(sync: SyncRecord) -> datetime | None:
-    is_discarded = sync.resolution is not None and sync.resolution.decision == Decision.DISCARD
-    return sync.ended_at if is_discarded else None
+async def _discarded_at(tx: Transaction, connection_id: str, entity: Entity) -> datetime | None:
+    """When somebody last discarded what a gate held of this entity, as far as the latest syncs tell."""
+    for sync in await syncs.page(tx, connection_id, states=(SyncState.CANCELLED,), limit=LOOKED_BACK):
+        if sync.resolution is None or sync.resolution.decision != Decision.DISCARD:
+            continue
+        lines = [progress.load_line(stored) for stored in await syncs.lines(tx, sync.id)]
+        if any(line.held and line.entity is entity for line in lines):
+            return sync.ended_at
+    return None

@@ -23,8 +23,8 @@ SMALL_DAY = 1_000
 """Calls a day of Xero's smallest tier, and what is assumed until Xero's headers told (Xero, Pricing)."""
 POLLING_SHARE = 0.6
 """The share of a small day that polling and sweeping may use; the rest is for payments, webhooks and people."""
-SWEEP_CALLS = 20
-"""Calls of a day that are left to the sweep."""
+SWEEP_CALLS = 30
+"""Calls of a day that are left to the sweep: its listings, and what does not add up."""
 RESERVE = 0.1
 """The share of a day that polling never touches: `xero/limits.py` keeps it for what cannot wait."""
 LONGEST = timedelta(hours=6)

@@ -189,7 +189,8 @@ class Syncs:
     async def begin(self, job: Job) -> datetime | None:
         """Begin the sync that follows a consent: of everything the first time, later of what was missed.
 
-        While a sync is under way that does not close the gap, it is waited for.
+        While a sync is under way that does not close the gap, it is waited for; one that is held is cancelled, as
+        nobody knows when it would be decided about. What is still doubted will be held again.
         """
         async with self._database.write() as tx:
             link = await connections.get(tx, job.connection_id, lock=True)
@@ -197,7 +198,11 @@ class Syncs:
             if link is None or link.state != ConnectionState.CONNECTED:  # it was disconnected right after the consent
                 return None
             await self._wake(tx, link)
-            if (current := await self._under_way(tx, link.id)) is None:
+            current = await self._under_way(tx, link.id)
+            if current and current.state == SyncState.HELD and link.gap_from_at:
+                await self._end(tx, link.id)
+                current = await self._under_way(tx, link.id)
+            if current is None:
                 asked_by = "reconnect" if link.last_synced_at else "connect"
                 await self._tell(tx, await self._create(tx, link, StartSync(link.id, requested_by=asked_by)))
         is_partial = current is not None and set(current.entities) != set(Entity)

@@ -6,19 +6,18 @@ is listed anew once a day, contacts and credits too, the history a page a day; a
 Each item is one slice of work; the items are spread over the day.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.errors import BugError
-from tieout_server.ledger.books import Order, Purpose, Query
+from tieout_server.errors import BugError, PersonMustActError
+from tieout_server.ledger.books import IDS_AT_ONCE, Order, Purpose, Query
 from tieout_server.ledger.documents import CREDITS, Entity
 from tieout_server.storage import live, sweeps
 from tieout_server.storage.database import Database
 from tieout_server.storage.sweeps import Sweep
-from tieout_server.storage.webhooks import following
 from tieout_server.syncs import plan, schedule
 from tieout_server.syncs.intake import DoubtedError
 from tieout_server.syncs.plan import Line, Request, Walk
@@ -32,11 +31,9 @@ logger = log.get("syncs")
 
 AT_ONCE = 400
 """Documents that one item reads again by their ids at most; what is left comes with the next sweep."""
-ONE_BY_ONE = 20
-"""The same of those that cost a call each."""
-ODD = {Entity.INVOICES: 40} | dict.fromkeys(CREDITS, 5)
-"""Documents in a sweep that contradict what is beside them. Xero itself may state some so, for good: each sweep goes
-on behind the one before."""
+ODD = {Entity.INVOICES: IDS_AT_ONCE} | dict.fromkeys((*CREDITS, Entity.PAYMENTS), 2)
+"""Documents of each question in a sweep that contradict what is beside them, 16 calls in all: invoices are read by
+lists, the others one by one. Xero itself may state some so, for good: each sweep goes on behind the one before."""
 
 
 class Item(StrEnum):
@@ -52,7 +49,7 @@ class Item(StrEnum):
     PAYMENTS = "payments"
     """Likewise."""
     SUMS = schedule.SUMS
-    """What does not add up; it is only looked for here, and read where webhooks are."""
+    """What does not add up with what is beside it."""
 
 
 _ROLLING = {Item.INVOICES: Entity.INVOICES, Item.PAYMENTS: Entity.PAYMENTS}
@@ -71,7 +68,7 @@ class Sweeps:
         """Sweep the item of one connection that is due first; answers when another one is."""
         return await self._readings.carry_out(job, self._sweep)
 
-    async def _sweep(self, reading: Reading) -> datetime:
+    async def _sweep(self, reading: Reading) -> datetime | None:
         now = self._clock.now()
         planned = await self._planned(reading)
         item = min(planned, key=lambda item: planned[item].due_at)
@@ -83,6 +80,10 @@ class Sweeps:
         except DoubtedError as doubted:
             until = await self._readings.doubted(reading, _entity(item), SyncMode.FULL, doubted.doubt)
             swept = Sweep(until, planned[item].page)
+        except PersonMustActError as refusal:
+            if await self._readings.refused(reading, refusal) is None:
+                return None
+            swept = Sweep(now + schedule.DAY, planned[item].page)
         except BugError:
             logger.exception("sweep failed", connection_id=reading.link.id, item=item)
             swept = Sweep(now + schedule.DAY, planned[item].page)
@@ -131,21 +132,24 @@ class Sweeps:
         return number + 1 if number < page.page_count else 1
 
     async def _sweep_sums(self, reading: Reading, number: int) -> int:
-        """Have read again what contradicts what is beside it; answers where the next sweep goes on."""
-        connection_id, is_last = reading.link.id, True
-        async with self._database.read() as tx:
-            named = [
-                following(Entity.PAYMENTS, name) for name in await live.excess_payments(tx, connection_id, ONE_BY_ONE)
-            ]
-            for entity, most in ODD.items():
-                odd = await live.unsettled(tx, connection_id, entity, most, skip=(number - 1) * most)
-                is_last = is_last and len(odd) < most
-                at_once = AT_ONCE if entity is Entity.INVOICES else ONE_BY_ONE
-                of_merged = await live.of_merged_contacts(tx, connection_id, entity, at_once)
-                named += [following(entity, name) for name in dict.fromkeys([*odd, *of_merged])]
-        if named:
-            await reading.put_aside(named)
+        """Read again what contradicts what is beside it; answers where the next sweep goes on."""
+        is_last = True
+        for entity, most in ODD.items():
+            odd, is_end = await self._odd(reading.link.id, entity, most, skip=(number - 1) * most)
+            is_last = is_last and is_end
+            if odd:
+                await reading.read_again(_line(entity), odd)
         return 1 if is_last else number + 1
+
+    async def _odd(self, connection_id: str, entity: Entity, most: int, *, skip: int) -> tuple[Sequence[str], bool]:
+        """So many documents of an entity that contradict what is beside them, and whether there are no more."""
+        async with self._database.read() as tx:
+            if entity is Entity.PAYMENTS:
+                excess = await live.excess_payments(tx, connection_id, most, skip=skip)
+                return excess, len(excess) < most
+            odd = await live.unsettled(tx, connection_id, entity, most, skip=skip)
+            merged = await live.of_merged_contacts(tx, connection_id, entity, most, skip=skip)
+        return list(dict.fromkeys([*odd, *merged])), max(len(odd), len(merged)) < most
 
 
 def _line(entity: Entity, *, walk: Walk = Walk.PAGES, open_only: bool = False, one_by_one: bool = False) -> Line:

@@ -133,6 +133,14 @@ _NOT_CONNECTED = Page(
 )
 
 _PAGES: dict[type, Page] = {
+    errors.NotPermittedNowError: Page(
+        status=409,
+        mood=Mood.ATTENTION,
+        heading="The connection has changed meanwhile",
+        happened="While you were at Xero, the connection that you consented for was ended or became another "
+        "organisation's, so your consent was not used.",
+        next="If it is to be connected all the same, start again from the page that sent you to Xero.",
+    ),
     errors.ConsentDeniedError: Page(
         status=403,
         mood=Mood.ATTENTION,

@@ -161,9 +161,10 @@ class Engine:
 
     async def _start_what_is_due(self) -> float:
         """Start what can be started; answers how many seconds to wait at most for more."""
-        now = self._clock.now()
+        now, lanes = self._clock.now(), [lane for lane in Lane if self._has_room(lane)]
+        enough = AT_ONCE * len(self._kinds)  # a connection with all kinds due at once has one of them started
         async with self._database.read() as tx:
-            tasks = await work.due(tx, now, AT_ONCE)
+            tasks = await work.due(tx, now, enough, lanes=lanes) if lanes else ()
             next_at = await work.next_due_at(tx)
         for task in tasks:
             key = (task.connection_id, task.lane)

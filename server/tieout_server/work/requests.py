@@ -1,4 +1,7 @@
-"""Answering a repeated request with its first answer: the promise behind every `request_id`."""
+"""Answering a repeated request with its first answer: the promise behind every `request_id`.
+
+What is kept names no person: whoever may have to be forgotten is read anew for a repeat.
+"""
 
 import hashlib
 from typing import TypeVar

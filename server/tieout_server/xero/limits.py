@@ -5,8 +5,9 @@ Per organisation: 5 calls in flight, 60 a minute, 1,000 or 5,000 a day; for the 
 a start goes alone, until its answer tells what an earlier process has used up.
 
 Waiting calls are served by purpose, first come first served within one. Purposes that somebody waits for have calls in
-reserve: 5 of each minute and a tenth of each day, which polling and backfill may not take. A full minute is waited
-out in here; a full day is an error at once, so that nobody sleeps through it.
+reserve: 5 of each minute and a tenth of each day, which polling and backfill may not take; half of the day's is for
+exported payments alone, however many webhooks come. A full minute is waited out in here; a full day is an error at
+once, so that nobody sleeps through it.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from tieout_server.clock import Clock
 from tieout_server.errors import CallLimitError
 from tieout_server.ledger.books import HeldUp, Purpose, WaitingFor
 from tieout_server.ledger.calls import Allowance
-from tieout_server.xero.windows import DayWindow, MinuteWindow
+from tieout_server.xero.windows import RESERVE, DayWindow, MinuteWindow
 
 AT_ONCE = 5
 A_MINUTE = 60
@@ -33,6 +34,8 @@ MINUTE_RESERVE = 5
 """Calls of each minute that only `RESERVED_FOR` may take."""
 RESERVED_FOR = frozenset({Purpose.PAYMENT_EXPORT, Purpose.WEBHOOK, Purpose.CONNECT, Purpose.PROBE})
 """Purposes that cannot wait for a backfill: money, news, a person at the screen, and finding out what broke."""
+PAYMENTS_RESERVE = RESERVE / 2
+"""The share of each day that is left to exported payments alone."""
 LINGER = 10.0
 """Seconds that Xero may go on working on a call that we gave up."""
 CONCURRENT_PAUSE = 1.0
@@ -211,7 +214,7 @@ class _Organisation:
 
     def held_up(self) -> HeldUp | None:
         now = self._clock.monotonic()
-        day_opens_at = self._day.opens_at(now, reserved=False)
+        day_opens_at = self._day.opens_at(now)
         if day_opens_at > now:
             return HeldUp(WaitingFor.DAY_LIMIT, self._instant(day_opens_at))
         head = self._head()
@@ -240,7 +243,7 @@ class _Organisation:
         now = self._clock.monotonic()
         while (head := self._head()) is not None:
             purpose, turn = head
-            day_opens_at = self._day.opens_at(now, reserved=purpose in RESERVED_FOR)
+            day_opens_at = self._day.opens_at(now, keeping=_kept_from(purpose))
             if day_opens_at > now:
                 turn.set_exception(
                     CallLimitError("Xero's calls for today are used up.", "day", self._instant(day_opens_at))
@@ -292,6 +295,13 @@ class _Organisation:
 
     def _instant(self, at: float) -> datetime:
         return self._clock.now() + timedelta(seconds=at - self._clock.monotonic())
+
+
+def _kept_from(purpose: Purpose) -> float:
+    """The share of a day's calls that this purpose has to leave to others."""
+    if purpose is Purpose.PAYMENT_EXPORT:
+        return 0.0
+    return PAYMENTS_RESERVE if purpose in RESERVED_FOR else RESERVE
 
 
 class _Alarm:

@@ -19,6 +19,10 @@ DRIFT = 0.1
 DAY = timedelta(days=1).total_seconds()
 DAY_LIMITS = (1_000, 5_000)
 """Calls a day and organisation: Starter tier, other tiers (Xero, Pricing, since March 2026)."""
+LIMIT_HOLDS = timedelta(hours=30).total_seconds()
+"""How long a day's limit is believed that was not seen again."""
+RESERVE = 0.1
+"""The share of a day's calls that polling and backfill leave to purposes that somebody waits for."""
 DISCOVERY = 3_600.0
 """Seconds between looks whether a new day has begun, while purposes without a share in the reserve must wait."""
 
@@ -82,6 +86,7 @@ class DayWindow:
     def __init__(self) -> None:
         self._left: int | None = None
         self._most = 0
+        self._most_seen_at = 0.0
         self._ends_at = float("inf")
         self._look_again_at = 0.0
 
@@ -100,10 +105,10 @@ class DayWindow:
             self._left, self._ends_at = None, float("inf")
         return self._left
 
-    def opens_at(self, now: float, *, reserved: bool) -> float:
-        """When the day has a call for purposes that may use the reserve, or for the others: now, or later."""
+    def opens_at(self, now: float, *, keeping: float = RESERVE) -> float:
+        """When the day has a call for who leaves this share of its limit to others: now, or later."""
         left = self.left(now)
-        if left is None or left > (0 if reserved else self._reserve()):
+        if left is None or left > int(self._limit() * keeping):
             return now
         # Nobody tells when the day begins anew. One call an hour finds out, as long as that cannot overrun the day.
         return min(self._ends_at, self._look_again_at) if left > 0 else self._ends_at
@@ -125,12 +130,13 @@ class DayWindow:
     def learn(self, left: int, now: float, *, others: int) -> None:
         """An answer says how many calls are left; `others` of ours are under way and may not be counted yet."""
         known = self.left(now)
-        self._most = max(self._most, left)
+        is_most = left >= self._most - others
+        self._learn_limit(left, now)
         if known is None or left > known + others:
             self._left = max(0, left - others)
         else:
             self._left = min(known, left)
-        if known is None or left > known + others or left >= self._most - others:
+        if known is None or left > known + others or is_most:
             self._ends_at = now + DAY + DRIFT  # this may be a new day's first answer, so the day began before now
         if self._left <= self._reserve() and (known is None or known > self._reserve()):
             self._look_again_at = now + DISCOVERY
@@ -139,8 +145,20 @@ class DayWindow:
         """Xero refuses every call until then."""
         self._left, self._ends_at = 0, until
 
+    def _learn_limit(self, left: int, now: float) -> None:
+        """Every day begins with all its calls left, so a larger limit would have been seen again."""
+        if left > self._most or now - self._most_seen_at > LIMIT_HOLDS:
+            self._most, self._most_seen_at = left, now
+        elif _limit_for(left) == self._limit():
+            self._most_seen_at = now
+
     def _reserve(self) -> int:
-        return self._limit() // 10
+        return int(self._limit() * RESERVE)
 
     def _limit(self) -> int:
-        return next((limit for limit in DAY_LIMITS if self._most <= limit), self._most)
+        return _limit_for(self._most)
+
+
+def _limit_for(left: int) -> int:
+    """The smallest of Xero's limits of a day that can leave so many calls."""
+    return next((limit for limit in DAY_LIMITS if left <= limit), left)

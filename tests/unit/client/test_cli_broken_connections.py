@@ -219,6 +219,39 @@ def test_a_connection_that_never_had_an_organisation_is_begun_anew() -> None:
     assert views.named(refused) == "acme (c1)"
 
 
+def test_a_consent_that_was_given_for_no_organisation_is_begun_anew() -> None:
+    code = ConnectionReasonCode.CONNECTION_REASON_CODE_ORGANISATION_UNAVAILABLE
+    refused = Connection(id="c1", merchant_id="acme", state=PENDING, reason=ConnectionReason(code=code, owner=MERCHANT))
+    assert views.who_acts(refused) == "The merchant acts: `tieout connect acme` gives the address."
+
+
+@pytest.mark.parametrize(
+    ("told", "before", "words"),
+    [
+        (event(DETAILS, ENDED, "caller"), None, "data being erased"),
+        (event(DETAILS, ENDED), None, "data erased"),
+        (event(DETAILS), DEGRADED, "well again"),
+        (event(DETAILS), OK, "particulars changed"),
+        (event(DETAILS), None, "connected"),
+        (event(DETAILS, actor="ada@acme.example"), DEGRADED, "consent renewed"),
+        (event(MOVED), DEGRADED, "connected"),
+    ],
+    ids=["erasing", "erased", "well", "renamed", "not known", "consent", "moved"],
+)
+def test_what_changed_is_said_where_the_state_did_not(
+    told: ConnectionEvent, before: "ConnectionHealth.ValueType | None", words: str
+) -> None:
+    assert views.happened(told, before) == words
+
+
+def test_a_connection_that_never_was_one_is_ended_and_begun_anew(cli: Cli) -> None:
+    ended = Connection(id="c1", merchant_id="acme", state=ENDED)
+    calls = {"ConnectionService/Disconnect": lambda *_: DisconnectResponse(connection=ended)}
+    assert cli(calls, "disconnect", "acme").stdout == (
+        "acme (c1) is disconnected.\nIt was never connected; `tieout connect acme` begins anew.\n"
+    )
+
+
 def gap(start: datetime, end: datetime, changes: int) -> ConnectionEvent:
     made = event(CAUGHT_UP)
     made.gap.CopyFrom(Gap(changes=changes))

@@ -26,6 +26,7 @@ from tieout.v1.connection_service_pb2 import (
     ConnectResponse,
     GetConnectionRequest,
     GetConnectionResponse,
+    ListConnectionEventsResponse,
     ListConnectionsRequest,
     ListConnectionsResponse,
     Organisation,
@@ -52,6 +53,8 @@ class Service:
         self.connections = list(connections) or [connection("c1")]
         self.requests: list[Message] = []
         self.updates: list[WatchConnectionsResponse] = []
+        self.happened: list[ConnectionEvent] = []
+        """Newest first."""
         self.calls: dict[str, Callable[..., object]] = {
             "ConnectionService/Connect": self.connect,
             "ConnectionService/Reconnect": self.reconnect,
@@ -59,6 +62,7 @@ class Service:
             "ConnectionService/GetConnection": self.get_connection,
             "ConnectionService/ListConnections": self.list_connections,
             "ConnectionService/WatchConnections": self.watch_connections,
+            "ConnectionService/ListConnectionEvents": lambda *_: ListConnectionEventsResponse(events=self.happened),
         }
 
     def connect(self, request: ConnectRequest, context: Context) -> ConnectResponse:
@@ -75,7 +79,9 @@ class Service:
 
     def reconnect(self, request: ReconnectRequest, _context: Context) -> ReconnectResponse:
         self.requests.append(request)
-        return ReconnectResponse(connection=self.connections[0], authorization_url="https://xero.test/again")
+        answer = ReconnectResponse(connection=self.connections[0], authorization_url="https://xero.test/again")
+        answer.expires_at.FromDatetime(datetime.now(UTC) + timedelta(minutes=5))
+        return answer
 
     def choose(self, request: ChooseOrganisationRequest, _context: Context) -> ChooseOrganisationResponse:
         self.requests.append(request)
@@ -190,6 +196,38 @@ def test_a_consent_that_was_refused_says_why_and_leaves_with_3(cli: Cli) -> None
     result = cli(service.calls, "connect", "acme", "--wait")
     assert result.exit_code == 3
     assert "The merchant declined." in result.stderr
+
+
+def change(kind: "ConnectionEventKind.ValueType", actor: str) -> ConnectionChange:
+    return ConnectionChange(event=ConnectionEvent(kind=kind, actor=actor), connection=connection("c1"))
+
+
+def test_what_else_happens_to_a_connection_that_works_is_not_taken_for_a_consent(cli: Cli) -> None:
+    service = Service()
+    details, started = (
+        ConnectionEventKind.CONNECTION_EVENT_KIND_DETAILS_CHANGED,
+        ConnectionEventKind.CONNECTION_EVENT_KIND_AUTHORISATION_STARTED,
+    )
+    service.happened = [
+        ConnectionEvent(kind=details, actor="tieout"),
+        ConnectionEvent(kind=started, actor="caller"),
+        ConnectionEvent(kind=details, actor="ada@acme.example"),
+    ]
+    service.updates = [
+        WatchConnectionsResponse(snapshot=connection("c1")),
+        WatchConnectionsResponse(resume_token="1", change=change(details, "tieout")),
+    ]
+    assert cli(service.calls, "reconnect", "acme", "--wait").exit_code == 2, "it waits to the end of the watch"
+    service.updates.append(WatchConnectionsResponse(resume_token="2", change=change(details, "ada@acme.example")))
+    assert cli(service.calls, "reconnect", "acme", "--wait").exit_code == 0
+
+
+def test_a_consent_that_came_back_before_the_watch_began_counts(cli: Cli) -> None:
+    service = Service()
+    details = ConnectionEventKind.CONNECTION_EVENT_KIND_DETAILS_CHANGED
+    service.happened = [ConnectionEvent(kind=details, actor="ada@acme.example")]
+    service.updates = [WatchConnectionsResponse(snapshot=connection("c1"))]
+    assert cli(service.calls, "reconnect", "acme", "--wait").exit_code == 0
 
 
 def test_reconnect_takes_the_merchants_name(cli: Cli) -> None:

@@ -17,7 +17,6 @@ from tieout.cli.remedies import remedy
             "`tieout choose c1 ORGANISATION` picks one of those that `tieout connections c1` shows.",
         ),
         ("RECONNECT_REQUIRED", "`tieout reconnect c1` gives the address where the merchant mends it."),
-        ("DISCONNECTED", "`tieout reconnect c1` gives the address where the merchant mends it."),
     ],
 )
 @pytest.mark.parametrize("kind", [errors.ConnectionNotUsableError, errors.NotPermittedNowError])
@@ -26,6 +25,13 @@ def test_the_advice_follows_the_state_of_the_connection(
 ) -> None:
     facts = errors.Facts(metadata={"state": state, "connection_id": "c1"})
     assert remedy(kind("It is not connected.", facts)) == advice
+
+
+def test_what_was_disconnected_is_reconnected_unless_it_never_was_connected() -> None:
+    facts = errors.Facts(metadata={"state": "DISCONNECTED", "connection_id": "c1"})
+    assert remedy(errors.ConnectionNotUsableError("It is over.", facts)).startswith("`tieout reconnect c1`")
+    advice = "`tieout connect MERCHANT` makes a new connection."
+    assert remedy(errors.NotPermittedNowError("It was never connected.", facts)) == advice
 
 
 def test_a_connection_that_is_not_named_is_left_to_be_filled_in() -> None:

@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 import fakes
 from fakes import BooksOf, World
+from tieout_server.connections.authorisation import IN_HAND
 from tieout_server.connections.messages import Choose, Connect, Reconnect, Return, Started
 from tieout_server.errors import (
     ConsentStateError,
@@ -21,7 +24,7 @@ from tieout_server.errors import (
     XeroUnavailableError,
 )
 from tieout_server.ledger.links import Link
-from tieout_server.storage import tables
+from tieout_server.storage import connections, tables
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -219,3 +222,92 @@ async def test_a_completion_that_was_in_trouble_has_no_answer_kept_under_its_req
     async with around.database.read() as tx:
         kept = (await tx.execute(select(tables.requests.c.request_id))).scalars().all()
     assert kept == ["request-1"]
+
+
+class Hanging:
+    """Books that do not answer the first time; they do when they are asked again."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_asked = asyncio.Event()
+        real = BooksOf.organisation
+
+        async def organisation(books: BooksOf, purpose: Any) -> Any:  # noqa: ANN401 - as the fake has them
+            if not self.is_asked.is_set():
+                self.is_asked.set()
+                await asyncio.Event().wait()
+            return await real(books, purpose)
+
+        monkeypatch.setattr(BooksOf, "organisation", organisation)
+
+
+async def test_a_completion_that_its_caller_gave_up_goes_on_when_it_is_repeated(
+    around: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchanged = calls_of(monkeypatch, around.xero, "exchange")
+    hanging = Hanging(monkeypatch)
+    started = await around.connections.connect(Connect("acme"))
+    back = Return(state_of(started), "code", request_id="request-1")
+    first = asyncio.create_task(around.connections.complete(back))
+    await hanging.is_asked.wait()
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert (await around.connections.complete(back)).link.state == "CONNECTED"
+    assert len(exchanged) == 1, "a code is good once"
+
+
+async def test_a_completion_that_the_database_broke_goes_on_when_it_is_repeated(
+    around: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = await around.connections.connect(Connect("acme"))
+    back = Return(state_of(started), "code", request_id="request-1")
+    with monkeypatch.context() as patch:
+
+        async def broken(*_: object) -> None:
+            raise OperationalError("INSERT", {}, OSError("disk full"))
+
+        patch.setattr(connections, "end_authorisation", broken)
+        with pytest.raises(OperationalError):
+            await around.connections.complete(back)
+    assert (await around.connections.get(started.link.id)).state == "PENDING_AUTHORISATION"
+    assert (await around.connections.complete(back)).link.state == "CONNECTED"
+
+
+async def test_who_brings_a_state_that_somebody_has_in_hand_waits_for_what_becomes_of_it(
+    around: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(around.clock, "sleep", lambda _: asyncio.sleep(0.01))
+    exchanged = calls_of(monkeypatch, around.xero, "exchange")
+    slow = SlowOrganisation("Southern Hops Ltd", monkeypatch)
+    started = await around.connections.connect(Connect("acme"))
+    back = Return(state_of(started), "code", request_id="request-1")
+    both = [asyncio.create_task(around.connections.complete(back)) for _ in range(2)]
+    await slow.is_asked.wait()
+    slow.go.set()
+    first, second = await asyncio.gather(*both)
+    assert (first.link.state, first) == ("CONNECTED", second)
+    assert len(exchanged) == 1
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_a_state_that_a_killed_process_had_in_hand_can_be_brought_again(
+    around: World, *, restarted: bool
+) -> None:
+    started = await around.connections.connect(Connect("acme"))
+    back = Return(state_of(started), "code", request_id="request-1")
+    authorisations = around.connections._means.authorisations
+    async with around.database.write() as tx:
+        assert await authorisations.redeem(tx, back.state)
+    killed_at = around.clock.now()
+    if restarted:
+        await around.connections.recover()
+    assert (await around.connections.complete(back)).link.state == "CONNECTED"
+    waited = around.clock.now() - killed_at
+    assert waited == timedelta() if restarted else IN_HAND <= waited < IN_HAND + timedelta(seconds=1)
+
+
+async def test_a_consent_that_is_over_names_nobody(around: World) -> None:
+    await consented(around)
+    async with around.database.read() as tx:
+        (kept,) = (await tx.execute(select(tables.authorisations))).all()
+    assert (kept.granted, kept.xero_user_id) == ("", "")
+    assert kept.ended_at

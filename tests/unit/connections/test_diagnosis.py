@@ -117,8 +117,7 @@ def test_an_organisation_that_is_not_active_is_unavailable(refused: object, cert
     ("error", "code", "owner"),
     [
         (OUTAGE, ReasonCode.XERO_UNAVAILABLE, Owner.XERO),
-        (UnexpectedAnswerError("Xero answered 418."), ReasonCode.XERO_UNAVAILABLE, Owner.XERO),
-        (CallLimitError("", "minute"), ReasonCode.XERO_UNAVAILABLE, Owner.XERO),
+        (UnexpectedAnswerError("Xero answered 418."), ReasonCode.SERVICE_MISCONFIGURED, Owner.OPERATOR),
         (DAY_OVER, ReasonCode.DAY_LIMIT_REACHED, Owner.NOBODY),
         (AppRejectedError("", error="invalid_client"), ReasonCode.SERVICE_MISCONFIGURED, Owner.OPERATOR),
     ],
@@ -133,6 +132,21 @@ def test_trouble_at_any_step_proves_nothing_and_asks_no_merchant(
     assert verdict.reason
     assert (verdict.reason.code, verdict.reason.owner) == (code, owner)
     assert verdict.reason.retry_at == (DAY_OVER.retry_at if error is DAY_OVER else None)
+
+
+@pytest.mark.parametrize("step", ["memberships", "organisation", "users", "actions"])
+def test_a_full_minute_is_no_trouble_that_is_told(step: str) -> None:
+    verdict = diagnose(link(), Sightings(**(WELL | {step: CallLimitError("", "minute")})), Circumstances(AT))
+    assert (verdict.certainty, verdict.reason) == (Certainty.TEMPORARY, None)
+
+
+@pytest.mark.parametrize("step", ["refresh", "memberships", "organisation", "users", "actions"])
+def test_tokens_that_are_gone_are_told_as_such_whichever_step_needed_them(step: str) -> None:
+    gone = CredentialsExpiredError("", error="invalid_grant")
+    verdict = diagnose(link(), Sightings(**(WELL | {step: gone})), Circumstances(AT))
+    assert verdict.certainty is Certainty.LOST
+    assert verdict.reason
+    assert (verdict.reason.code, verdict.reason.owner) == (ReasonCode.CREDENTIALS_EXPIRED, Owner.MERCHANT)
 
 
 def test_a_token_that_is_refused_where_links_are_listed_proves_nothing_while_it_can_be_refreshed() -> None:
@@ -156,12 +170,19 @@ def test_what_is_seen_while_calls_succeed_is_a_warning(found: dict[str, Any], co
     assert verdict.reason.code is code
 
 
-@pytest.mark.parametrize("cause", [None, REFUSED, CredentialsExpiredError("")])
+@pytest.mark.parametrize("cause", [None, CredentialsExpiredError("")])
 @pytest.mark.parametrize("found", [WELL, WELL | {"memberships": None}, WELL | {"users": []}])
-def test_where_everything_is_as_it_should_be_nothing_is_lost_whatever_made_somebody_look(
+def test_where_everything_is_as_it_should_be_nothing_is_lost(
     found: dict[str, Any], cause: PersonMustActError | None
 ) -> None:
     assert diagnose(link(), Sightings(**found), Circumstances(AT, cause=cause)).certainty is Certainty.WORKS
+
+
+def test_a_call_that_is_refused_where_everything_is_as_it_should_be_is_waited_for() -> None:
+    verdict = diagnose(link(), Sightings(**WELL), Circumstances(AT, cause=REFUSED))
+    assert verdict.certainty is Certainty.TEMPORARY
+    assert verdict.reason
+    assert (verdict.reason.code, verdict.reason.owner) == (ReasonCode.XERO_UNAVAILABLE, Owner.XERO)
 
 
 def test_a_user_who_never_could_be_found_in_the_list_is_not_missed_there() -> None:

@@ -1,7 +1,9 @@
 """Disconnecting: at once here, later at Xero, and with or without what was read."""
 
-from collections.abc import AsyncIterator
-from datetime import timedelta
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -12,23 +14,32 @@ import fakes
 from connection_steps import connected, do, due_at, history, reconnected, state_of, told
 from documents import account
 from fakes import BooksOf, World
+from tieout_server.connections.authorisation import CONSENT_LIFE, IN_HAND
 from tieout_server.connections.consent_rules import check_was_not_ended
 from tieout_server.connections.means import AFTER_CONSENT, PURGE, TAKE_LEAVE
-from tieout_server.connections.messages import Connect, Disconnect, Reconnect, Return
+from tieout_server.connections.messages import Choose, Connect, Disconnect, Reconnect, Return
 from tieout_server.connections.purge import ERASED
 from tieout_server.errors import (
     AccessRevokedError,
     ConsentStateError,
     CredentialsExpiredError,
+    NotAdministratorError,
     NotPermittedNowError,
     RequestIdReusedError,
+    TieoutError,
+    UnexpectedAnswerError,
+    WrongOrganisationError,
     XeroUnavailableError,
 )
-from tieout_server.ledger.books import Page, Purpose, Query
+from tieout_server.events.feed import ERASURE, Feed
+from tieout_server.ledger.books import Membership, Page, Purpose, Query, TokenSet
 from tieout_server.ledger.documents import Entity, Organisation
-from tieout_server.ledger.links import CALLER, Link, ReasonCode
-from tieout_server.storage import syncs, tables, tokens
+from tieout_server.ledger.links import CALLER, AuthorisedBy, Link, ReasonCode
+from tieout_server.storage import syncs, tables, tokens, work
+from tieout_server.storage.events import Event
+from tieout_server.storage.work import Task
 from tieout_server.syncs.service import WORK
+from tieout_server.work.engine import LEASE, Job, Lane, LostLeaseError
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -102,7 +113,7 @@ async def test_an_outage_delays_the_removal_until_xero_answers(around: World, mo
             assert again_at
             waits.append(again_at - around.clock.now())
     assert waits == sorted(waits)
-    assert waits[-1] == timedelta(hours=1)
+    assert waits[-1] == timedelta(minutes=10), "a refresh whose answer was lost can be asked for again for 30"
     assert await has_tokens(around), "they are needed for it"
     assert await do(around, TAKE_LEAVE, link.id) is None
     assert around.xero.removed[0] == link.membership_id
@@ -112,6 +123,7 @@ async def test_a_consent_that_is_gone_needs_no_removal(around: World) -> None:
     link = await connected(around)
     await around.connections.disconnect(Disconnect(link.id))
     around.xero.trouble = CredentialsExpiredError("Gone.", error="invalid_grant")
+    around.clock.time += timedelta(hours=1)
     assert await do(around, TAKE_LEAVE, link.id) is None
     assert around.xero.removed == []
     assert not await has_tokens(around)
@@ -153,6 +165,26 @@ async def test_organisations_that_were_offered_and_never_chosen_are_removed_too(
     assert around.xero.removed == ["membership-One", "membership-Two", "secret-refresh"]
 
 
+async def test_what_was_offered_and_not_chosen_is_removed(around: World) -> None:
+    around.xero.organisations = ["One", "Two", "Three"]
+    link = await connected(around)
+    chosen = await around.connections.choose(Choose(link.id, "tenant-code/Two"))
+    assert await do(around, TAKE_LEAVE, link.id) is None
+    assert around.xero.removed == ["membership-One", "membership-Three"]
+    assert (chosen.membership_id, await has_tokens(around)) == ("membership-Two", True)
+
+
+async def test_what_another_consent_of_the_same_user_offers_is_not_removed(around: World) -> None:
+    one = await connected(around, "one")
+    around.xero.organisations = [*around.xero.organisations, "Two"]
+    both = await connected(around, "both", "code-2")
+    assert both.state == "PENDING_ORGANISATION"
+    await around.connections.disconnect(Disconnect(one.id))
+    await do(around, TAKE_LEAVE, one.id)
+    assert around.xero.removed == []
+    assert await has_tokens(around)
+
+
 async def test_a_choice_says_which_organisations_are_connected_already(around: World) -> None:
     around.xero.organisations = ["One"]
     one = await connected(around, "one")
@@ -161,7 +193,259 @@ async def test_a_choice_says_which_organisations_are_connected_already(around: W
     assert [(choice.name, choice.connected_as) for choice in both.choices] == [("One", one.id), ("Two", "")]
 
 
+# What becomes of the links of others
+
+
+class Meanwhile:
+    """Does something once, just before the books are asked for their organisation."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, do_this: Callable[[], Awaitable[object]]) -> None:
+        self._left = [do_this]
+        real = BooksOf.organisation
+
+        async def organisation(books: BooksOf, purpose: Purpose) -> Organisation:
+            if self._left:
+                await self._left.pop()()
+            return await real(books, purpose)
+
+        monkeypatch.setattr(BooksOf, "organisation", organisation)
+
+
+async def test_the_removal_of_one_connection_spares_a_consent_of_the_same_user_that_is_being_settled(
+    around: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around.xero.organisations = ["Wrong"]
+    wrong = await connected(around, "acme", "code-a")
+    await around.connections.disconnect(Disconnect(wrong.id))
+    around.xero.organisations = ["Right"]
+    started = await around.connections.connect(Connect("acme"))
+    again: list[datetime | None] = []
+
+    async def take_leave() -> None:
+        again.append(await do(around, TAKE_LEAVE, wrong.id))
+
+    Meanwhile(monkeypatch, take_leave)
+    right = (await around.connections.complete(Return(state_of(started), "code-b"))).link
+    assert (right.state, around.xero.removed) == ("CONNECTED", [])
+    assert again == [around.clock.now() + timedelta(seconds=30)]
+    assert await do(around, TAKE_LEAVE, wrong.id) is None
+    assert around.xero.removed == [wrong.membership_id], "a revocation would take the other one, too"
+    assert await has_tokens(around)
+
+
+async def test_a_refused_consent_spares_the_tokens_of_another_one_that_is_being_settled(
+    around: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, refused = [await around.connections.connect(Connect(name)) for name in ("good", "refused")]
+
+    async def refuse() -> None:
+        around.xero.role = "READONLY"
+        with pytest.raises(NotAdministratorError):
+            await around.connections.complete(Return(state_of(refused), "code-b"))
+        await do(around, TAKE_LEAVE, refused.link.id)
+        around.xero.role = "STANDARD"
+
+    Meanwhile(monkeypatch, refuse)
+    link = (await around.connections.complete(Return(state_of(good), "code-a"))).link
+    assert (link.state, around.xero.removed) == ("CONNECTED", [])
+    assert await has_tokens(around)
+
+
+@pytest.mark.parametrize("membership", ["shared", "each its own"])
+async def test_of_two_connections_of_one_user_that_end_together_one_takes_the_consent_back(
+    around: World, monkeypatch: pytest.MonkeyPatch, membership: str
+) -> None:
+    around.xero.organisations = ["One"]
+    one = await connected(around, "one", "code-1")
+    if membership == "each its own":
+        around.xero.organisations = ["Two"]
+    two = await connected(around, "two", "code-2")
+    for link in (one, two):
+        await around.connections.disconnect(Disconnect(link.id))
+    barrier, real = asyncio.Barrier(2), around.xero.disconnect
+
+    async def disconnect(access_token: str, membership_id: str) -> None:
+        await barrier.wait()
+        await real(access_token, membership_id)
+
+    monkeypatch.setattr(around.xero, "disconnect", disconnect)
+    await asyncio.gather(*(do(around, TAKE_LEAVE, link.id) for link in (one, two)))
+    assert sorted(around.xero.removed) == sorted([one.membership_id, two.membership_id, "secret-refresh"])
+    assert not await has_tokens(around)
+
+
+async def test_what_a_refused_consent_linked_is_removed_and_what_works_stays(around: World) -> None:
+    link = await connected(around, "acme", "code-a")
+    started = await around.connections.reconnect(Reconnect(link.id))
+    around.xero.organisations = ["Another Ltd"]
+    with pytest.raises(WrongOrganisationError):
+        await around.connections.complete(Return(state_of(started), "code-b"))
+    assert await do(around, TAKE_LEAVE, link.id) is None
+    assert around.xero.removed == ["membership-Another Ltd"]
+    assert await has_tokens(around)
+    assert (await around.connections.get(link.id)).state == "CONNECTED"
+
+
+async def test_of_a_refused_consent_that_was_the_users_only_one_nothing_is_left(around: World) -> None:
+    started = await around.connections.connect(Connect("acme"))
+    around.xero.role = "READONLY"
+    with pytest.raises(NotAdministratorError):
+        await around.connections.complete(Return(state_of(started), "code"))
+    assert await has_tokens(around), "they are needed to remove what was linked"
+    assert await do(around, TAKE_LEAVE, started.link.id) is None
+    assert around.xero.removed == ["membership-Southern Hops Ltd", "secret-refresh"]
+    assert not await has_tokens(around)
+
+
+async def test_who_is_replaced_by_a_reconnect_of_somebody_else_leaves_nothing_at_xero(
+    around: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = await connected(around)
+    real = around.xero.exchange
+
+    async def exchange(*, code: str, code_verifier: str) -> TokenSet:
+        given = await real(code=code, code_verifier=code_verifier)
+        return msgspec.structs.replace(given, xero_user_id="user-2", refresh_token="their-refresh")
+
+    async def memberships(access_token: str, *, authentication_event_id: str = "") -> list[Membership]:  # noqa: ARG001 - as the fake's
+        return [Membership(membership_id="theirs", xero_tenant_id=link.xero_tenant_id, name="Southern Hops Ltd")]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(around.xero, "exchange", exchange)
+        patch.setattr(around.xero, "memberships", memberships)
+        patch.setattr("tieout_server.connections.consent.check_is_administrator", _whoever_consented)
+        back = await reconnected(around, link)
+    assert (back.membership_id, back.authorised_by and back.authorised_by.xero_user_id) == ("theirs", "user-2")
+    assert await do(around, TAKE_LEAVE, link.id) is None
+    assert around.xero.removed == [link.membership_id, "secret-refresh"]
+    assert not await has_tokens(around)
+
+
+async def _whoever_consented(_books: object, user: AuthorisedBy, _organisation: Organisation) -> AuthorisedBy:
+    return user
+
+
+async def test_a_consent_that_nobody_comes_back_to_settle_is_given_up_with_what_it_linked(
+    around: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = await around.connections.connect(Connect("acme"))
+
+    async def unavailable(*_: object) -> Organisation:
+        raise XeroUnavailableError("Down.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BooksOf, "organisation", unavailable)
+        with pytest.raises(XeroUnavailableError):
+            await around.connections.complete(Return(state_of(started), "code"))
+    begun_at = around.clock.now()
+    assert await do(around, TAKE_LEAVE, started.link.id) is None
+    assert around.clock.now() == begun_at + CONSENT_LIFE + IN_HAND
+    assert around.xero.removed == ["membership-Southern Hops Ltd", "secret-refresh"]
+    assert not await has_tokens(around)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "calls"),
+    [
+        (AccessRevokedError("Xero refuses a fresh access token.", words="TokenExpired"), range(80, 160)),
+        (UnexpectedAnswerError("Xero answered 400", status="400"), range(80, 160)),
+    ],
+)
+async def test_a_refusal_to_remove_is_no_removal_and_is_given_up_after_a_day(
+    around: World, monkeypatch: pytest.MonkeyPatch, trouble: TieoutError, calls: range
+) -> None:
+    link = await connected(around)
+    await around.connections.disconnect(Disconnect(link.id))
+    asked = 0
+
+    async def disconnect(_access_token: str, _membership_id: str) -> None:
+        nonlocal asked
+        asked += 1
+        raise trouble
+
+    monkeypatch.setattr(around.xero, "disconnect", disconnect)
+    began_at = around.clock.now()
+    while await do(around, TAKE_LEAVE, link.id):
+        assert await has_tokens(around)
+    assert timedelta(days=1) <= around.clock.now() - began_at < timedelta(days=1, minutes=10)
+    assert asked in calls
+    assert not await has_tokens(around)
+
+
+@pytest.mark.parametrize("kind", [TAKE_LEAVE, PURGE])
+async def test_who_lost_the_task_to_another_process_does_nothing(around: World, kind: str) -> None:
+    link = await connected(around)
+    await around.connections.disconnect(Disconnect(link.id, purge_data=True))
+    happened = await history(around, link)
+    task, taken = Task(kind, link.id, Lane.READ), []
+    for owner in ("lost", "taken over"):
+        async with around.database.write() as tx:
+            taken.append(await work.take(tx, task, owner=owner, now=around.clock.now(), lease=LEASE))
+        around.clock.time += LEASE + timedelta(seconds=1)
+    assert taken[0]
+    assert taken[1]
+    with pytest.raises(LostLeaseError):
+        await around.connections._means.engine._kinds[kind].perform(Job(taken[0], around.clock))
+    assert around.xero.removed == []
+    assert await history(around, link) == happened
+
+
 # Coming back meanwhile
+
+
+async def test_who_connects_again_while_the_removal_waits_for_a_token_keeps_everything(
+    around: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = await connected(around)
+    await around.connections.disconnect(Disconnect(link.id))
+    own_tokens = around.connections._means.tokens
+    real = own_tokens.access_token
+
+    async def slowly(user: str, **named: str | None) -> str:
+        token = await real(user, **named)
+        monkeypatch.setattr(own_tokens, "access_token", real)
+        await reconnected(around, link)
+        return token
+
+    monkeypatch.setattr(own_tokens, "access_token", slowly)
+    assert await do(around, TAKE_LEAVE, link.id) is None
+    assert (await around.connections.get(link.id)).state == "CONNECTED"
+    assert around.xero.removed == []
+    assert await has_tokens(around)
+
+
+async def test_a_consent_waits_for_a_removal_of_the_same_user_that_is_under_way(
+    around: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = await connected(around)
+    await around.connections.disconnect(Disconnect(link.id))
+    started = await around.connections.connect(Connect("acme"))
+    is_asked, go, asked_books = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def disconnect(_access_token: str, membership_id: str) -> None:
+        is_asked.set()
+        await go.wait()
+        around.xero.removed.append(membership_id)
+
+    async def organisation_asked() -> None:
+        asked_books.set()
+
+    monkeypatch.setattr(around.xero, "disconnect", disconnect)
+    monkeypatch.setattr(around.clock, "sleep", asyncio.sleep)
+    Meanwhile(monkeypatch, organisation_asked)
+    leaving = asyncio.create_task(do(around, TAKE_LEAVE, link.id))
+    await is_asked.wait()
+    completing = asyncio.create_task(around.connections.complete(Return(state_of(started), "code-2")))
+    async with around.database.read() as tx:
+        while not await tokens.is_consenting(tx, "user-1"):
+            await tx.rollback()
+            await asyncio.sleep(0.01)
+    assert not asked_books.is_set()
+    go.set()
+    assert await leaving == around.clock.now() + timedelta(seconds=30), "the consent is waited for in its turn"
+    assert (await completing).link.state == "CONNECTED"
+    assert "secret-refresh" not in around.xero.removed
+    assert await has_tokens(around)
 
 
 async def test_who_comes_back_with_an_older_consent_finds_the_connection_ended(around: World) -> None:
@@ -184,9 +468,13 @@ async def test_a_consent_that_settles_as_the_connection_is_ended_comes_too_late(
         return await real(books, purpose)
 
     monkeypatch.setattr(BooksOf, "organisation", ended)
-    with pytest.raises(NotPermittedNowError, match="disconnected meanwhile"):
+    with pytest.raises(NotPermittedNowError, match="disconnected meanwhile") as told_of:
         await around.connections.complete(Return(state_of(started), "code"))
+    assert told_of.value.facts["connection_id"] == started.link.id, "the page leads back"
     assert (await around.connections.get(started.link.id)).state == "DISCONNECTED"
+    assert await do(around, TAKE_LEAVE, started.link.id) is None
+    assert around.xero.removed == ["membership-Southern Hops Ltd", "secret-refresh"]
+    assert not await has_tokens(around)
 
 
 async def test_the_removal_waits_for_who_was_sent_to_consent_anew_and_is_not_needed_once_they_did(
@@ -279,6 +567,44 @@ async def test_purging_erases_what_was_read_and_who_consented_and_keeps_what_hap
     assert [event.kind for event in kept][: len(kinds)] == kinds
     everything = msgspec.json.encode([kept, await told(around, link), now]).decode()
     assert "ruth" not in everything.lower()
+
+
+async def test_after_a_purge_no_kept_answer_and_no_consent_names_the_person(around: World) -> None:
+    started = await around.connections.connect(Connect("acme", request_id="request-1"))
+    back = Return(state_of(started), "code", request_id="request-2")
+    link = (await around.connections.complete(back)).link
+    again = Reconnect(link.id, request_id="request-3")
+    await around.connections.reconnect(again)
+    asked = Disconnect(link.id, purge_data=True, request_id="request-4")
+    await around.connections.disconnect(asked)
+    await do(around, PURGE, link.id)
+    answers = [
+        await around.connections.complete(back),
+        await around.connections.reconnect(again),
+        await around.connections.disconnect(asked),
+    ]
+    async with around.database.read() as tx:
+        kept = [(await tx.execute(table.select())).all() for table in (tables.authorisations, tables.connections)]
+    assert "ruth" not in f"{answers} {kept}".lower()
+
+
+async def test_what_was_purged_is_not_told_any_more_by_another_process_either(around: World) -> None:
+    elsewhere = Feed(around.database, around.clock)
+    await elsewhere.start()
+    link = await connected(around)
+    await elsewhere._advance()  # as its own poll does
+    await around.connections.disconnect(Disconnect(link.id, purge_data=True))
+    await do(around, PURGE, link.id)
+    await elsewhere._advance()
+    told_there = []
+    async with contextlib.aclosing(elsewhere.follow(0, lambda _: True)) as items:
+        async for item in items:
+            assert isinstance(item, Event)
+            told_there.append(item.payload)
+            if item.topic == ERASURE:
+                break
+    assert len(told_there) > 3
+    assert b"ruth" not in b" ".join(told_there).lower()
 
 
 async def test_what_an_earlier_disconnect_left_can_still_be_purged(around: World) -> None:

@@ -43,6 +43,11 @@ def test_loopback_and_what_lies_under_an_allowed_prefix_may_be_returned_to(url: 
         "http://[::1",
         "data:text/html,x",
         "localhost:3000",
+        "https://app.example/settings/../admin/logout",
+        "https://app.example/settings/%2e%2E/admin",
+        "https://app.example/settings/.%2e/admin",
+        "https://app.example/settings/..",
+        "https://app.example/settings/./x",
     ],
 )
 def test_no_other_address_is(url: str) -> None:

@@ -122,6 +122,22 @@ async def test_a_refresh_is_kept_and_handed_out_from_then_on(around: World, refr
     assert len(refresh.asked_with) == 1
 
 
+@pytest.mark.parametrize("seconds", [60, 300])
+async def test_nobody_else_refreshes_for_as_long_as_a_call_to_xero_may_take(
+    around: World, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    own = tokens_of(around)
+    slow = Tokens(around.database, own._vault, around.xero, around.clock, call_takes=timedelta(seconds=seconds))
+    around.clock.time += timedelta(hours=1)
+    refresh = RefreshInFlight(around, monkeypatch)
+    asking = asyncio.create_task(slow.access_token(USER))
+    await refresh.is_asked.wait()
+    claimed_until = (await own._stored(USER)).claimed_until
+    refresh.go.set()
+    assert await asking == "refreshed-access"
+    assert claimed_until == around.clock.now() + timedelta(seconds=seconds + 15)
+
+
 async def test_a_token_in_use_is_not_shown(around: World) -> None:
     await tokens_of(around).access_token(USER)
     assert "first-access" not in repr(tokens_of(around)._in_use)

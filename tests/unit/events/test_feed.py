@@ -186,3 +186,23 @@ async def test_a_token_that_was_never_given_out_is_refused(feed: Feed, made_up: 
 @pytest.mark.parametrize("position", [0, 1, 2**40, 2**63])
 def test_a_token_stands_for_its_position(position: int) -> None:
     assert token.decode(token.encode(position), last=2**63) == position
+
+
+async def test_after_an_erasure_what_was_in_memory_is_read_again_in_every_process(
+    feed: Feed, database: Database
+) -> None:
+    elsewhere = Feed(database, SettableClock())
+    await elsewhere.start()
+    (position,) = await happen(feed, database, 1)
+    await elsewhere._advance()
+    async with database.write() as tx:
+        await events.rewrite(tx, position, b"forgotten")
+        await feed.tell_of_erasure(tx, "c")
+    await elsewhere._advance()
+    for process in (feed, elsewhere):
+        async with contextlib.aclosing(process.follow(0, lambda _: True)) as items:
+            first = await anext(items)
+        assert isinstance(first, Event)
+        assert first.payload == b"forgotten"
+    assert await happen(feed, database, 1) == [position + 2]
+    assert await read(feed, position, 2) == [position + 1, position + 2]

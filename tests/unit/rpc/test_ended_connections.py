@@ -41,6 +41,8 @@ async def test_an_ended_connection_says_by_whom_it_was_ended(connections: Any) -
     assert (ended.id, ended.state) == (connection.id, pb.CONNECTION_STATE_DISCONNECTED)
     assert ended.health == pb.CONNECTION_HEALTH_UNSPECIFIED
     assert ended.reason.code == pb.CONNECTION_REASON_CODE_MANUALLY_DISCONNECTED
+    assert connection.HasField("credentials_expire_at")
+    assert not ended.HasField("credentials_expire_at"), "nothing can lapse any more"
     newest = (await events(connections, connection.id))[0]
     assert (newest.from_state, newest.to_state, newest.actor) == (
         pb.CONNECTION_STATE_CONNECTED,

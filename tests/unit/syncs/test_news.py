@@ -6,26 +6,31 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import func, select
 
 import documents
 from fakes import World, world
 from servers import until
+from tieout_server.clock import from_micros
 from tieout_server.connections.messages import Connect, Return
 from tieout_server.connections.state import ConnectionState
 from tieout_server.errors import AccessRevokedError, AppRejectedError, CallLimitError, UnexpectedAnswerError
+from tieout_server.ledger.books import Page
 from tieout_server.ledger.calls import Allowance
 from tieout_server.ledger.documents import Document, Entity
 from tieout_server.ledger.links import Link
 from tieout_server.ledger.notices import Notice
-from tieout_server.storage import events, mirror, tables, watermarks, work
+from tieout_server.storage import connections, events, live, mirror, purge, tables, watermarks, webhooks, work
 from tieout_server.storage.watermarks import Watermark
+from tieout_server.storage.webhooks import following
 from tieout_server.storage.work import Task
 from tieout_server.syncs import fetch, news
 from tieout_server.syncs.news import News
 from tieout_server.syncs.run import Means
-from tieout_server.work.engine import LEASE, Engine, Job, LostLeaseError
+from tieout_server.syncs.schedule import OFTEN
+from tieout_server.work.engine import LEASE, Engine, Job, LostLeaseError, Priority
 
 SECOND = timedelta(seconds=1)
 pytestmark = pytest.mark.timeout(20)
@@ -52,7 +57,8 @@ async def link(around: World) -> Link:
     async with around.database.write() as tx:
         for entity in Entity:
             before = around.clock.now() - timedelta(minutes=1)
-            await watermarks.put(tx, made.id, entity, Watermark(before, before))
+            later = around.clock.now() + timedelta(hours=1)
+            await watermarks.put(tx, made.id, entity, Watermark(before, before, next_read_at=later))
         await mirror.save(tx, made.id, [documents.contact()], seen_in=1, at=around.clock.now())
     return made
 
@@ -102,6 +108,13 @@ async def position(around: World) -> int:
         return (await events.bounds(tx)).last
 
 
+async def next_read_of_invoices(around: World, link: Link) -> datetime | None:
+    async with around.database.read() as tx:
+        mark = await watermarks.get(tx, link.id, Entity.INVOICES)
+    assert mark
+    return mark.next_read_at
+
+
 async def references(around: World) -> dict[str, str]:
     async with around.database.read() as tx:
         rows = await tx.execute(select(tables.invoices.c.xero_invoice_id, tables.invoices.c.reference))
@@ -142,6 +155,7 @@ async def test_a_document_older_than_its_event_is_read_again_ever_more_patiently
     assert tuple(pauses) == fetch.RETRIES == tuple(SECOND * pause for pause in (1, 2, 5, 10))
     assert len(around.xero.asked) == 5
     assert await waiting(around) == 0
+    assert await next_read_of_invoices(around, link) == around.clock.now() + OFTEN
 
 
 async def test_a_document_that_is_not_shown_yet_is_read_again(around: World, told: News, link: Link) -> None:
@@ -271,6 +285,20 @@ async def test_books_that_are_closed_to_us_are_said_to_be_and_what_was_named_is_
     assert await waiting(around) == 0
 
 
+async def test_a_refusal_that_proves_nothing_loses_nothing(around: World, told: News, link: Link) -> None:
+    now = around.clock.now()
+    around.xero.read_trouble = AccessRevokedError("Xero refuses us these books.")  # once: everything else is well
+    await told.receive([notice(link, now)])
+    again_at = await do_slice(around, told, link)
+    assert (await around.connections.get(link.id)).state == ConnectionState.CONNECTED
+    assert await waiting(around) == 1
+    assert again_at is not None
+    around.clock.time = again_at
+    show(around, documents.invoice(updated_at=now))
+    assert await do_slice(around, told, link) is None
+    assert await references(around) == {"i1": ""}
+
+
 async def test_what_nobody_documented_keeps_nothing_else_waiting(around: World, told: News, link: Link) -> None:
     now = around.clock.now()
     show(around, documents.invoice(updated_at=now))
@@ -298,3 +326,93 @@ async def has(around: World, link: Link, some: Sequence[Document]) -> None:
     """Have these documents here before."""
     async with around.database.write() as tx:
         await mirror.save(tx, link.id, some, seen_in=1, at=around.clock.now())
+
+
+async def test_what_one_bad_document_breaks_is_the_call_that_meets_it(
+    around: World, told: News, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, well = around.clock.now(), around.xero.shown
+    show(around, *(documents.invoice(f"i{number}", updated_at=now) for number in range(90)))
+
+    async def shown(entity: Entity, ids: tuple[str, ...] = ()) -> Page:
+        if "i50" in ids:
+            raise UnexpectedAnswerError("Xero answered 418.", status="418")
+        return await well(entity, ids)
+
+    monkeypatch.setattr(around.xero, "shown", shown)
+    await told.receive([notice(link, now, f"i{number}") for number in range(90)])
+    assert await do_slice(around, told, link) is None
+    assert len(await references(around)) == 50
+    assert await waiting(around) == 0
+    assert await next_read_of_invoices(around, link) == now + OFTEN
+
+
+async def test_what_follows_is_read_though_the_event_about_it_is_satisfied(
+    around: World, told: News, link: Link
+) -> None:
+    now = around.clock.now()
+    await has(around, link, [documents.contact("c2", updated_at=now, is_customer=False)])
+    show(around, documents.contact("c2", updated_at=now, is_customer=True))
+    await told.receive([notice(link, now, "c2", Entity.CONTACTS)])
+    async with around.database.write() as tx:
+        await webhooks.put(tx, link.id, [following(Entity.CONTACTS, "c2")], now)
+    assert await do_slice(around, told, link) is None
+    assert around.xero.asked == [(Entity.CONTACTS, ("c2",))]
+    assert await waiting(around) == 0
+
+
+async def test_a_wake_for_nothing_does_not_slow_the_next_event(around: World, link: Link) -> None:
+    means = Means(database=around.database, feed=around.subjects.feed, clock=around.clock)
+    engine = Engine(around.database, around.clock)
+    told = News(means, around.connections, engine, lambda _: Allowance(0, 60, 100))
+    async with around.database.write() as tx:
+        await engine.wake(tx, news.WORK, link.id, priority=Priority.NEWS)
+    assert await do_slice(around, told, link) is None
+    show(around, documents.invoice(updated_at=around.clock.now()))
+    await told.receive([notice(link, around.clock.now())])
+    assert await do_slice(around, told, link) is None
+    assert await references(around) == {"i1": ""}
+
+
+async def test_a_mishap_that_voids_everything_is_not_believed_because_webhooks_tell_of_it(
+    around: World, told: News, link: Link
+) -> None:
+    now = around.clock.now()
+    live_ones = [documents.invoice(f"i{number}", updated_at=now - SECOND) for number in range(200)]
+    await has(around, link, live_ones)
+    for start in range(0, 200, 10):  # a few at a time
+        some = [msgspec.structs.replace(one, status="VOIDED", updated_at=now) for one in live_ones[start : start + 10]]
+        show(around, *some)
+        await told.receive([notice(link, now, one.xero_invoice_id) for one in some])
+        around.clock.time = max(around.clock.now(), await due_at(around))
+        assert await do_slice(around, told, link) is None
+    async with around.database.read() as tx:
+        assert await live.count(tx, link.id, Entity.INVOICES) == 150
+    assert await waiting(around) == 0
+    next_read_at = await next_read_of_invoices(around, link)
+    assert next_read_at
+    assert next_read_at - around.clock.now() <= OFTEN
+
+
+async def test_what_news_bring_after_a_reconnect_is_not_erased_with_what_was_there_before(
+    around: World, told: News, link: Link
+) -> None:
+    now = around.clock.now()
+    async with around.database.write() as tx:
+        before = await connections.next_sync_ordinal(tx, link.id)
+        await connections.next_sync_ordinal(tx, link.id)
+    show(around, documents.invoice(updated_at=now))
+    await told.receive([notice(link, now)])
+    assert await do_slice(around, told, link) is None
+    async with around.database.write() as tx:
+        while await purge.erase_some(tx, link.id, before):
+            pass
+        assert await live.count(tx, link.id, Entity.CONTACTS) == 0
+    assert await references(around) == {"i1": ""}
+
+
+async def due_at(around: World) -> datetime:
+    """When the news are read."""
+    async with around.database.read() as tx:
+        query = select(tables.work.c.due_at).where(tables.work.c.kind == news.WORK)
+        return from_micros((await tx.execute(query)).scalar_one())

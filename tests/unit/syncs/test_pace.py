@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 
+import pytest
+
 from fakes import SettableClock
 from tieout_server.ledger.calls import Allowance
-from tieout_server.syncs.pace import AT_ONCE, EVERY, EVERY_WHEN_SCARCE, SCARCE, Pace
+from tieout_server.syncs.pace import AT_ONCE, EVERY, SCARCE, Pace
 
 
 def pace(clock: SettableClock, left_today: int | None = None) -> Pace:
@@ -37,8 +39,18 @@ def test_one_organisation_does_not_slow_another() -> None:
     assert flooded.opens_at("t1") > clock.now() == flooded.opens_at("t2")
 
 
-def test_when_the_days_calls_run_out_they_are_saved_up() -> None:
+@pytest.mark.parametrize(("limit", "kept"), [(1_000, 50), (5_000, 250)])
+def test_when_the_days_calls_run_out_they_last_to_its_end_and_leave_the_payments_theirs(limit: int, kept: int) -> None:
+    clock, left = SettableClock(), SCARCE - 1
+    ends_at = clock.now() + timedelta(hours=12)
+    scarce = Pace(clock, lambda _: Allowance(0, 60, left, limit, day_resets_at=ends_at))
+    while (opens_at := scarce.opens_at("t1")) < ends_at:
+        clock.time = opens_at
+        scarce.fetches("t1")
+        left -= 3  # a fetch may cost several calls
+    assert kept - 40 <= left <= kept + 40
+
+
+def test_while_there_are_plenty_they_are_not_saved_up() -> None:
     clock = SettableClock()
-    scarce = pace(clock, SCARCE - 1)
-    assert fetches(scarce, clock, timedelta(minutes=30)) <= 1 + timedelta(minutes=30) / EVERY_WHEN_SCARCE
     assert fetches(pace(clock, SCARCE), clock, EVERY / 2) == AT_ONCE

@@ -1,20 +1,23 @@
 """Polling at its edges: when it reads, when it stands back, what trouble parks it, and what a bug may not hold up."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
 import fakes
-from documents import invoice
+from documents import contact, credit, invoice, payment
 from fakes import BooksOf, World
-from tieout_server.connections.messages import Connect, Return
+from tieout_server.connections.messages import Connect, Reconnect, Return
 from tieout_server.errors import (
     AccessRevokedError,
     CallLimitError,
+    PersonMustActError,
     TieoutError,
     UnexpectedAnswerError,
     XeroUnavailableError,
@@ -22,15 +25,21 @@ from tieout_server.errors import (
 from tieout_server.events.feed import CHANGES
 from tieout_server.ledger.books import Page, Purpose, Query
 from tieout_server.ledger.calls import Allowance
-from tieout_server.ledger.documents import Entity
+from tieout_server.ledger.documents import Document, Entity, Invoice
 from tieout_server.ledger.links import Link, ReasonCode
-from tieout_server.storage import calls, live, tables, watermarks, webhooks, work
+from tieout_server.storage import calls, live, mirror, sweeps, syncs, tables, watermarks, webhooks, work
+from tieout_server.storage.calls import DAY_LIMIT_HOLDS
+from tieout_server.storage.sweeps import Sweep
+from tieout_server.storage.syncs import SyncRecord
 from tieout_server.storage.watermarks import Watermark
 from tieout_server.storage.work import Task
 from tieout_server.syncs import schedule
 from tieout_server.syncs.plan import OVERLAP
-from tieout_server.syncs.reading import AGAIN_AFTER, STAND_BACK
-from tieout_server.syncs.service import POLL, SWEEP, WORK, StartSync
+from tieout_server.syncs.reading import STAND_BACK
+from tieout_server.syncs.service import POLL, SWEEP, WORK, ResolveHeldSync, StartSync
+from tieout_server.syncs.state import ACTIVE, Decision, SyncState
+from tieout_server.syncs.sweep import Item
+from tieout_server.syncs.trouble import AGAIN_AFTER
 from tieout_server.work.engine import LEASE, Job
 
 pytestmark = pytest.mark.timeout(20)
@@ -138,10 +147,21 @@ async def test_the_days_limit_is_remembered_for_the_next_process(around: World, 
     around.xero.allowance = Allowance(0, 60, 900, day_limit=1_000)  # a new process, late in the day
     await poll(around, link)
     async with around.database.read() as tx:
-        assert await calls.day_limit(tx, link.xero_tenant_id) == 5_000
+        assert await calls.day_limit(tx, link.xero_tenant_id, around.clock.now() - DAY_LIMIT_HOLDS) == 5_000
     freshness = await around.subjects.freshness.connection(link.id)
     assert freshness.allowance.day_limit == 5_000
     assert all(one.next_read_at for one in freshness.entities)
+
+
+async def test_a_days_limit_that_was_seen_no_more_is_believed_no_longer(around: World, link: Link) -> None:
+    around.xero.allowance = Allowance(0, 60, 4_900, day_limit=5_000)
+    await poll(around, link)
+    await poll(around, link, after=timedelta(hours=2))
+    around.xero.allowance = Allowance(0, 60, 999, day_limit=1_000)  # the merchant has gone to the smallest tier
+    await poll(around, link, after=DAY_LIMIT_HOLDS)
+    assert (await around.subjects.freshness.connection(link.id)).allowance.day_limit == 5_000
+    await poll(around, link, after=timedelta(hours=1))
+    assert (await around.subjects.freshness.connection(link.id)).allowance.day_limit == 1_000
 
 
 async def test_what_changed_is_kept_told_of_and_makes_its_entity_an_active_one(
@@ -206,6 +226,196 @@ async def test_a_refusal_ends_it_and_the_connection_says_why(
     assert (await around.connections.get(link.id)).state == "RECONNECT_REQUIRED"
     freshness = await around.subjects.freshness.connection(link.id)
     assert all(one.next_read_at is None for one in freshness.entities)
+
+
+async def go_on_polling(around: World, link: Link, *, hours: int) -> int:
+    """Poll whenever that is due, for so long; answers how often the connection was looked into."""
+    service, looks = around.connections, 0
+    real = service.access_lost
+
+    async def counted(connection_id: str, refusal: PersonMustActError) -> Link:
+        nonlocal looks
+        looks += 1
+        return await real(connection_id, refusal)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "access_lost", counted)
+        until, again_at = around.clock.now() + timedelta(hours=hours), await poll(around, link)
+        while again_at is not None and again_at < until:
+            around.clock.time = again_at
+            again_at = await do(around, link, POLL, around.polls.perform)
+    return looks
+
+
+async def test_a_refusal_of_one_listing_is_told_of_asked_about_ever_less_often_and_keeps_the_others_from_nothing(
+    around: World, link: Link
+) -> None:
+    began_at = around.clock.now()
+    with pytest.MonkeyPatch.context() as patch:
+        refuse(patch, AccessRevokedError("Xero refuses."), Entity.CONTACTS)
+        assert await go_on_polling(around, link, hours=8) <= 15
+        planned, now = await marks(around, link), around.clock.now()
+        assert planned[Entity.CONTACTS].last_read_at == began_at
+        assert all(now - planned[one].last_read_at <= timedelta(hours=1) for one in schedule.OTHERS[2:])
+        assert now - planned[Entity.PAYMENTS].last_read_at <= schedule.OFTEN
+        told = await around.connections.get(link.id)
+        assert told.state == "CONNECTED"
+        assert told.reason
+        assert told.reason.code is ReasonCode.XERO_UNAVAILABLE
+        assert told.reason.observed_at == began_at + schedule.OFTEN
+    await go_on_polling(around, link, hours=2)
+    assert (await around.connections.get(link.id)).reason is None
+
+
+async def test_a_refusal_in_the_sweep_waits_for_the_next_sweep(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch, AccessRevokedError("Xero refuses."))
+    began_at = around.clock.now()
+    slices = 0
+    while around.clock.now() < began_at + 2 * schedule.DAY:
+        again_at = await do(around, link, SWEEP, around.sweeps.perform)
+        assert again_at
+        slices += 1
+        around.clock.time = max(again_at, around.clock.now())
+    assert slices <= 2 * len(Item) + 2
+
+
+async def test_what_does_not_add_up_is_read_again_by_a_few_calls_and_in_turn(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{n:02}" for n in range(60)]
+    await keep(around, link, [contact("c1"), contact("c2", merged_into="c1", status="ARCHIVED")])
+    await keep(around, link, [invoice(f"i{n}", paid=Decimal(0)) for n in names])
+    await keep(around, link, [credit(f"k{n}", xero_contact_id="c2") for n in names[:5]])
+    await keep(around, link, [payment(f"p{n}", xero_document_id=f"i{n}") for n in names[:5]])
+    asked: list[tuple[Entity, Sequence[str], Purpose]] = []
+
+    async def by_ids(_books: BooksOf, entity: Entity, ids: Sequence[str], purpose: Purpose) -> Page:
+        asked.append((entity, ids, purpose))
+        return Page(documents=(), page_count=1, item_count=0, served_at=around.clock.now())
+
+    monkeypatch.setattr(BooksOf, "by_ids", by_ids)
+    met: list[list[str]] = []
+    for _ in range(3):
+        asked.clear()
+        around.clock.time += schedule.DAY
+        async with around.database.write() as tx:
+            page = (await sweeps.every(tx, link.id))[Item.SUMS].page
+            await sweeps.put(tx, link.id, Item.SUMS, Sweep(link.created_at, page))  # before all others
+        await do(around, link, SWEEP, around.sweeps.perform)
+        assert {purpose for _, _, purpose in asked} <= {Purpose.POLL}
+        assert sum(len(ids) if entity is not Entity.INVOICES else 1 for entity, ids, _ in asked) <= 16
+        met.append([name for _, ids, _ in asked for name in ids])
+    assert met == [
+        ["i00", "i01", "i02", "i03", "i04", "k00", "k01", "p00", "p01"],
+        ["k02", "k03", "p02", "p03"],
+        ["k04", "p04"],
+    ]
+
+
+async def test_until_when_the_day_is_over_is_kept_up_to_date(around: World, link: Link) -> None:
+    began_at = around.clock.now() + schedule.OFTEN
+    for hours in (1, 2, 3):
+        with pytest.MonkeyPatch.context() as patch:
+            refuse(patch, CallLimitError("The day is over.", "day", began_at + timedelta(hours=hours)))
+            await poll(around, link)
+            around.clock.time = began_at + timedelta(hours=hours)
+        reason = (await around.connections.get(link.id)).reason
+        assert reason
+        assert (reason.retry_at, reason.observed_at) == (began_at + timedelta(hours=hours), began_at)
+
+
+async def lose_and_reconnect(around: World, link: Link) -> Link:
+    around.xero.refusal, around.xero.is_linked = AccessRevokedError("Xero refuses these books."), False
+    with pytest.MonkeyPatch.context() as patch:
+        refuse(patch, around.xero.refusal)
+        await poll(around, link)
+    around.xero.refusal, around.xero.is_linked = None, True
+    started = await around.connections.reconnect(Reconnect(link.id))
+    state = parse_qs(urlsplit(started.consent.authorization_url).query)["state"][0]
+    return (await around.connections.complete(Return(state, "code"))).link
+
+
+async def test_a_gap_begins_where_polling_was_and_not_where_the_accounts_were_read_a_day_ago(
+    around: World, link: Link
+) -> None:
+    await go_on_polling(around, link, hours=4)
+    polled_at = min(mark.watermark_at for entity, mark in (await marks(around, link)).items() if entity != "accounts")
+    assert (await lose_and_reconnect(around, link)).gap_from_at == polled_at
+
+
+def mishap(patch: pytest.MonkeyPatch, documents: Sequence[Document]) -> None:
+    """Have a listing tell that these are out of use."""
+    real, entity = BooksOf.read, Entity.INVOICES if isinstance(documents[0], Invoice) else Entity.CONTACTS
+
+    async def read(books: BooksOf, query: Query, purpose: Purpose) -> Page:
+        if query.entity is not entity:
+            return await real(books, query, purpose)
+        at = documents[0].updated_at
+        return Page(documents=documents, page_count=1, item_count=len(documents), served_at=at, last_change_at=at)
+
+    patch.setattr(BooksOf, "read", read)
+
+
+async def keep(around: World, link: Link, documents: Sequence[Document]) -> None:
+    async with around.database.write() as tx:
+        await mirror.save(tx, link.id, documents, seen_in=1, at=around.clock.now())
+
+
+async def newest(around: World, link: Link) -> SyncRecord:
+    async with around.database.read() as tx:
+        sync = await syncs.latest(tx, link.id)
+    assert sync
+    return sync
+
+
+async def test_what_was_discarded_of_one_entity_keeps_no_gate_of_another_from_asking(around: World, link: Link) -> None:
+    now = around.clock.now()
+    invoices = [invoice(f"i{n}", updated_at=now) for n in range(60)]
+    contacts = [contact(f"c{n}", updated_at=now) for n in range(60)]
+    await keep(around, link, invoices)
+    await keep(around, link, contacts)
+    later = now + timedelta(minutes=1)
+    voided = [msgspec.structs.replace(one, status="VOIDED", updated_at=later) for one in invoices[:40]]
+    archived = [msgspec.structs.replace(one, status="ARCHIVED", updated_at=later) for one in contacts[:40]]
+    asked_about = []
+    with pytest.MonkeyPatch.context() as patch:
+        mishap(patch, voided)
+        for documents in (voided, archived, archived):
+            mishap(patch, documents)
+            await poll(around, link)
+            sync = await newest(around, link)
+            if sync.state not in ACTIVE:
+                break
+            await do(around, link, WORK, around.subjects.syncs.perform)
+            asked_about.append(sync.entities)
+            await around.subjects.syncs.resolve(ResolveHeldSync(sync.id, Decision.DISCARD))
+            around.clock.time += timedelta(hours=1)
+    assert asked_about == [(Entity.INVOICES,), (Entity.CONTACTS,)]
+    invoices_at = (await marks(around, link))[Entity.INVOICES].next_read_at
+    assert invoices_at
+    assert invoices_at > around.clock.now() + timedelta(hours=20)
+
+
+async def test_a_sync_that_is_held_makes_way_for_the_one_that_closes_the_gap(around: World, link: Link) -> None:
+    now = around.clock.now()
+    invoices = [invoice(f"i{n}", updated_at=now) for n in range(60)]
+    await keep(around, link, invoices)
+    later = now + timedelta(minutes=1)
+    with pytest.MonkeyPatch.context() as patch:
+        mishap(patch, [msgspec.structs.replace(one, status="VOIDED", updated_at=later) for one in invoices[:40]])
+        await poll(around, link)
+        await do(around, link, WORK, around.subjects.syncs.perform)
+    held = await newest(around, link)
+    assert held.state == SyncState.HELD
+    assert (await lose_and_reconnect(around, link)).gap_from_at
+    await do(around, link, "after_consent", around.subjects.syncs.begin)
+    assert (await around.subjects.syncs.get(held.id)).state == "CANCELLED"
+    while await do(around, link, WORK, around.subjects.syncs.perform):
+        pass
+    assert (await newest(around, link)).state == "SUCCEEDED"
+    assert (await around.connections.get(link.id)).gap_from_at is None
 
 
 async def test_an_answer_that_nobody_documented_keeps_the_other_entities_from_nothing(

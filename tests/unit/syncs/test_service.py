@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy import select
 
 import fakes
-from documents import payment
+from documents import invoice, payment
 from fakes import BooksOf, World
 from tieout_server.clock import from_micros
-from tieout_server.connections.messages import Connect, Reconnect, Return
+from tieout_server.connections.messages import Connect, Disconnect, Reconnect, Return
 from tieout_server.connections.tokens import TokensOf
 from tieout_server.errors import (
     AccessRevokedError,
@@ -248,6 +248,67 @@ async def test_after_a_reconnect_what_was_missed_is_read(around: World, link: Li
     assert await do_slice(around, link.id) is None
     sync = await newest(around, link.id)
     assert (sync.ordinal, sync.state, sync.mode, sync.requested_by) == (2, "SUCCEEDED", "INCREMENTAL", "reconnect")
+
+
+async def test_a_connection_that_was_disconnected_right_after_its_consent_is_not_synced(around: World) -> None:
+    started = await around.connections.connect(Connect("acme"))
+    state = parse_qs(urlsplit(started.consent.authorization_url).query)["state"][0]
+    link = (await around.connections.complete(Return(state, "code"))).link
+    await around.connections.disconnect(Disconnect(link.id, purge_data=True))
+    lease = await take(around, link.id, "after_consent")
+    assert lease
+    assert await around.subjects.syncs.begin(Job(lease, around.clock)) is None
+    assert await all_syncs(around, link.id) == []
+
+
+async def test_a_sync_of_one_entity_that_was_first_after_a_break_does_not_keep_the_rest_from_being_read(
+    around: World, link: Link
+) -> None:
+    while await do_slice(around, link.id):
+        pass
+    await around.connections.access_lost(link.id, disconnect_in_xero(around))
+    link_again(around)
+    assert (await around.connections.check(link.id)).link.gap_from_at
+    await around.subjects.syncs.start(StartSync(link.id, entities=(Entity.CONTACTS,)))
+    lease = await take(around, link.id, "after_consent")
+    assert lease
+    again_at = await around.subjects.syncs.begin(Job(lease, around.clock))
+    assert again_at
+    assert again_at > around.clock.now()
+    while await do_slice(around, link.id):
+        pass
+    assert await around.subjects.syncs.begin(Job(lease, around.clock)) is None
+    while await do_slice(around, link.id):
+        pass
+    assert (await around.connections.get(link.id)).gap_from_at is None
+
+
+async def test_what_was_voided_during_a_break_is_counted_among_what_was_caught_up(
+    around: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = [invoice(updated_at=around.clock.now())]
+
+    def listed(books: BooksOf, query: Query) -> Page:
+        found = tuple(it for it in here if it.status == "AUTHORISED" or not query.open_only)
+        return empty_page(books, documents=found, item_count=len(found))
+
+    answering(monkeypatch, {Entity.INVOICES: listed})
+    link = await connected(around)
+    while await do_slice(around, link.id):
+        pass
+    await around.connections.access_lost(link.id, disconnect_in_xero(around))
+    around.clock.time += timedelta(days=1)
+    here[0] = msgspec.structs.replace(here[0], status="VOIDED", updated_at=around.clock.now())
+    link_again(around)
+    await around.connections.check(link.id)
+    lease = await take(around, link.id, "after_consent")
+    assert lease
+    await around.subjects.syncs.begin(Job(lease, around.clock))
+    while await do_slice(around, link.id):
+        pass
+    gap = (await around.connections.history(link.id, before=None, limit=1))[0].gap
+    assert gap
+    assert gap.changes == 1
 
 
 async def test_a_consent_that_comes_while_a_slice_still_finds_the_connection_broken_is_not_undone(

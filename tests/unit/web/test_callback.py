@@ -21,6 +21,7 @@ from tieout_server.errors import (
     ConsentExpiredError,
     CredentialsExpiredError,
     ListenError,
+    NotPermittedNowError,
     OperatorMustActError,
     ScopeMissingError,
     UnexpectedAnswerError,
@@ -304,6 +305,13 @@ async def test_trouble_leaves_the_way_back_open(browser: Client, around: World, 
     page = await come_back(browser, state=state, code="code-1")
     assert "Back to app.example" in page.text
     assert f"connection_id={connection_id}&result={trouble.reason.lower()}" in page.link
+
+
+def test_a_connection_that_was_ended_meanwhile_is_told_as_such_with_the_way_back() -> None:
+    error = NotPermittedNowError("It was disconnected meanwhile.", connection_id="con_1", return_url=RETURN_URL)
+    page = render(pages.refused(error))
+    assert "has changed meanwhile" in page
+    assert "connection_id=con_1&amp;result=not_permitted_now" in page
 
 
 def test_a_fault_leads_back_as_far_as_the_way_is_known() -> None:

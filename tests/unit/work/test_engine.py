@@ -318,3 +318,37 @@ async def test_cancelled_it_cancels_what_is_in_hand_and_the_next_process_takes_i
         engine._due.set()
         await until(lambda: len(second.jobs) == 1)
         assert second.jobs[0]._lease.fence > first.jobs[0]._lease.fence
+
+
+async def test_what_waits_behind_a_connection_at_work_keeps_no_other_connection_waiting(
+    database: Database, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "AT_ONCE", 4)
+    syncs, polls, sweeps = Slices(), Slices(), Slices()
+    async with at_work(database, clock, sync=syncs.perform, poll=polls.perform, sweep=sweeps.perform) as engine:
+        for number in range(3):
+            await add_connection(database, f"big{number}")
+            await wake(engine, database, "sync", f"big{number}")
+        await until(lambda: len(syncs.jobs) == 3)
+        for number in range(3):
+            for kind in ("poll", "sweep"):
+                await wake(engine, database, kind, f"big{number}", clock.now() - timedelta(seconds=9))
+        await wake(engine, database, "poll")
+        await until(lambda: [job.connection_id for job in polls.jobs] == ["c1"])
+    assert sweeps.jobs == []
+
+
+async def test_however_much_waits_for_one_lane_another_one_goes_on(
+    database: Database, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "AT_ONCE", 2)
+    writes, polls = Slices(), Slices()
+    async with at_work(database, clock, write=writes.perform, poll=polls.perform) as engine:
+        for number in range(6):
+            await add_connection(database, f"n{number}")
+            async with database.write() as tx:
+                await engine.wake(tx, "write", f"n{number}", priority=Priority.NEWS)
+        await until(lambda: len(writes.jobs) == 2)
+        await wake(engine, database, "poll")
+        await until(lambda: len(polls.jobs) == 1)
+    assert len(writes.jobs) == 2

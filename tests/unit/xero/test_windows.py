@@ -1,6 +1,6 @@
 """A minute's slots and a day's remainder, by the clock."""
 
-from tieout_server.xero.windows import DAY, DRIFT, MINUTE, DayWindow, MinuteWindow
+from tieout_server.xero.windows import DAY, DRIFT, LIMIT_HOLDS, MINUTE, DayWindow, MinuteWindow
 
 
 def test_a_slot_comes_back_a_minute_after_the_calls_completion_not_after_its_start() -> None:
@@ -43,7 +43,7 @@ def test_a_slow_answer_does_not_blame_others_for_our_own_finished_calls() -> Non
 def test_an_unknown_day_is_open_and_a_known_one_counts_down() -> None:
     day = DayWindow()
     assert day.left(0) is None
-    assert day.opens_at(0, reserved=False) == 0
+    assert day.opens_at(0) == 0
     day.learn(4_999, 0, others=0)
     day.take(1)
     assert day.left(1) == 4_998
@@ -64,11 +64,11 @@ def test_a_tier_is_known_by_what_it_leaves() -> None:
     starter.learn(100, 1, others=0)
     core.learn(4_999, 0, others=0)
     core.learn(501, 1, others=0)
-    assert starter.opens_at(2, reserved=False) > 2
-    assert core.opens_at(2, reserved=False) == 2
+    assert starter.opens_at(2) > 2
+    assert core.opens_at(2) == 2
     core.take(2)
-    assert core.opens_at(3, reserved=False) > 3
-    assert core.opens_at(3, reserved=True) == 3
+    assert core.opens_at(3) > 3
+    assert core.opens_at(3, keeping=0) == 3
 
 
 def test_the_limit_of_the_day_is_learnt_from_the_most_that_was_ever_left() -> None:
@@ -80,6 +80,17 @@ def test_the_limit_of_the_day_is_learnt_from_the_most_that_was_ever_left() -> No
     assert window.limit == 5_000
     window.learn(12, 20.0, others=0)
     assert window.limit == 5_000
+
+
+def test_a_limit_that_was_not_seen_for_more_than_a_day_is_the_limit_no_longer() -> None:
+    window = DayWindow()
+    window.learn(4_000, 0.0, others=0)
+    window.learn(1_001, 10.0, others=0)
+    window.learn(900, 20.0, others=0)
+    window.learn(999, 10.0 + LIMIT_HOLDS, others=0)
+    assert window.limit == 5_000
+    window.learn(998, 11.0 + LIMIT_HOLDS, others=0)
+    assert window.limit == 1_000
 
 
 def test_a_day_ends_a_day_after_its_first_answer_at_the_latest() -> None:

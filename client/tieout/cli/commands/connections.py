@@ -1,11 +1,12 @@
 """The commands that look at connections, follow them and end them."""
 
 from contextlib import aclosing
+from itertools import zip_longest
 from uuid import uuid4
 
 import typer
 
-from tieout.cli.connection import card, evidence, line, line_now, line_of_history, listing, named, state, who_acts
+from tieout.cli.connection import card, evidence, line, line_now, line_of_history, listing, named, state, way, who_acts
 from tieout.cli.names import find_connection, find_connections
 from tieout.cli.options import Server
 from tieout.cli.run import LATER, PERSON, REFUSED, run
@@ -20,7 +21,8 @@ from tieout.v1.connection_service_pb2 import (
 )
 from tieout.v1.types_pb2 import Owner
 
-_KEPT = "What was read of it, its settings and its history stay; `tieout reconnect {connection}` leads back."
+_KEPT = "What was read of it, its settings and its history stay; {way} leads back."
+_NEVER_WAS = "It was never connected; {way} begins anew."
 _ERASED = (
     "What was read of it is being erased, and so are the name and the email of who consented. "
     "Its history stays, without them."
@@ -56,7 +58,8 @@ def disconnect(server: Server, name: str, *, purge: bool, yes: bool, as_json: bo
             document(ended)
         else:
             say(f"{named(ended)} is {state(ended)}.")
-            say(_ERASED if purge else _KEPT.format(connection=ended.id))
+            kept = _KEPT if ended.HasField("organisation") else _NEVER_WAS
+            say(_ERASED if purge else kept.format(way=way(ended)))
 
     run(server, find, as_json=as_json)
     if purge and not yes:
@@ -84,12 +87,12 @@ def events(server: Server, name: str, limit: int, *, as_json: bool) -> None:
 
     async def command(client: Client) -> None:
         connection = await find_connection(client, name)
-        found = await client.connections.list_events(connection.id).first(limit)
+        found = await client.connections.list_events(connection.id).first(limit + 1)
         if as_json:
-            documents(found)
+            documents(found[:limit])
         else:
-            for event in found:
-                say(line_of_history(event))
+            for event, before in zip_longest(found[:limit], found[1:]):
+                say(line_of_history(event, before))
 
     run(server, command, as_json=as_json)
 
@@ -101,8 +104,9 @@ def watch(server: Server, merchant: str, names: list[str], after: str, *, as_jso
         ids = [(await find_connection(client, name)).id for name in names]
         stream = client.connections.watch(merchant_id=merchant, connection_ids=ids, after=after, from_start=not after)
         async with aclosing(stream) as messages:
+            last: dict[str, ConnectionHealth.ValueType] = {}
             async for message in messages:
-                _tell(message, as_json=as_json)
+                _tell(message, last, as_json=as_json)
 
     run(server, command, as_json=as_json)
 
@@ -142,10 +146,14 @@ def _next_move(connection: Connection) -> int:
     return LATER if connection.reason.owner in {Owner.OWNER_XERO, Owner.OWNER_NOBODY} else PERSON
 
 
-def _tell(message: WatchConnectionsResponse, *, as_json: bool) -> None:
+def _tell(message: WatchConnectionsResponse, last: dict[str, "ConnectionHealth.ValueType"], *, as_json: bool) -> None:
+    """Print what was told; `last` keeps each connection's health, so that it can be said how that changed."""
     if as_json:
         document(message)
     elif message.HasField("snapshot"):
         say(line_now(message.snapshot))
+        last[message.snapshot.id] = message.snapshot.health
     elif message.HasField("change"):
-        say(line(message.change))
+        connection = message.change.connection
+        say(line(message.change, last.get(connection.id)))
+        last[connection.id] = connection.health

@@ -16,6 +16,7 @@ from tieout.client import Client
 from tieout.errors import CallerError, PersonMustActError
 from tieout.v1.connection_service_pb2 import (
     Connection,
+    ConnectionEvent,
     ConnectionEventKind,
     ConnectionState,
     ConnectResponse,
@@ -85,15 +86,31 @@ async def _consented(client: Client, before: Connection) -> Connection:
     """The connection once consent has come back: connected, or waiting for the choice of an organisation."""
     async with aclosing(client.connections.watch(connection_ids=[before.id], from_start=True)) as messages:
         async for message in messages:
-            if message.change.event.kind == ConnectionEventKind.CONNECTION_EVENT_KIND_AUTHORISATION_REFUSED:
-                raise PersonMustActError(message.change.event.reason.sentence)
-            now = message.change.connection if message.HasField("change") else message.snapshot
-            if _answered(now) and (now.state, now.updated_at.ToNanoseconds()) != (
-                before.state,
-                before.updated_at.ToNanoseconds(),
-            ):
+            if message.HasField("snapshot"):  # what happened before the watch began is in the history
+                now, happened = message.snapshot, await _since_asked(client, before.id)
+            else:
+                now, happened = message.change.connection, [message.change.event]
+            for event in happened:
+                if event.kind == ConnectionEventKind.CONNECTION_EVENT_KIND_AUTHORISATION_REFUSED:
+                    raise PersonMustActError(event.reason.sentence)
+            # What works already changes for other reasons, too; what a consent changes bears the name of a person.
+            if _answered(now) and (not _works(before) or any(_by_a_person(event) for event in happened)):
                 return now
     raise PersonMustActError("The watch ended before the merchant consented.")
+
+
+async def _since_asked(client: Client, connection_id: str) -> list[ConnectionEvent]:
+    """What happened since consent was asked for last."""
+    happened: list[ConnectionEvent] = []
+    async for event in client.connections.list_events(connection_id):
+        if event.kind == ConnectionEventKind.CONNECTION_EVENT_KIND_AUTHORISATION_STARTED:
+            break
+        happened.append(event)
+    return happened
+
+
+def _by_a_person(event: ConnectionEvent) -> bool:
+    return event.actor not in {"", "caller", "tieout"}
 
 
 def _answered(connection: Connection) -> bool:

@@ -200,6 +200,7 @@ def _syncs() -> None:
         ),
     )
     op.create_index("ix_work_due_at", "work", ["due_at"])
+    op.create_index("ix_work_leased_until", "work", ["leased_until"])
 
 
 def _records() -> None:
@@ -243,12 +244,13 @@ def _records() -> None:
         _text("connection_id"),
         _text("entity"),
         _text("xero_id"),
+        sa.Column("follows", sa.Integer(), nullable=False),
         _text("kind"),
         _int("event_at"),
         _int("received_at"),
         _int("due_at"),
         _int("tries"),
-        sa.PrimaryKeyConstraint("connection_id", "entity", "xero_id", name="pk_webhook_events"),
+        sa.PrimaryKeyConstraint("connection_id", "entity", "xero_id", "follows", name="pk_webhook_events"),
         sa.ForeignKeyConstraint(
             ["connection_id"], ["connections.id"], name="fk_webhook_events_connection_id", ondelete="CASCADE"
         ),
@@ -284,6 +286,7 @@ def _records() -> None:
         "day_limits",
         _text("xero_tenant_id"),
         _int("calls"),
+        _int("seen_at"),
         sa.PrimaryKeyConstraint("xero_tenant_id", name="pk_day_limits"),
     )
 
