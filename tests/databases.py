@@ -15,9 +15,12 @@ import pytest_asyncio
 from sqlalchemy import delete
 from sqlalchemy.engine import URL, make_url
 
-from tieout_server.storage import migrate
+from tieout_server.storage import migrate, reconciliation_tables
 from tieout_server.storage.database import Database
-from tieout_server.storage.tables import connections, metadata
+from tieout_server.storage.tables import connections
+
+METADATA = reconciliation_tables.cases.metadata
+"""All tables, those of `tables` too: they are imported here."""
 
 _numbers = count(1)
 
@@ -81,7 +84,7 @@ def empty(postgres_url: str) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        connection.execute(f"TRUNCATE {', '.join(metadata.tables)} CASCADE".encode())
+        connection.execute(f"TRUNCATE {', '.join(METADATA.tables)} CASCADE".encode())
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

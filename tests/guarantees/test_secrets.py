@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 import tieout
+from databases import METADATA
 from deliveries import KEY, body_of, event, post, signature
 from servers import CLIENT_SECRET, ROOMY, VAULT_KEY, Service, client_of, server_process, settings_of
 from tieout.v1.connection_service_pb2 import Connection
@@ -134,7 +135,7 @@ async def database_bytes(database_url: str) -> bytes:
         return b"".join(file.read_bytes() for file in files if file.exists())
     rows = []
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
-        for table in tables.metadata.tables:
+        for table in METADATA.tables:
             cursor = await connection.execute(f"SELECT * FROM {table}".encode())  # noqa: S608 - names of ours
             for row in await cursor.fetchall():
                 rows += [value if isinstance(value, bytes) else str(value).encode() for value in row]

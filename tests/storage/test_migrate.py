@@ -10,9 +10,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
+from databases import METADATA
 from tieout_server.storage import migrate
 from tieout_server.storage.database import Database
-from tieout_server.storage.tables import metadata
 
 
 @pytest_asyncio.fixture
@@ -24,7 +24,7 @@ async def empty(empty_database_url: str) -> AsyncIterator[Database]:
 
 def _differences(connection: Connection) -> list[object]:
     context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-    return list(compare_metadata(context, metadata))
+    return list(compare_metadata(context, METADATA))
 
 
 async def test_migrations_and_tables_agree(database: Database) -> None:
@@ -37,7 +37,7 @@ async def test_keys_and_cascades_are_those_of_the_tables(database: Database) -> 
         pytest.skip("compare_metadata sees them on PostgreSQL")
     async with database.read() as tx:
         made = {row[0]: row[1] for row in await tx.execute(text("SELECT name, sql FROM sqlite_master"))}
-    for table in metadata.sorted_tables:
+    for table in METADATA.sorted_tables:
         assert ("WITHOUT ROWID" in made[table.name]) is (table.dialect_options["sqlite"]["with_rowid"] is False)
         keys = ", ".join(column.name for column in table.primary_key.columns)
         assert f"PRIMARY KEY ({keys})" in made[table.name]

@@ -18,6 +18,7 @@ from tieout_server.storage import (
     mirror,
     platform_balances,
     purge,
+    reconciliation_tables,
     reconciliations,
     syncs,
     tables,
@@ -92,7 +93,7 @@ async def _left(tx: Transaction, connection_id: str) -> int:
         ).scalar_one()
         for table in (
             *purge._COMPARED,
-            tables.reconciliations,
+            reconciliation_tables.reconciliations,
             *purge._DOCUMENTS,
             tables.allocations,
             tables.syncs,
@@ -118,7 +119,7 @@ async def test_everything_of_a_connection_goes_and_nothing_of_another(
             assert count <= batch
         assert await _left(tx, "con1") == 0
         assert await _left(tx, "con2") == 14
-        histories = await tx.execute(select(tables.discrepancy_events.c.discrepancy_id))
+        histories = await tx.execute(select(reconciliation_tables.discrepancy_events.c.discrepancy_id))
         assert histories.scalars().all() == ["dis_con2"]
         lines = await tx.execute(select(tables.sync_lines.c.sync_id))
         assert lines.scalars().all() == ["con2-1"]

@@ -7,7 +7,7 @@ from sqlalchemy import Row, select
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.tables import cases
+from tieout_server.storage.reconciliation_tables import cases
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,8 @@ from sqlalchemy import func, insert, select, union_all
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.ledger.money import from_units, to_units
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.tables import compared, comparisons, contacts, credits, invoices  # noqa: A004 - the field's word
+from tieout_server.storage.reconciliation_tables import compared, comparisons
+from tieout_server.storage.tables import contacts, credits, invoices  # noqa: A004 - the field's word
 
 
 class Compared(msgspec.Struct, frozen=True):

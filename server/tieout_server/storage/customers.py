@@ -30,8 +30,9 @@ from tieout_server.storage import documents
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.discrepancies import OVER
 from tieout_server.storage.pages import Found, IdSpan, Span, paged
+from tieout_server.storage.reconciliation_tables import discrepancies
 from tieout_server.storage.rows import name_key
-from tieout_server.storage.tables import contacts, credits, discrepancies, invoices  # noqa: A004 - the field's word
+from tieout_server.storage.tables import contacts, credits, invoices  # noqa: A004 - the field's word
 
 
 class CustomerOrder(StrEnum):

@@ -13,7 +13,7 @@ from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.money import from_units, to_units
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.pages import Span, paged
-from tieout_server.storage.tables import discrepancies, discrepancy_events
+from tieout_server.storage.reconciliation_tables import discrepancies, discrepancy_events
 
 OVER = ("SELF_HEALED", "RESOLVED")
 """The states (`reconciliations.state`) in which a discrepancy is over."""

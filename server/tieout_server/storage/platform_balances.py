@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, select
 from tieout_server.clock import to_micros
 from tieout_server.ledger.money import from_units, to_units
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.tables import platform_balances
+from tieout_server.storage.reconciliation_tables import platform_balances
 
 SLICE = 1_000
 """Balances in one statement."""

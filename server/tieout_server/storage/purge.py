@@ -2,18 +2,18 @@
 
 from sqlalchemy import Column, Table, delete, select, tuple_
 
-from tieout_server.storage import tables
+from tieout_server.storage import reconciliation_tables, tables
 from tieout_server.storage.database import Transaction
 
 BATCH = 1_000
 """Rows that one transaction erases, so that nobody waits for long."""
 
 _COMPARED = (
-    tables.discrepancies,  # with their history
-    tables.comparisons,
-    tables.compared,
-    tables.platform_balances,
-    tables.cases,
+    reconciliation_tables.discrepancies,  # with their history
+    reconciliation_tables.comparisons,
+    reconciliation_tables.compared,
+    reconciliation_tables.platform_balances,
+    reconciliation_tables.cases,
 )
 _DOCUMENTS = (tables.payments, tables.invoices, tables.credits, tables.contacts, tables.accounts)
 
@@ -32,7 +32,7 @@ async def erase_some(tx: Transaction, connection_id: str, up_to: int) -> int:
     for table in _DOCUMENTS:
         if count := await _erase(tx, table, table.c[_key(table)], connection_id, up_to):
             return count
-    return await _erase_runs(tx, tables.reconciliations, connection_id, up_to) or await _erase_runs(
+    return await _erase_runs(tx, reconciliation_tables.reconciliations, connection_id, up_to) or await _erase_runs(
         tx, tables.syncs, connection_id, up_to
     )
 

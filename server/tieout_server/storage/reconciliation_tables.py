@@ -1,4 +1,4 @@
-"""The tables of reconciliation; units are those of `tables`, where all tables are found."""
+"""The tables of reconciliation; units are those of `tables`."""
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text
 

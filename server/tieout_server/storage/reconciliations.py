@@ -9,7 +9,7 @@ from sqlalchemy import Row, insert, select, update
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.tables import reconciliations
+from tieout_server.storage.reconciliation_tables import reconciliations
 
 
 class Total(msgspec.Struct, frozen=True):

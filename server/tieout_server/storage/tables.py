@@ -3,46 +3,6 @@
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, text
 
 from tieout_server.storage.columns import connection_column, flag_column, int_column, metadata, text_column
-from tieout_server.storage.reconciliation_tables import (
-    cases,
-    compared,
-    comparisons,
-    discrepancies,
-    discrepancy_events,
-    platform_balances,
-    reconciliations,
-)
-
-__all__ = [
-    "allocations",
-    "authorisations",
-    "calls",
-    "cases",
-    "change_counters",
-    "change_runs",
-    "compared",
-    "comparisons",
-    "connection_events",
-    "connections",
-    "day_limits",
-    "discrepancies",
-    "discrepancy_events",
-    "event_counter",
-    "events",
-    "leavings",
-    "metadata",
-    "platform_balances",
-    "reconciliations",
-    "requests",
-    "sweeps",
-    "sync_lines",
-    "syncs",
-    "watermarks",
-    "webhook_deliveries",
-    "webhook_events",
-    "work",
-    "xero_users",
-]
 
 _MERGED = text("merged_into <> ''")
 
