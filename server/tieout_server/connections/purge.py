@@ -5,11 +5,10 @@ from datetime import datetime
 import msgspec
 
 from tieout_server import log
+from tieout_server.connections import forget
 from tieout_server.connections.means import PURGE, Means
 from tieout_server.connections.record import Record
 from tieout_server.connections.state import ConnectionState
-from tieout_server.events.feed import CONNECTION
-from tieout_server.ledger.links import CALLER, TIEOUT, AuthorisedBy, Link, LinkChange, Reason, ReasonCode
 from tieout_server.storage import connections, events, history, purge
 from tieout_server.storage.database import Transaction
 from tieout_server.work.engine import Job, Lane
@@ -18,7 +17,6 @@ logger = log.get("connections")
 
 PAGE = 500
 """Events that are gone through in one transaction."""
-ERASED = "What was said here was erased with the data of the connection."
 
 
 class Purge:
@@ -35,7 +33,7 @@ class Purge:
             up_to = await connections.purge_up_to(tx, job.connection_id)
         position = await self._forget_person(job)
         await self._forget_in_history(job, position)
-        await self._forget_in_log(job, position)
+        await self._forget_in_log(job, position, up_to)
         async with self._means.database.write() as tx:
             await job.hold(tx)
             await self._means.feed.tell_of_erasure(tx, job.connection_id)
@@ -55,7 +53,7 @@ class Purge:
             link = await self._record.get(tx, job.connection_id, lock=True)
             await job.hold(tx)
             if link.state == ConnectionState.DISCONNECTED:
-                await self._record.change(tx, link, _without_person(link))
+                await self._record.change(tx, link, forget.without_person(link))
             return await self._ended_at(tx, job.connection_id)
 
     async def _ended_at(self, tx: Transaction, connection_id: str) -> int:
@@ -75,39 +73,22 @@ class Purge:
                 await job.hold(tx)
                 happened = await history.page(tx, job.connection_id, before=before, limit=PAGE)
                 for event in happened:
-                    actor = event.actor if event.actor in (CALLER, TIEOUT) else ""
-                    await history.rewrite(tx, msgspec.structs.replace(event, actor=actor, reason=_erased(event.reason)))
+                    actor, reason = forget.actor(event.actor), forget.without_words(event.reason)
+                    await history.rewrite(tx, msgspec.structs.replace(event, actor=actor, reason=reason))
             if not happened:
                 return
             before = happened[-1].id
 
-    async def _forget_in_log(self, job: Job, up_to: int) -> None:
+    async def _forget_in_log(self, job: Job, ended_at: int, up_to: int) -> None:
         after = 0
         while True:
             async with self._means.database.write() as tx:
                 await job.hold(tx)
-                told = await events.about(tx, job.connection_id, topic=CONNECTION, after=after, limit=PAGE)
-                told = [event for event in told if event.position <= up_to]
+                told = await events.of_connection(tx, job.connection_id, topics=forget.TOPICS, after=after, limit=PAGE)
                 for event in told:
-                    change = msgspec.json.decode(event.payload, type=LinkChange)
-                    actor = change.actor if change.actor in (CALLER, TIEOUT) else ""
-                    forgotten = msgspec.structs.replace(
-                        change, actor=actor, reason=_erased(change.reason), link=_without_person(change.link)
-                    )
-                    await events.rewrite(tx, event.position, msgspec.json.encode(forgotten))
+                    still = forget.payload(event, ended_at=ended_at, up_to=up_to)
+                    if still != event.payload:
+                        await events.rewrite(tx, event.position, still)
             if not told:
                 return
             after = told[-1].position
-
-
-def _without_person(link: Link) -> Link:
-    user = link.authorised_by
-    nobody = AuthorisedBy(xero_user_id=user.xero_user_id) if user else None
-    return msgspec.structs.replace(link, authorised_by=nobody, reason=_erased(link.reason))
-
-
-def _erased(reason: Reason | None) -> Reason | None:
-    """The reason without its words, in which a person may be named."""
-    if reason is None or reason.code is ReasonCode.MANUALLY_DISCONNECTED:
-        return reason
-    return msgspec.structs.replace(reason, sentence=ERASED, covers=None)

@@ -5,7 +5,7 @@ statement: so the order of positions is the order of commits, on every database,
 (server/decisions/0004-one-event-counter.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import msgspec
@@ -67,6 +67,22 @@ async def about(tx: Transaction, subject: str, *, topic: str, after: int, limit:
     rows = await tx.execute(
         select(events)
         .where(events.c.topic == topic, events.c.subject == subject, events.c.position > after)
+        .order_by(events.c.position)
+        .limit(limit)
+    )
+    return [_event(row) for row in rows]
+
+
+async def of_connection(
+    tx: Transaction, connection_id: str, *, topics: Collection[str], after: int, limit: int
+) -> Sequence[Event]:
+    """The events of a connection on these topics behind this position, in order, so many at most.
+
+    Looks through the log: for what is done seldom.
+    """
+    rows = await tx.execute(
+        select(events)
+        .where(events.c.connection_id == connection_id, events.c.topic.in_(topics), events.c.position > after)
         .order_by(events.c.position)
         .limit(limit)
     )

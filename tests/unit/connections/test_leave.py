@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -16,9 +17,9 @@ from documents import account
 from fakes import BooksOf, World
 from tieout_server.connections.authorisation import CONSENT_LIFE, IN_HAND
 from tieout_server.connections.consent_rules import check_was_not_ended
+from tieout_server.connections.forget import ERASED
 from tieout_server.connections.means import AFTER_CONSENT, PURGE, TAKE_LEAVE
 from tieout_server.connections.messages import Choose, Connect, Disconnect, Reconnect, Return
-from tieout_server.connections.purge import ERASED
 from tieout_server.errors import (
     AccessRevokedError,
     ConsentStateError,
@@ -31,17 +32,21 @@ from tieout_server.errors import (
     WrongOrganisationError,
     XeroUnavailableError,
 )
-from tieout_server.events.feed import ERASURE, Feed
+from tieout_server.events.feed import DISCREPANCY, ERASURE, RECONCILIATION, Feed
 from tieout_server.ledger.books import Membership, Page, Purpose, Query, TokenSet
 from tieout_server.ledger.documents import Entity, Organisation
 from tieout_server.ledger.links import CALLER, AuthorisedBy, Link, ReasonCode
-from tieout_server.storage import syncs, tables, tokens, work
+from tieout_server.storage import events, syncs, tables, tokens, work
+from tieout_server.storage.discrepancies import Change, Discrepancy, Happened, Share
 from tieout_server.storage.events import Event
+from tieout_server.storage.reconciliations import ReconciliationRecord, Total
 from tieout_server.storage.work import Task
 from tieout_server.syncs.service import WORK
 from tieout_server.work.engine import LEASE, Job, Lane, LostLeaseError
 
 pytestmark = pytest.mark.timeout(20)
+
+OFF = Decimal("77.10")
 
 
 @pytest.fixture
@@ -605,6 +610,51 @@ async def test_what_was_purged_is_not_told_any_more_by_another_process_either(ar
                 break
     assert len(told_there) > 3
     assert b"ruth" not in b" ".join(told_there).lower()
+
+
+async def test_after_a_purge_the_log_names_no_customer_and_no_balance(around: World) -> None:
+    link = await synced(around)
+    now = around.clock.now()
+    happened = Happened(state="NEEDS_ATTENTION", sentence="Acme owes 77.10.", actor="caller", at=now, difference=OFF)
+    off = Discrepancy(
+        id="dis1", connection_id=link.id, xero_contact_id="contact-1", customer_name="Acme", currency="NZD", ours=OFF,
+        xero=Decimal(0), causes=(Share(cause="UNEXPLAINED", amount=OFF, sentence="77.10 of Acme."),),
+        state="NEEDS_ATTENTION", sentence="Acme owes 77.10.", note="Ask Acme.", opened_at=now, updated_at=now,
+        history=(happened,),
+    )  # fmt: skip
+    totals = (Total(currency="NZD", ours=OFF, xero=Decimal(0)),)
+    run = ReconciliationRecord(
+        id="rec1", connection_id=link.id, ordinal=1, state="SUCCEEDED", totals=totals, created_at=now, updated_at=now
+    )
+    later = msgspec.structs.replace(run, id="rec2", ordinal=9)
+    other = msgspec.structs.replace(off, connection_id="con-other")
+    said: list[tuple[str, str, str, object]] = [
+        (link.id, DISCREPANCY, "dis1", Change(happened, off)),
+        (link.id, RECONCILIATION, "rec1", run),
+        (link.id, RECONCILIATION, "rec2", later),
+        ("con-other", DISCREPANCY, "dis2", Change(happened, other)),
+    ]
+    for connection_id, topic, subject, told_of in said:
+        async with around.database.write() as tx:
+            await around.connections._means.feed.append(
+                tx, Event(0, connection_id, topic, subject, now, msgspec.json.encode(told_of))
+            )
+    await around.connections.disconnect(Disconnect(link.id, purge_data=True))
+    await do(around, PURGE, link.id)
+    payloads: dict[str, bytes] = {}
+    async with around.database.read() as tx:
+        for subject, topic in (("dis1", DISCREPANCY), ("rec1", RECONCILIATION), ("rec2", RECONCILIATION)):
+            (event,) = await events.about(tx, subject, topic=topic, after=0, limit=9)
+            payloads[subject] = event.payload
+        (spared,) = await events.about(tx, "dis2", topic=DISCREPANCY, after=0, limit=9)
+    for subject in ("dis1", "rec1"):
+        assert b"Acme" not in payloads[subject], payloads
+        assert b"77.1" not in payloads[subject], payloads
+    change = msgspec.json.decode(payloads["dis1"], type=Change)
+    assert (change.discrepancy.id, change.discrepancy.state, change.event.sentence) == ("dis1", off.state, ERASED)
+    assert msgspec.json.decode(payloads["rec1"], type=ReconciliationRecord).state == "SUCCEEDED"
+    assert msgspec.json.decode(payloads["rec2"], type=ReconciliationRecord) == later, "it began after the disconnect"
+    assert msgspec.json.decode(spared.payload, type=Change) == Change(happened, other)
 
 
 async def test_what_an_earlier_disconnect_left_can_still_be_purged(around: World) -> None:

@@ -1,0 +1,76 @@
+"""What may still be told of a connection once what was read through it is erased, and who authorised it."""
+
+from decimal import Decimal
+
+import msgspec
+
+from tieout_server.events.feed import CONNECTION, DISCREPANCY, RECONCILIATION
+from tieout_server.ledger.links import CALLER, TIEOUT, AuthorisedBy, Link, LinkChange, Reason, ReasonCode
+from tieout_server.storage.discrepancies import Change
+from tieout_server.storage.events import Event
+from tieout_server.storage.reconciliations import ReconciliationRecord
+
+ERASED = "What was said here was erased with the data of the connection."
+TOPICS = (CONNECTION, DISCREPANCY, RECONCILIATION)
+"""The topics whose events name a person or a balance."""
+
+
+def payload(event: Event, *, ended_at: int, up_to: int) -> bytes:
+    """What this event may tell still: that something happened, when and to what.
+
+    Of the connection, events up to the position `ended_at` are forgotten; of reconciliations, those up to the ordinal
+    `up_to`; of discrepancies every one, as all of them are erased.
+    """
+    if event.topic == CONNECTION and event.position <= ended_at:
+        return _change_of_link(event.payload)
+    if event.topic == DISCREPANCY:
+        return _change_of_discrepancy(event.payload)
+    if event.topic == RECONCILIATION:
+        return _reconciliation(event.payload, up_to)
+    return event.payload
+
+
+def actor(name: str) -> str:
+    """Who acted, unless it was a person."""
+    return name if name in (CALLER, TIEOUT) else ""
+
+
+def without_person(link: Link) -> Link:
+    """The connection without the name and address of who authorised it."""
+    user = link.authorised_by
+    nobody = AuthorisedBy(xero_user_id=user.xero_user_id) if user else None
+    return msgspec.structs.replace(link, authorised_by=nobody, reason=without_words(link.reason))
+
+
+def without_words(reason: Reason | None) -> Reason | None:
+    """The reason without its words, in which a person may be named."""
+    if reason is None or reason.code is ReasonCode.MANUALLY_DISCONNECTED:
+        return reason
+    return msgspec.structs.replace(reason, sentence=ERASED, covers=None)
+
+
+def _change_of_link(told: bytes) -> bytes:
+    change = msgspec.json.decode(told, type=LinkChange)
+    forgotten = msgspec.structs.replace(
+        change, actor=actor(change.actor), reason=without_words(change.reason), link=without_person(change.link)
+    )
+    return msgspec.json.encode(forgotten)
+
+
+def _change_of_discrepancy(told: bytes) -> bytes:
+    change = msgspec.json.decode(told, type=Change)
+    nothing = Decimal(0)
+    event = msgspec.structs.replace(change.event, actor=actor(change.event.actor), sentence=ERASED, difference=nothing)
+    forgotten = msgspec.structs.replace(
+        change.discrepancy, customer_name="", ours=nothing, xero=nothing, causes=(), documents=(), ruled_out=(),
+        sentence=ERASED, note="", history=(),
+    )  # fmt: skip
+    return msgspec.json.encode(Change(event, forgotten))
+
+
+def _reconciliation(told: bytes, up_to: int) -> bytes:
+    run = msgspec.json.decode(told, type=ReconciliationRecord)
+    if run.ordinal > up_to:
+        return told
+    words = ERASED if run.error_sentence else ""
+    return msgspec.json.encode(msgspec.structs.replace(run, totals=(), error_sentence=words))
