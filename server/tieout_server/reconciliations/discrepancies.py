@@ -77,17 +77,18 @@ class Discrepancies:
         """
         method = "AcknowledgeDiscrepancy"
         async with self._database.write() as tx:
-            if earlier := await self._requests.earlier(tx, method, asked.request_id, asked, Discrepancy):
-                return earlier
+            earlier = await self._requests.earlier(tx, method, asked.request_id, asked, str)
             found = await discrepancies.get(tx, asked.discrepancy_id, lock=True)
             if found is None:
                 raise NotFoundError("discrepancy", asked.discrepancy_id)
+            if earlier:
+                return found
             state = move(DiscrepancyState(found.state), Happening.ACKNOWLEDGED)
             now = self._clock.now()
             sentence = f"Acknowledged: {asked.note}" if asked.note else "Acknowledged."
             happened = Happened(state=state, sentence=sentence, actor=actor, at=now, difference=found.difference)
             changed = msgspec.structs.replace(found, state=state, note=asked.note, updated_at=now)
             changed = msgspec.structs.replace(changed, history=(*found.history, happened))
-            await self._requests.keep(tx, method, asked.request_id, asked, changed)
+            await self._requests.keep(tx, method, asked.request_id, asked, found.id)
             await record.keep(tx, self._feed, changed, happened)
         return changed

@@ -101,14 +101,14 @@ class Reconciliations:
         """
         method = "ReportDiscrepancy"
         async with self._database.write() as tx:
-            if earlier := await self._requests.earlier(tx, method, asked.request_id, asked, Case):
-                return earlier
+            if earlier := await self._requests.earlier(tx, method, asked.request_id, asked, str):
+                return await _case(tx, earlier)
             link = await _link(tx, asked.connection_id)
             meant = await contacts_meant(tx, asked)
         trouble = await self._compare_all(link, meant)
         async with self._database.write() as tx:
-            if earlier := await self._requests.earlier(tx, method, asked.request_id, asked, Case):
-                return earlier  # the same report came twice at the same time
+            if earlier := await self._requests.earlier(tx, method, asked.request_id, asked, str):
+                return await _case(tx, earlier)  # the same report came twice at the same time
             found = await discrepancies.open_of(tx, link.id, meant)
             case = Case(
                 id=f"cas_{secrets.token_hex(10)}",
@@ -120,7 +120,7 @@ class Reconciliations:
                 created_at=self._means.clock.now(),
             )
             await cases.insert(tx, case)
-            await self._requests.keep(tx, method, asked.request_id, asked, case)
+            await self._requests.keep(tx, method, asked.request_id, asked, case.id)
         return case
 
     async def _compare_all(self, link: Link, customers_meant: Collection[str]) -> str:
@@ -153,6 +153,13 @@ class Reconciliations:
         )
         await reconciliations.insert_new(tx, run)
         return run
+
+
+async def _case(tx: Transaction, case_id: str) -> Case:
+    case = await cases.get(tx, case_id)
+    if case is None:  # it was purged since
+        raise NotFoundError("case", case_id)
+    return case
 
 
 async def _link(tx: Transaction, connection_id: str) -> Link:
