@@ -839,9 +839,9 @@ class DisconnectRequest(_message.Message):
     connection_id: _builtins.str
     """The connection. Required."""
     purge_data: _builtins.bool
-    """True: what was read through this connection is erased too, for good (receivables, syncs, settings, exports), and so are
-    the name and the email of who consented, wherever they are kept. The transitions stay without them. It begins when
-    this answers and takes a moment.
+    """True: what was read through this connection is erased too, for good (receivables, syncs, discrepancies, settings,
+    exports), and so are the name and the email of who consented, wherever they are kept. The transitions stay without
+    them. It begins when this answers and takes a moment.
     """
     request_id: _builtins.str
     """See types.proto."""
