@@ -217,7 +217,7 @@ Everything goes on running until Ctrl-C. In another terminal:
 (no grpcurl at hand? `.venv/bin/buf curl --protocol grpc --list-methods http://127.0.0.1:{grpc}` is the same)
 Open {sandbox} in a browser: the sandbox's page, where you do what a bookkeeper would. What you do there
 to documents reaches `watch changes` by webhook within a second; whom you remove is missed in `watch connections`
-within ten, because the demo looks that often (TIEOUT_LOOK_EVERY).
+within ten, once the minute is over whose calls the first sync has used (TIEOUT_LOOK_EVERY).
 """
 
 if __name__ == "__main__":
