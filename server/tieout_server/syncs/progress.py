@@ -1,5 +1,6 @@
 """How far a sync has come, in figures that a person can watch: counts, percent, time left. Percent never falls."""
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -48,14 +49,17 @@ def of(sync: SyncRecord, plan: Plan, milestone: str = "") -> Progress:
 
 
 def percent(plan: Plan, before: float) -> float:
-    """Share of rows done, 0 to 100; never less than before, and 100 only when all is done."""
+    """Share of rows done, 0 to 100; never less than before, and 100 only when all is done.
+
+    It has two decimals, as many as are kept: what was told is never more than what the next owner goes on from.
+    """
     if plan.is_done and plan.phase is SyncPhase.SETTLED:
         return max(before, 99.0)
     total = sum(line.expected or 0 for line in plan.lines)
     done = sum(min(line.fetched, line.expected or 0) for line in plan.lines)
     share = 99.0 * done / total if total else 0.0
     known = all(line.expected is not None for line in plan.lines)
-    return max(before, share if known else min(share, UNKNOWN_AT_MOST))
+    return max(before, math.floor(100 * (share if known else min(share, UNKNOWN_AT_MOST))) / 100)
 
 
 def eta(plan: Plan, rows_a_second: float, now: datetime) -> datetime | None:
