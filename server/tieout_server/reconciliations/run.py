@@ -4,6 +4,7 @@ Each step is a transaction with what it leaves to do and the event that tells of
 is ours. Killed at any instruction, the next owner goes on from what was committed.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -195,7 +196,7 @@ class Run:
         now = self._means.clock.now()
         kept = {
             "state": ReconciliationState.RUNNING,
-            "percent": max(self._run.percent, min(self._plan.percent, 99.0)),
+            "percent": max(self._run.percent, math.floor(100 * min(self._plan.percent, 99.0)) / 100),  # as it is kept
             "started_at": self._run.started_at or now,
             "updated_at": now,
             "failures": 0,
