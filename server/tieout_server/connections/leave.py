@@ -182,9 +182,11 @@ class Leave:
             CredentialsExpiredError: there are no tokens of this user any more.
         """
         async with self._means.database.write() as tx:
+            await self._record.get(tx, job.connection_id, lock=True)  # as Reconnect does: it comes before or after
             if await tokens.get(tx, user, lock=True) is None:
                 raise CredentialsExpiredError("There are no tokens of the authorising user any more.")
-            if await tokens.is_consenting(tx, user):
+            is_open = await self._means.authorisations.open_until(tx, job.connection_id)
+            if is_open or await tokens.is_consenting(tx, user):
                 raise _ConsentingError
             if not await may(tx):
                 return False

@@ -31,6 +31,7 @@ from tieout_server.ledger.books import Books
 from tieout_server.ledger.links import CALLER, Link, LinkChangeKind, LinkEvent, Reason
 from tieout_server.storage import connections, events, history, tokens
 from tieout_server.storage.connections import Scope
+from tieout_server.storage.database import Transaction
 
 __all__ = ["AFTER_CONSENT", "Connections", "Means"]
 
@@ -87,15 +88,22 @@ class Connections:
             RequestIdReusedError: the request_id came before with other content.
         """
         self._means.return_urls.check(asked.return_url)
-        async with self._means.database.write() as tx:
-            if earlier := await self._means.requests.earlier(tx, "Reconnect", asked.request_id, asked, Begun):
-                return Started(await self._record.get(tx, earlier.connection_id), earlier.consent)
-            link = await self._record.get(tx, asked.connection_id, lock=True)
-            check_can_reconnect(link)
-            started = Started(link, await self._means.authorisations.begin(tx, link.id, asked.return_url))
-            await self._means.requests.keep(tx, "Reconnect", asked.request_id, asked, Begun(link.id, started.consent))
-            begun = LinkChangeKind.AUTHORISATION_STARTED
-            await self._record.tell(tx, link, begun, from_state=link.state, actor=CALLER)
+        while True:
+            async with self._means.database.write() as tx:
+                if earlier := await self._means.requests.earlier(tx, "Reconnect", asked.request_id, asked, Begun):
+                    return Started(await self._record.get(tx, earlier.connection_id), earlier.consent)
+                link = await self._record.get(tx, asked.connection_id, lock=True)
+                check_can_reconnect(link)
+                user = link.authorised_by.xero_user_id if link.authorised_by else ""
+                if not await self._means.tokens.is_leaving(tx, user):
+                    return await self._begin_again(tx, link, asked)
+            await self._means.tokens.wait_for_leave(user)  # the removal would take with it what is linked meanwhile
+
+    async def _begin_again(self, tx: Transaction, link: Link, asked: Reconnect) -> Started:
+        """Open a way to consent for a connection that is locked."""
+        started = Started(link, await self._means.authorisations.begin(tx, link.id, asked.return_url))
+        await self._means.requests.keep(tx, "Reconnect", asked.request_id, asked, Begun(link.id, started.consent))
+        await self._record.tell(tx, link, LinkChangeKind.AUTHORISATION_STARTED, from_state=link.state, actor=CALLER)
         return started
 
     async def complete(self, back: Return) -> Completed:

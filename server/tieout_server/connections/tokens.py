@@ -133,8 +133,16 @@ class Tokens:
 
         Nothing more will be while a consent of theirs has given tokens and is not settled.
         """
-        while (until := (await self._stored(xero_user_id)).leaving_until) and until > self._clock.now():
+        while True:
+            async with self._database.read() as tx:
+                if not await self.is_leaving(tx, xero_user_id):
+                    return
             await self._clock.sleep(POLL)
+
+    async def is_leaving(self, tx: Transaction, xero_user_id: str) -> bool:
+        """Whether something that this user linked is just being removed at Xero."""
+        stored = await tokens.get(tx, xero_user_id)
+        return bool(stored and stored.leaving_until and stored.leaving_until > self._clock.now())
 
     async def _good(self, xero_user_id: str, good: Callable[[StoredTokens], str | None]) -> str:
         """The token that is good, refreshed if there is none."""

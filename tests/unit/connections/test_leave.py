@@ -19,7 +19,7 @@ from tieout_server.connections.authorisation import CONSENT_LIFE, IN_HAND
 from tieout_server.connections.consent_rules import check_was_not_ended
 from tieout_server.connections.forget import ERASED
 from tieout_server.connections.means import AFTER_CONSENT, PURGE, TAKE_LEAVE
-from tieout_server.connections.messages import Choose, Connect, Disconnect, Reconnect, Return
+from tieout_server.connections.messages import Choose, Connect, Disconnect, Reconnect, Return, Started
 from tieout_server.errors import (
     AccessRevokedError,
     ConsentStateError,
@@ -494,6 +494,55 @@ async def test_the_removal_waits_for_who_was_sent_to_consent_anew_and_is_not_nee
     assert await do(around, TAKE_LEAVE, link.id) is None
     assert around.xero.removed == []
     assert await has_tokens(around)
+
+
+async def test_who_reconnects_while_something_is_being_removed_is_sent_to_consent_after_it(
+    around: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = await connected(around)
+    await around.connections.disconnect(Disconnect(link.id))
+    is_asked, go = asyncio.Event(), asyncio.Event()
+    real = around.xero.disconnect
+
+    async def disconnect(access_token: str, membership_id: str) -> None:
+        is_asked.set()
+        await go.wait()
+        await real(access_token, membership_id)
+
+    monkeypatch.setattr(around.xero, "disconnect", disconnect)
+    monkeypatch.setattr(around.clock, "sleep", lambda _: asyncio.sleep(0))
+    leaving = asyncio.create_task(do(around, TAKE_LEAVE, link.id))
+    await is_asked.wait()
+    beginning = asyncio.create_task(around.connections.reconnect(Reconnect(link.id, request_id="request-1")))
+    assert not (await asyncio.wait([beginning], timeout=0.2))[0], "consent would be given for what is about to go"
+    go.set()
+    started = await beginning
+    assert around.xero.removed[0] == link.membership_id
+    assert await leaving in {None, started.consent.expires_at, around.clock.now() + timedelta(seconds=30)}
+    assert (await around.connections.complete(Return(state_of(started), "code"))).link.state == "CONNECTED"
+    assert await has_tokens(around)
+
+
+async def test_who_reconnects_just_before_something_would_be_removed_keeps_it(
+    around: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = await connected(around)
+    await around.connections.disconnect(Disconnect(link.id))
+    own_tokens = around.connections._means.tokens
+    real = own_tokens.access_token
+    begun: list[Started] = []
+
+    async def slowly(user: str, **named: str | None) -> str:
+        begun.append(await around.connections.reconnect(Reconnect(link.id)))
+        return await real(user, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own_tokens, "access_token", slowly)
+        assert await do(around, TAKE_LEAVE, link.id) == around.clock.now() + timedelta(seconds=30)
+    assert around.xero.removed == []
+    assert (await around.connections.complete(Return(state_of(begun[0]), "code"))).link.state == "CONNECTED"
+    assert await do(around, TAKE_LEAVE, link.id) is None
+    assert around.xero.removed == []
 
 
 def test_only_an_end_since_then_is_too_late() -> None:
