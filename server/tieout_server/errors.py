@@ -6,6 +6,8 @@ TieoutError
 │   ├── NotFoundError               there is no such thing
 │   ├── RequestIdReusedError        the request_id came before with other content
 │   ├── OrganisationAlreadyConnectedError  another connection has the organisation
+│   ├── PaymentIdReusedError        the payment_id came before with other content
+│   ├── ChangedMeanwhileError       somebody else changed it since it was read
 │   ├── NotPermittedNowError        the state of the thing does not permit it
 │   ├── ConsentStateError           the consent's state is unknown, used or expired
 │   ├── ResumeTokenTooOldError      the watch must start anew
@@ -27,10 +29,12 @@ TieoutError
 │   └── ListenError                 a server cannot listen as it is told to
 ├── TryAgainError                   it is tried again, by us where we own the work
 │   ├── XeroUnavailableError        Xero or the network did not answer properly
+│   │   └── AnswerLostError         a write was sent, and whether it was done is not known
 │   ├── CallLimitError              Xero's call limits hold the call up
 │   └── DrainingError               this process is shutting down; ask another
 └── BugError                        somebody has to change code
     └── UnexpectedAnswerError       Xero answered what nobody documented
+        └── RejectedError           Xero refused a request as a whole, in its own words
 """
 
 from collections.abc import Mapping
@@ -97,6 +101,18 @@ class OrganisationAlreadyConnectedError(CallerError):
     """Another connection has the organisation: that one is used, or disconnected first."""
 
     reason = "ORGANISATION_ALREADY_CONNECTED"
+
+
+class PaymentIdReusedError(CallerError):
+    """The payment_id was used before on this connection, for a payment with other content."""
+
+    reason = "PAYMENT_ID_REUSED"
+
+
+class ChangedMeanwhileError(CallerError):
+    """What is to be replaced has changed since it was read: read it again."""
+
+    reason = "CHANGED_MEANWHILE"
 
 
 class NotPermittedNowError(CallerError):
@@ -229,6 +245,10 @@ class XeroUnavailableError(TryAgainError):
     reason = "XERO_UNAVAILABLE"
 
 
+class AnswerLostError(XeroUnavailableError):
+    """A write was sent and no proper answer came: whether it was done is not known. It is not sent again blindly."""
+
+
 class CallLimitError(TryAgainError):
     """Xero's limits hold this call up: the organisation's minute or day, or the app's minute."""
 
@@ -256,3 +276,11 @@ class UnexpectedAnswerError(BugError):
     """Xero answered what nobody documented; its words are kept."""
 
     reason = "UNEXPECTED_ANSWER"
+
+
+class RejectedError(UnexpectedAnswerError):
+    """Xero refused a request (400, 404) and did nothing; `messages` are its words, one for each thing it minds."""
+
+    def __init__(self, sentence: str, messages: tuple[str, ...], **facts: str) -> None:
+        super().__init__(sentence, **facts)
+        self.messages = messages

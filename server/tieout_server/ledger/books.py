@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from tieout_server.ledger.documents import Document, Entity, Organisation, OrganisationUser
+from tieout_server.ledger.writes import Draft, Found, InvoiceLines, Payable, RecordKind, Written
 
 
 class Purpose(StrEnum):
@@ -26,6 +27,8 @@ class Purpose(StrEnum):
     SETTINGS = "settings"
     CATCH_UP = "catch_up"
     FIRST_SYNC = "first_sync"
+    NOTE = "note"
+    """Notes in the history of invoices: nobody waits for them."""
 
 
 class Order(StrEnum):
@@ -149,6 +152,45 @@ class Books(Protocol):
         ...
 
 
+class WritableBooks(Books, Protocol):
+    """Books in which payments are made, too. Reads for an export are booked to it, and go before all others."""
+
+    async def payable(self, ids: Sequence[str], numbers: Sequence[str], purpose: Purpose) -> Sequence[Payable]:
+        """Sales invoices with these ids or numbers and the payments that count on them; what is not there is left out.
+
+        One call for each `IDS_AT_ONCE` ids and one for each `IDS_AT_ONCE` numbers.
+        """
+        ...
+
+    async def invoice_lines(self, xero_invoice_id: str, purpose: Purpose) -> InvoiceLines | None:
+        """The lines of one invoice; None if there is no such invoice."""
+        ...
+
+    async def write(self, drafts: Sequence[Draft], idempotency_key: str) -> Sequence[Written]:
+        """Make these, all of one kind and `WRITES_AT_ONCE` at most (a deletion goes alone), in one call.
+
+        Each is made or refused by itself; the answers are in the order of the drafts. Repeated with the same key and
+        drafts within 6 minutes, it does nothing and answers the same (Xero, Idempotent requests).
+
+        Raises:
+            AnswerLostError: it was sent, and whether it was done is not known; `records_since` or `status_of` tell.
+            Other errors: nothing was done.
+        """
+        ...
+
+    async def records_since(self, kind: RecordKind, since: datetime) -> Sequence[Found]:
+        """All records of this kind changed at or after this instant of Xero's clock, to be searched for a marker."""
+        ...
+
+    async def status_of(self, kind: RecordKind, xero_id: str) -> Found | None:
+        """How one payment, refund or batch stands now; None if there is none."""
+        ...
+
+    async def note(self, xero_invoice_id: str, text: str, idempotency_key: str) -> None:
+        """Add a note to an invoice's history; 2,500 characters at most (Xero, History)."""
+        ...
+
+
 class AccessTokens(Protocol):
     """Where a call gets its bearer token; refreshing is the source's business."""
 
@@ -160,7 +202,7 @@ class AccessTokens(Protocol):
 class Library(Protocol):
     """Where books are kept."""
 
-    def open(self, xero_tenant_id: str, tokens: AccessTokens) -> Books:
+    def open(self, xero_tenant_id: str, tokens: AccessTokens) -> WritableBooks:
         """The books of one organisation. Opening makes no call."""
         ...
 
