@@ -15,12 +15,12 @@ import pytest_asyncio
 from sqlalchemy import delete
 from sqlalchemy.engine import URL, make_url
 
-from tieout_server.storage import migrate, reconciliation_tables
+from tieout_server.storage import export_tables, migrate, reconciliation_tables
 from tieout_server.storage.database import Database
 from tieout_server.storage.tables import connections
 
-METADATA = reconciliation_tables.cases.metadata
-"""All tables, those of `tables` too: they are imported here."""
+METADATA = {table.metadata for table in (connections, reconciliation_tables.cases, export_tables.export_notes)}.pop()
+"""All tables: a table of each module is named, so each module is imported. The metadata is the same one."""
 
 _numbers = count(1)
 
