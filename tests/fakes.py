@@ -22,16 +22,17 @@ from tieout_server.events.feed import Feed
 from tieout_server.ledger.books import (
     AccessTokens,
     AgedReport,
-    Books,
     HeldUp,
     Membership,
     Page,
     Purpose,
     Query,
     TokenSet,
+    WritableBooks,
 )
 from tieout_server.ledger.calls import Allowance
-from tieout_server.ledger.documents import Document, Entity, Organisation, OrganisationUser
+from tieout_server.ledger.documents import Document, Entity, Invoice, Organisation, OrganisationUser
+from tieout_server.ledger.writes import Draft, Found, InvoiceLines, Payable, RecordKind, Written
 from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
 from tieout_server.reconciliations import means as reconciliation_means
@@ -160,7 +161,7 @@ class Xero:
     async def revoke(self, refresh_token: str) -> None:
         self.removed.append(refresh_token)
 
-    def open(self, xero_tenant_id: str, tokens: AccessTokens) -> Books:
+    def open(self, xero_tenant_id: str, tokens: AccessTokens) -> WritableBooks:
         return BooksOf(self, xero_tenant_id)
 
 
@@ -199,6 +200,29 @@ class BooksOf:
 
     async def actions(self, purpose: Purpose) -> Mapping[str, bool]:
         return {}
+
+    async def payable(self, ids: Sequence[str], numbers: Sequence[str], purpose: Purpose) -> Sequence[Payable]:
+        found = [d for (kind, _), d in self.xero.documents.items() if kind is Entity.INVOICES]
+        return [
+            Payable(invoice=invoice, payments=(), as_of=self.xero.clock.now())
+            for invoice in found
+            if isinstance(invoice, Invoice) and (invoice.xero_invoice_id in ids or invoice.number in numbers)
+        ]
+
+    async def invoice_lines(self, xero_invoice_id: str, purpose: Purpose) -> InvoiceLines | None:
+        return None
+
+    async def write(self, drafts: Sequence[Draft], idempotency_key: str) -> Sequence[Written]:
+        return [Written(messages=("These books take nothing.",)) for _ in drafts]
+
+    async def records_since(self, kind: RecordKind, since: datetime) -> Sequence[Found]:
+        return []
+
+    async def status_of(self, kind: RecordKind, xero_id: str) -> Found | None:
+        return None
+
+    async def note(self, xero_invoice_id: str, text: str, idempotency_key: str) -> None:
+        return None
 
     def held_up(self) -> HeldUp | None:
         return None

@@ -17,7 +17,9 @@ from aiohttp import web
 from tieout_server.clock import SystemClock
 from tieout_server.errors import (
     AccessRevokedError,
+    AnswerLostError,
     CallLimitError,
+    RejectedError,
     ScopeMissingError,
     TieoutError,
     UnexpectedAnswerError,
@@ -26,7 +28,7 @@ from tieout_server.errors import (
 from tieout_server.ledger.books import Purpose, WaitingFor
 from tieout_server.ledger.calls import Calls, CallsInMemory
 from tieout_server.settings import Settings
-from tieout_server.xero.transport import ATTEMPTS, USER_AGENT, Access, Request, Transport, open_session
+from tieout_server.xero.transport import ATTEMPTS, USER_AGENT, Access, Request, SendBy, Transport, open_session
 
 SPEED = 1_000.0
 LEFT = {"X-MinLimit-Remaining": "59", "X-DayLimit-Remaining": "4999", "X-AppMinLimit-Remaining": "9999"}
@@ -49,6 +51,13 @@ def bad(status: int, text: str = "", **headers: str) -> Script:
 
 def problem(status: int, detail: str) -> Script:
     return bad(status, json.dumps({"Title": "x", "Status": status, "Detail": detail}))
+
+
+def cut(request: web.Request) -> web.StreamResponse:
+    """The connection is closed without a word."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
 
 
 @dataclass
@@ -161,11 +170,6 @@ async def test_passing_trouble_is_tried_again(xero: Xero, trouble: Script) -> No
 
 
 async def test_a_cut_connection_is_tried_again_and_booked_without_a_status(xero: Xero) -> None:
-    def cut(request: web.Request) -> web.StreamResponse:
-        assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
-
     assert await xero.fetch(good(), cut, cut, good()) == {"ok": True}
     assert await xero.fetch() == {"ok": True}
     assert {row.status: row.calls for row in xero.booked()} == {200: 2, 0: 2}
@@ -280,22 +284,117 @@ async def test_a_limit_that_refuses_again_and_again_is_reported(xero: Xero) -> N
 WRITE = Request(path="Payments", purpose=Purpose.PAYMENT_EXPORT, method="PUT", content=b'{"Payments":[]}')
 
 
-async def test_a_write_without_an_idempotency_key_is_never_sent_twice(xero: Xero) -> None:
-    with pytest.raises(XeroUnavailableError):
-        await xero.fetch(bad(503), good(), request=WRITE)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        cut,
+        bad(503, "The Xero API is temporarily unavailable"),
+        bad(500, "<html>oops</html>"),
+        bad(403, "<html>Access Denied</html>"),
+        bad(408),
+        bad(409, '{"Message": "still being processed"}'),
+        bad(302, Location="https://example.org"),
+        bad(201, "{}"),
+        bad(200),
+        bad(200, '{"Payments": [{"Pay'),
+        bad(200, "<html>proxy</html>"),
+        lambda _: web.Response(body=b"not gzip", headers=LEFT | {"Content-Encoding": "gzip"}),
+        lambda _: web.Response(status=400, body=b"not gzip", headers=LEFT | {"Content-Encoding": "gzip"}),
+    ],
+    ids=[
+        *("cut", "offline", "html-500", "html-403", "timeout", "conflict", "redirect", "created", "empty"),
+        *("truncated", "not-json", "damaged", "damaged-refusal"),
+    ],
+)
+async def test_a_write_whose_answer_says_nothing_is_lost_and_never_sent_again_by_the_transport(
+    xero: Xero, answer: Script
+) -> None:
+    with pytest.raises(AnswerLostError):
+        await xero.fetch(answer, good(), request=msgspec.structs.replace(WRITE, idempotency_key="acme-1"))
     assert len(xero.requests) == 1
 
 
-async def test_a_write_with_an_idempotency_key_is_repeated_with_the_same_key(xero: Xero) -> None:
+async def test_a_write_that_takes_too_long_is_lost(xero: Xero) -> None:
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        await asyncio.sleep(1)
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", slow)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    settings = Settings(
+        xero_api_url=f"http://127.0.0.1:{runner.addresses[0][1]}", xero_timeout=timedelta(milliseconds=100)
+    )
+    async with open_session(settings) as session:
+        transport = Transport(session, settings, xero.clock, xero.calls)
+        with pytest.raises(AnswerLostError):
+            await transport.fetch(Access("acme", xero.tokens), WRITE, decode)
+    await runner.cleanup()
+
+
+async def test_a_write_that_cannot_reach_xero_is_tried_again_and_was_surely_not_done() -> None:
+    settings = Settings(xero_api_url="http://127.0.0.1:1")
+    async with open_session(settings) as session:
+        transport, tokens = Transport(session, settings, SystemClock(SPEED), CallsInMemory()), Tokens()
+        with pytest.raises(XeroUnavailableError) as caught:
+            await transport.fetch(Access("acme", tokens), WRITE, decode)
+    assert not isinstance(caught.value, AnswerLostError)
+    assert len(tokens.refused) == ATTEMPTS
+
+
+async def test_a_write_that_a_limit_or_the_token_refused_was_not_done_and_is_sent_again_as_it_was(xero: Xero) -> None:
+    limited = bad(429, X_Rate_Limit_Problem="minute", Retry_After="2")
+    expired = problem(401, "TokenExpired: token expired at 08/12/2022 07:00:40")
     request = msgspec.structs.replace(WRITE, idempotency_key="acme-1")
-    assert await xero.fetch(bad(503), good(), request=request) == {"ok": True}
-    assert [sent.headers["Idempotency-Key"] for sent in xero.requests] == ["acme-1", "acme-1"]
+    assert await xero.fetch(limited, expired, good(), request=request) == {"ok": True}
+    assert [sent.headers["Idempotency-Key"] for sent in xero.requests] == ["acme-1"] * 3
     assert {sent.headers["Content-Type"] for sent in xero.requests} == {"application/json"}
 
 
-async def test_a_write_that_a_limit_refused_was_not_done_and_is_sent_again(xero: Xero) -> None:
-    refused = bad(429, X_Rate_Limit_Problem="minute", Retry_After="2")
-    assert await xero.fetch(refused, good(), request=WRITE) == {"ok": True}
+async def test_a_write_that_was_held_up_for_too_long_is_not_sent(xero: Xero) -> None:
+    limited = bad(429, X_Rate_Limit_Problem="minute", Retry_After="90")
+    in_time = msgspec.structs.replace(WRITE, send_by=SendBy.within(timedelta(minutes=1), xero.clock))
+    with pytest.raises(CallLimitError, match="not sent"):
+        await xero.fetch(limited, request=in_time)
+    assert len(xero.requests) == 1
+    late = SendBy(at=xero.clock.now() - timedelta(seconds=1), monotonic=xero.clock.monotonic() + 100)
+    with pytest.raises(CallLimitError):  # the machine slept: one clock says so, the other does not
+        await xero.fetch(request=msgspec.structs.replace(WRITE, send_by=late))
+    assert len(xero.requests) == 1
+
+
+async def test_a_refused_request_names_every_message_of_xero(xero: Xero) -> None:
+    said = {
+        "ErrorNumber": 10,
+        "Type": "ValidationException",
+        "Message": "A validation exception occurred",
+        "Elements": [
+            {
+                "ValidationErrors": [{"Message": "Payment amount exceeds the amount outstanding on this document"}],
+                "Invoice": {"ValidationErrors": [{"Message": "Invoice could not be found"}]},
+            },
+            {"validationErrors": [{"message": "Payment date must be specified"}, {"message": ""}]},
+        ],
+    }
+    with pytest.raises(RejectedError) as refusal:
+        await xero.fetch(bad(400, json.dumps(said)), request=WRITE)
+    assert refusal.value.messages == (
+        "Payment amount exceeds the amount outstanding on this document",
+        "Invoice could not be found",
+        "Payment date must be specified",
+    )
+    for status, text, words in (
+        (404, "The resource you're looking for cannot be found", "The resource you're looking for cannot be found"),
+        (400, '{"Message": "Idempotency Key: k is used with a different request."}', "Idempotency Key: k is used"),
+        (413, "", "Xero answered 413 without a word."),
+    ):
+        with pytest.raises(RejectedError) as refusal:
+            await xero.fetch(bad(status, text), request=WRITE)
+        (only,) = refusal.value.messages
+        assert only.startswith(words)
 
 
 async def test_large_answers_are_decoded_in_the_decoding_thread_and_small_ones_where_they_are(xero: Xero) -> None:

@@ -27,7 +27,7 @@ from tieout_server.connections.record import Record
 from tieout_server.connections.state import HAS_ACCESS, ConnectionState, check_can_read, check_can_reconnect
 from tieout_server.connections.tokens import TokensOf
 from tieout_server.errors import AccessRevokedError, ConnectionNotUsableError, PersonMustActError
-from tieout_server.ledger.books import Books
+from tieout_server.ledger.books import WritableBooks
 from tieout_server.ledger.links import CALLER, Link, LinkChangeKind, LinkEvent, Reason
 from tieout_server.storage import connections, events, history, tokens
 from tieout_server.storage.connections import Scope
@@ -179,7 +179,7 @@ class Connections:
             expiries = await tokens.expiries(tx, set(users.values()))
         return {connection_id: expiries[user] for connection_id, user in users.items() if user in expiries}
 
-    def books(self, link: Link) -> Books:
+    def books(self, link: Link) -> WritableBooks:
         """The books behind this connection.
 
         Raises:

@@ -3,7 +3,7 @@
 A draft carries a marker of ours where the record can bear one, so that it can be found again when an answer was lost.
 """
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -13,6 +13,9 @@ from tieout_server.ledger.documents import Entity, Invoice
 
 WRITES_AT_ONCE = 50
 """Drafts of one call (Xero, OAuth 2.0 limits: about 50 elements and 3.5 MB a call are recommended)."""
+SENT_WITHIN = timedelta(minutes=1)
+"""A write that could not be sent within this time of being asked for is not sent at all: whoever takes over from a
+process that stood still can tell when nothing of it can arrive any more."""
 
 
 class RecordKind(StrEnum):

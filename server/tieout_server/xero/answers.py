@@ -5,7 +5,7 @@ either case (401, 403), plain text (404, 503), empty bodies (429 and some 403), 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +13,7 @@ import msgspec
 
 from tieout_server.errors import (
     AccessRevokedError,
+    RejectedError,
     ScopeMissingError,
     TieoutError,
     UnexpectedAnswerError,
@@ -22,6 +23,10 @@ from tieout_server.xero.limits import Left, Problem
 
 LONGEST_QUOTE = 500
 """Characters of Xero's words that an error keeps."""
+MOST_MESSAGES = 50
+"""Messages of one refusal that an error keeps."""
+NO_MESSAGE = "A validation exception occurred"
+"""Heads every refusal with messages, and says nothing (Xero, Response codes)."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -92,7 +97,51 @@ def refusal(answer: Answer) -> TokenRefused | LimitRefused | TieoutError:
         case status if _is_trouble(status, answer.body):
             return XeroUnavailableError("Xero did not answer properly.", status=str(status), words=words)
         case status:
-            return UnexpectedAnswerError(f"Xero answered {status}: {words}", status=str(status), words=words)
+            return _rejection(answer, words)
+
+
+def _rejection(answer: Answer, words: str) -> UnexpectedAnswerError:
+    """What Xero does not do; where that is certain, its messages one by one."""
+    sentence, status = f"Xero answered {answer.status}: {words}", str(answer.status)
+    if not _is_refusal(answer.status):
+        return UnexpectedAnswerError(sentence, status=status, words=words)
+    messages = _messages(answer.body) or (words or f"Xero answered {status} without a word.",)
+    return RejectedError(sentence, messages, status=status, words=words)
+
+
+def validation_messages(element: object) -> tuple[str, ...]:
+    """Every message of the ValidationErrors of an element and of what is inside it, in order, each once."""
+    return tuple(dict.fromkeys(_all_messages(element)))[:MOST_MESSAGES]
+
+
+def _all_messages(value: object) -> Iterator[str]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _all_messages(item)
+    if isinstance(value, dict):
+        yield from filter(None, _validation(value))
+        for item in value.values():
+            yield from _all_messages(item)
+
+
+def _messages(body: bytes) -> tuple[str, ...]:
+    """What a refusal minds: the messages of its elements, or else the one at its head."""
+    try:
+        problem = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ()
+    if not isinstance(problem, dict):
+        return ()
+    said = _lower(problem)
+    head = [str(said[key])[:LONGEST_QUOTE] for key in ("detail", "message") if said.get(key)]
+    found = validation_messages(said.get("elements"))
+    return found or tuple(words for words in head if words != NO_MESSAGE)
+
+
+def _is_refusal(status: int) -> bool:
+    """Whether a request was surely not carried out; a conflict (409) may be with its own first copy (UNSURE, U17)."""
+    is_of_client = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return is_of_client and status != HTTPStatus.CONFLICT
 
 
 def _is_trouble(status: int, body: bytes) -> bool:
@@ -144,7 +193,7 @@ def _validation(element: object) -> list[str]:
     if not isinstance(element, dict):
         return []
     errors = _list(_lower(element).get("validationerrors"))
-    return [str(_lower(error).get("message", "")) for error in errors if isinstance(error, dict)]
+    return [str(_lower(error).get("message", ""))[:LONGEST_QUOTE] for error in errors if isinstance(error, dict)]
 
 
 def _lower(problem: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tieout_server.xero import wire
 from tieout_server.xero.listings import LISTINGS, Listing
 from tieout_server.xero.reports import aged_report
 from tieout_server.xero.transport import Access, Request, Transport
+from tieout_server.xero.writes import Writes
 
 _ORGANISATIONS = msgspec.json.Decoder(wire.Organisations)
 _USERS = msgspec.json.Decoder(wire.Users)
@@ -40,13 +41,8 @@ class XeroLibrary:
         return self._transport.allowance(xero_tenant_id)
 
 
-class XeroBooks:
+class XeroBooks(Writes):
     """One organisation's books. Every method raises what `Transport.fetch` does."""
-
-    def __init__(self, transport: Transport, access: Access, clock: Clock) -> None:
-        self._transport = transport
-        self._access = access
-        self._clock = clock
 
     async def read(self, query: Query, purpose: Purpose) -> Page:
         """One page of a listing. Accounts come in one page, whatever is asked (Xero, Accounts)."""

@@ -6,7 +6,8 @@ a start goes alone, until its answer tells what an earlier process has used up.
 
 Waiting calls are served by purpose, first come first served within one. Purposes that somebody waits for have calls in
 reserve: 5 of each minute and a tenth of each day, which polling and backfill may not take; half of the day's is for
-exported payments alone, however many webhooks come. A full minute is waited out in here; a full day is an error at
+exported payments alone, however many webhooks come. Notes, for which nobody waits, get none of a day's second half of
+calls. A full minute is waited out in here; a full day is an error at
 once, so that nobody sleeps through it.
 """
 
@@ -36,6 +37,8 @@ RESERVED_FOR = frozenset({Purpose.PAYMENT_EXPORT, Purpose.WEBHOOK, Purpose.CONNE
 """Purposes that cannot wait for a backfill: money, news, a person at the screen, and finding out what broke."""
 PAYMENTS_RESERVE = RESERVE / 2
 """The share of each day that is left to exported payments alone."""
+NOTES_RESERVE = 0.5
+"""The share of each day that notes leave to everything else."""
 LINGER = 10.0
 """Seconds that Xero may go on working on a call that we gave up."""
 CONCURRENT_PAUSE = 1.0
@@ -301,6 +304,8 @@ def _kept_from(purpose: Purpose) -> float:
     """The share of a day's calls that this purpose has to leave to others."""
     if purpose is Purpose.PAYMENT_EXPORT:
         return 0.0
+    if purpose is Purpose.NOTE:
+        return NOTES_RESERVE
     return PAYMENTS_RESERVE if purpose in RESERVED_FOR else RESERVE
 
 

@@ -103,7 +103,8 @@ def _day(text: str | None, twin: str | None = None) -> date | None:
     return wire.on_date(text) if text else None
 
 
-def _invoice(row: wire.InvoiceRow, updated_at: datetime) -> Invoice:
+def to_invoice(row: wire.InvoiceRow, updated_at: datetime) -> Invoice:
+    """An invoice as the ledger knows it."""
     return Invoice(
         xero_invoice_id=row.invoice_id,
         xero_contact_id=row.contact.contact_id,
@@ -262,7 +263,7 @@ def _read_contacts(body: bytes) -> Page:
 
 def _read_invoices(body: bytes) -> Page:
     envelope = _INVOICES.decode(body)
-    return _page_of_kinds(envelope, envelope.rows, SALES_INVOICES, _invoice)
+    return _page_of_kinds(envelope, envelope.rows, SALES_INVOICES, to_invoice)
 
 
 def _read_credit_notes(body: bytes) -> Page:

@@ -17,7 +17,9 @@ import msgspec
 from tieout_server import log
 from tieout_server.clock import Clock
 from tieout_server.errors import (
+    AnswerLostError,
     CallLimitError,
+    RejectedError,
     TieoutError,
     UnexpectedAnswerError,
     XeroUnavailableError,
@@ -44,6 +46,22 @@ USER_AGENT = f"tieout/{version('tieout')}"
 _log = log.get("xero")
 
 
+class SendBy(msgspec.Struct, frozen=True):
+    """Until when a call may be sent, by both clocks: one stands still while a machine sleeps, the other may be set."""
+
+    at: datetime
+    monotonic: float
+
+    @classmethod
+    def within(cls, patience: timedelta, clock: Clock) -> "SendBy":
+        """So long from now."""
+        return cls(clock.now() + patience, clock.monotonic() + patience.total_seconds())
+
+    def is_over(self, clock: Clock) -> bool:
+        """Whether it is too late."""
+        return clock.now() >= self.at or clock.monotonic() >= self.monotonic
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One call to the Accounting API."""
 
@@ -58,11 +76,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """JSON to send."""
     idempotency_key: str = ""
     """Makes a write safe to repeat for 6 minutes, 128 characters at most (Xero, Idempotent requests)."""
+    send_by: SendBy | None = None
+    """It is not sent later than this, however long limits and tokens take."""
 
     @property
-    def is_repeatable(self) -> bool:
-        """Whether sending it twice does no more than sending it once."""
-        return self.method == "GET" or bool(self.idempotency_key)
+    def is_write(self) -> bool:
+        """Whether sending it changes anything: then only who knows what was sent may send it again."""
+        return self.method != "GET"
 
 
 class Access(msgspec.Struct, frozen=True):
@@ -120,11 +140,16 @@ class Transport:
     async def fetch(self, access: Access, request: Request, decode: Callable[[bytes], T]) -> Fetched[T]:
         """The decoded answer; `decode` gets no bytes when nothing changed. Waits for limits, repeats what is safe.
 
-        Cancellation ends the wait or the call; Xero may have done the work all the same.
+        A read is repeated whatever went wrong; a write only where it cannot have been done: no connection was had, or
+        a limit or the token was refused. Cancellation ends the wait or the call; Xero may have done the work all the
+        same.
 
         Raises:
-            XeroUnavailableError: no proper answer came, however often it was tried.
-            CallLimitError: the day's calls are used up, or a limit refused the call again and again.
+            AnswerLostError: a write was sent, and no answer says what became of it.
+            XeroUnavailableError: no proper answer came, however often it was tried; a write was not done.
+            CallLimitError: the day's calls are used up, a limit refused the call again and again, or held it up until
+                it was too late to send it.
+            RejectedError: Xero refused the request and did nothing.
             AccessRevokedError: Xero refuses these books to us.
             ScopeMissingError: the consent does not cover the call.
             CredentialsExpiredError: from the token source, when no token can be had.
@@ -154,11 +179,11 @@ class Transport:
         """What is left of the organisation's limits."""
         return self._limits.allowance(xero_tenant_id)
 
-    @staticmethod
-    def _may_try_again(error: TieoutError, request: Request, failures: int) -> bool:
-        if isinstance(error, CallLimitError):  # refused before anything was done: a write may be sent again, too
-            return error.limit != Problem.DAY and failures < ATTEMPTS
-        return request.is_repeatable and failures < ATTEMPTS
+    def _may_try_again(self, error: TieoutError, request: Request, failures: int) -> bool:
+        if isinstance(error, AnswerLostError) or (request.send_by and request.send_by.is_over(self._clock)):
+            return False
+        is_day = isinstance(error, CallLimitError) and error.limit == Problem.DAY
+        return not is_day and failures < ATTEMPTS
 
     async def _pause(self, xero_tenant_id: str, failures: int) -> None:
         seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1)) * self._chance.uniform(0.5, 1.0)
@@ -175,12 +200,19 @@ class Transport:
     ) -> Fetched[T]:
         async with self._limits.call(access.xero_tenant_id, request.purpose) as call:
             token = await access.tokens.access_token(refused=refused_token)
+            if request.send_by and request.send_by.is_over(self._clock):
+                raise CallLimitError("The call was held up for too long; it was not sent.", Problem.MINUTE.value)
             answer = await self._send(access.xero_tenant_id, request, token, call)
             call.answered(answer.left)
             if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
                 self._book(access.xero_tenant_id, request.purpose, answer, len(answer.body))
                 raise _limit_error(call, refusal(answer))
-        content = await self._open(access, request, answer, decode, token)
+        try:
+            content = await self._open(access, request, answer, decode, token)
+        except (XeroUnavailableError, UnexpectedAnswerError) as error:
+            if not request.is_write or isinstance(error, RejectedError):
+                raise
+            raise AnswerLostError(error.sentence, None, **error.facts) from error  # it may have been done all the same
         return Fetched(content, len(answer.body))
 
     async def _send(self, xero_tenant_id: str, request: Request, token: str, call: Call) -> Answer:
@@ -208,7 +240,7 @@ class Transport:
             raise XeroUnavailableError("Xero cannot be reached.") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._book(xero_tenant_id, request.purpose, Answer(0, {}, b""), 0)
-            raise XeroUnavailableError(f"Xero did not answer: {type(error).__name__}.") from error
+            raise _unanswered(request, error) from error
 
     async def _open(
         self, access: Access, request: Request, answer: Answer, decode: Callable[[bytes], T], token: str
@@ -242,6 +274,12 @@ class Transport:
             body_bytes=body_bytes,
             correlation_id=answer.headers.get("xero-correlation-id", ""),
         )
+
+
+def _unanswered(request: Request, error: Exception) -> XeroUnavailableError:
+    """What it means that no answer came; a time limit that ended while connecting means that nothing was sent."""
+    is_lost = request.is_write and not isinstance(error, aiohttp.ConnectionTimeoutError)
+    return (AnswerLostError if is_lost else XeroUnavailableError)(f"Xero did not answer: {type(error).__name__}.")
 
 
 def _limit_error(call: Call, refused: object) -> CallLimitError:

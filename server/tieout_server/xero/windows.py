@@ -110,6 +110,8 @@ class DayWindow:
         left = self.left(now)
         if left is None or left > int(self._limit() * keeping):
             return now
+        if keeping > RESERVE:  # who leaves more than the others do does not find out for them; it waits until they have
+            return min(self._ends_at, now + DISCOVERY)
         # Nobody tells when the day begins anew. One call an hour finds out, as long as that cannot overrun the day.
         return min(self._ends_at, self._look_again_at) if left > 0 else self._ends_at
 
