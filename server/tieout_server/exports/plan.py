@@ -1,15 +1,34 @@
-"""What a payment, or the taking back of one, becomes in Xero: the writes, in their order."""
+"""What a payment becomes in Xero: the writes, in their order, and the records that they make."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
 
 import msgspec
 
+from tieout_server.errors import BugError
 from tieout_server.exports import markers
-from tieout_server.exports.accounts import Ground
-from tieout_server.ledger.documents import Organisation
-from tieout_server.ledger.exports import ExportError, PaymentExport, Reversal, Step, XeroRecord
-from tieout_server.ledger.writes import Draft, InvoiceLines, Payable
+from tieout_server.exports.accounts import BANK
+from tieout_server.exports.state import StepState
+from tieout_server.ledger.documents import Account, Invoice, Organisation
+from tieout_server.ledger.exports import PlatformPayment, Step, XeroRecord
+from tieout_server.ledger.writes import (
+    BatchDraft,
+    BatchPart,
+    CreditNoteDraft,
+    Deletion,
+    Draft,
+    DraftLine,
+    InvoiceDraft,
+    OverpaymentDraft,
+    PaymentDraft,
+    RecordKind,
+    RefundDraft,
+    SpentMoneyDraft,
+)
+
+BATCH_PARTS = 200
+"""Payments of one batch at most; of more, each goes by itself."""
 
 
 class PlannedWrite(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,42 +40,152 @@ class PlannedWrite(msgspec.Struct, frozen=True, kw_only=True):
     marker: str
 
 
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be paid of one invoice: not more than is due."""
+
+    invoice: Invoice
+    amount: Decimal
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """How a payment is spread: over invoices, and what is left over."""
+
+    payment: PlatformPayment
+    shares: tuple[Share, ...]
+    rest: Decimal
+    contact: str
+    """Whose the rest is."""
+    account: Account
+    base_currency: str
+
+
+def of_payment(spread: Spread, new_marker: Callable[[], str]) -> tuple[PlannedWrite, ...]:
+    """The writes: a batch where Xero takes one, or single payments, and after them an overpayment of the rest."""
+    drafts = [_batch(spread, new_marker())] if _goes_as_batch(spread) else _singles(spread, new_marker)
+    writes = [PlannedWrite(number=1, draft=draft, marker=marker) for draft, marker in drafts]
+    if spread.rest > 0:
+        marker = new_marker()
+        writes.append(PlannedWrite(number=2, draft=_overpayment(spread, marker), marker=marker))
+    return tuple(writes)
+
+
+def locked_up_to(organisation: Organisation) -> date | None:
+    """The last day that is locked; None where none is."""
+    return max(filter(None, (organisation.period_lock_on, organisation.end_of_year_lock_on)), default=None)
+
+
+def _goes_as_batch(spread: Spread) -> bool:
+    """Batches are of the base currency, and on bank accounts (Xero, Batch Payments)."""
+    return (
+        1 < len(spread.shares) <= BATCH_PARTS
+        and spread.payment.currency == spread.base_currency
+        and spread.account.kind == BANK
+    )
+
+
+def _batch(spread: Spread, marker: str) -> tuple[Draft, str]:
+    reference = markers.marked(marker, spread.payment.reference)
+    parts = tuple(
+        BatchPart(xero_invoice_id=share.invoice.xero_invoice_id, amount=share.amount, reference=reference)
+        for share in spread.shares
+    )
+    draft = BatchDraft(
+        xero_account_id=spread.account.xero_account_id, paid_on=spread.payment.paid_on, reference=marker, parts=parts
+    )
+    return draft, marker
+
+
+def _singles(spread: Spread, new_marker: Callable[[], str]) -> Sequence[tuple[Draft, str]]:
+    return [(_single(spread, share, marker := new_marker()), marker) for share in spread.shares]
+
+
+def _single(spread: Spread, share: Share, marker: str) -> PaymentDraft:
+    return PaymentDraft(
+        xero_invoice_id=share.invoice.xero_invoice_id,
+        xero_account_id=spread.account.xero_account_id,
+        paid_on=spread.payment.paid_on,
+        amount=share.amount,
+        reference=markers.marked(marker, spread.payment.reference),
+    )
+
+
+def _overpayment(spread: Spread, marker: str) -> OverpaymentDraft:
+    payment = spread.payment
+    return OverpaymentDraft(
+        xero_contact_id=spread.contact,
+        xero_account_id=spread.account.xero_account_id,
+        paid_on=payment.paid_on,
+        amount=spread.rest,
+        currency=payment.currency,
+        text=markers.marked(marker, f"Overpayment {payment.reference or payment.payment_id}", markers.LONG_REFERENCE),
+    )
+
+
+# What writes make
+
+
 def records(draft: Draft, currency: str, numbers: Mapping[str, str], xero_id: str = "") -> tuple[XeroRecord, ...]:
     """What a draft makes in Xero, as callers see it; nothing for a deletion. `numbers` are the invoices' by id."""
-    raise NotImplementedError
+    kind, amount = _KINDS[type(draft)], _total(draft)
+    if kind is None:
+        return ()
+    invoice_id = draft.xero_invoice_id if isinstance(draft, PaymentDraft) else ""
+    return (
+        XeroRecord(
+            kind=kind,
+            xero_id=xero_id,
+            xero_invoice_id=invoice_id,
+            invoice_number=numbers.get(invoice_id, ""),
+            amount=amount,
+            currency=currency,
+            xero_account_id=""
+            if isinstance(draft, CreditNoteDraft | InvoiceDraft | Deletion)
+            else draft.xero_account_id,
+        ),
+    )
+
+
+_KINDS: Mapping[type[Draft], RecordKind | None] = {
+    PaymentDraft: RecordKind.PAYMENT,
+    BatchDraft: RecordKind.BATCH_PAYMENT,
+    OverpaymentDraft: RecordKind.OVERPAYMENT,
+    CreditNoteDraft: RecordKind.CREDIT_NOTE,
+    RefundDraft: RecordKind.REFUND,
+    InvoiceDraft: RecordKind.INVOICE,
+    SpentMoneyDraft: RecordKind.SPENT_MONEY,
+    Deletion: None,
+}
+
+
+def _total(draft: Draft) -> Decimal:
+    match draft:
+        case BatchDraft():
+            return sum((part.amount for part in draft.parts), Decimal(0))
+        case CreditNoteDraft(line_amount_types="Exclusive"):
+            return sum((_line_total(line) + (line.tax_amount or 0) for line in draft.lines), Decimal(0))
+        case CreditNoteDraft() | InvoiceDraft() | SpentMoneyDraft():
+            return sum((_line_total(line) for line in draft.lines), Decimal(0))
+        case Deletion():
+            return Decimal(0)
+        case _:
+            return draft.amount
+
+
+def _line_total(line: DraftLine) -> Decimal:
+    """What Xero makes of a line, before tax where that is added (Xero, Invoices: to two decimals)."""
+    exact = line.quantity * line.unit_amount * (1 - (line.discount_rate or Decimal(0)) / 100)
+    return exact.quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
 def filled(step: Step, others: Sequence[Step]) -> Draft:
-    """The step's draft with the id of the credit that the step before it made (`xero_credit_id` is empty until then)."""
-    raise NotImplementedError
+    """The step's draft, ready to be sent: a refund of a credit note names the one that the step before it made.
 
-
-class Undoing(msgspec.Struct, frozen=True, kw_only=True):
-    """A reversal, and what its plan depends on."""
-
-    reversal: Reversal
-    export: PaymentExport
-    steps: tuple[Step, ...]
-    """The export's own that are DONE."""
-    ground: Ground
-    organisation: Organisation
-    payables: Mapping[str, Payable]
-    """By id: the invoices that were paid."""
-    lines: Mapping[str, InvoiceLines] = {}
-    """By invoice id; for a REFUND of an invoice's whole total."""
-    kept: Collection[str] = ()
-    """Ids of payments and batches that Xero does not let anybody delete: they are reconciled, or it said so."""
-    now: datetime
-    new_marker: Callable[[], str] = markers.fresh
-
-
-class Undone(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be written to take a payment back; nothing where there are findings."""
-
-    findings: tuple[ExportError, ...] = ()
-    plan: tuple[PlannedWrite, ...] = ()
-
-
-def take_back(undoing: Undoing) -> Undone:
-    """How a payment is taken back: deleted, refunded, or owed again in the open period."""
-    raise NotImplementedError
+    Raises:
+        BugError: that step is not DONE; it is to be sent first.
+    """
+    if not isinstance(step.draft, RefundDraft) or step.draft.xero_credit_id:
+        return step.draft
+    made = [other for other in others if other.number == step.number - 1 and other.reversal_id == step.reversal_id]
+    if len(made) != 1 or made[0].state != StepState.DONE:
+        raise BugError(f"Step {step.id} refunds a credit note that is not made yet.")
+    return msgspec.structs.replace(step.draft, xero_credit_id=made[0].xero_id)
