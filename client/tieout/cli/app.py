@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tieout.cli import commands, reconciling
+from tieout.cli import commands, exporting, reconciling
 from tieout.cli.options import (
     CaFile,
     CertFile,
@@ -317,3 +317,4 @@ def freshness(context: typer.Context, connection: ConnectionName, *, as_json: Js
 
 
 reconciling.add_to(app, watch)
+exporting.add_to(app)

@@ -13,6 +13,8 @@ _BY_CLASS: Mapping[type[errors.TieoutError], str] = MappingProxyType(
     {
         errors.InvalidRequestError: "Correct what is listed; `--help` shows the forms.",
         errors.NotFoundError: "`tieout connections` lists what there is.",
+        errors.PaymentIdReusedError: "`tieout payments list CONNECTION --id ID` shows what it was used for.",
+        errors.ChangedMeanwhileError: "Read it again, and decide anew.",
         errors.CallerUnauthenticatedError: "Give a valid token by TIEOUT_TOKEN, or a certificate by --cert-file.",
         errors.CallerNotPermittedError: "Ask whoever runs the service for the role or the merchant.",
         errors.NotServedYetError: "Ask whoever runs the service for a newer version.",
@@ -51,6 +53,7 @@ _BY_KIND = MappingProxyType(
         "customer": "`tieout customers CONNECTION --ids` lists them.",
         "sync": "`tieout syncs CONNECTION` lists them.",
         "discrepancy": "`tieout discrepancies CONNECTION` lists them.",
+        "payment export": "`tieout payments list CONNECTION` lists them.",
         "case": "`tieout discrepancies CONNECTION` lists discrepancies; a case is named when it is reported.",
     }
 )

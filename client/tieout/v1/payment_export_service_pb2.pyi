@@ -198,7 +198,11 @@ class _XeroRecordKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_XeroRe
     XERO_RECORD_KIND_CREDIT_NOTE: _XeroRecordKind.ValueType  # 4
     """A credit note, made for a refund."""
     XERO_RECORD_KIND_REFUND: _XeroRecordKind.ValueType  # 5
-    """A refund of a credit note."""
+    """Money paid back: a refund of a credit note or of an overpayment."""
+    XERO_RECORD_KIND_INVOICE: _XeroRecordKind.ValueType  # 6
+    """An invoice on which is owed again what a chargeback took back, where the payment could not be deleted."""
+    XERO_RECORD_KIND_SPENT_MONEY: _XeroRecordKind.ValueType  # 7
+    """Money that left the bank account for such a chargeback."""
 
 class XeroRecordKind(_XeroRecordKind, metaclass=_XeroRecordKindEnumTypeWrapper):
     """The kinds of records that exports and reversals make in Xero."""
@@ -214,7 +218,11 @@ XERO_RECORD_KIND_OVERPAYMENT: XeroRecordKind.ValueType  # 3
 XERO_RECORD_KIND_CREDIT_NOTE: XeroRecordKind.ValueType  # 4
 """A credit note, made for a refund."""
 XERO_RECORD_KIND_REFUND: XeroRecordKind.ValueType  # 5
-"""A refund of a credit note."""
+"""Money paid back: a refund of a credit note or of an overpayment."""
+XERO_RECORD_KIND_INVOICE: XeroRecordKind.ValueType  # 6
+"""An invoice on which is owed again what a chargeback took back, where the payment could not be deleted."""
+XERO_RECORD_KIND_SPENT_MONEY: XeroRecordKind.ValueType  # 7
+"""Money that left the bank account for such a chargeback."""
 Global___XeroRecordKind: _TypeAlias = XeroRecordKind  # noqa: Y015
 
 class _ReversalKind:
@@ -228,7 +236,9 @@ class _ReversalKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reversal
     REVERSAL_KIND_REFUND: _ReversalKind.ValueType  # 1
     """The merchant gave the money back: a credit note is made, applied and refunded."""
     REVERSAL_KIND_CHARGEBACK: _ReversalKind.ValueType  # 2
-    """The payer's bank took the money back: the payment is deleted where Xero permits, and the invoice is due again."""
+    """The payer's bank took the money back: the payment is deleted where Xero permits, and the invoice is due again. Where
+    it does not (reconciled, or in a locked period), a new invoice is due instead, and money spent evens the bank account.
+    """
     REVERSAL_KIND_LATE_FAILURE: _ReversalKind.ValueType  # 3
     """The money never came, as is found out days later: as a chargeback."""
 
@@ -240,7 +250,9 @@ REVERSAL_KIND_UNSPECIFIED: ReversalKind.ValueType  # 0
 REVERSAL_KIND_REFUND: ReversalKind.ValueType  # 1
 """The merchant gave the money back: a credit note is made, applied and refunded."""
 REVERSAL_KIND_CHARGEBACK: ReversalKind.ValueType  # 2
-"""The payer's bank took the money back: the payment is deleted where Xero permits, and the invoice is due again."""
+"""The payer's bank took the money back: the payment is deleted where Xero permits, and the invoice is due again. Where
+it does not (reconciled, or in a locked period), a new invoice is due instead, and money spent evens the bank account.
+"""
 REVERSAL_KIND_LATE_FAILURE: ReversalKind.ValueType  # 3
 """The money never came, as is found out days later: as a chargeback."""
 Global___ReversalKind: _TypeAlias = ReversalKind  # noqa: Y015
@@ -523,6 +535,7 @@ class XeroRecord(_message.Message):
     XERO_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     REMOVED_FIELD_NUMBER: _builtins.int
     XERO_URL_FIELD_NUMBER: _builtins.int
+    LINKED_FIELD_NUMBER: _builtins.int
     kind: Global___XeroRecordKind.ValueType
     """What it is."""
     xero_id: _builtins.str
@@ -537,6 +550,8 @@ class XeroRecord(_message.Message):
     """True: somebody removed it in Xero later."""
     xero_url: _builtins.str
     """Where Xero shows it. Empty where the organisation has no short code."""
+    linked: _builtins.bool
+    """True: somebody else had made it in Xero, and the payment is linked to it instead of being recorded again."""
     @_builtins.property
     def amount(self) -> _types_pb2.Money:
         """How much."""
@@ -552,10 +567,11 @@ class XeroRecord(_message.Message):
         xero_account_id: _builtins.str = ...,
         removed: _builtins.bool = ...,
         xero_url: _builtins.str = ...,
+        linked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "invoice_number", b"invoice_number", "kind", b"kind", "removed", b"removed", "xero_account_id", b"xero_account_id", "xero_id", b"xero_id", "xero_invoice_id", b"xero_invoice_id", "xero_url", b"xero_url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "invoice_number", b"invoice_number", "kind", b"kind", "linked", b"linked", "removed", b"removed", "xero_account_id", b"xero_account_id", "xero_id", b"xero_id", "xero_invoice_id", b"xero_invoice_id", "xero_url", b"xero_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -618,6 +634,7 @@ class Reversal(_message.Message):
     XERO_RECORDS_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     COMPLETED_AT_FIELD_NUMBER: _builtins.int
+    REVERSED_ON_FIELD_NUMBER: _builtins.int
     reversal_id: _builtins.str
     """The caller's own id of it."""
     kind: Global___ReversalKind.ValueType
@@ -626,6 +643,8 @@ class Reversal(_message.Message):
     """Why, in the caller's words."""
     xero_status: Global___XeroStatus.ValueType
     """Where it stands; the same words as for an export."""
+    reversed_on: _builtins.str
+    """When it happened; a date."""
     @_builtins.property
     def amount(self) -> _types_pb2.Money:
         """How much."""
@@ -658,10 +677,11 @@ class Reversal(_message.Message):
         xero_records: _abc.Iterable[Global___XeroRecord] | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         completed_at: _timestamp_pb2.Timestamp | None = ...,
+        reversed_on: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "completed_at", b"completed_at", "created_at", b"created_at", "error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "completed_at", b"completed_at", "created_at", b"created_at", "error", b"error", "kind", b"kind", "reason", b"reason", "reversal_id", b"reversal_id", "xero_records", b"xero_records", "xero_status", b"xero_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "completed_at", b"completed_at", "created_at", b"created_at", "error", b"error", "kind", b"kind", "reason", b"reason", "reversal_id", b"reversal_id", "reversed_on", b"reversed_on", "xero_records", b"xero_records", "xero_status", b"xero_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -738,7 +758,9 @@ class ExportSettings(_message.Message):
     overpayment_policy: Global___OverpaymentPolicy.ValueType
     """What happens where more is paid than is due. Unspecified means HOLD."""
     refund_xero_account_id: _builtins.str
-    """The account of the line of a credit note for a part refund. Empty: part refunds are refused."""
+    """The account of the line of a credit note for a part refund, and of what is due again after a chargeback of a payment
+    that Xero does not let go. Not a bank account. Empty: such reversals end in ERROR with ACCOUNT_NOT_CHOSEN.
+    """
     refund_tax_type: _builtins.str
     """The tax type of that line, in Xero's words: `NONE`, `OUTPUT2`. Empty: the account's own."""
     revision: _builtins.str

@@ -110,8 +110,7 @@ class PaymentExportServiceServicer:
     """
 
     def ListExportAccounts(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Lists the accounts of the organisation that Xero lets payments go to, and says which still do. Refuses with
+        """Lists the accounts of the organisation that Xero lets payments go to, and says which still do. Refuses with
         NOT_FOUND, CONNECTION_NOT_USABLE.
         CLI: `tieout export-accounts CONNECTION`.
         """
@@ -120,8 +119,7 @@ class PaymentExportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetExportSettings(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Reads the settings. Refuses with NOT_FOUND.
+        """Reads the settings. Refuses with NOT_FOUND.
         CLI: `tieout export-settings CONNECTION`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -129,10 +127,9 @@ class PaymentExportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateExportSettings(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Replaces the settings as a whole, after examining each account, and wakes the exports that they unblock. Nothing is
+        """Replaces the settings as a whole, after examining each account, and wakes the exports that they unblock. Nothing is
         ever guessed: a currency without an account has none. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-        INVALID_REQUEST, CHANGED_MEANWHILE, REQUEST_ID_REUSED.
+        INVALID_REQUEST, CHANGED_MEANWHILE, REQUEST_ID_REUSED, XERO_UNAVAILABLE, RATE_LIMITED.
         CLI: `tieout export-settings CONNECTION --account EUR=CODE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -140,8 +137,7 @@ class PaymentExportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckPayment(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Finds everything that would make Xero refuse a payment, without writing anything here or there. Refuses with
+        """Finds everything that would make Xero refuse a payment, without writing anything here or there. Refuses with
         NOT_FOUND, CONNECTION_NOT_USABLE, INVALID_REQUEST, XERO_UNAVAILABLE, RATE_LIMITED.
         CLI: `tieout payments check CONNECTION`.
         """
@@ -150,8 +146,7 @@ class PaymentExportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportPayment(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Accepts a payment for export. Durable before it returns, also while the connection is broken: it then waits. A
+        """Accepts a payment for export. Durable before it returns, also while the connection is broken: it then waits. A
         repeat with the same `payment_id` and content gets the export that is there (`existing`), whatever its
         `request_id`. Refuses with NOT_FOUND, PAYMENT_ID_REUSED, INVALID_REQUEST, REQUEST_ID_REUSED. What Xero would refuse
         is not refused here: it becomes the export's `error`.
@@ -162,8 +157,7 @@ class PaymentExportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPaymentExport(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Reads one export with its history. Refuses with NOT_FOUND.
+        """Reads one export with its history. Refuses with NOT_FOUND.
         CLI: `tieout payments list CONNECTION --id EXPORT`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -171,8 +165,7 @@ class PaymentExportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPaymentExports(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Lists exports, newest first. Refuses with NOT_FOUND, INVALID_REQUEST.
+        """Lists exports, newest first. Refuses with NOT_FOUND, INVALID_REQUEST.
         CLI: `tieout payments list CONNECTION`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -180,8 +173,7 @@ class PaymentExportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReexportPayment(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Tries one export again that is in ERROR or REMOVED_IN_XERO, with the settings of now. A repeat while it is on its
+        """Tries one export again that is in ERROR or REMOVED_IN_XERO, with the settings of now. A repeat while it is on its
         way answers with the export as it is. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
         CLI: `tieout payments reexport EXPORT`.
         """
@@ -190,8 +182,7 @@ class PaymentExportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReexportPayments(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Tries again all exports of a connection that are in ERROR, or those of certain reasons. Dismissed ones stay
+        """Tries again all exports of a connection that are in ERROR, or those of certain reasons. Dismissed ones stay
         dismissed. A repeat finds none left. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
         CLI: `tieout payments reexport --all CONNECTION`.
         """
@@ -200,8 +191,7 @@ class PaymentExportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DismissPaymentExport(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. A repeat replaces
+        """Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. A repeat replaces
         the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
         CLI: `tieout payments dismiss EXPORT --note NOTE`.
         """
@@ -210,10 +200,9 @@ class PaymentExportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReversePayment(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Takes back in Xero a payment that was exported, itself exactly once. A repeat with the same `reversal_id` and
-        content gets the reversal that is there. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, INVALID_REQUEST,
-        REQUEST_ID_REUSED.
+        """Takes back in Xero a payment that was exported, itself exactly once. A repeat with the same `reversal_id` and
+        content gets the reversal that is there. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, PAYMENT_ID_REUSED,
+        INVALID_REQUEST, REQUEST_ID_REUSED.
         CLI: `tieout payments reverse EXPORT --kind KIND`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -221,8 +210,7 @@ class PaymentExportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchPaymentExports(self, request, context):
-        """Not served yet: answers UNIMPLEMENTED.
-        Streams what happens to exports, until the caller leaves. First comes what the request asks for: a snapshot of
+        """Streams what happens to exports, until the caller leaves. First comes what the request asks for: a snapshot of
         those that are neither VERIFIED nor over (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat
         for all that a watch promises. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
         CLI: `tieout payments watch CONNECTION`.

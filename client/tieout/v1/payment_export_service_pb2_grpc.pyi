@@ -39,75 +39,63 @@ class PaymentExportServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PaymentExportServiceAsyncStub: ...
     ListExportAccounts: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.ListExportAccountsRequest, _payment_export_service_pb2.ListExportAccountsResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Lists the accounts of the organisation that Xero lets payments go to, and says which still do. Refuses with
+    """Lists the accounts of the organisation that Xero lets payments go to, and says which still do. Refuses with
     NOT_FOUND, CONNECTION_NOT_USABLE.
     CLI: `tieout export-accounts CONNECTION`.
     """
     GetExportSettings: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.GetExportSettingsRequest, _payment_export_service_pb2.GetExportSettingsResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Reads the settings. Refuses with NOT_FOUND.
+    """Reads the settings. Refuses with NOT_FOUND.
     CLI: `tieout export-settings CONNECTION`.
     """
     UpdateExportSettings: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.UpdateExportSettingsRequest, _payment_export_service_pb2.UpdateExportSettingsResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Replaces the settings as a whole, after examining each account, and wakes the exports that they unblock. Nothing is
+    """Replaces the settings as a whole, after examining each account, and wakes the exports that they unblock. Nothing is
     ever guessed: a currency without an account has none. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-    INVALID_REQUEST, CHANGED_MEANWHILE, REQUEST_ID_REUSED.
+    INVALID_REQUEST, CHANGED_MEANWHILE, REQUEST_ID_REUSED, XERO_UNAVAILABLE, RATE_LIMITED.
     CLI: `tieout export-settings CONNECTION --account EUR=CODE`.
     """
     CheckPayment: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.CheckPaymentRequest, _payment_export_service_pb2.CheckPaymentResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Finds everything that would make Xero refuse a payment, without writing anything here or there. Refuses with
+    """Finds everything that would make Xero refuse a payment, without writing anything here or there. Refuses with
     NOT_FOUND, CONNECTION_NOT_USABLE, INVALID_REQUEST, XERO_UNAVAILABLE, RATE_LIMITED.
     CLI: `tieout payments check CONNECTION`.
     """
     ExportPayment: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.ExportPaymentRequest, _payment_export_service_pb2.ExportPaymentResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Accepts a payment for export. Durable before it returns, also while the connection is broken: it then waits. A
+    """Accepts a payment for export. Durable before it returns, also while the connection is broken: it then waits. A
     repeat with the same `payment_id` and content gets the export that is there (`existing`), whatever its
     `request_id`. Refuses with NOT_FOUND, PAYMENT_ID_REUSED, INVALID_REQUEST, REQUEST_ID_REUSED. What Xero would refuse
     is not refused here: it becomes the export's `error`.
     CLI: `tieout payments export CONNECTION`.
     """
     GetPaymentExport: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.GetPaymentExportRequest, _payment_export_service_pb2.GetPaymentExportResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Reads one export with its history. Refuses with NOT_FOUND.
+    """Reads one export with its history. Refuses with NOT_FOUND.
     CLI: `tieout payments list CONNECTION --id EXPORT`.
     """
     ListPaymentExports: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.ListPaymentExportsRequest, _payment_export_service_pb2.ListPaymentExportsResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Lists exports, newest first. Refuses with NOT_FOUND, INVALID_REQUEST.
+    """Lists exports, newest first. Refuses with NOT_FOUND, INVALID_REQUEST.
     CLI: `tieout payments list CONNECTION`.
     """
     ReexportPayment: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReexportPaymentRequest, _payment_export_service_pb2.ReexportPaymentResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Tries one export again that is in ERROR or REMOVED_IN_XERO, with the settings of now. A repeat while it is on its
+    """Tries one export again that is in ERROR or REMOVED_IN_XERO, with the settings of now. A repeat while it is on its
     way answers with the export as it is. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
     CLI: `tieout payments reexport EXPORT`.
     """
     ReexportPayments: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReexportPaymentsRequest, _payment_export_service_pb2.ReexportPaymentsResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Tries again all exports of a connection that are in ERROR, or those of certain reasons. Dismissed ones stay
+    """Tries again all exports of a connection that are in ERROR, or those of certain reasons. Dismissed ones stay
     dismissed. A repeat finds none left. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
     CLI: `tieout payments reexport --all CONNECTION`.
     """
     DismissPaymentExport: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.DismissPaymentExportRequest, _payment_export_service_pb2.DismissPaymentExportResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. A repeat replaces
+    """Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. A repeat replaces
     the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
     CLI: `tieout payments dismiss EXPORT --note NOTE`.
     """
     ReversePayment: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReversePaymentRequest, _payment_export_service_pb2.ReversePaymentResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Takes back in Xero a payment that was exported, itself exactly once. A repeat with the same `reversal_id` and
-    content gets the reversal that is there. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, INVALID_REQUEST,
-    REQUEST_ID_REUSED.
+    """Takes back in Xero a payment that was exported, itself exactly once. A repeat with the same `reversal_id` and
+    content gets the reversal that is there. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, PAYMENT_ID_REUSED,
+    INVALID_REQUEST, REQUEST_ID_REUSED.
     CLI: `tieout payments reverse EXPORT --kind KIND`.
     """
     WatchPaymentExports: _grpc.UnaryStreamMultiCallable[_payment_export_service_pb2.WatchPaymentExportsRequest, _payment_export_service_pb2.WatchPaymentExportsResponse]
-    """Not served yet: answers UNIMPLEMENTED.
-    Streams what happens to exports, until the caller leaves. First comes what the request asks for: a snapshot of
+    """Streams what happens to exports, until the caller leaves. First comes what the request asks for: a snapshot of
     those that are neither VERIFIED nor over (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat
     for all that a watch promises. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
     CLI: `tieout payments watch CONNECTION`.
@@ -124,75 +112,63 @@ class PaymentExportServiceAsyncStub(PaymentExportServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListExportAccounts: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.ListExportAccountsRequest, _payment_export_service_pb2.ListExportAccountsResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Lists the accounts of the organisation that Xero lets payments go to, and says which still do. Refuses with
+    """Lists the accounts of the organisation that Xero lets payments go to, and says which still do. Refuses with
     NOT_FOUND, CONNECTION_NOT_USABLE.
     CLI: `tieout export-accounts CONNECTION`.
     """
     GetExportSettings: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.GetExportSettingsRequest, _payment_export_service_pb2.GetExportSettingsResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Reads the settings. Refuses with NOT_FOUND.
+    """Reads the settings. Refuses with NOT_FOUND.
     CLI: `tieout export-settings CONNECTION`.
     """
     UpdateExportSettings: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.UpdateExportSettingsRequest, _payment_export_service_pb2.UpdateExportSettingsResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Replaces the settings as a whole, after examining each account, and wakes the exports that they unblock. Nothing is
+    """Replaces the settings as a whole, after examining each account, and wakes the exports that they unblock. Nothing is
     ever guessed: a currency without an account has none. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-    INVALID_REQUEST, CHANGED_MEANWHILE, REQUEST_ID_REUSED.
+    INVALID_REQUEST, CHANGED_MEANWHILE, REQUEST_ID_REUSED, XERO_UNAVAILABLE, RATE_LIMITED.
     CLI: `tieout export-settings CONNECTION --account EUR=CODE`.
     """
     CheckPayment: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.CheckPaymentRequest, _payment_export_service_pb2.CheckPaymentResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Finds everything that would make Xero refuse a payment, without writing anything here or there. Refuses with
+    """Finds everything that would make Xero refuse a payment, without writing anything here or there. Refuses with
     NOT_FOUND, CONNECTION_NOT_USABLE, INVALID_REQUEST, XERO_UNAVAILABLE, RATE_LIMITED.
     CLI: `tieout payments check CONNECTION`.
     """
     ExportPayment: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.ExportPaymentRequest, _payment_export_service_pb2.ExportPaymentResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Accepts a payment for export. Durable before it returns, also while the connection is broken: it then waits. A
+    """Accepts a payment for export. Durable before it returns, also while the connection is broken: it then waits. A
     repeat with the same `payment_id` and content gets the export that is there (`existing`), whatever its
     `request_id`. Refuses with NOT_FOUND, PAYMENT_ID_REUSED, INVALID_REQUEST, REQUEST_ID_REUSED. What Xero would refuse
     is not refused here: it becomes the export's `error`.
     CLI: `tieout payments export CONNECTION`.
     """
     GetPaymentExport: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.GetPaymentExportRequest, _payment_export_service_pb2.GetPaymentExportResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Reads one export with its history. Refuses with NOT_FOUND.
+    """Reads one export with its history. Refuses with NOT_FOUND.
     CLI: `tieout payments list CONNECTION --id EXPORT`.
     """
     ListPaymentExports: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.ListPaymentExportsRequest, _payment_export_service_pb2.ListPaymentExportsResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Lists exports, newest first. Refuses with NOT_FOUND, INVALID_REQUEST.
+    """Lists exports, newest first. Refuses with NOT_FOUND, INVALID_REQUEST.
     CLI: `tieout payments list CONNECTION`.
     """
     ReexportPayment: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReexportPaymentRequest, _payment_export_service_pb2.ReexportPaymentResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Tries one export again that is in ERROR or REMOVED_IN_XERO, with the settings of now. A repeat while it is on its
+    """Tries one export again that is in ERROR or REMOVED_IN_XERO, with the settings of now. A repeat while it is on its
     way answers with the export as it is. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
     CLI: `tieout payments reexport EXPORT`.
     """
     ReexportPayments: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReexportPaymentsRequest, _payment_export_service_pb2.ReexportPaymentsResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Tries again all exports of a connection that are in ERROR, or those of certain reasons. Dismissed ones stay
+    """Tries again all exports of a connection that are in ERROR, or those of certain reasons. Dismissed ones stay
     dismissed. A repeat finds none left. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
     CLI: `tieout payments reexport --all CONNECTION`.
     """
     DismissPaymentExport: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.DismissPaymentExportRequest, _payment_export_service_pb2.DismissPaymentExportResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. A repeat replaces
+    """Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. A repeat replaces
     the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
     CLI: `tieout payments dismiss EXPORT --note NOTE`.
     """
     ReversePayment: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReversePaymentRequest, _payment_export_service_pb2.ReversePaymentResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Takes back in Xero a payment that was exported, itself exactly once. A repeat with the same `reversal_id` and
-    content gets the reversal that is there. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, INVALID_REQUEST,
-    REQUEST_ID_REUSED.
+    """Takes back in Xero a payment that was exported, itself exactly once. A repeat with the same `reversal_id` and
+    content gets the reversal that is there. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, PAYMENT_ID_REUSED,
+    INVALID_REQUEST, REQUEST_ID_REUSED.
     CLI: `tieout payments reverse EXPORT --kind KIND`.
     """
     WatchPaymentExports: _aio.UnaryStreamMultiCallable[_payment_export_service_pb2.WatchPaymentExportsRequest, _payment_export_service_pb2.WatchPaymentExportsResponse]  # type: ignore[assignment]
-    """Not served yet: answers UNIMPLEMENTED.
-    Streams what happens to exports, until the caller leaves. First comes what the request asks for: a snapshot of
+    """Streams what happens to exports, until the caller leaves. First comes what the request asks for: a snapshot of
     those that are neither VERIFIED nor over (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat
     for all that a watch promises. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
     CLI: `tieout payments watch CONNECTION`.
@@ -212,8 +188,7 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_export_service_pb2.ListExportAccountsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.ListExportAccountsResponse, _abc.Awaitable[_payment_export_service_pb2.ListExportAccountsResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Lists the accounts of the organisation that Xero lets payments go to, and says which still do. Refuses with
+        """Lists the accounts of the organisation that Xero lets payments go to, and says which still do. Refuses with
         NOT_FOUND, CONNECTION_NOT_USABLE.
         CLI: `tieout export-accounts CONNECTION`.
         """
@@ -224,8 +199,7 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_export_service_pb2.GetExportSettingsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.GetExportSettingsResponse, _abc.Awaitable[_payment_export_service_pb2.GetExportSettingsResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Reads the settings. Refuses with NOT_FOUND.
+        """Reads the settings. Refuses with NOT_FOUND.
         CLI: `tieout export-settings CONNECTION`.
         """
 
@@ -235,10 +209,9 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_export_service_pb2.UpdateExportSettingsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.UpdateExportSettingsResponse, _abc.Awaitable[_payment_export_service_pb2.UpdateExportSettingsResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Replaces the settings as a whole, after examining each account, and wakes the exports that they unblock. Nothing is
+        """Replaces the settings as a whole, after examining each account, and wakes the exports that they unblock. Nothing is
         ever guessed: a currency without an account has none. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-        INVALID_REQUEST, CHANGED_MEANWHILE, REQUEST_ID_REUSED.
+        INVALID_REQUEST, CHANGED_MEANWHILE, REQUEST_ID_REUSED, XERO_UNAVAILABLE, RATE_LIMITED.
         CLI: `tieout export-settings CONNECTION --account EUR=CODE`.
         """
 
@@ -248,8 +221,7 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_export_service_pb2.CheckPaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.CheckPaymentResponse, _abc.Awaitable[_payment_export_service_pb2.CheckPaymentResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Finds everything that would make Xero refuse a payment, without writing anything here or there. Refuses with
+        """Finds everything that would make Xero refuse a payment, without writing anything here or there. Refuses with
         NOT_FOUND, CONNECTION_NOT_USABLE, INVALID_REQUEST, XERO_UNAVAILABLE, RATE_LIMITED.
         CLI: `tieout payments check CONNECTION`.
         """
@@ -260,8 +232,7 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_export_service_pb2.ExportPaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.ExportPaymentResponse, _abc.Awaitable[_payment_export_service_pb2.ExportPaymentResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Accepts a payment for export. Durable before it returns, also while the connection is broken: it then waits. A
+        """Accepts a payment for export. Durable before it returns, also while the connection is broken: it then waits. A
         repeat with the same `payment_id` and content gets the export that is there (`existing`), whatever its
         `request_id`. Refuses with NOT_FOUND, PAYMENT_ID_REUSED, INVALID_REQUEST, REQUEST_ID_REUSED. What Xero would refuse
         is not refused here: it becomes the export's `error`.
@@ -274,8 +245,7 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_export_service_pb2.GetPaymentExportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.GetPaymentExportResponse, _abc.Awaitable[_payment_export_service_pb2.GetPaymentExportResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Reads one export with its history. Refuses with NOT_FOUND.
+        """Reads one export with its history. Refuses with NOT_FOUND.
         CLI: `tieout payments list CONNECTION --id EXPORT`.
         """
 
@@ -285,8 +255,7 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_export_service_pb2.ListPaymentExportsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.ListPaymentExportsResponse, _abc.Awaitable[_payment_export_service_pb2.ListPaymentExportsResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Lists exports, newest first. Refuses with NOT_FOUND, INVALID_REQUEST.
+        """Lists exports, newest first. Refuses with NOT_FOUND, INVALID_REQUEST.
         CLI: `tieout payments list CONNECTION`.
         """
 
@@ -296,8 +265,7 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_export_service_pb2.ReexportPaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.ReexportPaymentResponse, _abc.Awaitable[_payment_export_service_pb2.ReexportPaymentResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Tries one export again that is in ERROR or REMOVED_IN_XERO, with the settings of now. A repeat while it is on its
+        """Tries one export again that is in ERROR or REMOVED_IN_XERO, with the settings of now. A repeat while it is on its
         way answers with the export as it is. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
         CLI: `tieout payments reexport EXPORT`.
         """
@@ -308,8 +276,7 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_export_service_pb2.ReexportPaymentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.ReexportPaymentsResponse, _abc.Awaitable[_payment_export_service_pb2.ReexportPaymentsResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Tries again all exports of a connection that are in ERROR, or those of certain reasons. Dismissed ones stay
+        """Tries again all exports of a connection that are in ERROR, or those of certain reasons. Dismissed ones stay
         dismissed. A repeat finds none left. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
         CLI: `tieout payments reexport --all CONNECTION`.
         """
@@ -320,8 +287,7 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_export_service_pb2.DismissPaymentExportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.DismissPaymentExportResponse, _abc.Awaitable[_payment_export_service_pb2.DismissPaymentExportResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. A repeat replaces
+        """Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. A repeat replaces
         the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
         CLI: `tieout payments dismiss EXPORT --note NOTE`.
         """
@@ -332,10 +298,9 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_export_service_pb2.ReversePaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.ReversePaymentResponse, _abc.Awaitable[_payment_export_service_pb2.ReversePaymentResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Takes back in Xero a payment that was exported, itself exactly once. A repeat with the same `reversal_id` and
-        content gets the reversal that is there. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, INVALID_REQUEST,
-        REQUEST_ID_REUSED.
+        """Takes back in Xero a payment that was exported, itself exactly once. A repeat with the same `reversal_id` and
+        content gets the reversal that is there. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, PAYMENT_ID_REUSED,
+        INVALID_REQUEST, REQUEST_ID_REUSED.
         CLI: `tieout payments reverse EXPORT --kind KIND`.
         """
 
@@ -345,8 +310,7 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_export_service_pb2.WatchPaymentExportsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_payment_export_service_pb2.WatchPaymentExportsResponse], _abc.AsyncIterator[_payment_export_service_pb2.WatchPaymentExportsResponse]]:
-        """Not served yet: answers UNIMPLEMENTED.
-        Streams what happens to exports, until the caller leaves. First comes what the request asks for: a snapshot of
+        """Streams what happens to exports, until the caller leaves. First comes what the request asks for: a snapshot of
         those that are neither VERIFIED nor over (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat
         for all that a watch promises. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD, CALLER_RATE_LIMITED.
         CLI: `tieout payments watch CONNECTION`.
