@@ -81,7 +81,7 @@ def views(ground: Ground, now: datetime) -> Sequence[ExportAccount]:
         ExportAccount(
             account=account,
             currency=ground.takes(account),
-            problem=_closed(account, ground.takes(account), Case(now)),
+            problem=closed(account, ground.takes(account), Case(now)),
             chosen=account.xero_account_id in chosen,
         )
         for account in ground.accounts.values()
@@ -90,7 +90,7 @@ def views(ground: Ground, now: datetime) -> Sequence[ExportAccount]:
     return sorted(seen, key=lambda view: (not view.usable, view.account.name.casefold(), view.account.xero_account_id))
 
 
-def _closed(account: Account, purpose: str, case: Case) -> ExportError | None:
+def closed(account: Account, purpose: str, case: Case) -> ExportError | None:
     """Why no payment may go to this account, whatever its currency."""
     if account.status != ACTIVE:
         return sentences.account_archived(case, account, purpose)
@@ -110,7 +110,7 @@ def problem_of(currency: str, ground: Ground, now: datetime) -> ExportError | No
     account = ground.account_for(currency)
     if account is None:
         return sentences.account_gone(case, currency)
-    if problem := _closed(account, currency, case):
+    if problem := closed(account, currency, case):
         return problem
     if ground.takes(account) != currency:
         return sentences.account_in_other_currency(case, account, ground.takes(account), currency)

@@ -8,6 +8,7 @@ import msgspec
 
 from tieout_server.exports import accounts, markers, plan, sentences, twins
 from tieout_server.exports.accounts import BANK, Ground
+from tieout_server.exports.currencies import is_too_fine
 from tieout_server.exports.plan import PlannedWrite, Share
 from tieout_server.exports.sentences import Case, money
 from tieout_server.exports.state import ExportReason, OverpaymentPolicy, StepState
@@ -192,10 +193,10 @@ class _Examination:
 
     def _check_amounts(self) -> None:
         currency = self.payment.currency
-        if _too_fine(self.payment.amount, currency):
+        if is_too_fine(self.payment.amount, currency):
             self.findings.append(sentences.too_fine(self._case(), self.payment.amount, currency))
         for index, line in enumerate(self.payment.lines):
-            if _too_fine(line.amount, currency):
+            if is_too_fine(line.amount, currency):
                 self.findings.append(sentences.too_fine(self._case(index), line.amount, currency))
 
     def _check_account(self) -> None:
@@ -357,34 +358,6 @@ class _Examination:
 
 _OUT_OF_USE = (DocumentStatus.VOIDED, DocumentStatus.DELETED)
 """Their numbers may be given again."""
-
-_NO_DECIMALS = frozenset(
-    (
-        "BIF",
-        "CLP",
-        "DJF",
-        "GNF",
-        "ISK",
-        "JPY",
-        "KMF",
-        "KRW",
-        "PYG",
-        "RWF",
-        "UGX",
-        "UYI",
-        "VND",
-        "VUV",
-        "XAF",
-        "XOF",
-        "XPF",
-    )
-)
-"""Currencies without a smaller unit (ISO 4217). Xero states all others in two decimals."""
-
-
-def _too_fine(amount: Decimal, currency: str) -> bool:
-    return amount != round(amount, 0 if currency in _NO_DECIMALS else 2)
-
 
 _DECISIVE = (
     ExportReason.ACCOUNT_NOT_CHOSEN,

@@ -126,7 +126,7 @@ def _overpayment(spread: Spread, marker: str) -> OverpaymentDraft:
 
 def records(draft: Draft, currency: str, numbers: Mapping[str, str], xero_id: str = "") -> tuple[XeroRecord, ...]:
     """What a draft makes in Xero, as callers see it; nothing for a deletion. `numbers` are the invoices' by id."""
-    kind, amount = _KINDS[type(draft)], _total(draft)
+    kind, amount = _KINDS[type(draft)], total(draft)
     if kind is None:
         return ()
     invoice_id = draft.xero_invoice_id if isinstance(draft, PaymentDraft) else ""
@@ -157,7 +157,8 @@ _KINDS: Mapping[type[Draft], RecordKind | None] = {
 }
 
 
-def _total(draft: Draft) -> Decimal:
+def total(draft: Draft) -> Decimal:
+    """What a draft comes to, tax included."""
     match draft:
         case BatchDraft():
             return sum((part.amount for part in draft.parts), Decimal(0))
@@ -185,7 +186,27 @@ def filled(step: Step, others: Sequence[Step]) -> Draft:
     """
     if not isinstance(step.draft, RefundDraft) or step.draft.xero_credit_id:
         return step.draft
-    made = [other for other in others if other.number == step.number - 1 and other.reversal_id == step.reversal_id]
-    if len(made) != 1 or made[0].state != StepState.DONE:
-        raise BugError(f"Step {step.id} refunds a credit note that is not made yet.")
+    made = [
+        other
+        for other in others
+        if other.state == StepState.DONE
+        and (other.number, other.reversal_id) == (step.number - 1, step.reversal_id)
+        and isinstance(other.draft, CreditNoteDraft)
+    ]
+    if len(made) != 1:
+        raise BugError(f"Step {step.id} refunds a credit note, of which {len(made)} are made.")
     return msgspec.structs.replace(step.draft, xero_credit_id=made[0].xero_id)
+
+
+def unmarked(draft: Draft) -> Draft:
+    """The same draft without its marker: what it has in common with one that was planned for the same before."""
+    match draft:
+        case OverpaymentDraft():
+            return msgspec.structs.replace(draft, text="")
+        case BatchDraft():
+            parts = tuple(msgspec.structs.replace(part, reference="") for part in draft.parts)
+            return msgspec.structs.replace(draft, reference="", parts=parts)
+        case Deletion():
+            return draft
+        case _:
+            return msgspec.structs.replace(draft, reference="")
