@@ -81,6 +81,7 @@ async def _beforehand(sandbox: Sandbox, request: web.Request, rule: FaultRule) -
     if rule.kind is FaultKind.DROP:
         _cut(request)
     if rule.kind is FaultKind.SLOW:
+        await request.read()  # it has arrived, and is done even when nobody waits for the answer any more
         await asyncio.sleep(rule.seconds)
     if rule.kind is FaultKind.BOOKKEEPER_PAYS:
         organisation = sandbox.authority.organisations.get(request.headers.get("xero-tenant-id", "").lower())

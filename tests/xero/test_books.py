@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 import tieout_sandbox
+from sandbox_books import SandboxTokens, opened
 from tieout_sandbox import InvoiceType, Sandbox, SandboxSettings, Status
 from tieout_sandbox.books.documents import Credit as SandboxCredit
-from tieout_server.clock import SystemClock
 from tieout_server.errors import AccessRevokedError, ScopeMissingError
 from tieout_server.ledger.books import IDS_AT_ONCE, Order, Page, Purpose, Query
 from tieout_server.ledger.calls import CallsInMemory
@@ -28,32 +28,13 @@ from tieout_server.ledger.documents import (
     OrganisationUser,
     Payment,
 )
-from tieout_server.settings import Settings
 from tieout_server.syncs.intake import id_of
 from tieout_server.xero.books import XeroBooks, XeroLibrary
-from tieout_server.xero.transport import open_session
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 """An id that no document has."""
 SPEED = 100.0
 """A minute of Xero's limits takes 0.6 s here, for the sandbox and for us."""
-
-
-@dataclass
-class SandboxTokens:
-    """A user's access tokens, straight from the sandbox."""
-
-    sandbox: Sandbox
-    scopes: tuple[str, ...]
-    email: str = "ada.adviser@example.com"
-
-    async def access_token(self, *, refused: str | None = None) -> str:  # noqa: ARG002 - each one is new
-        authority = self.sandbox.authority
-        (app,) = authority.apps.values()
-        user = authority.user_by_email(self.email)
-        assert user is not None
-        code = authority.consent(app, user, [self.sandbox.organisations[0]], self.scopes, ("http://localhost/", None))
-        return str(authority.redeem(app, code, "http://localhost/", None)["access_token"])
 
 
 @dataclass
@@ -64,7 +45,6 @@ class Reader:
     library: XeroLibrary
     books: XeroBooks
     calls: CallsInMemory
-    scopes: tuple[str, ...]
 
     async def pages(self, query: Query) -> list[Page]:
         first = await self.books.read(query, Purpose.FIRST_SYNC)
@@ -91,13 +71,9 @@ def documents(pages: Iterable[Page]) -> list[Document]:
 
 @pytest.fixture
 async def reader() -> AsyncIterator[Reader]:
-    async with tieout_sandbox.serve(SandboxSettings(contacts=40, invoices=200, speed=SPEED, latency_ms=2)) as sandbox:
-        settings = Settings(xero_api_url=sandbox.url)
-        async with open_session(settings) as session:
-            calls, clock, scopes = CallsInMemory(), SystemClock(SPEED), tuple(settings.xero_scopes.split())
-            library = XeroLibrary(session, settings, clock, calls)
-            books = library.open(sandbox.organisations[0].id, SandboxTokens(sandbox, scopes))
-            yield Reader(sandbox, library, books, calls, scopes)
+    settings = SandboxSettings(contacts=40, invoices=200, speed=SPEED, latency_ms=2)
+    async with tieout_sandbox.serve(settings) as sandbox, opened(sandbox, speed=SPEED) as found:
+        yield Reader(sandbox, found.library, found.books, found.calls)
 
 
 def to_the_millisecond(at: datetime) -> datetime:

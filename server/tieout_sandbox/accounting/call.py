@@ -35,6 +35,7 @@ class Call:
         today: the date in the sandbox.
         creates: whether existing documents are out of reach (PUT) or may be changed (POST).
         point: what the element at hand may be taken back to.
+        unit_places: decimal places of each UnitAmount, 2 or 4.
     """
 
     organisation: Organisation
@@ -43,6 +44,7 @@ class Call:
     today: date
     creates: bool
     point: Savepoint
+    unit_places: int = 2
     _numbers: dict[str, Invoice] | None = field(default=None)
 
     @property

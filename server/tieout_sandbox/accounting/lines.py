@@ -75,7 +75,7 @@ def _line(call: Call, part: Draft, amounts: LineAmounts, *, needs_account: bool)
     if not description:
         part.refuse("Description must be at least 1 character.")
     code, default_tax = _account(call, part, needed=needs_account)
-    quantity, unit_amount = _quantity_and_price(part)
+    quantity, unit_amount = _quantity_and_price(part, call.unit_places)
     discount = part.number("DiscountRate") or Decimal(0)
     if not 0 <= discount <= 100:  # noqa: PLR2004 percent
         part.refuse("The discount rate must lie between 0 and 100.")
@@ -89,13 +89,16 @@ def _line(call: Call, part: Draft, amounts: LineAmounts, *, needs_account: bool)
 
 
 def _account(call: Call, part: Draft, *, needed: bool) -> tuple[str, str]:
-    """The account's code and its usual tax."""
-    code = part.text("AccountCode")
-    if not code:
+    """The account's code and its usual tax; an account can be named by its id, too (Xero, OpenAPI)."""
+    code, wanted = part.text("AccountCode"), part.text("AccountID")
+    if not code and not wanted:
         if needed and not part.has("ItemCode"):
             part.refuse("Account code '' is not a valid code for this document.")
         return "", "NONE"
-    account = next((found for found in call.books.accounts.values() if found.code == code), None)
+    account = call.books.accounts.get((wanted or "").lower())
+    if code:
+        account = next((found for found in call.books.accounts.values() if found.code == code), None)
+    code = code or (account.code if account else None) or ""
     if account is None or account.system_account:
         part.refuse(f"Account code '{code}' is not a valid code for this document.")
         return code, "NONE"
@@ -104,15 +107,18 @@ def _account(call: Call, part: Draft, *, needed: bool) -> tuple[str, str]:
     return code, account.tax_type
 
 
-def _quantity_and_price(part: Draft) -> tuple[Decimal, Decimal]:
-    """One of something unless said otherwise; a price that is not given follows from the line's amount."""
+def _quantity_and_price(part: Draft, places: int) -> tuple[Decimal, Decimal]:
+    """One of something unless said otherwise; a price that is not given follows from the line's amount.
+
+    Prices are rounded to cents, or with `unitdp=4` to four places (Xero, Invoices).
+    """
     quantity = part.number("Quantity")
     quantity = (Decimal(1) if quantity is None else quantity).quantize(Decimal("0.0001"))
     price = part.number("UnitAmount")
     if price is None:
         whole = part.money("LineAmount") or ZERO
         price = whole / quantity if quantity else ZERO
-    return quantity, price.quantize(CENT, ROUND_HALF_UP)
+    return quantity, price.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
 
 
 def _tax(part: Draft, amounts: LineAmounts, amount: Decimal, code: str, default: str) -> tuple[str, Decimal]:

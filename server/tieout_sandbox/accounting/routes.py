@@ -138,7 +138,8 @@ class AccountingRoutes:
             await self._take_time()
             books, role = organisation.books, organisation.role_of(bearer.user_id)
             point, creates = Savepoint(books), request.method == "PUT"
-            call = Call(organisation, role, bearer.client_id, self._clock.today(), creates, point)
+            places = unit_places(request.query)
+            call = Call(organisation, role, bearer.client_id, self._clock.today(), creates, point, places)
             answer = write(call, Asked.of(request, path, body))
             if answer.response is not None:
                 return answer.response

@@ -48,7 +48,7 @@ class Kind:
         key: of the id.
         flag: the member that says whether there are errors.
         write: makes or changes one.
-        block: writes one down.
+        block: writes one down, with this many decimal places of each UnitAmount.
         leave_out: members that answers to writes do not have (recorded from Xero).
     """
 
@@ -56,7 +56,7 @@ class Kind:
     key: str
     flag: str
     write: Write
-    block: Callable[[Any], str]
+    block: Callable[[Any, int], str]
     leave_out: frozenset[str] = field(default=frozenset({"HasAttachments"}))
 
 
@@ -65,21 +65,21 @@ PAYMENTS = Kind(
     "PaymentID",
     "HasValidationErrors",
     write_payment,
-    lambda payment: payment_block(payment, Detail.SINGLE),
+    lambda payment, places: payment_block(payment, Detail.SINGLE, places),
 )
 BATCHES = Kind(
     "BatchPayments",
     "BatchPaymentID",
     "HasValidationErrors",
     write_batch,
-    lambda batch: batch_block(batch, Detail.SINGLE),
+    lambda batch, _: batch_block(batch, Detail.SINGLE),
 )
 INVOICES = Kind(
     "Invoices",
     "InvoiceID",
     "HasErrors",
     write_invoice,
-    lambda invoice: invoice_block(invoice, Detail.SINGLE),
+    lambda invoice, places: invoice_block(invoice, Detail.SINGLE, places),
     frozenset({"HasAttachments", "Payments", "CreditNotes", "AmountCredited"}),
 )
 CREDIT_NOTES = Kind(
@@ -87,15 +87,17 @@ CREDIT_NOTES = Kind(
     "CreditNoteID",
     "HasErrors",
     write_credit_note,
-    lambda credit: credit_block(credit, Detail.SINGLE),
+    lambda credit, places: credit_block(credit, Detail.SINGLE, places),
 )
-CONTACTS = Kind("Contacts", "ContactID", "HasValidationErrors", write_contact, contact_block)
+CONTACTS = Kind(
+    "Contacts", "ContactID", "HasValidationErrors", write_contact, lambda contact, _: contact_block(contact)
+)
 BANK_TRANSACTIONS = Kind(
     "BankTransactions",
     "BankTransactionID",
     "HasErrors",
     write_bank_transaction,
-    lambda entry: bank_transaction_block(entry, Detail.SINGLE),
+    lambda entry, places: bank_transaction_block(entry, Detail.SINGLE, places),
 )
 KINDS = {kind.name.lower(): kind for kind in (PAYMENTS, BATCHES, INVOICES, CREDIT_NOTES, CONTACTS, BANK_TRANSACTIONS)}
 _DELETIONS: dict[str, Callable[[Call, Draft, str], Any]] = {"payments": delete_payment, "batchpayments": delete_batch}
@@ -223,7 +225,11 @@ def _answered(
     if asked.demanded_error is not None:
         return Answer(kind.name, tuple(_refused(kind, draft, asked.demanded_error) for draft in drafts))
     together = not tells_each and call.books.switches.failed_calls_commit_nothing
-    done = write_elements(call, drafts, write_one, kind.block, together=together)
+
+    def block(document: Any) -> str:  # noqa: ANN401 any kind of document
+        return kind.block(document, call.unit_places)
+
+    done = write_elements(call, drafts, write_one, block, together=together)
     refused = [one.draft.echo(kind.key, kind.flag) for one in done if one.block is None]
     if refused and not tells_each:
         return Answer(response=validation_failed(refused))
@@ -248,7 +254,13 @@ def _refused(kind: Kind, draft: Draft, message: str) -> str:
 
 def _write_allocations(call: Call, asked: Asked, credit: Credit) -> Answer:
     drafts = [Draft(element) for element in read_elements(asked.body, asked.content_type, "Allocations")]
-    kind = Kind("Allocations", "", "", lambda call, draft: write_allocation(call, draft, credit), allocation_block)
+    kind = Kind(
+        "Allocations",
+        "",
+        "",
+        lambda call, draft: write_allocation(call, draft, credit),
+        lambda made, _: allocation_block(made),
+    )
     return _answered(call, asked, kind, drafts, kind.write, may_tell_each=True)
 
 
@@ -278,7 +290,7 @@ def _write_notes(call: Call, asked: Asked, document: Any, *, takes_notes: bool) 
         "",
         "",
         lambda call, draft: write_note(call, draft, document.id, takes_notes=takes_notes),
-        lambda note: note_block(note, is_new=True),
+        lambda note, _: note_block(note, is_new=True),
     )
     return _answered(call, asked, kind, drafts, kind.write, may_tell_each=False)
 
