@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
@@ -37,6 +37,9 @@ from tieout_server.work.engine import Priority
 
 logger = log.get("connections")
 
+AtStart = Callable[[Transaction, str], Awaitable[None]]
+"""What else goes on once a connection has access, in the same transaction."""
+
 SOON = timedelta(minutes=1)
 """After which a connection that met a passing trouble is looked at again."""
 LATE = timedelta(minutes=10)
@@ -57,7 +60,12 @@ class Access:
         self._means = means
         self._record = record
         self._probe = Probe(means.tokens, means.identity, means.library, means.clock)
+        self._at_start: list[AtStart] = []
         self._chance = random.Random()  # noqa: S311 - spreads looks over the day, guards nothing
+
+    def at_start(self, start: AtStart) -> None:
+        """Have this go on, too, when a connection gets access to its books (again)."""
+        self._at_start.append(start)
 
     async def gain(self, tx: Transaction, link: Link, gained: Link, *, actor: str = TIEOUT) -> Link:
         """Make a connection that is locked one that is CONNECTED, as given; what was missed is read next."""
@@ -65,6 +73,8 @@ class Access:
             gained = msgspec.structs.replace(gained, gap_from_at=await _known_up_to(tx, link))
         await self._means.engine.wake(tx, AFTER_CONSENT, link.id, priority=Priority.ASKED)
         await self.look_at(tx, link.id, self._means.clock.now() + self._a_while())
+        for start in self._at_start:
+            await start(tx, link.id)
         return await self._record.change(tx, link, await self._with_warning(tx, gained), actor=actor)
 
     async def examine(self, link: Link, cause: PersonMustActError | None = None) -> Checked:

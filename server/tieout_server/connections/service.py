@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from tieout_server.connections.access import Access
+from tieout_server.connections.access import Access, AtStart
 from tieout_server.connections.consent import CHOOSE, COMPLETE, Consents
 from tieout_server.connections.leave import AtEnd, Leave
 from tieout_server.connections.look_after import LookAfter
@@ -197,6 +197,10 @@ class Connections:
         await self._means.tokens.recover()
         async with self._means.database.write() as tx:
             await connections.free_authorisations(tx)
+
+    def at_start(self, start: AtStart) -> None:
+        """Have this go on, too, in the transaction in which a connection gets access to its books (again)."""
+        self._access.at_start(start)
 
     def at_end(self, end: AtEnd) -> None:
         """Have this ended, too, in the transaction that disconnects a connection."""

@@ -25,6 +25,7 @@ CHANGES = "changes"
 """The mirror of a connection changed without a sync. Bears nothing: it only wakes those who read the changes."""
 RECONCILIATION = "reconciliation"
 DISCREPANCY = "discrepancy"
+EXPORT = "export"
 ERASURE = "erasure"
 """Earlier events of a connection were rewritten: no process may go on telling what it has in memory."""
 TOPICS = (CONNECTION, SYNC, CHANGES, RECONCILIATION, DISCREPANCY, ERASURE)

@@ -1,6 +1,9 @@
 """Where an export stands, where each step of it stands, and what moves them."""
 
+from collections.abc import Mapping
 from enum import StrEnum
+
+from tieout_server.errors import NotPermittedNowError
 
 
 class XeroStatus(StrEnum):
@@ -27,6 +30,56 @@ STUCK = (XeroStatus.ERROR, XeroStatus.REMOVED_IN_XERO)
 """Somebody decides: export again, or dismiss."""
 OVER = (XeroStatus.VERIFIED, XeroStatus.ALREADY_RECORDED, XeroStatus.REVERSED, XeroStatus.DISMISSED)
 """Nothing more is to be done; what a watcher's snapshot leaves out."""
+REVERSIBLE = (XeroStatus.EXPORTED, XeroStatus.VERIFIED)
+"""It is in Xero, and we put it there."""
+
+_FOLLOWS: Mapping[XeroStatus, tuple[XeroStatus, ...]] = {
+    XeroStatus.QUEUED: (
+        XeroStatus.CHECKED,
+        XeroStatus.SENDING,
+        XeroStatus.EXPORTED,  # what was missing of it turned out to be there
+        XeroStatus.ERROR,
+        XeroStatus.ALREADY_RECORDED,
+    ),
+    XeroStatus.CHECKED: (
+        XeroStatus.QUEUED,
+        XeroStatus.SENDING,
+        XeroStatus.EXPORTED,
+        XeroStatus.ERROR,
+        XeroStatus.ALREADY_RECORDED,
+    ),
+    XeroStatus.SENDING: (
+        XeroStatus.QUEUED,  # it is known that nothing was done
+        XeroStatus.EXPORTED,
+        XeroStatus.ERROR,
+        XeroStatus.OUTCOME_UNKNOWN,
+    ),
+    XeroStatus.OUTCOME_UNKNOWN: (
+        XeroStatus.QUEUED,
+        XeroStatus.EXPORTED,
+        XeroStatus.ERROR,
+        XeroStatus.REMOVED_IN_XERO,
+    ),
+    XeroStatus.EXPORTED: (XeroStatus.VERIFIED, XeroStatus.REVERSED, XeroStatus.REMOVED_IN_XERO),
+    XeroStatus.VERIFIED: (XeroStatus.REVERSED, XeroStatus.REMOVED_IN_XERO),
+    XeroStatus.ALREADY_RECORDED: (XeroStatus.REMOVED_IN_XERO,),
+    XeroStatus.ERROR: (XeroStatus.QUEUED, XeroStatus.DISMISSED),
+    XeroStatus.REMOVED_IN_XERO: (XeroStatus.QUEUED, XeroStatus.DISMISSED),
+    XeroStatus.REVERSED: (),
+    XeroStatus.DISMISSED: (),
+}
+
+
+def move(status: str, to: XeroStatus) -> XeroStatus:
+    """Where an export or a reversal stands that moves there; it may always stay where it is.
+
+    Raises:
+        NotPermittedNowError: it cannot move there from where it stands.
+    """
+    stands = XeroStatus(status)
+    if to != stands and to not in _FOLLOWS[stands]:
+        raise NotPermittedNowError(f"What is {stands} cannot become {to}.", xero_status=stands)
+    return to
 
 
 class StepState(StrEnum):

@@ -186,15 +186,37 @@ async def to_verify(tx: Transaction, connection_id: str, now: datetime, limit: i
 
 
 async def with_status(
-    tx: Transaction, connection_id: str, statuses: Collection[str], reasons: Collection[str] = (), *, limit: int
+    tx: Transaction,
+    connection_id: str,
+    statuses: Collection[str],
+    reasons: Collection[str] = (),
+    *,
+    limit: int,
+    after: str = "",
+    updated_before: datetime | None = None,
 ) -> list[PaymentExport]:
-    """The exports of a connection in one of these statuses, by id, so many at most; of these reasons where named."""
+    """The exports of a connection in one of these statuses, by id, so many at most; of these reasons where named.
+
+    Only those behind the id `after`, and where an instant is named, only those that did not change since.
+    """
     query = _query().where(
         payment_exports.c.connection_id == connection_id, payment_exports.c.xero_status.in_(statuses)
     )
     if reasons:
         query = query.where(payment_exports.c.reason.in_(reasons))
-    return await _read(tx, query.order_by(payment_exports.c.id).limit(limit))
+    if updated_before is not None:
+        query = query.where(payment_exports.c.updated_at < to_micros(updated_before))
+    return await _read(tx, query.where(payment_exports.c.id > after).order_by(payment_exports.c.id).limit(limit))
+
+
+async def make_due(tx: Transaction, connection_id: str, reasons: Collection[str], now: datetime) -> None:
+    """Have the exports of a connection that wait for one of these reasons tried now."""
+    waits = (
+        (payment_exports.c.connection_id == connection_id)
+        & payment_exports.c.xero_status.in_(_WAITING)
+        & payment_exports.c.reason.in_(reasons)
+    )
+    await tx.execute(update(payment_exports).where(waits).values(due_at=to_micros(now)))
 
 
 async def has_any(tx: Transaction, connection_id: str) -> bool:

@@ -65,6 +65,21 @@ async def due(tx: Transaction, connection_id: str, now: datetime, limit: int) ->
     return [_reversal(row) for row in rows]
 
 
+async def with_status(tx: Transaction, connection_id: str, statuses: Collection[str]) -> Sequence[Reversal]:
+    """The reversals of a connection in one of these statuses, by their export."""
+    query = select(export_reversals).where(
+        export_reversals.c.connection_id == connection_id, export_reversals.c.xero_status.in_(statuses)
+    )
+    rows = await tx.execute(query.order_by(export_reversals.c.export_id, export_reversals.c.created_at))
+    return [_reversal(row) for row in rows]
+
+
+async def make_due(tx: Transaction, connection_id: str, now: datetime) -> None:
+    """Have the reversals of a connection that wait tried now."""
+    waits = (export_reversals.c.connection_id == connection_id) & export_reversals.c.xero_status.in_(_WAITING)
+    await tx.execute(update(export_reversals).where(waits).values(due_at=to_micros(now)))
+
+
 async def next_due_at(tx: Transaction, connection_id: str) -> datetime | None:
     """When the next reversal of a connection is due, whatever its status; None if none is."""
     query = select(func.min(export_reversals.c.due_at)).where(export_reversals.c.connection_id == connection_id)

@@ -1,0 +1,40 @@
+"""What exporting works with, and the kinds of work that it leaves to be done."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from tieout_server.ledger.calls import Allowance
+from tieout_server.storage.database import Transaction
+from tieout_server.syncs import run
+from tieout_server.syncs.news import WORK as NEWS
+from tieout_server.work.engine import Engine, Priority
+
+EXPORT = "export"
+"""Examining and sending what waits, and settling what was sent: payments, and what is taken back of them."""
+UPKEEP = "export_upkeep"
+"""Looking whether Xero shows what was sent and still does, and adding notes."""
+
+
+@dataclass(frozen=True)
+class Means(run.Means):
+    """What reading works with, the engine that does what follows, and what is known of calls."""
+
+    engine: Engine
+    allowance: Callable[[str], Allowance]
+    """The calls that an organisation, by its id, has left."""
+
+    async def wake(self, tx: Transaction, connection_id: str, at: datetime | None = None) -> None:
+        """Have what waits sent, now or at this instant; before rows of exports are locked: see Transaction.
+
+        Whoever does holds the connection's place in the line of work to the commit: others who wake it come after.
+        """
+        await self.engine.wake(tx, EXPORT, connection_id, priority=Priority.ASKED, at=at)
+
+    async def wake_upkeep(self, tx: Transaction, connection_id: str, at: datetime | None = None) -> None:
+        """Have looked for what was sent, now or at this instant; before rows of exports are locked."""
+        await self.engine.wake(tx, UPKEEP, connection_id, priority=Priority.POLL, at=at)
+
+    async def wake_news(self, tx: Transaction, connection_id: str) -> None:
+        """Have read what moves with the documents that this transaction writes; before them: see Transaction."""
+        await self.engine.wake(tx, NEWS, connection_id, priority=Priority.NEWS)

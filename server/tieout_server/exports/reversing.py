@@ -1,0 +1,148 @@
+"""Asking for payments to be taken back: what may be, how much of it, and once.
+
+All requests of a connection to take something back come one after the other: each first wakes the connection's work,
+whose row it holds to the commit. So two that come at the same time cannot both be the first.
+"""
+
+import secrets
+from collections.abc import Sequence
+from decimal import Decimal
+
+import msgspec
+
+from tieout_server.errors import InvalidRequestError, NotFoundError, NotPermittedNowError, Violation
+from tieout_server.exports import fingerprint, record
+from tieout_server.exports.means import Means
+from tieout_server.exports.messages import Reverse
+from tieout_server.exports.sentences import money
+from tieout_server.exports.state import REVERSIBLE, UNDER_WAY, ReversalKind, StepState, XeroStatus
+from tieout_server.ledger.exports import ExportEvent, PaymentExport, Reversal, Step
+from tieout_server.storage import export_steps, exports, reversals
+from tieout_server.storage.database import Transaction
+from tieout_server.work.requests import Requests
+
+_BEGUN = (StepState.SENDING, StepState.UNKNOWN, StepState.DONE)
+_NOUNS = {
+    ReversalKind.REFUND: "a refund",
+    ReversalKind.CHARGEBACK: "a chargeback",
+    ReversalKind.LATE_FAILURE: "a late failure",
+}
+
+
+class Reversing:
+    """Takes requests to take payments back."""
+
+    def __init__(self, means: Means, requests: Requests) -> None:
+        self._means = means
+        self._requests = requests
+
+    async def reverse(self, asked: Reverse, actor: str) -> PaymentExport:
+        """Have a payment taken back, or part of it; the same reversal again is answered as it is.
+
+        Answers the export, the new reversal being its last.
+
+        Raises:
+            NotFoundError: there is no such export.
+            NotPermittedNowError: we did not put it into Xero, it is taken back already, or a reversal is under way.
+            InvalidRequestError: the amount is not of this payment, or the reversal_id came with other content.
+            RequestIdReusedError: the request_id came before with other content.
+        """
+        method = "ReversePayment"
+        async with self._means.database.write() as tx:
+            earlier = await self._requests.earlier(tx, method, asked.request_id, asked, str)
+            export = await _get(tx, asked.export_id)
+            if earlier:
+                return export
+            await self._means.wake(tx, export.connection_id)
+            export = await _get(tx, asked.export_id, lock=True)
+            amount = _amount(asked, export)
+            await self._requests.keep(tx, method, asked.request_id, asked, export.id)
+            if await _is_there(tx, export, asked, fingerprint.of_reversal(asked, amount)):
+                return export
+            own = (await export_steps.of_exports(tx, [export.id]))[export.id]
+            _check_may_be_taken_back(export, own, amount)
+            return await self._begin(tx, export, asked, amount, actor)
+
+    async def _begin(
+        self, tx: Transaction, export: PaymentExport, asked: Reverse, amount: Decimal, actor: str
+    ) -> PaymentExport:
+        now = self._means.clock.now()
+        reversal = Reversal(
+            id=f"rev_{secrets.token_hex(10)}",
+            export_id=export.id,
+            connection_id=export.connection_id,
+            reversal_id=asked.reversal_id,
+            kind=asked.kind,
+            amount=amount,
+            currency=export.payment.currency,
+            reason=asked.reason,
+            reversed_on=asked.reversed_on or now.date(),
+            xero_status=XeroStatus.QUEUED,
+            due_at=now,
+            created_at=now,
+            updated_at=now,
+        )
+        await reversals.insert(tx, reversal, fingerprint.of_reversal(asked, amount))
+        because = f": {asked.reason}" if asked.reason else ""
+        what = money(amount, export.payment.currency)
+        sentence = f"{what} is to be taken back as {_NOUNS[ReversalKind(asked.kind)]}{because}."
+        happened = ExportEvent(xero_status=export.xero_status, sentence=sentence, actor=actor, occurred_at=now)
+        changed = msgspec.structs.replace(export, updated_at=now)
+        told = await record.keep(tx, self._means.feed, changed, happened)
+        return msgspec.structs.replace(told, history=())
+
+
+def _amount(asked: Reverse, export: PaymentExport) -> Decimal:
+    """How much is to be taken back.
+
+    Raises:
+        InvalidRequestError: that much of this payment cannot be.
+    """
+    payment, wanted = export.payment, asked.amount
+    if wanted is None:
+        return payment.amount
+    if wanted.currency != payment.currency:
+        raise InvalidRequestError(Violation("amount.currency_code", f"must be that of the payment: {payment.currency}"))
+    if wanted.amount > payment.amount:
+        whole = money(payment.amount, payment.currency)
+        raise InvalidRequestError(Violation("amount", f"must be at most what was paid: {whole}"))
+    if asked.kind != ReversalKind.REFUND and wanted.amount != payment.amount:
+        raise InvalidRequestError(Violation("amount", f"must be all of the payment for a {asked.kind}"))
+    return wanted.amount
+
+
+async def _is_there(tx: Transaction, export: PaymentExport, asked: Reverse, print_: str) -> bool:
+    there = await reversals.of_caller_id(tx, export.connection_id, asked.reversal_id)
+    if there is not None and there[1] != print_:
+        rule = "came before on this connection, for another reversal: use a new one"
+        raise InvalidRequestError(Violation("reversal_id", rule))
+    return there is not None
+
+
+def _check_may_be_taken_back(export: PaymentExport, steps: Sequence[Step], amount: Decimal) -> None:
+    if export.xero_status == XeroStatus.ALREADY_RECORDED:
+        raise _refusal(export, "Somebody else recorded this payment in Xero: take it back there.")
+    if export.xero_status not in REVERSIBLE:
+        raise _refusal(export, f"The export is {export.xero_status}: only what is in Xero can be taken back.")
+    begun = {step.reversal_id for step in steps if step.state in _BEGUN}
+    counted = [one for one in export.reversals if one.xero_status != XeroStatus.ERROR or one.id in begun]
+    for one in counted:
+        if one.xero_status in UNDER_WAY:
+            raise _refusal(export, f"Reversal {one.reversal_id!r} is under way: wait for its end.")
+        if one.xero_status == XeroStatus.ERROR:
+            sentence = f"Reversal {one.reversal_id!r} is in ERROR and partly done: try it again with ReexportPayment."
+            raise _refusal(export, sentence)
+    left = export.payment.amount - sum((one.amount for one in counted), Decimal(0))
+    if amount > left:
+        raise _refusal(export, f"Only {money(left, export.payment.currency)} of the payment is left to be taken back.")
+
+
+def _refusal(export: PaymentExport, sentence: str) -> NotPermittedNowError:
+    return NotPermittedNowError(sentence, export_id=export.id, xero_status=export.xero_status)
+
+
+async def _get(tx: Transaction, export_id: str, *, lock: bool = False) -> PaymentExport:
+    export = await exports.get(tx, export_id, lock=lock)
+    if export is None:
+        raise NotFoundError("payment export", export_id)
+    return export
