@@ -226,6 +226,26 @@ def test_however_many_webhooks_come_half_of_the_days_reserve_is_left_to_payments
     run(scene())
 
 
+def test_notes_leave_half_of_each_day_to_everything_else_and_find_out_nothing_for_it() -> None:
+    async def scene() -> None:
+        clock = VirtualClock()
+        limits = Limits(clock)
+        await one_answer(limits, Purpose.POLL, Left(minute=59, day=4_999))
+        await one_answer(limits, Purpose.NOTE, Left(minute=58, day=2_501))
+        await one_answer(limits, Purpose.NOTE, Left(minute=57, day=2_500))
+        for left in (2_500, 400, 10):
+            await one_answer(limits, Purpose.PAYMENT_EXPORT, Left(minute=56, day=left))
+            await asyncio.sleep(3_601)
+            with pytest.raises(CallLimitError) as refusal:
+                await one_answer(limits, Purpose.NOTE, Left())
+            assert refusal.value.retry_at is not None
+            assert timedelta(0) < refusal.value.retry_at - clock.now() <= timedelta(hours=1)
+        await one_answer(limits, Purpose.PAYMENT_EXPORT, Left(minute=59, day=4_999))  # a new day
+        await one_answer(limits, Purpose.NOTE, Left(minute=58, day=4_998))
+
+    run(scene())
+
+
 def test_waiting_calls_go_by_purpose_and_first_come_first_served_within_one() -> None:
     async def scene() -> None:
         limits, xero = Limits(VirtualClock()), ModelOfXero()

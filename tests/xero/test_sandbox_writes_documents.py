@@ -503,3 +503,22 @@ async def test_bills_are_made_too(writer: Writer) -> None:
     paid = await writer.put("Payments", writer.payment(bill, "40.00"))
     assert paid.body["Payments"][0]["PaymentType"] == "ACCPAYPAYMENT"
     writer.books.check()
+
+
+async def test_prices_have_four_places_where_that_is_asked_for(writer: Writer) -> None:
+    line = LINE | {"Quantity": 3, "UnitAmount": Decimal("3.3333")}
+    exact = only(await writer.put("Invoices", invoice_of(writer, LineItems=[line]), query="?unitdp=4"), "Invoices")
+    assert (exact["LineItems"][0]["UnitAmount"], exact["Total"]) == (Decimal("3.3333"), Decimal("10.00"))
+    rounded = only(await writer.put("Invoices", invoice_of(writer, LineItems=[line])), "Invoices")
+    assert (rounded["LineItems"][0]["UnitAmount"], rounded["Total"]) == (Decimal("3.33"), Decimal("9.99"))
+
+
+async def test_a_line_may_name_its_account_by_id(writer: Writer) -> None:
+    sales = next(account for account in writer.books.accounts.values() if account.code == "200")
+    receivable = next(account for account in writer.books.accounts.values() if account.system_account)
+    line = {key: value for key, value in LINE.items() if key != "AccountCode"}
+    named = invoice_of(writer, LineItems=[line | {"AccountID": sales.id.upper()}])
+    assert only(await writer.put("Invoices", named), "Invoices")["LineItems"][0]["AccountCode"] == "200"
+    for wrong in (receivable.id, "00000000-0000-4000-8000-000000000000"):
+        refused = await writer.put("Invoices", invoice_of(writer, LineItems=[line | {"AccountID": wrong}]))
+        assert "is not a valid code for this document" in refused.messages[0]

@@ -12,7 +12,7 @@ from tieout_server.xero import wire
 from tieout_server.xero.listings import SALES_INVOICES, to_invoice
 from tieout_server.xero.write_wire import LinedInvoices, LineRow, NestedPaymentRow, PayableRow, Payables
 
-LONGEST_LIST = 1_500
+LONGEST_LIST = 1_600
 """Characters that a list of numbers takes in an address, escaped: an address stays well below 2,000."""
 _CENT = Decimal("0.01")
 _PAYABLES = msgspec.json.Decoder(Payables, strict=False)
