@@ -15,6 +15,13 @@ from tieout_server.connections.service import Connections
 from tieout_server.connections.service import Means as ConnectionMeans
 from tieout_server.connections.tokens import Tokens
 from tieout_server.events.feed import Feed
+from tieout_server.exports import means as export_means
+from tieout_server.exports.pending import PendingExports
+from tieout_server.exports.preflight import Preflight
+from tieout_server.exports.service import Exports
+from tieout_server.exports.settings import SettingsOfExports
+from tieout_server.exports.watch import ExportWatch
+from tieout_server.exports.work import ExportWork
 from tieout_server.housekeeping import Housekeeping
 from tieout_server.ledger.calls import CallsInMemory
 from tieout_server.receivables.changes import Changes
@@ -28,6 +35,7 @@ from tieout_server.reconciliations.platform_balances import PlatformBalances
 from tieout_server.reconciliations.service import Reconciliations
 from tieout_server.reconciliations.watch import DiscrepancyWatch, ReconciliationWatch
 from tieout_server.reconciliations.work import ReconciliationWork
+from tieout_server.rpc.exports import ExportSubjects
 from tieout_server.rpc.reconciliations import ReconciliationSubjects
 from tieout_server.rpc.server import RpcServer, Subjects
 from tieout_server.settings import Settings
@@ -109,6 +117,11 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         readings = Readings(means, connections, syncs, engine)
         Polls(means, readings, engine, library.allowance)
         Sweeps(means, readings, engine)
+        exporting = export_means.Means(database, feed, clock, engine, library.allowance)
+        preflight = Preflight(exporting)
+        exports = Exports(exporting, connections, requests, preflight)
+        settings_of_exports = SettingsOfExports(exporting, connections, requests, preflight)
+        ExportWork(exporting, connections, preflight)
         comparing = reconciliation_means.Means(database, feed, clock, engine)
         Changed(comparing, connections)
         ReconciliationWork(comparing, connections)
@@ -129,8 +142,9 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
                 discrepancy_watch=DiscrepancyWatch(database, feed, discrepancies),
                 evidence=Evidence(database, clock),
                 platform_balances=PlatformBalances(database, clock, requests),
-                chase_checks=ChaseChecks(comparing, connections, library.allowance),
+                chase_checks=ChaseChecks(comparing, connections, library.allowance, PendingExports()),
             ),
+            exports=ExportSubjects(exports=exports, settings=settings_of_exports, watch=ExportWatch(feed, exports)),
             feed=feed,
             clock=clock,
         )

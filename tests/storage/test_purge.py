@@ -11,15 +11,33 @@ from sqlalchemy import Table, func, select
 from databases import add_connection
 from documents import account, contact, credit, invoice, payment
 from tieout_server.ledger.documents import Allocation, Entity
+from tieout_server.ledger.exports import (
+    ExportEvent,
+    ExportSettings,
+    PaymentExport,
+    PaymentLine,
+    PlatformPayment,
+    Reversal,
+    Step,
+    XeroRecord,
+)
+from tieout_server.ledger.writes import Deletion, RecordKind
 from tieout_server.storage import (
     cases,
     comparisons,
+    connections,
     discrepancies,
+    export_notes,
+    export_settings,
+    export_steps,
+    export_tables,
+    exports,
     mirror,
     platform_balances,
     purge,
     reconciliation_tables,
     reconciliations,
+    reversals,
     syncs,
     tables,
     watermarks,
@@ -28,6 +46,7 @@ from tieout_server.storage.cases import Case
 from tieout_server.storage.comparisons import Compared, Cursor
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.discrepancies import Discrepancy, Happened
+from tieout_server.storage.export_notes import ExportNote
 from tieout_server.storage.platform_balances import PlatformBalance
 from tieout_server.storage.reconciliations import ReconciliationRecord
 from tieout_server.storage.syncs import SyncRecord
@@ -86,6 +105,37 @@ async def _compared(tx: Transaction, connection_id: str) -> None:
     await reconciliations.insert_new(tx, run)
 
 
+async def _exported(tx: Transaction, connection_id: str, *, accepted_in: int) -> str:
+    """A payment export with all that may hang on one, and the settings."""
+    name = f"{connection_id}-{accepted_in}"
+    amount, by = Decimal(1), (PaymentLine(invoice_number="INV-1", amount=Decimal(1)),)
+    paid = PlatformPayment(payment_id=name, paid_on=AT.date(), currency="NZD", amount=amount, lines=by)
+    made = XeroRecord(kind=RecordKind.PAYMENT, xero_id="xp1", amount=amount, currency="NZD")
+    export = PaymentExport(
+        id=name, connection_id=connection_id, payment=paid, xero_status="VERIFIED", records=(made,), created_at=AT,
+        updated_at=AT,
+    )  # fmt: skip
+    await exports.insert(tx, export, "fingerprint", accepted_in)
+    await exports.put(tx, export)
+    await exports.add_event(
+        tx, name, ExportEvent(xero_status="VERIFIED", sentence="Kauri paid.", actor="", occurred_at=AT)
+    )
+    deletion = Deletion(record=RecordKind.PAYMENT, xero_id="xp1")
+    step = Step(id=name, connection_id=connection_id, export_id=name, number=1, draft=deletion, marker="", state="DONE")
+    await export_steps.add(tx, [step])
+    back = Reversal(
+        id=name, export_id=name, connection_id=connection_id, reversal_id=name, kind="CHARGEBACK", amount=amount,
+        currency="NZD", reversed_on=AT.date(), xero_status="VERIFIED", created_at=AT, updated_at=AT,
+    )  # fmt: skip
+    await reversals.insert(tx, back, "fingerprint")
+    note = ExportNote(
+        connection_id=connection_id, export_id=name, xero_invoice_id="i1", text="Kauri", idempotency_key="", due_at=AT
+    )
+    await export_notes.add(tx, [note])
+    await export_settings.put(tx, ExportSettings(connection_id=connection_id, accounts={"NZD": "a1"}, updated_at=AT))
+    return name
+
+
 async def _left(tx: Transaction, connection_id: str) -> int:
     counts = [
         (
@@ -98,9 +148,20 @@ async def _left(tx: Transaction, connection_id: str) -> int:
             tables.allocations,
             tables.syncs,
             tables.watermarks,
+            *_OF_EXPORTS,
         )
     ]
     return sum(counts)
+
+
+_OF_EXPORTS = (
+    export_tables.payment_exports,
+    export_tables.export_lines,
+    export_tables.export_links,
+    export_tables.export_steps,
+    export_tables.export_reversals,
+    export_tables.export_notes,
+)
 
 
 @pytest.mark.parametrize("batch", [1, 1000])
@@ -113,16 +174,35 @@ async def test_everything_of_a_connection_goes_and_nothing_of_another(
         async with database.write() as tx:
             await _read(tx, connection_id, ordinal=1)
             await _compared(tx, connection_id)
+            await _exported(tx, connection_id, accepted_in=1)
     async with database.write() as tx:
         await purge.forget_watermarks(tx, "con1")
         while count := await purge.erase_some(tx, "con1", 1):
             assert count <= batch
         assert await _left(tx, "con1") == 0
-        assert await _left(tx, "con2") == 14
+        assert await _left(tx, "con2") == 21
         histories = await tx.execute(select(reconciliation_tables.discrepancy_events.c.discrepancy_id))
         assert histories.scalars().all() == ["dis_con2"]
+        happened = await tx.execute(select(export_tables.export_events.c.export_id))
+        assert happened.scalars().all() == ["con2-1"]
         lines = await tx.execute(select(tables.sync_lines.c.sync_id))
         assert lines.scalars().all() == ["con2-1"]
+
+
+async def test_a_payment_that_was_accepted_after_the_purge_was_asked_for_is_kept(database: Database) -> None:
+    await add_connection(database, "con1")
+    async with database.write() as tx:
+        await _exported(tx, "con1", accepted_in=await connections.sync_ordinal(tx, "con1"))
+        await connections.begin_purge(tx, "con1")
+        later = await connections.sync_ordinal(tx, "con1")
+        kept = await _exported(tx, "con1", accepted_in=later)
+        up_to = await connections.purge_up_to(tx, "con1")
+        while await purge.erase_some(tx, "con1", up_to):
+            pass
+        left = await exports.with_status(tx, "con1", ("VERIFIED",), limit=9)
+        assert [export.id for export in left] == [kept]
+        await connections.begin_purge(tx, "con1")
+        assert await connections.purge_up_to(tx, "con1") == later, "the next purge takes it"
 
 
 async def test_a_sync_of_another_replica_waits_for_the_batch_and_keeps_all_that_it_brings(

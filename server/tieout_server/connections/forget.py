@@ -4,27 +4,30 @@ from decimal import Decimal
 
 import msgspec
 
-from tieout_server.events.feed import CONNECTION, DISCREPANCY, RECONCILIATION
+from tieout_server.events.feed import CONNECTION, DISCREPANCY, EXPORT, RECONCILIATION
+from tieout_server.ledger.exports import ExportChange
 from tieout_server.ledger.links import CALLER, TIEOUT, AuthorisedBy, Link, LinkChange, Reason, ReasonCode
 from tieout_server.storage.discrepancies import Change
 from tieout_server.storage.events import Event
 from tieout_server.storage.reconciliations import ReconciliationRecord
 
 ERASED = "What was said here was erased with the data of the connection."
-TOPICS = (CONNECTION, DISCREPANCY, RECONCILIATION)
-"""The topics whose events name a person or a balance."""
+TOPICS = (CONNECTION, DISCREPANCY, EXPORT, RECONCILIATION)
+"""The topics whose events name a person, a balance or a payment."""
 
 
 def payload(event: Event, *, ended_at: int, up_to: int) -> bytes:
     """What this event may tell still: that something happened, when and to what.
 
     Of the connection, events up to the position `ended_at` are forgotten; of reconciliations, those up to the ordinal
-    `up_to`; of discrepancies every one, as all of them are erased.
+    `up_to`; of discrepancies and payment exports every one, as all of them are erased.
     """
     if event.topic == CONNECTION and event.position <= ended_at:
         return _change_of_link(event.payload)
     if event.topic == DISCREPANCY:
         return _change_of_discrepancy(event.payload)
+    if event.topic == EXPORT:
+        return _change_of_export(event.payload)
     if event.topic == RECONCILIATION:
         return _reconciliation(event.payload, up_to)
     return event.payload
@@ -66,6 +69,17 @@ def _change_of_discrepancy(told: bytes) -> bytes:
         sentence=ERASED, note="", history=(),
     )  # fmt: skip
     return msgspec.json.encode(Change(event, forgotten))
+
+
+def _change_of_export(told: bytes) -> bytes:
+    change = msgspec.json.decode(told, type=ExportChange)
+    event = msgspec.structs.replace(change.event, actor=actor(change.event.actor), sentence=ERASED, error=None)
+    payment = msgspec.structs.replace(change.export.payment, amount=Decimal(0), lines=(), reference="", method="")
+    forgotten = msgspec.structs.replace(
+        change.export, payment=payment, error=None, records=(), reversals=(), history=(), dismissal_note="",
+        dismissed_by=actor(change.export.dismissed_by),
+    )  # fmt: skip
+    return msgspec.json.encode(ExportChange(event=event, export=forgotten))
 
 
 def _reconciliation(told: bytes, up_to: int) -> bytes:

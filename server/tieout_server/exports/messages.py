@@ -70,6 +70,8 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     plan: tuple[XeroRecord, ...]
     twins: tuple[XeroRecord, ...]
     as_of: datetime
+    short_code: str = ""
+    """The organisation's, for links into Xero."""
 
 
 class UpdateSettings(msgspec.Struct, frozen=True, kw_only=True):

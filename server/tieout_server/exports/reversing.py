@@ -10,7 +10,13 @@ from decimal import Decimal
 
 import msgspec
 
-from tieout_server.errors import InvalidRequestError, NotFoundError, NotPermittedNowError, Violation
+from tieout_server.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    NotPermittedNowError,
+    PaymentIdReusedError,
+    Violation,
+)
 from tieout_server.exports import fingerprint, record
 from tieout_server.exports.means import Means
 from tieout_server.exports.messages import Reverse
@@ -29,7 +35,7 @@ _NOUNS = {
 }
 
 
-class Reversing:
+class ReversalRequests:
     """Takes requests to take payments back."""
 
     def __init__(self, means: Means, requests: Requests) -> None:
@@ -44,7 +50,8 @@ class Reversing:
         Raises:
             NotFoundError: there is no such export.
             NotPermittedNowError: we did not put it into Xero, it is taken back already, or a reversal is under way.
-            InvalidRequestError: the amount is not of this payment, or the reversal_id came with other content.
+            InvalidRequestError: the amount is not of this payment.
+            PaymentIdReusedError: the reversal_id came before on this connection, for another reversal.
             RequestIdReusedError: the request_id came before with other content.
         """
         method = "ReversePayment"
@@ -114,8 +121,11 @@ def _amount(asked: Reverse, export: PaymentExport) -> Decimal:
 async def _is_there(tx: Transaction, export: PaymentExport, asked: Reverse, print_: str) -> bool:
     there = await reversals.of_caller_id(tx, export.connection_id, asked.reversal_id)
     if there is not None and there[1] != print_:
-        rule = "came before on this connection, for another reversal: use a new one"
-        raise InvalidRequestError(Violation("reversal_id", rule))
+        raise PaymentIdReusedError(
+            f"reversal_id {asked.reversal_id!r} came before on this connection, for another reversal. Use a new one.",
+            reversal_id=asked.reversal_id,
+            export_id=there[0].export_id,
+        )
     return there is not None
 
 
@@ -138,7 +148,7 @@ def _check_may_be_taken_back(export: PaymentExport, steps: Sequence[Step], amoun
 
 
 def _refusal(export: PaymentExport, sentence: str) -> NotPermittedNowError:
-    return NotPermittedNowError(sentence, export_id=export.id, xero_status=export.xero_status)
+    return NotPermittedNowError(sentence, export_id=export.id, state=export.xero_status)
 
 
 async def _get(tx: Transaction, export_id: str, *, lock: bool = False) -> PaymentExport:

@@ -20,7 +20,7 @@ from tieout_server.exports.messages import (
     Reverse,
 )
 from tieout_server.exports.preflight import Preflight
-from tieout_server.exports.reversing import Reversing
+from tieout_server.exports.reversing import ReversalRequests
 from tieout_server.exports.state import REVERSIBLE, UNDER_WAY, ExportReason, XeroStatus, move
 from tieout_server.ledger.exports import ExportEvent, PaymentExport, PlatformPayment, Reversal
 from tieout_server.ledger.links import CALLER
@@ -46,7 +46,7 @@ class Exports:
         self._links = links
         self._requests = requests
         self._preflight = preflight
-        self._reversing = Reversing(means, requests)
+        self._reversals = ReversalRequests(means, requests)
         links.at_start(self._go_on)
 
     async def export(self, asked: ExportPayment, actor: str = CALLER) -> Accepted:
@@ -62,7 +62,7 @@ class Exports:
         async with self._database.write() as tx:
             if earlier := await self._requests.earlier(tx, method, asked.request_id, digested, _First):
                 return Accepted(await _get(tx, earlier.export_id), earlier.existing)
-            if await connections.get(tx, asked.connection_id) is None:
+            if await connections.get(tx, asked.connection_id, lock=True) is None:  # a purge comes before or after
                 raise NotFoundError("connection", asked.connection_id)
             there = await exports.of_payment(tx, asked.connection_id, asked.payment.payment_id)
             accepted = None if there else await self._accept(tx, asked, print_, actor)
@@ -85,7 +85,8 @@ class Exports:
             updated_at=now,
         )
         await self._means.wake(tx, asked.connection_id)
-        if not await exports.insert(tx, export, print_):
+        accepted_in = await connections.sync_ordinal(tx, asked.connection_id)
+        if not await exports.insert(tx, export, print_, accepted_in):
             return None
         happened = ExportEvent(
             xero_status=export.xero_status, sentence="Accepted for export.", actor=actor, occurred_at=now
@@ -108,7 +109,10 @@ class Exports:
         except PersonMustActError as refusal:
             await self._links.access_lost(link.id, refusal)
             raise
-        return Checked(findings=found.findings, plan=found.records, twins=found.twins, as_of=as_of)
+        short_code = link.organisation.short_code if link.organisation else ""
+        return Checked(
+            findings=found.findings, plan=found.records, twins=found.twins, as_of=as_of, short_code=short_code
+        )
 
     async def get(self, export_id: str) -> PaymentExport:
         """The export with this id and its history.
@@ -264,7 +268,7 @@ class Exports:
 
     async def reverse(self, asked: Reverse, actor: str = CALLER) -> PaymentExport:
         """Have a payment taken back, or part of it; see `exports.reversing`."""
-        return await self._reversing.reverse(asked, actor)
+        return await self._reversals.reverse(asked, actor)
 
     async def _go_on(self, tx: Transaction, connection_id: str) -> None:
         """Have what waits for a consent tried now that there is one."""

@@ -78,7 +78,7 @@ def move(status: str, to: XeroStatus) -> XeroStatus:
     """
     stands = XeroStatus(status)
     if to != stands and to not in _FOLLOWS[stands]:
-        raise NotPermittedNowError(f"What is {stands} cannot become {to}.", xero_status=stands)
+        raise NotPermittedNowError(f"What is {stands} cannot become {to}.", state=stands)
     return to
 
 

@@ -140,10 +140,10 @@ async def is_used(tx: Transaction, xero_user_id: str, membership_id: str) -> boo
 
 
 async def begin_purge(tx: Transaction, connection_id: str) -> None:
-    """Note that everything that was read through this connection up to now is to be erased."""
-    await tx.execute(
-        update(connections).where(connections.c.id == connection_id).values(purge_up_to=connections.c.sync_ordinal)
-    )
+    """Note that everything that was read or handed over through this connection up to now is to be erased."""
+    last = connections.c.sync_ordinal
+    of = connections.c.id == connection_id
+    await tx.execute(update(connections).where(of).values(purge_up_to=last, sync_ordinal=last + 1))
 
 
 async def purge_up_to(tx: Transaction, connection_id: str) -> int:

@@ -18,6 +18,7 @@ payment_exports = Table(
     connection_column(),
     text_column("payment_id"),  # the caller's own
     text_column("fingerprint"),  # SHA-256 of the payment: whether a repeat says the same
+    int_column("accepted_in"),  # ordinal of the connection's last sync then: what purges go by
     text_column("body"),  # JSON: the payment
     text_column("currency"),
     text_column("xero_status"),

@@ -38,10 +38,14 @@ class ExportQuery(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...] = ()
 
 
-async def insert(tx: Transaction, export: PaymentExport, fingerprint: str) -> bool:
-    """Keep a new export; False if its payment is there already, and then nothing is kept."""
+async def insert(tx: Transaction, export: PaymentExport, fingerprint: str, accepted_in: int = 0) -> bool:
+    """Keep a new export; False if its payment is there already, and then nothing is kept.
+
+    A purge of what syncs up to an ordinal read takes exports accepted up to it, too.
+    """
     place = "?" if tx.dialect.name == "sqlite" else "%s"
-    columns = {"id": export.id, "fingerprint": fingerprint, "verify_at": None, **_columns(export)}
+    first = {"id": export.id, "fingerprint": fingerprint, "accepted_in": accepted_in, "verify_at": None}
+    columns = first | _columns(export)
     statement = (
         f"INSERT INTO payment_exports ({', '.join(columns)}) VALUES ({', '.join([place] * len(columns))}) "  # noqa: S608 - names of columns, no values
         "ON CONFLICT (connection_id, payment_id) DO NOTHING"

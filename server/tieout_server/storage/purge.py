@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, Table, delete, select, tuple_
 
-from tieout_server.storage import reconciliation_tables, tables
+from tieout_server.storage import export_tables, reconciliation_tables, tables
 from tieout_server.storage.database import Transaction
 
 BATCH = 1_000
@@ -14,7 +14,9 @@ _COMPARED = (
     reconciliation_tables.compared,
     reconciliation_tables.platform_balances,
     reconciliation_tables.cases,
+    export_tables.export_settings,
 )
+_exports = export_tables.payment_exports
 _DOCUMENTS = (tables.payments, tables.invoices, tables.credits, tables.contacts, tables.accounts)
 
 
@@ -22,11 +24,14 @@ async def erase_some(tx: Transaction, connection_id: str, up_to: int) -> int:
     """Erase some of what syncs up to this ordinal read, and those syncs; says how many rows. 0: nothing is left.
 
     What a later sync has met again is that one's, and stays: who writes to the mirror waits from here to the commit.
-    What was compared goes first, and all of it: it is found again by whoever compares again.
+    What was compared goes first, and all of it: it is found again by whoever compares again. So do the settings
+    of payment exports; of these go those that were accepted up to then, sent or not, with all that hangs on them.
     """
     for table in _COMPARED:
         if count := await _erase_all(tx, table, connection_id):
             return count
+    if count := await _erase_accepted(tx, connection_id, up_to):
+        return count
     counter = tables.change_counters.c
     await tx.execute(select(counter.last).where(counter.connection_id == connection_id).with_for_update())
     for table in _DOCUMENTS:
@@ -59,6 +64,14 @@ async def _erase_all(tx: Transaction, table: Table, connection_id: str) -> int:
     key = tuple_(*table.primary_key)
     some = select(*table.primary_key).where(table.c.connection_id == connection_id).limit(BATCH)
     return (await tx.execute(delete(table).where(key.in_(some)))).rowcount
+
+
+async def _erase_accepted(tx: Transaction, connection_id: str, up_to: int) -> int:
+    is_old = (_exports.c.connection_id == connection_id) & (_exports.c.accepted_in <= up_to)
+    keys = (await tx.execute(select(_exports.c.id).where(is_old).order_by(_exports.c.id).limit(BATCH))).scalars().all()
+    if keys:
+        await tx.execute(delete(_exports).where(_exports.c.id.in_(keys)))
+    return len(keys)
 
 
 async def _erase_runs(tx: Transaction, table: Table, connection_id: str, up_to: int) -> int:

@@ -14,6 +14,8 @@ from tieout_server.storage.export_tables import export_reversals
 
 _WAITING = ("QUEUED", "CHECKED")
 """The statuses (`exports.state`) in which a reversal waits for its turn."""
+_GOES_ON = (*_WAITING, "SENDING")
+"""Those in which it does, perhaps between two steps."""
 
 _error = msgspec.json.Decoder(ExportError).decode
 _records = msgspec.json.Decoder(tuple[XeroRecord, ...]).decode
@@ -54,12 +56,14 @@ async def of_exports(tx: Transaction, export_ids: Collection[str]) -> Mapping[st
     return found
 
 
-async def due(tx: Transaction, connection_id: str, now: datetime, limit: int) -> Sequence[Reversal]:
-    """The reversals of a connection that wait and are due, the one due first first, so many at most."""
+async def due(
+    tx: Transaction, connection_id: str, now: datetime, limit: int, statuses: Collection[str] = _WAITING
+) -> Sequence[Reversal]:
+    """The reversals of a connection in one of these statuses that are due, the one due first first, so many at most."""
     query = select(export_reversals).where(
         export_reversals.c.connection_id == connection_id,
         export_reversals.c.due_at <= to_micros(now),
-        export_reversals.c.xero_status.in_(_WAITING),
+        export_reversals.c.xero_status.in_(statuses),
     )
     rows = await tx.execute(query.order_by(export_reversals.c.due_at, export_reversals.c.id).limit(limit))
     return [_reversal(row) for row in rows]
@@ -76,8 +80,12 @@ async def with_status(tx: Transaction, connection_id: str, statuses: Collection[
 
 async def make_due(tx: Transaction, connection_id: str, now: datetime) -> None:
     """Have the reversals of a connection that wait tried now."""
-    waits = (export_reversals.c.connection_id == connection_id) & export_reversals.c.xero_status.in_(_WAITING)
-    await tx.execute(update(export_reversals).where(waits).values(due_at=to_micros(now)))
+    goes_on = (
+        (export_reversals.c.connection_id == connection_id)
+        & export_reversals.c.xero_status.in_(_GOES_ON)
+        & export_reversals.c.due_at.is_not(None)
+    )
+    await tx.execute(update(export_reversals).where(goes_on).values(due_at=to_micros(now)))
 
 
 async def next_due_at(tx: Transaction, connection_id: str) -> datetime | None:

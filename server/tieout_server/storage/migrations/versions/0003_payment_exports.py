@@ -47,6 +47,7 @@ def _exports() -> None:
         _text("connection_id"),
         _text("payment_id"),
         _text("fingerprint"),
+        _int("accepted_in"),
         _text("body"),
         _text("currency"),
         _text("xero_status"),
