@@ -53,6 +53,7 @@ _BY_KIND = MappingProxyType(
         "customer": "`tieout customers CONNECTION --ids` lists them.",
         "sync": "`tieout syncs CONNECTION` lists them.",
         "discrepancy": "`tieout discrepancies CONNECTION` lists them.",
+        "payment": "`tieout payments list CONNECTION` lists them.",
         "payment export": "`tieout payments list CONNECTION` lists them.",
         "case": "`tieout discrepancies CONNECTION` lists discrepancies; a case is named when it is reported.",
     }

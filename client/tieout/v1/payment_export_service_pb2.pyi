@@ -411,7 +411,7 @@ class PaymentExport(_message.Message):
 
     @_builtins.property
     def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
-        """When it will be tried next. Absent where it will not by itself."""
+        """When it will be tried, or looked for, next. Absent where it will not be by itself."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -549,7 +549,7 @@ class XeroRecord(_message.Message):
     removed: _builtins.bool
     """True: somebody removed it in Xero later."""
     xero_url: _builtins.str
-    """Where Xero shows it. Empty where the organisation has no short code."""
+    """Where Xero shows it. Empty where the organisation has no short code, and for a batch."""
     linked: _builtins.bool
     """True: somebody else had made it in Xero, and the payment is linked to it instead of being recorded again."""
     @_builtins.property

@@ -110,8 +110,8 @@ class PaymentExportServiceServicer:
     """
 
     def ListExportAccounts(self, request, context):
-        """Lists the accounts of the organisation that Xero lets payments go to, and says which still do. Refuses with
-        NOT_FOUND, CONNECTION_NOT_USABLE.
+        """Lists the accounts of the organisation that Xero lets payments go to, as it states them now, and says which still
+        do. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED.
         CLI: `tieout export-accounts CONNECTION`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -173,8 +173,9 @@ class PaymentExportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReexportPayment(self, request, context):
-        """Tries one export again that is in ERROR or REMOVED_IN_XERO, with the settings of now. A repeat while it is on its
-        way answers with the export as it is. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+        """Tries one export again that is in ERROR or REMOVED_IN_XERO, or what is to be taken back of it and is in ERROR, with
+        the settings of now. A repeat while it is on its way answers with the export as it is. Refuses with NOT_FOUND,
+        NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
         CLI: `tieout payments reexport EXPORT`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

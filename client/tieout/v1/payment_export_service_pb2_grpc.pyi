@@ -39,8 +39,8 @@ class PaymentExportServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PaymentExportServiceAsyncStub: ...
     ListExportAccounts: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.ListExportAccountsRequest, _payment_export_service_pb2.ListExportAccountsResponse]
-    """Lists the accounts of the organisation that Xero lets payments go to, and says which still do. Refuses with
-    NOT_FOUND, CONNECTION_NOT_USABLE.
+    """Lists the accounts of the organisation that Xero lets payments go to, as it states them now, and says which still
+    do. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED.
     CLI: `tieout export-accounts CONNECTION`.
     """
     GetExportSettings: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.GetExportSettingsRequest, _payment_export_service_pb2.GetExportSettingsResponse]
@@ -74,8 +74,9 @@ class PaymentExportServiceStub:
     CLI: `tieout payments list CONNECTION`.
     """
     ReexportPayment: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReexportPaymentRequest, _payment_export_service_pb2.ReexportPaymentResponse]
-    """Tries one export again that is in ERROR or REMOVED_IN_XERO, with the settings of now. A repeat while it is on its
-    way answers with the export as it is. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+    """Tries one export again that is in ERROR or REMOVED_IN_XERO, or what is to be taken back of it and is in ERROR, with
+    the settings of now. A repeat while it is on its way answers with the export as it is. Refuses with NOT_FOUND,
+    NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
     CLI: `tieout payments reexport EXPORT`.
     """
     ReexportPayments: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReexportPaymentsRequest, _payment_export_service_pb2.ReexportPaymentsResponse]
@@ -112,8 +113,8 @@ class PaymentExportServiceAsyncStub(PaymentExportServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListExportAccounts: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.ListExportAccountsRequest, _payment_export_service_pb2.ListExportAccountsResponse]  # type: ignore[assignment]
-    """Lists the accounts of the organisation that Xero lets payments go to, and says which still do. Refuses with
-    NOT_FOUND, CONNECTION_NOT_USABLE.
+    """Lists the accounts of the organisation that Xero lets payments go to, as it states them now, and says which still
+    do. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED.
     CLI: `tieout export-accounts CONNECTION`.
     """
     GetExportSettings: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.GetExportSettingsRequest, _payment_export_service_pb2.GetExportSettingsResponse]  # type: ignore[assignment]
@@ -147,8 +148,9 @@ class PaymentExportServiceAsyncStub(PaymentExportServiceStub):
     CLI: `tieout payments list CONNECTION`.
     """
     ReexportPayment: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReexportPaymentRequest, _payment_export_service_pb2.ReexportPaymentResponse]  # type: ignore[assignment]
-    """Tries one export again that is in ERROR or REMOVED_IN_XERO, with the settings of now. A repeat while it is on its
-    way answers with the export as it is. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+    """Tries one export again that is in ERROR or REMOVED_IN_XERO, or what is to be taken back of it and is in ERROR, with
+    the settings of now. A repeat while it is on its way answers with the export as it is. Refuses with NOT_FOUND,
+    NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
     CLI: `tieout payments reexport EXPORT`.
     """
     ReexportPayments: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReexportPaymentsRequest, _payment_export_service_pb2.ReexportPaymentsResponse]  # type: ignore[assignment]
@@ -188,8 +190,8 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_export_service_pb2.ListExportAccountsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.ListExportAccountsResponse, _abc.Awaitable[_payment_export_service_pb2.ListExportAccountsResponse]]:
-        """Lists the accounts of the organisation that Xero lets payments go to, and says which still do. Refuses with
-        NOT_FOUND, CONNECTION_NOT_USABLE.
+        """Lists the accounts of the organisation that Xero lets payments go to, as it states them now, and says which still
+        do. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED.
         CLI: `tieout export-accounts CONNECTION`.
         """
 
@@ -265,8 +267,9 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_export_service_pb2.ReexportPaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.ReexportPaymentResponse, _abc.Awaitable[_payment_export_service_pb2.ReexportPaymentResponse]]:
-        """Tries one export again that is in ERROR or REMOVED_IN_XERO, with the settings of now. A repeat while it is on its
-        way answers with the export as it is. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+        """Tries one export again that is in ERROR or REMOVED_IN_XERO, or what is to be taken back of it and is in ERROR, with
+        the settings of now. A repeat while it is on its way answers with the export as it is. Refuses with NOT_FOUND,
+        NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
         CLI: `tieout payments reexport EXPORT`.
         """
 

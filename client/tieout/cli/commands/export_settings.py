@@ -16,7 +16,12 @@ from tieout.cli.run import PERSON, run
 from tieout.cli.show import document, documents, say, table, word
 from tieout.client import Client
 from tieout.errors import CallerError
-from tieout.v1.payment_export_service_pb2 import ExportAccount, ExportSettings, OverpaymentPolicy
+from tieout.v1.payment_export_service_pb2 import (
+    ExportAccount,
+    ExportSettings,
+    OverpaymentPolicy,
+    UpdateExportSettingsResponse,
+)
 from tieout.v1.receivables_service_pb2 import Account
 from tieout.v1.types_pb2 import Entity
 
@@ -52,16 +57,15 @@ def settings(server: Server, name: str, chosen: Sequence[str], changes: Mapping[
     async def command(client: Client) -> int | None:
         connection = await find_connection(client, name)
         now = await client.payment_exports.get_settings(connection.id)
-        woken = 0
-        if chosen or changes:
-            now, woken = await _changed(client, now, chosen, changes)
+        changed = await _changed(client, now, chosen, changes) if chosen or changes else None
+        now = changed.settings if changed else now
         if as_json:
-            document(now)
-        else:
-            for part in await _card(client, now):
-                say(part)
-        if woken and not as_json:
-            say(f"{woken:,} payments that waited for this are on their way again.")
+            document(changed or now)
+            return PERSON if now.problems else None
+        for part in await _card(client, now):
+            say(part)
+        if changed and changed.exports_woken:
+            say(f"{changed.exports_woken:,} payments that waited for this are on their way again.")
         return PERSON if now.problems else None
 
     run(server, command, as_json=as_json)
@@ -69,7 +73,7 @@ def settings(server: Server, name: str, chosen: Sequence[str], changes: Mapping[
 
 async def _changed(
     client: Client, now: ExportSettings, chosen: Sequence[str], changes: Mapping[str, str]
-) -> tuple[ExportSettings, int]:
+) -> UpdateExportSettingsResponse:
     """The settings with these changes, and how many exports they woke.
 
     Raises:
@@ -83,22 +87,21 @@ async def _changed(
         if not is_one:
             raise CallerError(f"{text!r} is not of the form CURRENCY=ACCOUNT.")
         by_currency[code.upper()] = _meant(payable, account, code.upper()) if account else ""
-    refund_account = changes.get("refund_account")
+    refunds, tax_type = now.refund_xero_account_id, changes.get("refund_tax_type", now.refund_tax_type)
+    if (name := changes.get("refund_account")) is not None:
+        refunds = _meant(await _chart(client, now.connection_id), name) if name else ""
     policy = changes.get("overpayment_policy")
-    answer = await client.payment_exports.update_settings(
+    return await client.payment_exports.update_settings(
         now.connection_id,
         {code: account for code, account in by_currency.items() if account},
         overpayment_policy=OverpaymentPolicy.Value(f"OVERPAYMENT_POLICY_{policy}")
         if policy
         else now.overpayment_policy,
-        refund_xero_account_id=now.refund_xero_account_id
-        if refund_account is None
-        else refund_account and _meant(await _chart(client, now.connection_id), refund_account),
-        refund_tax_type=changes.get("refund_tax_type", now.refund_tax_type),
+        refund_xero_account_id=refunds,
+        refund_tax_type=tax_type if refunds else "",
         revision=now.revision,
         request_id=str(uuid4()),
     )
-    return answer.settings, answer.exports_woken
 
 
 async def _chart(client: Client, connection_id: str) -> list[Account]:
