@@ -1,0 +1,185 @@
+"""Sending what is due: examined against the books of this moment, then sent in as few calls as Xero permits."""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+
+import msgspec
+
+from tieout_server.errors import RejectedError
+from tieout_server.exports import checks, sentences, waits
+from tieout_server.exports.checks import Examined, Situation
+from tieout_server.exports.outcomes import ExportOutcomes, Outgoing, own_steps, tell, with_links
+from tieout_server.exports.plan import PlannedWrite
+from tieout_server.exports.preflight import GOOD_FOR, GROUND_REASONS, Preflight, Seen
+from tieout_server.exports.send import Sender, by_export
+from tieout_server.exports.sentences import Case
+from tieout_server.exports.state import StepState, XeroStatus
+from tieout_server.exports.turn import Turn
+from tieout_server.ledger.exports import PaymentExport, Step
+from tieout_server.ledger.writes import WRITES_AT_ONCE, BatchDraft, OverpaymentDraft
+from tieout_server.storage import export_steps, exports
+from tieout_server.storage.database import Transaction
+
+AT_ONCE = 200
+"""Exports that are examined in one slice: five calls for their invoices, four for the payments."""
+BATCHES_AT_ONCE = 20
+PARTS_AT_ONCE = 200
+"""Batches of one call, and what they pay together."""
+SOON = timedelta(seconds=10)
+"""When to examine again what depends on another payment whose outcome is not known."""
+
+
+class Memory:
+    """What is remembered between slices. Lost, it costs a call or a look more, and nothing else."""
+
+    def __init__(self) -> None:
+        self.examined_again: set[str] = set()
+        """Exports that Xero refused for what may have been a race."""
+        self.alone: set[str] = set()
+        """Exports whose call Xero refused as a whole: each is sent by itself."""
+
+
+class _Judged(msgspec.Struct, frozen=True):
+    export: PaymentExport
+    examined: Examined
+    outgoing: Outgoing | None
+
+
+class Exporting:
+    """What is due of one connection."""
+
+    def __init__(self, turn: Turn, preflight: Preflight, memory: Memory) -> None:
+        self._turn = turn
+        self._preflight = preflight
+        self._memory = memory
+
+    async def go(self) -> None:
+        """Examine and send what is due; what there is no time for stays due. Raises what `WritableBooks` does."""
+        async with self._turn.means.database.read() as tx:
+            due = await exports.due(tx, self._turn.link.id, self._turn.now(), AT_ONCE)
+            steps = await export_steps.of_exports(tx, [export.id for export in due])
+        if not due:
+            return
+        payments = [export.payment for export in due]
+        seen = await self._preflight.look(self._turn, payments)
+        judged = list(self._judge(due, steps, seen.situation))
+        if not seen.is_new and any(_is_of_ground(one.examined) for one in judged):
+            seen = await self._preflight.look(self._turn, payments, is_new=True)
+            judged = list(self._judge(due, steps, seen.situation))
+        await self._note(judged)
+        await self._send([one.outgoing for one in judged if one.outgoing], seen)
+
+    def _judge(
+        self, due: Sequence[PaymentExport], steps: Mapping[str, Sequence[Step]], situation: Situation
+    ) -> Iterator[_Judged]:
+        """Each after the other: what one pays of an invoice is not due for the next."""
+        for export in due:
+            before = checks.settled(own_steps(steps[export.id]), export.records)
+            examined = self._permitted(checks.examine(export.payment, situation, before))
+            situation = checks.after(situation, examined)
+            planned = () if examined.findings or examined.waits else examined.plan
+            outgoing = Outgoing(export=export, steps=tuple(_step(export, one) for one in planned), links=examined.twins)
+            yield _Judged(export, examined, outgoing if planned else None)
+
+    def _permitted(self, examined: Examined) -> Examined:
+        """With what the consent does not cover as a finding: an overpayment needs a scope of its own."""
+        needs = any(isinstance(one.draft, OverpaymentDraft) for one in examined.plan)
+        if needs and waits.may_not_write(self._turn.link, waits.BANK_TRANSACTIONS):
+            return Examined(findings=(sentences.scope_missing(Case(at=self._turn.now())),), twins=examined.twins)
+        return examined
+
+    async def _note(self, judged: Sequence[_Judged]) -> None:
+        """Commit what is not sent: what is wrong, what is in Xero already, and what has to wait."""
+        first = {one.export.id for one in [one for one in judged if one.outgoing][:WRITES_AT_ONCE]}
+        wanted = {one.export.id: one for one in judged if one.export.id not in first}
+        if not wanted:
+            return
+        async with self._turn.commit() as tx:
+            await self._turn.wake_upkeep(tx, self._turn.now())
+            held = await exports.lock_all(tx, wanted)
+            for export_id, one in wanted.items():
+                export = held.get(export_id)
+                if export and export.xero_status in (XeroStatus.QUEUED, XeroStatus.CHECKED):
+                    await self._note_one(tx, export, one)
+
+    async def _note_one(self, tx: Transaction, export: PaymentExport, judged: _Judged) -> None:
+        now, examined, replace = self._turn.now(), judged.examined, msgspec.structs.replace
+        if examined.waits:
+            await exports.put(tx, replace(export, due_at=now + SOON))
+        elif examined.findings:
+            error = examined.findings[0]
+            wrong = replace(export, xero_status=XeroStatus.ERROR, error=error, due_at=None)
+            others = [one.sentence for one in examined.findings[1:]]
+            await tell(tx, self._turn.means, wrong, " ".join([error.sentence, *others]))
+        elif judged.outgoing is None:
+            await self._in_xero(tx, with_links(export, examined.twins))
+        elif export.xero_status == XeroStatus.QUEUED:
+            checked = replace(export, xero_status=XeroStatus.CHECKED, error=None)
+            await tell(tx, self._turn.means, checked, "Nothing is known that Xero would refuse it for; it is next.")
+
+    async def _in_xero(self, tx: Transaction, export: PaymentExport) -> None:
+        """Nothing is left to send: somebody else recorded it, or the rest of it."""
+        now, replace = self._turn.now(), msgspec.structs.replace
+        if any(one.is_ours and not one.removed for one in export.records):
+            done = replace(export, xero_status=XeroStatus.EXPORTED, error=None, due_at=None, exported_at=now)
+            await tell(tx, self._turn.means, done, "All of it is in Xero.", verify_at=now)
+        else:
+            linked = replace(export, xero_status=XeroStatus.ALREADY_RECORDED, error=None, due_at=None)
+            said = "Somebody had recorded the same payment in Xero; it is linked, and not paid twice."
+            await tell(tx, self._turn.means, linked, said)
+
+    async def _send(self, outgoing: Sequence[Outgoing], seen: Seen) -> None:
+        accounts = seen.situation.ground.accounts
+        owners = ExportOutcomes(
+            self._turn.means, {one.export.id: one for one in outgoing}, accounts, self._memory.examined_again
+        )
+        sender = Sender(self._turn, owners)
+        for group in _groups(outgoing, self._memory.alone):
+            if self._turn.now() - seen.read_at > GOOD_FOR:
+                return  # what was not sent is still due, and examined again
+            try:
+                await sender.send(group, seen.look_from)
+            except RejectedError:
+                self._memory.alone |= by_export(group).keys()
+                continue
+            self._memory.alone -= by_export(group).keys()
+
+
+def _groups(outgoing: Sequence[Outgoing], alone: set[str]) -> Iterator[Sequence[Step]]:
+    """The steps that go together in a call: of one kind, those with lower numbers first."""
+    steps = [step for one in outgoing for step in one.steps]
+    for number in sorted({step.number for step in steps}):
+        together: dict[type, list[list[Step]]] = {}
+        for step in [one for one in steps if one.number == number]:
+            if step.export_id in alone:
+                yield [step]
+                continue
+            groups = together.setdefault(type(step.draft), [[]])
+            if not _has_room(groups[-1], step):
+                groups.append([])
+            groups[-1].append(step)
+        yield from (group for groups in together.values() for group in groups if group)
+
+
+def _has_room(group: Sequence[Step], step: Step) -> bool:
+    if not isinstance(step.draft, BatchDraft):
+        return len(group) < WRITES_AT_ONCE
+    parts = sum(len(one.draft.parts) for one in [*group, step] if isinstance(one.draft, BatchDraft))
+    return not group or (len(group) < BATCHES_AT_ONCE and parts <= PARTS_AT_ONCE)
+
+
+def _is_of_ground(examined: Examined) -> bool:
+    return any(finding.reason in GROUND_REASONS for finding in examined.findings)
+
+
+def _step(export: PaymentExport, planned: PlannedWrite) -> Step:
+    return Step(
+        id=f"stp_{secrets.token_hex(10)}",
+        connection_id=export.connection_id,
+        export_id=export.id,
+        number=planned.number,
+        draft=planned.draft,
+        marker=planned.marker,
+        state=StepState.PLANNED,
+    )

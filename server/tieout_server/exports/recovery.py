@@ -1,0 +1,155 @@
+"""Finding out what became of steps whose answer is not known: by looking in Xero, never by sending again.
+
+What a dead owner left SENDING becomes UNKNOWN first, in a commit of its own: killed before it, the next owner does the
+same; killed after it, the next one looks. A look settles what it finds at any time, as a marker is in Xero once. What
+it does not find is settled only by a look that began after `SURE_AFTER`: then no call can be on its way any more, and
+the step is DROPPED. Its export is examined again in full, so that what somebody recorded meanwhile is seen, too.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from tieout_server import log
+from tieout_server.exports.outcomes import SURE_AFTER
+from tieout_server.exports.send import Owners, Result, keep
+from tieout_server.exports.state import StepState
+from tieout_server.exports.turn import Turn
+from tieout_server.ledger.exports import Step
+from tieout_server.ledger.writes import (
+    BatchDraft,
+    CreditNoteDraft,
+    Deletion,
+    Draft,
+    Found,
+    InvoiceDraft,
+    OverpaymentDraft,
+    PaymentDraft,
+    RecordKind,
+    RefundDraft,
+    SpentMoneyDraft,
+)
+from tieout_server.storage import export_steps, exports, reversals
+from tieout_server.storage.database import Transaction
+
+logger = log.get("exports")
+
+AT_ONCE = 1_000
+"""Steps that are settled in one slice."""
+MARGIN = timedelta(minutes=1)
+"""Added to from when on is looked: reading too much costs little."""
+NOT_THERE = "It was looked for in Xero and is not there: the answer was lost before anything was done."
+
+_KINDS: Mapping[type, RecordKind] = {
+    PaymentDraft: RecordKind.PAYMENT,
+    BatchDraft: RecordKind.BATCH_PAYMENT,
+    OverpaymentDraft: RecordKind.OVERPAYMENT,
+    CreditNoteDraft: RecordKind.CREDIT_NOTE,
+    RefundDraft: RecordKind.REFUND,
+    InvoiceDraft: RecordKind.INVOICE,
+    SpentMoneyDraft: RecordKind.SPENT_MONEY,
+}
+
+
+def kind_of(draft: Draft) -> RecordKind:
+    """What a draft makes in Xero, or what it deletes."""
+    return draft.record if isinstance(draft, Deletion) else _KINDS[type(draft)]
+
+
+async def take_over(tx: Transaction, connection_id: str, owners: Sequence[Owners]) -> int:
+    """Make what a dead owner was sending UNKNOWN, and drop what it had planned and not sent; answers how many steps.
+
+    The transaction holds the work of the kind that sends, which nobody else does: nothing is being sent now.
+    """
+    left = await export_steps.in_state(tx, connection_id, (StepState.SENDING, StepState.PLANNED), AT_ONCE)
+    unknown = [
+        Result(step=msgspec.structs.replace(step, state=StepState.UNKNOWN))
+        for step in left
+        if step.state == StepState.SENDING
+    ]
+    unsent = [
+        Result(step=msgspec.structs.replace(step, state=StepState.DROPPED), sentence="The rest of it follows.")
+        for step in left
+        if step.state == StepState.PLANNED and not step.reversal_id  # a reversal goes on with its plan
+    ]
+    await _keep(tx, owners, [*unknown, *unsent])
+    if unknown:
+        logger.warning("outcome unknown", connection_id=connection_id, steps=len(unknown))
+    return len(unknown)
+
+
+class Recovery:
+    """The steps of a connection whose outcome is unknown, looked for."""
+
+    def __init__(self, turn: Turn, owners: Sequence[Owners]) -> None:
+        """`owners`: whose exports' steps are, and whose reversals'."""
+        self._turn = turn
+        self._owners = owners
+
+    async def look(self) -> None:
+        """Look for everything whose time has come, and settle what that shows. Raises what `WritableBooks` does."""
+        began_at = self._turn.now()
+        steps = await self._due(began_at)
+        results: list[Result] = []
+        for kind in dict.fromkeys(kind_of(step.draft) for step in steps if not isinstance(step.draft, Deletion)):
+            some = [s for s in steps if not isinstance(s.draft, Deletion) and kind_of(s.draft) is kind]
+            since = min(step.look_from for step in some if step.look_from) - MARGIN
+            found = await self._turn.ask(self._turn.books.records_since(kind, since))
+            results += [_settled(step, _marked(step, found), began_at) for step in some]
+        for step in steps:
+            if isinstance(step.draft, Deletion):
+                of = self._turn.books.status_of(step.draft.record, step.draft.xero_id)
+                results.append(_settled_deletion(step, await self._turn.ask(of), began_at))
+        if results:
+            async with self._turn.commit() as tx:
+                await self._turn.wake_upkeep(tx, began_at)
+                await _keep(tx, self._owners, results)
+
+    async def _due(self, now: datetime) -> list[Step]:
+        """The steps of exports and reversals whose time has come to be looked for."""
+        async with self._turn.means.database.read() as tx:
+            steps = await export_steps.in_state(tx, self._turn.link.id, (StepState.UNKNOWN,), AT_ONCE)
+            due: list[Step] = []
+            for step in steps:
+                owner = await (
+                    reversals.get(tx, step.reversal_id) if step.reversal_id else exports.get(tx, step.export_id)
+                )
+                if owner and (owner.due_at is None or owner.due_at <= now):
+                    due.append(step)
+        return due
+
+
+def _settled(step: Step, found: Found | None, looked_at: datetime) -> Result:
+    if found is None:
+        return _not_there(step, looked_at)
+    state = StepState.DONE if found.is_there else StepState.GONE
+    done = msgspec.structs.replace(step, state=state, xero_id=found.xero_id, parts=found.parts or step.parts)
+    return Result(step=done, sentence="The answer was lost; it was found in Xero.")
+
+
+def _settled_deletion(step: Step, found: Found | None, looked_at: datetime) -> Result:
+    """A deletion whose record is gone is done, whoever did it."""
+    if found is None or not found.is_there:
+        assert isinstance(step.draft, Deletion)
+        return Result(step=msgspec.structs.replace(step, state=StepState.DONE, xero_id=step.draft.xero_id))
+    return _not_there(step, looked_at)
+
+
+def _not_there(step: Step, looked_at: datetime) -> Result:
+    assert step.sent_at is not None, "it was sent"
+    if looked_at < step.sent_at + SURE_AFTER:  # it may still arrive
+        return Result(step=step)
+    return Result(step=msgspec.structs.replace(step, state=StepState.DROPPED), sentence=NOT_THERE)
+
+
+def _marked(step: Step, found: Sequence[Found]) -> Found | None:
+    """The record that bears the step's marker."""
+    return next((one for one in found if any(step.marker in text for text in one.texts)), None)
+
+
+async def _keep(tx: Transaction, owners: Sequence[Owners], results: Sequence[Result]) -> None:
+    of_exports, of_reversals = owners
+    await exports.lock_all(tx, {one.step.export_id for one in results})  # all at once: in the order of their ids
+    await keep(tx, of_exports, [one for one in results if not one.step.reversal_id])
+    await keep(tx, of_reversals, [one for one in results if one.step.reversal_id])

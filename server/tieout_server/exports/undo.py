@@ -1,0 +1,313 @@
+"""Taking payments back: a reversal is planned once, kept, and its steps are sent one after the other, each once.
+
+Unlike an export's, a reversal's plan is kept before its first step is sent, as later steps need what earlier ones made
+(a refund names its credit note). Killed between two steps, the next owner goes on with the next one that is PLANNED.
+A step that was looked for and never came is PLANNED again: nothing of it can arrive any more. What Xero will not
+delete is planned anew, in the open period.
+"""
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from tieout_server.errors import RejectedError
+from tieout_server.exports import plan
+from tieout_server.exports.means import Means
+from tieout_server.exports.outcomes import invoices_of, look_at, records_of, tell
+from tieout_server.exports.preflight import XERO_CLOCK_MARGIN, Footing, Preflight, read_payables
+from tieout_server.exports.recovery import kind_of
+from tieout_server.exports.refusals import Refused, classify, says_undeletable
+from tieout_server.exports.send import VERIFY_AFTER, Result, Sender
+from tieout_server.exports.sentences import money
+from tieout_server.exports.state import ReversalKind, StepState, XeroStatus
+from tieout_server.exports.taking_back import Undoing, take_back
+from tieout_server.exports.turn import Turn
+from tieout_server.ledger.books import Purpose
+from tieout_server.ledger.exports import ExportError, PaymentExport, Reversal, Step, XeroRecord
+from tieout_server.ledger.writes import Deletion, InvoiceLines, Payable
+from tieout_server.storage import export_steps, exports, receivables, reversals
+from tieout_server.storage.database import Transaction
+
+AT_ONCE = 20
+"""Reversals in one slice."""
+DONE = (XeroStatus.EXPORTED, XeroStatus.VERIFIED)
+LIVE = (StepState.PLANNED, StepState.SENDING, StepState.UNKNOWN, StepState.DONE, StepState.REFUSED)
+
+
+def steps_of(reversal: Reversal, steps: Sequence[Step]) -> list[Step]:
+    """The reversal's own steps that count, in order."""
+    return [step for step in steps if step.reversal_id == reversal.id and step.state in LIVE]
+
+
+class ReversalOutcomes:
+    """The reversals that steps belong to, brought in line with them, and their exports."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+
+    async def begin(self, tx: Transaction, steps: Sequence[Step]) -> Sequence[Step]:
+        """Note that these are about to be sent; those of which a purge took the export are left out."""
+        begun: list[Step] = []
+        for step in steps:
+            found = await self._held(tx, step)
+            if found is None:
+                continue
+            _, reversal = found
+            await export_steps.put(tx, step)
+            await self._put(tx, reversal, xero_status=XeroStatus.SENDING, error=None, due_at=None)
+            begun.append(step)
+        return begun
+
+    async def settle(self, tx: Transaction, results: Sequence[Result]) -> None:
+        """Note what became of steps that were sent, or may have been."""
+        for result in results:
+            if found := await self._held(tx, result.step):
+                await self._settle(tx, *found, result)
+
+    async def _held(self, tx: Transaction, step: Step) -> tuple[PaymentExport, Reversal] | None:
+        export = await exports.get(tx, step.export_id, lock=True)
+        reversal = await reversals.get(tx, step.reversal_id)
+        return (export, reversal) if export and reversal else None
+
+    async def _settle(self, tx: Transaction, export: PaymentExport, reversal: Reversal, result: Result) -> None:
+        now, step = self._means.clock.now(), result.step
+        match step.state:
+            case StepState.UNKNOWN:
+                due_at = look_at(step, now)
+                await self._put(tx, reversal, xero_status=XeroStatus.OUTCOME_UNKNOWN, due_at=due_at)
+                said = f"Xero's answer to taking it back was lost; it is looked for, next at {due_at:%H:%M:%S} UTC."
+                await tell(tx, self._means, export, said)
+            case StepState.DONE | StepState.GONE:
+                await self._done(tx, export, reversal, step)
+            case StepState.REFUSED:
+                await self._refused(tx, export, reversal, result)
+            case _:  # nothing of it came, and nothing can come any more: the same step goes again
+                await export_steps.put(tx, msgspec.structs.replace(step, state=StepState.PLANNED))
+                await self._put(tx, reversal, xero_status=XeroStatus.QUEUED, error=result.waits, due_at=now)
+                await tell(tx, self._means, export, f"Not taken back yet. {result.sentence}")
+
+    async def _done(self, tx: Transaction, export: PaymentExport, reversal: Reversal, step: Step) -> None:
+        now = self._means.clock.now()
+        steps = await self._delete(tx, export, step)
+        export = msgspec.structs.replace(export, records=await records_of(tx, export, steps))
+        own = steps_of(reversal, steps)
+        reversal = msgspec.structs.replace(reversal, records=_records(reversal, own))
+        if any(one.state != StepState.DONE for one in own):
+            await self._put(tx, reversal, xero_status=XeroStatus.SENDING, due_at=now)
+            await exports.put(tx, export)
+            return
+        await self._put(
+            tx, reversal, xero_status=XeroStatus.EXPORTED, error=None, due_at=now + VERIFY_AFTER, completed_at=now
+        )
+        others = [one for one in export.reversals if one.id != reversal.id and one.xero_status in DONE]
+        taken = sum((one.amount for one in others), reversal.amount)
+        if taken >= export.payment.amount:
+            export = msgspec.structs.replace(export, xero_status=XeroStatus.REVERSED, error=None, due_at=None)
+            await exports.put(tx, export, verify_at=None)
+        said = f"Taken back in Xero: {money(reversal.amount, reversal.currency)} ({reversal.kind.lower()})."
+        await tell(tx, self._means, export, said.replace("_", " "))
+
+    async def _delete(self, tx: Transaction, export: PaymentExport, step: Step) -> Sequence[Step]:
+        """All steps of the export; what this one deleted is GONE from now on, and nobody's surprise."""
+        steps = (await export_steps.of_exports(tx, [export.id]))[export.id]
+        if not isinstance(step.draft, Deletion):
+            return steps
+        after = []
+        for one in steps:
+            is_it = not one.reversal_id and one.xero_id == step.draft.xero_id and one.state == StepState.DONE
+            after.append(msgspec.structs.replace(one, state=StepState.GONE) if is_it else one)
+            if is_it:
+                await export_steps.put(tx, after[-1])
+        return after
+
+    async def _refused(self, tx: Transaction, export: PaymentExport, reversal: Reversal, result: Result) -> None:
+        now, step = self._means.clock.now(), result.step
+        if isinstance(step.draft, Deletion) and says_undeletable(result.messages):
+            await _drop_planned(tx, reversal)
+            await self._put(tx, reversal, xero_status=XeroStatus.QUEUED, error=None, due_at=now)
+            said = "Xero does not let the payment be deleted; it is taken back in the open period instead."
+            await tell(tx, self._means, export, said)
+            return
+        steps = (await export_steps.of_exports(tx, [export.id]))[export.id]
+        # A plan of which something was made goes on with this step when it is tried again; else it is planned anew.
+        state = StepState.PLANNED if any(map(_is_made, steps_of(reversal, steps))) else StepState.DROPPED
+        await export_steps.put(tx, msgspec.structs.replace(step, state=state))
+        if state == StepState.DROPPED:
+            await _drop_planned(tx, reversal)
+        await self.fail(tx, export, reversal, (classify(result.messages, _refused(reversal, now)),))
+
+    async def fail(
+        self, tx: Transaction, export: PaymentExport, reversal: Reversal, errors: Sequence[ExportError]
+    ) -> None:
+        """Note that a reversal waits for somebody."""
+        await self._put(tx, reversal, xero_status=XeroStatus.ERROR, error=errors[0], due_at=None)
+        await tell(tx, self._means, export, "Not taken back. " + " ".join(error.sentence for error in errors))
+
+    async def _put(self, tx: Transaction, reversal: Reversal, **changes: object) -> None:
+        now = self._means.clock.now()
+        await reversals.put(tx, msgspec.structs.replace(reversal, updated_at=now, **changes))
+
+
+class Reversing:
+    """The reversals of a connection that are due."""
+
+    def __init__(self, turn: Turn, preflight: Preflight) -> None:
+        self._turn = turn
+        self._preflight = preflight
+        self._owners = ReversalOutcomes(turn.means)
+
+    async def go(self) -> None:
+        """Plan, send and prove what is due. Raises what `WritableBooks` does."""
+        now = self._turn.now()
+        statuses = (XeroStatus.QUEUED, XeroStatus.CHECKED, XeroStatus.SENDING, XeroStatus.EXPORTED)
+        async with self._turn.means.database.read() as tx:
+            found = await reversals.with_status(tx, self._turn.link.id, statuses)
+        for reversal in [one for one in found if one.due_at and one.due_at <= now][:AT_ONCE]:
+            if reversal.xero_status == XeroStatus.EXPORTED:
+                await self._prove(reversal)
+            else:
+                await self._take_back(reversal)
+
+    async def _take_back(self, reversal: Reversal) -> None:
+        footing = await self._preflight.current(self._turn)
+        if not await self._is_planned(reversal) and not await self._plan(reversal, footing):
+            return
+        sender = Sender(self._turn, self._owners)
+        while step := await self._next(reversal):
+            try:
+                await sender.send([step], footing.xero_at - XERO_CLOCK_MARGIN)
+            except RejectedError:  # pragma: no cover - of a single step it is an answer
+                return
+
+    async def _is_planned(self, reversal: Reversal) -> bool:
+        """Whether there is a plan to go on with."""
+        return any(step.state == StepState.PLANNED for step in await self._steps(reversal))
+
+    async def _steps(self, reversal: Reversal) -> list[Step]:
+        async with self._turn.means.database.read() as tx:
+            steps = await export_steps.of_exports(tx, [reversal.export_id])
+        return steps_of(reversal, steps[reversal.export_id])
+
+    async def _plan(self, reversal: Reversal, footing: Footing) -> bool:
+        """Keep the plan, or what stands against it; answers whether there is one."""
+        async with self._turn.means.database.read() as tx:
+            export = await exports.get(tx, reversal.export_id)
+            if export is None:
+                return False
+            steps = (await export_steps.of_exports(tx, [export.id]))[export.id]
+            made = [name for s in steps if not s.reversal_id for name in (s.xero_id, *(p for _, p in s.parts)) if name]
+            seen = await receivables.payments_named(tx, export.connection_id, made)
+            ground = await self._preflight.ground(tx, self._turn, footing)
+        reconciled = {one.payment.xero_payment_id for one in seen if one.payment.is_reconciled}
+        kept = {s.xero_id for s in steps if {s.xero_id, *(part for _, part in s.parts)} & reconciled}
+        kept |= {s.draft.xero_id for s in steps_of(reversal, steps) if _is_kept(s) and isinstance(s.draft, Deletion)}
+        payables = await self._paid(export, steps)
+        undone = take_back(
+            Undoing(
+                reversal=reversal,
+                export=export,
+                steps=tuple(steps),
+                ground=ground,
+                organisation=footing.organisation,
+                payables=payables,
+                lines=await self._lines(reversal, payables),
+                kept=kept,
+            )
+        )
+        async with self._turn.commit() as tx:
+            held = await exports.get(tx, export.id, lock=True)
+            if held is None:
+                return False
+            if not undone.plan:
+                errors = undone.findings or (classify((), _refused(reversal, self._turn.now())),)
+                await self._owners.fail(tx, held, reversal, errors)
+                return False
+            await export_steps.add(tx, [_step(reversal, one) for one in undone.plan])
+        return True
+
+    async def _paid(self, export: PaymentExport, steps: Sequence[Step]) -> dict[str, Payable]:
+        ids = {name for step in steps if not step.reversal_id for name in invoices_of(step.draft)}
+        ids |= {record.xero_invoice_id for record in export.records if record.xero_invoice_id}
+        return {one.invoice.xero_invoice_id: one for one in await read_payables(self._turn, sorted(ids))}
+
+    async def _lines(self, reversal: Reversal, payables: dict[str, Payable]) -> dict[str, InvoiceLines]:
+        """What the invoices consist of: a refund repeats it."""
+        found: dict[str, InvoiceLines] = {}
+        for name in payables if reversal.kind == ReversalKind.REFUND else ():
+            lines = await self._turn.ask(self._turn.books.invoice_lines(name, Purpose.PAYMENT_EXPORT))
+            found |= {name: lines} if lines else {}
+        return found
+
+    async def _next(self, reversal: Reversal) -> Step | None:
+        """The next step to be sent; None where there is none, or the one before it is not done."""
+        steps = [step for step in await self._steps(reversal) if not _is_kept(step)]
+        async with self._turn.means.database.read() as tx:
+            now = await reversals.get(tx, reversal.id)
+        step = next((one for one in steps if one.state != StepState.DONE), None)
+        if step is None or step.state != StepState.PLANNED or now is None or now.xero_status not in _GOING:
+            return None
+        return msgspec.structs.replace(step, draft=plan.filled(step, steps))
+
+    async def _prove(self, reversal: Reversal) -> None:
+        """Look whether Xero shows what was done: VERIFIED, or looked for again later."""
+        is_shown = True
+        for step in [one for one in await self._steps(reversal) if one.state == StepState.DONE]:
+            seen = await self._turn.ask(self._turn.books.status_of(kind_of(step.draft), step.xero_id))
+            is_there = seen is not None and seen.is_there
+            is_shown &= is_there is not isinstance(step.draft, Deletion)
+        async with self._turn.commit() as tx:
+            export = await exports.get(tx, reversal.export_id, lock=True)
+            now, held = self._turn.now(), await reversals.get(tx, reversal.id)
+            if export is None or held is None:
+                return
+            if not is_shown:
+                lasts = now - (held.completed_at or now)
+                await reversals.put(tx, msgspec.structs.replace(held, due_at=now + max(lasts, VERIFY_AFTER)))
+                return
+            proven = msgspec.structs.replace(held, xero_status=XeroStatus.VERIFIED, due_at=None, updated_at=now)
+            await reversals.put(tx, proven)
+            await tell(tx, self._turn.means, export, "Seen in Xero: it is taken back.")
+
+
+_GOING = (XeroStatus.QUEUED, XeroStatus.CHECKED, XeroStatus.SENDING)
+
+
+def _is_kept(step: Step) -> bool:
+    """Whether Xero does not let anybody delete it: another way was planned in its place."""
+    return isinstance(step.draft, Deletion) and step.state == StepState.REFUSED
+
+
+async def _drop_planned(tx: Transaction, reversal: Reversal) -> None:
+    for step in (await export_steps.of_exports(tx, [reversal.export_id]))[reversal.export_id]:
+        if step.reversal_id == reversal.id and step.state == StepState.PLANNED:
+            await export_steps.put(tx, msgspec.structs.replace(step, state=StepState.DROPPED))
+
+
+def _records(reversal: Reversal, steps: Sequence[Step]) -> tuple[XeroRecord, ...]:
+    """What was made in Xero for it; nothing where a payment was deleted."""
+    made = [step for step in steps if step.state == StepState.DONE]
+    return tuple(one for step in made for one in plan.records(step.draft, reversal.currency, {}, step.xero_id))
+
+
+def _refused(reversal: Reversal, at: datetime) -> Refused:
+    return Refused(currency=reversal.currency, paid_on=reversal.reversed_on, at=at)
+
+
+def _is_made(step: Step) -> bool:
+    """Whether it made something in Xero that the rest of its plan depends on."""
+    return step.state == StepState.DONE and not isinstance(step.draft, Deletion)
+
+
+def _step(reversal: Reversal, planned: plan.PlannedWrite) -> Step:
+    return Step(
+        id=f"stp_{secrets.token_hex(10)}",
+        connection_id=reversal.connection_id,
+        export_id=reversal.export_id,
+        reversal_id=reversal.id,
+        number=planned.number,
+        draft=planned.draft,
+        marker=planned.marker,
+        state=StepState.PLANNED,
+    )

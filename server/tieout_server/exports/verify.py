@@ -1,0 +1,226 @@
+"""Proving that payments are in Xero, right after they were sent and for good.
+
+VERIFIED is what was seen: each payment among those of its invoice, with its amount. Later the mirror is watched, which
+polling and webhooks keep: a payment that is DELETED there, and that no reversal of ours deleted, was removed by
+somebody. All of this only reads Xero. Killed anywhere, it is looked at again.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+
+import msgspec
+
+from tieout_server import log
+from tieout_server.exports import markers
+from tieout_server.exports.checks import settled
+from tieout_server.exports.notes import of_export
+from tieout_server.exports.outcomes import REMOVED, invoices_of, own_steps, records_of, tell
+from tieout_server.exports.preflight import read_payables
+from tieout_server.exports.recovery import kind_of
+from tieout_server.exports.sentences import money
+from tieout_server.exports.state import IN_XERO, StepState, XeroStatus
+from tieout_server.exports.turn import Turn
+from tieout_server.ledger.exports import PaymentExport, Step
+from tieout_server.ledger.writes import BatchDraft, Payable, PaymentDraft, PaymentSeen
+from tieout_server.storage import export_notes, export_steps, exports
+from tieout_server.storage.database import Transaction
+
+logger = log.get("exports")
+
+AT_ONCE = 80
+"""Exports that are looked for in one slice: two calls, unless they pay many invoices."""
+AGAIN_AFTER = timedelta(seconds=5)
+"""When to look again the first time; then the later the longer it lasts."""
+ALARM_AFTER = timedelta(hours=1)
+"""When it is told that Xero does not show what it accepted; it is looked for each such time afterwards."""
+ASK_AFTER = timedelta(minutes=1)
+"""When a payment that its invoice does not show is asked for by its id: somebody may have removed it at once."""
+TOLD = 3
+"""Invoices of which is told what is due since."""
+
+
+class Verification:
+    """The exports of a connection that are to be seen in Xero."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+
+    async def go(self) -> None:
+        """Look for what is due. Raises what `WritableBooks` does."""
+        async with self._turn.means.database.read() as tx:
+            due = await exports.to_verify(tx, self._turn.link.id, self._turn.now(), AT_ONCE)
+            steps = await export_steps.of_exports(tx, [export.id for export in due])
+        if not due:
+            return
+        made = {export.id: _made(steps[export.id]) for export in due}
+        ids = {name for own in made.values() for step in own for name in invoices_of(step.draft)}
+        ids |= {one.xero_invoice_id for export in due for one in export.records if one.xero_invoice_id}
+        payables = {one.invoice.xero_invoice_id: one for one in await read_payables(self._turn, sorted(ids))}
+        missing = {export.id: await self._missing(made[export.id], payables) for export in due}
+        gone = await self._gone(due, missing)
+        async with self._turn.commit() as tx:
+            held = await exports.lock_all(tx, made)
+            for export in [one for one in held.values() if one.xero_status == XeroStatus.EXPORTED]:
+                lost = missing[export.id]
+                if any(step.id in gone for step in lost):
+                    await _removed(tx, self._turn, export, {step.xero_id for step in lost if step.id in gone})
+                elif lost:
+                    await self._not_seen(tx, export)
+                else:
+                    await self._seen(tx, export, made[export.id], payables)
+        await self._look_for_doubles(payables)
+
+    async def _missing(self, steps: Sequence[Step], payables: Mapping[str, Payable]) -> list[Step]:
+        """The steps of which Xero does not show what they made."""
+        missing = []
+        for step in steps:
+            if isinstance(step.draft, PaymentDraft | BatchDraft):
+                is_shown = _shows(step, payables)
+            else:
+                found = await self._turn.ask(self._turn.books.status_of(kind_of(step.draft), step.xero_id))
+                is_shown = found is not None and found.is_there
+            if not is_shown:
+                missing.append(step)
+        return missing
+
+    async def _gone(self, due: Sequence[PaymentExport], missing: Mapping[str, list[Step]]) -> set[str]:
+        """Of these steps those whose record somebody has removed."""
+        now, gone = self._turn.now(), set()
+        for export in due:
+            for step in missing[export.id] if now - (export.exported_at or now) > ASK_AFTER else ():
+                found = await self._turn.ask(self._turn.books.status_of(kind_of(step.draft), step.xero_id))
+                if found is not None and not found.is_there:
+                    gone.add(step.id)
+        return gone
+
+    async def _seen(
+        self, tx: Transaction, export: PaymentExport, steps: Sequence[Step], payables: Mapping[str, Payable]
+    ) -> None:
+        now, paid = self._turn.now(), settled(steps, ()).paid
+        await export_notes.add(tx, of_export(export, paid, now))
+        verified = msgspec.structs.replace(export, xero_status=XeroStatus.VERIFIED, verified_at=now)
+        await tell(tx, self._turn.means, verified, _moved(paid, payables), verify_at=None)
+
+    async def _not_seen(self, tx: Transaction, export: PaymentExport) -> None:
+        now = self._turn.now()
+        lasts = now - (export.exported_at or now)
+        again_at = now + min(max(lasts, AGAIN_AFTER), ALARM_AFTER)
+        if ALARM_AFTER <= lasts < 2 * ALARM_AFTER:
+            logger.error("accepted and not seen", connection_id=export.connection_id, export_id=export.id)
+            said = "Xero accepted it, and does not show it after an hour. It is looked for further."
+            await tell(tx, self._turn.means, export, said, verify_at=again_at)
+        else:
+            await exports.put(tx, export, verify_at=again_at)
+
+    async def _look_for_doubles(self, payables: Mapping[str, Payable]) -> None:
+        """A payment with a marker of a step that was given up should not exist: whoever sent it came hours late."""
+        marked = {
+            marker: (payable, seen)
+            for payable in payables.values()
+            for seen in payable.payments
+            for marker in markers.within((seen.reference,))
+        }
+        async with self._turn.means.database.read() as tx:
+            known = await export_steps.with_marker(tx, self._turn.link.id, marked) if marked else ()
+            linked = (
+                await export_steps.linked(tx, self._turn.link.id, {seen.xero_payment_id for _, seen in marked.values()})
+                if marked
+                else set()
+            )
+        for step in [one for one in known if one.state == StepState.DROPPED]:
+            payable, seen = marked[step.marker]
+            if seen.xero_payment_id not in linked:
+                await self._tell_of_double(step, payable, seen)
+
+    async def _tell_of_double(self, step: Step, payable: Payable, seen: PaymentSeen) -> None:
+        logger.error("paid twice", export_id=step.export_id, xero_payment_id=seen.xero_payment_id, marker=step.marker)
+        async with self._turn.commit() as tx:
+            export = await exports.get(tx, step.export_id, lock=True)
+            if export:
+                await export_steps.link(tx, export.connection_id, export.id, {seen.xero_payment_id: False})
+                said = (
+                    f"Xero shows it twice on invoice {payable.invoice.number}: payment {seen.xero_payment_id} of "
+                    f"{money(seen.amount, export.payment.currency)} ({step.marker}) was given up as lost. "
+                    "Delete that one."
+                )
+                await tell(tx, self._turn.means, export, said)
+
+
+async def note_removals(turn: Turn) -> None:
+    """Note which payments somebody removed in Xero, as far as the mirror knows; no call is made."""
+    async with turn.means.database.read() as tx:
+        found = await export_steps.removed_in_mirror(tx, turn.link.id, AT_ONCE)
+    if not found:
+        return
+    async with turn.commit() as tx:
+        held = await exports.lock_all(tx, {export_id for export_id, _ in found})
+        still = set(await export_steps.removed_in_mirror(tx, turn.link.id, AT_ONCE))
+        for export in held.values():
+            if ids := {
+                xero_id for export_id, xero_id in found if export_id == export.id and (export_id, xero_id) in still
+            }:
+                await _removed(tx, turn, export, ids)
+
+
+async def _removed(tx: Transaction, turn: Turn, export: PaymentExport, xero_ids: Collection[str]) -> None:
+    """Note that these records of an export that is held are gone."""
+    if export.xero_status not in IN_XERO:
+        return
+    steps = (await export_steps.of_exports(tx, [export.id]))[export.id]
+    after = []
+    for step in steps:
+        is_gone = not step.reversal_id and not {step.xero_id, *(part for _, part in step.parts)}.isdisjoint(xero_ids)
+        after.append(
+            msgspec.structs.replace(step, state=StepState.GONE) if is_gone and step.state == StepState.DONE else step
+        )
+        if after[-1] is not step:
+            await export_steps.put(tx, after[-1])
+    linked = tuple(
+        msgspec.structs.replace(one, removed=one.removed or one.xero_id in xero_ids) for one in export.records
+    )
+    export = msgspec.structs.replace(export, records=linked)
+    export = msgspec.structs.replace(
+        export,
+        records=await records_of(tx, export, after),
+        xero_status=XeroStatus.REMOVED_IN_XERO,
+        error=None,
+        due_at=None,
+    )
+    await tell(tx, turn.means, export, REMOVED, verify_at=None)
+
+
+def _made(steps: Sequence[Step]) -> list[Step]:
+    return [step for step in own_steps(steps) if step.state == StepState.DONE]
+
+
+def _shows(step: Step, payables: Mapping[str, Payable]) -> bool:
+    """Whether the invoices show what this step paid of them."""
+    if isinstance(step.draft, PaymentDraft):
+        seen = _payments(payables, step.draft.xero_invoice_id)
+        return any(one.xero_payment_id == step.xero_id and one.amount == step.draft.amount for one in seen)
+    assert isinstance(step.draft, BatchDraft)
+    parts = dict(step.parts)
+    return all(
+        any(
+            one.amount == part.amount
+            and (one.xero_payment_id == parts.get(part.xero_invoice_id) or one.xero_batch_payment_id == step.xero_id)
+            for one in _payments(payables, part.xero_invoice_id)
+        )
+        for part in step.draft.parts
+    )
+
+
+def _payments(payables: Mapping[str, Payable], xero_invoice_id: str) -> Sequence[PaymentSeen]:
+    payable = payables.get(xero_invoice_id)
+    return payable.payments if payable else ()
+
+
+def _moved(paid: Mapping[str, Decimal], payables: Mapping[str, Payable]) -> str:
+    """What was seen, of the first few invoices."""
+    seen = []
+    for name, amount in list(paid.items())[:TOLD]:
+        invoice = payables[name].invoice
+        due, before = money(invoice.due, invoice.currency), money(invoice.due + amount, invoice.currency)
+        seen.append(f"of {invoice.number or name} {due} is due, {before} without it")
+    return f"Seen in Xero: {'; '.join(seen)}." if seen else "Seen in Xero."

@@ -1,0 +1,131 @@
+"""The work of exporting, slice by slice: one connection's payments are sent by one owner at a time.
+
+All that is sent is sent by the kind `export`, whose fence is the row's: of two owners one commits nothing. The upkeep
+is another kind, which may run beside it on another replica; it reads Xero, moves what was sent on, and adds notes.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from tieout_server import log
+from tieout_server.connections.service import Connections
+from tieout_server.errors import (
+    BugError,
+    ConnectionNotUsableError,
+    OperatorMustActError,
+    PersonMustActError,
+    ScopeMissingError,
+    TieoutError,
+    TryAgainError,
+)
+from tieout_server.exports import waits
+from tieout_server.exports.exporting import Exporting, Memory
+from tieout_server.exports.means import EXPORT, Means
+from tieout_server.exports.outcomes import WAITING, ExportOutcomes, tell
+from tieout_server.exports.preflight import Preflight
+from tieout_server.exports.recovery import Recovery, take_over
+from tieout_server.exports.state import XeroStatus
+from tieout_server.exports.turn import Turn
+from tieout_server.exports.undo import ReversalOutcomes, Reversing
+from tieout_server.exports.upkeep import Upkeep
+from tieout_server.ledger.books import WritableBooks
+from tieout_server.ledger.links import Link
+from tieout_server.storage import connections, exports
+from tieout_server.work.engine import Job, Lane
+
+logger = log.get("exports")
+
+WAITING_AT_ONCE = 500
+"""Exports that are told at a time what they wait for."""
+
+
+class ExportWork:
+    """The exports of all connections, sent, recovered, proven and taken back."""
+
+    def __init__(self, means: Means, links: Connections, preflight: Preflight) -> None:
+        self._means = means
+        self._links = links
+        self._preflight = preflight
+        self._memory = Memory()
+        means.engine.register(EXPORT, Lane.WRITE, self.perform)
+        Upkeep(means, links)
+
+    async def perform(self, job: Job) -> datetime | None:
+        """One slice; answers when to go on, None while there is nothing to do."""
+        recovered = ExportOutcomes(self._means, examined_again=self._memory.examined_again)
+        owners = (recovered, ReversalOutcomes(self._means))
+        async with self._means.database.write() as tx:
+            await job.hold(tx)
+            link = await connections.get(tx, job.connection_id)
+            if link is None:
+                return None
+            await take_over(tx, link.id, owners)
+        try:
+            if not await self._is_anything_due(link):
+                return await self._next(link)
+            turn = Turn(self._means, job, link, self._books(link))
+            await Recovery(turn, owners).look()
+            await Reversing(turn, self._preflight).go()
+            await Exporting(turn, self._preflight, self._memory).go()
+        except (TryAgainError, PersonMustActError) as trouble:
+            return await self._wait(job, link, trouble)
+        except BugError as bug:
+            logger.exception("exporting failed", connection_id=link.id)
+            return await self._wait(job, link, bug)
+        return await self._next(link)
+
+    async def _is_anything_due(self, link: Link) -> bool:
+        async with self._means.database.read() as tx:
+            due_at = await exports.next_due_at(tx, link.id)
+        return due_at is not None and due_at <= self._means.clock.now()
+
+    async def _next(self, link: Link) -> datetime | None:
+        async with self._means.database.read() as tx:
+            return await exports.next_due_at(tx, link.id)
+
+    def _books(self, link: Link) -> WritableBooks:
+        """The books, if they may be written to.
+
+        Raises:
+            ConnectionNotUsableError: somebody has to connect again first.
+            ScopeMissingError: likewise, as the consent does not cover it.
+        """
+        books = self._links.books(link)
+        if waits.may_not_write(link):
+            raise _NotConsentedError("The consent does not cover recording payments.")
+        return books
+
+    async def _wait(self, job: Job, link: Link, trouble: TieoutError) -> datetime:
+        """Tell the exports that are due what they wait for, and answer until when. Nothing of them was sent."""
+        is_news = isinstance(trouble, PersonMustActError) and not isinstance(
+            trouble, OperatorMustActError | ConnectionNotUsableError | _NotConsentedError
+        )
+        if is_news and isinstance(trouble, PersonMustActError):
+            await self._links.access_lost(link.id, trouble)
+        async with self._means.database.write() as tx:
+            await job.hold(tx)
+            now = self._means.clock.now()
+            error = waits.of_trouble(trouble, now)
+            due = await exports.due(tx, link.id, now, WAITING_AT_ONCE)
+            since = [one.error.occurred_at for one in due if one.error and one.error.reason == error.reason]
+            again_at = waits.until(trouble, min(since, default=None), now)
+            held = await exports.lock_all(tx, [one.id for one in due])
+            new = []
+            for export in held.values():
+                if export.xero_status not in WAITING:
+                    continue
+                if export.error and export.error.reason == error.reason:
+                    await exports.put(tx, msgspec.structs.replace(export, due_at=again_at))
+                else:
+                    new.append(
+                        msgspec.structs.replace(export, xero_status=XeroStatus.QUEUED, error=error, due_at=again_at)
+                    )
+            for export in new:
+                await tell(tx, self._means, export, error.sentence)
+        logger.warning("exports wait", connection_id=link.id, until=again_at.isoformat(), trouble=trouble.sentence)
+        return again_at
+
+
+class _NotConsentedError(ScopeMissingError):
+    """The consent is known not to cover writing: there is nothing to find out."""
