@@ -72,6 +72,11 @@ class Switches:
         "U24; undocumented",
     )
 
+    nested_payments_are_brief: bool = _switch(
+        False,
+        "Payments inside an invoice are id, date and amount, without Reference and BatchPaymentID.",
+        "undocumented; OpenAPI examples show them here and there",
+    )
     batches_in_payments_have_texts: bool = _switch(
         False,
         "A payment's BatchPayment has TotalAmount and IsReconciled as texts.",

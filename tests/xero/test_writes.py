@@ -44,29 +44,27 @@ async def xero(sandbox: Sandbox) -> AsyncIterator[Opened]:
         yield found
 
 
-def payment(invoice: Invoice, amount: str = "10.00", reference: str = "TIEPAYMENT01 po 7") -> PaymentDraft:
+def payment(
+    xero: Opened, invoice: Invoice, amount: str = "10.00", reference: str = "TIEPAYMENT01 po 7"
+) -> PaymentDraft:
     return PaymentDraft(
         xero_invoice_id=invoice.id,
-        xero_account_id=bank(invoice).id,
+        xero_account_id=bank(xero, invoice).id,
         paid_on=PAID_ON,
         amount=Decimal(amount),
         reference=reference,
     )
 
 
-def bank(invoice: Invoice) -> Account:
+def bank(xero: Opened, invoice: Invoice) -> Account:
     """The account in an invoice's currency; the sandbox's first organisation has one in NZD and one in EUR."""
-    return BANKS[invoice.currency]
+    return xero.sandbox.books.bank_account(invoice.currency)
 
 
-BANKS: dict[str, Account] = {}
-
-
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def owed(sandbox: Sandbox) -> list[Invoice]:
     """Three invoices over 100.00, of one customer."""
     books = sandbox.books
-    BANKS.update({currency: books.bank_account(currency) for currency in ("NZD", "EUR")})
     contact = Writer(Caller(sandbox, None)).customer()  # type: ignore[arg-type] # makes no call
     return [books.create_invoice(contact.id, Decimal("100.00")) for _ in range(3)]
 
@@ -83,7 +81,7 @@ async def made(xero: Opened, *drafts: PaymentDraft | BatchDraft | OverpaymentDra
 async def test_payments_are_made_to_the_digit_and_told_in_the_order_of_the_drafts(
     xero: Opened, owed: list[Invoice]
 ) -> None:
-    drafts = [payment(invoice, f"{number}.05", f"TIE{number}") for number, invoice in enumerate(owed, start=1)]
+    drafts = [payment(xero, invoice, f"{number}.05", f"TIE{number}") for number, invoice in enumerate(owed, start=1)]
     written = await xero.books.write(drafts, "key-1")
     for draft, one in zip(drafts, written, strict=True):
         there = xero.sandbox.books.payments[one.xero_id]
@@ -99,7 +97,7 @@ async def test_payments_are_made_to_the_digit_and_told_in_the_order_of_the_draft
 async def test_the_same_write_with_the_same_key_does_nothing_and_answers_the_same(
     xero: Opened, owed: list[Invoice]
 ) -> None:
-    drafts = [payment(owed[0]), payment(owed[1], "1000.00", "TIE2")]
+    drafts = [payment(xero, owed[0]), payment(xero, owed[1], "1000.00", "TIE2")]
     first = await xero.books.write(drafts, "key-1")
     assert await xero.books.write(drafts, "key-1") == first
     assert len(owed[0].payments) == 1
@@ -108,12 +106,12 @@ async def test_the_same_write_with_the_same_key_does_nothing_and_answers_the_sam
 async def test_each_payment_is_made_or_refused_by_itself(xero: Opened, owed: list[Invoice]) -> None:
     unknown = PaymentDraft(
         xero_invoice_id=NOBODYS,
-        xero_account_id=bank(owed[0]).id,
+        xero_account_id=bank(xero, owed[0]).id,
         paid_on=PAID_ON,
         amount=Decimal(1),
         reference="TIE0",
     )
-    drafts = [payment(owed[0], "100.01", "TIE1"), unknown, payment(owed[1], "100.00", "TIE2")]
+    drafts = [payment(xero, owed[0], "100.01", "TIE1"), unknown, payment(xero, owed[1], "100.00", "TIE2")]
     refused, lost, good = await xero.books.write(drafts, "key-1")
     assert (refused, lost.messages) == (Written(messages=(EXCEEDS,)), ("Invoice could not be found",))
     assert xero.sandbox.books.payments[good.xero_id].target is owed[1]
@@ -122,13 +120,13 @@ async def test_each_payment_is_made_or_refused_by_itself(xero: Opened, owed: lis
 
 async def test_an_invoice_in_euros_is_paid_into_the_account_in_euros(xero: Opened, owed: list[Invoice]) -> None:
     invoice = xero.sandbox.books.create_invoice(owed[0].contact.id, Decimal("80.00"), currency="EUR")
-    (payment_id,) = await made(xero, payment(invoice, "80.00"))
+    (payment_id,) = await made(xero, payment(xero, invoice, "80.00"))
     assert xero.sandbox.books.payments[payment_id].bank_amount == Decimal("80.00")
     assert invoice.status is Status.PAID
 
 
 async def test_a_payment_is_deleted_once_and_a_second_deletion_is_refused(xero: Opened, owed: list[Invoice]) -> None:
-    (payment_id,) = await made(xero, payment(owed[0]))
+    (payment_id,) = await made(xero, payment(xero, owed[0]))
     deletion = Deletion(record=RecordKind.PAYMENT, xero_id=payment_id)
     assert await xero.books.write([deletion], "key-2") == [Written(xero_id=payment_id)]
     assert await xero.books.write([deletion], "key-2") == [Written(xero_id=payment_id)]
@@ -141,7 +139,7 @@ async def test_a_payment_is_deleted_once_and_a_second_deletion_is_refused(xero: 
 
 
 async def test_what_cannot_be_deleted_is_refused_in_xeros_words(xero: Opened, owed: list[Invoice]) -> None:
-    (payment_id,) = await made(xero, payment(owed[0]))
+    (payment_id,) = await made(xero, payment(xero, owed[0]))
     xero.sandbox.books.payments[payment_id].is_reconciled = True
     (refused,) = await xero.books.write([Deletion(record=RecordKind.PAYMENT, xero_id=payment_id)], "key-2")
     assert refused.messages == ("This payment cannot be deleted as it has been reconciled.",)
@@ -152,18 +150,18 @@ async def test_what_cannot_be_deleted_is_refused_in_xeros_words(xero: Opened, ow
 # Batches
 
 
-def batch(*invoices: Invoice, amount: str = "10.00") -> BatchDraft:
+def batch(xero: Opened, *invoices: Invoice, amount: str = "10.00") -> BatchDraft:
     parts = [
         BatchPart(xero_invoice_id=one.id, amount=Decimal(amount), reference=f"TIEBATCH0001 {one.number}")
         for one in invoices
     ]
     return BatchDraft(
-        xero_account_id=bank(invoices[0]).id, paid_on=PAID_ON, reference="TIEBATCH0001", parts=tuple(parts)
+        xero_account_id=bank(xero, invoices[0]).id, paid_on=PAID_ON, reference="TIEBATCH0001", parts=tuple(parts)
     )
 
 
 async def test_a_batch_tells_the_payment_of_each_of_its_invoices(xero: Opened, owed: list[Invoice]) -> None:
-    (written,) = await xero.books.write([batch(*owed)], "key-1")
+    (written,) = await xero.books.write([batch(xero, *owed)], "key-1")
     there = xero.sandbox.books.batches[written.xero_id]
     assert (there.reference, there.total) == ("TIEBATCH0001", Decimal("30.00"))
     assert written.parts == tuple((part.target.id, part.id) for part in there.payments)
@@ -182,7 +180,7 @@ async def test_a_batch_tells_the_payment_of_each_of_its_invoices(xero: Opened, o
 
 async def test_a_batch_of_which_one_part_is_too_much_is_refused_whole(xero: Opened, owed: list[Invoice]) -> None:
     xero.sandbox.books.pay(owed[1].id)
-    refused, good = await xero.books.write([batch(*owed), batch(owed[0], owed[2])], "key-1")
+    refused, good = await xero.books.write([batch(xero, *owed), batch(xero, owed[0], owed[2])], "key-1")
     assert refused.messages == (EXCEEDS, NOT_AUTHORISED)
     assert len(good.parts) == 2
     assert len(owed[1].payments) == 1
@@ -195,7 +193,7 @@ async def test_an_overpayment_is_made_found_by_its_line_and_refunded(xero: Opene
     since = xero.sandbox.clock.now()
     draft = OverpaymentDraft(
         xero_contact_id=owed[0].contact.id,
-        xero_account_id=bank(owed[0]).id,
+        xero_account_id=bank(xero, owed[0]).id,
         paid_on=PAID_ON,
         amount=Decimal("20.00"),
         currency="NZD",
@@ -249,7 +247,7 @@ async def test_a_credit_note_repeats_an_invoices_lines_and_is_refunded(xero: Ope
     refund = RefundDraft(
         entity=Entity.CREDIT_NOTES,
         xero_credit_id=note_id,
-        xero_account_id=BANKS["NZD"].id,
+        xero_account_id=bank(xero, invoice).id,
         paid_on=PAID_ON,
         amount=note.total,
         reference="TIEREFUND002",
@@ -279,7 +277,7 @@ async def test_what_is_owed_again_and_money_that_left_come_to_nothing_on_their_a
     )
     spent = SpentMoneyDraft(
         xero_contact_id=owed[0].contact.id,
-        xero_account_id=bank(owed[0]).id,
+        xero_account_id=bank(xero, owed[0]).id,
         paid_on=PAID_ON,
         currency="NZD",
         reference="TIESPENT0001",
@@ -306,13 +304,16 @@ async def test_what_is_owed_again_and_money_that_left_come_to_nothing_on_their_a
 async def test_payables_come_by_id_and_by_number_with_the_payments_that_count(
     xero: Opened, owed: list[Invoice]
 ) -> None:
-    (batch_written,) = await xero.books.write([batch(owed[0], owed[1])], "key-1")
-    (payment_id,) = await made(xero, payment(owed[0], "5.00", "TIE5"))
+    (batch_written,) = await xero.books.write([batch(xero, owed[0], owed[1])], "key-1")
+    (payment_id,) = await made(xero, payment(xero, owed[0], "5.00", "TIE5"))
     undone = xero.sandbox.books.pay(owed[0].id, Decimal("1.00"))
     xero.sandbox.books.delete_payment(undone.id)
     owed[2].number = "2026/11, second"
     bill = next(one for one in xero.sandbox.books.invoices.values() if one.type == "ACCPAY")
-    ids, numbers = [owed[0].id, bill.id, NOBODYS], [owed[0].number, owed[1].number, owed[2].number, bill.number, "none"]
+    ids, numbers = (
+        [owed[0].id, bill.id, NOBODYS, "no id, surely"],
+        [owed[0].number, owed[1].number, owed[2].number, bill.number, "none"],
+    )
     found = {one.invoice.xero_invoice_id: one for one in await xero.books.payable(ids, numbers, Purpose.PAYMENT_EXPORT)}
     assert found.keys() == {one.id for one in owed}
     payable = found[owed[0].id]
@@ -328,6 +329,15 @@ async def test_payables_come_by_id_and_by_number_with_the_payments_that_count(
         PaymentSeen(xero_payment_id=payment_id, amount=Decimal("5.00"), paid_on=PAID_ON, reference="TIE5"),
     )
     assert abs(payable.as_of - xero.sandbox.clock.now()).total_seconds() < 1
+
+
+async def test_payables_may_tell_neither_references_nor_batches(xero: Opened, owed: list[Invoice]) -> None:
+    xero.sandbox.books.switches.nested_payments_are_brief = True
+    (written,) = await xero.books.write([batch(xero, owed[0])], "key-1")
+    (payable,) = await xero.books.payable([owed[0].id], [], Purpose.PAYMENT_EXPORT)
+    (_, payment_id), *_ = written.parts
+    seen = PaymentSeen(xero_payment_id=payment_id, amount=Decimal("10.00"), paid_on=PAID_ON)
+    assert payable.payments == (seen,)
 
 
 async def test_payables_cost_a_call_for_every_forty(xero: Opened) -> None:
@@ -363,8 +373,8 @@ async def test_records_are_found_since_the_very_second_they_were_made(
         setattr(xero.sandbox.books.switches, name, value)
     since = xero.sandbox.clock.now()
     assert [one for one in await xero.books.records_since(RecordKind.BATCH_PAYMENT, since) if one.texts] == []
-    (batch_written,) = await xero.books.write([batch(*owed)], "key-1")
-    (payment_id,) = await made(xero, payment(owed[0], reference="TIEPAYMENT01 po 7"))
+    (batch_written,) = await xero.books.write([batch(xero, *owed)], "key-1")
+    (payment_id,) = await made(xero, payment(xero, owed[0], reference="TIEPAYMENT01 po 7"))
     await xero.books.write([Deletion(record=RecordKind.PAYMENT, xero_id=payment_id)], "key-2")
     batches = await xero.books.records_since(RecordKind.BATCH_PAYMENT, since)
     assert [(one.xero_id, one.texts, one.parts) for one in batches] == [
@@ -400,7 +410,7 @@ async def test_a_note_is_added_once_and_every_call_is_booked_to_its_purpose(xero
     with pytest.raises(RejectedError) as refused:
         await xero.books.note(owed[0].id, "", "key-3")
     assert refused.value.messages == ("Details must be specified",)
-    await made(xero, payment(owed[0]))
+    await made(xero, payment(xero, owed[0]))
     await xero.books.status_of(RecordKind.PAYMENT, NOBODYS)
     booked = xero.calls.take(xero.sandbox.organisations[0].id)
     assert {row.purpose: row.calls for row in booked if row.status == 200} == {

@@ -137,8 +137,10 @@ _write_invoice = _kept(invoice_block)
 
 
 def _invoice(invoice: Invoice, detail: Detail, organisation: Organisation, today: date, /, places: int = 2) -> bytes:
-    if organisation.books.switches.nested_credits_are_brief:
-        return element(invoice_block(invoice, detail, places, brief_credits=True))
+    switches = organisation.books.switches
+    brief = {"brief_credits": switches.nested_credits_are_brief, "brief_payments": switches.nested_payments_are_brief}
+    if any(brief.values()):
+        return element(invoice_block(invoice, detail, places, **brief))
     return _write_invoice(invoice, detail, organisation, today, places)
 
 

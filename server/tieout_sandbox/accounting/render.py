@@ -68,12 +68,19 @@ def payment_type(payment: Payment) -> str:
     return f"{target.type}PAYMENT" if isinstance(target, Invoice) else _TARGET_TYPES[target.kind][1]
 
 
-def invoice_block(invoice: Invoice, detail: Detail, places: int = USUAL_PLACES, *, brief_credits: bool = False) -> str:
-    """An invoice or bill; what is in it of credits is an open question (fact sheet U24)."""
+def invoice_block(
+    invoice: Invoice,
+    detail: Detail,
+    places: int = USUAL_PLACES,
+    *,
+    brief_credits: bool = False,
+    brief_payments: bool = False,
+) -> str:
+    """An invoice or bill; what is in it of credits (fact sheet U24) and of payments are open questions."""
     expected = invoice.expected_payment_on
     paid_on = invoice.fully_paid_on
     summary = detail is Detail.SUMMARY
-    payments = "" if summary else f'\n  "Payments": {_nested_payments(invoice)},'
+    payments = "" if summary else f'\n  "Payments": {_nested_payments(invoice, brief=brief_payments)},'
     lines = "" if summary else f'\n  "LineItems": {lines_block(invoice, detail, places)},'
     attachments = "" if summary else '\n  "HasAttachments": false,'
     return f"""{{
@@ -230,17 +237,18 @@ def _payment_target(payment: Payment, detail: Detail, places: int) -> str:
   }}"""
 
 
-def _nested_payments(target: Target) -> str:
+def _nested_payments(target: Target, *, brief: bool = False) -> str:
     """The payments inside their document."""
     if not target.payments:
         return "[]"
-    return "[\n    " + ",\n    ".join(map(_nested_payment, target.payments)) + "\n  ]"
+    blocks = (_nested_payment(payment, brief=brief) for payment in target.payments)
+    return "[\n    " + ",\n    ".join(blocks) + "\n  ]"
 
 
-def _nested_payment(payment: Payment) -> str:
-    """A payment inside its document: no account, no status."""
-    batch = f'\n      "BatchPaymentID": "{payment.batch.id}",' if payment.batch else ""
-    reference = f'\n      "Reference": {quote(payment.reference)},' if payment.reference else ""
+def _nested_payment(payment: Payment, *, brief: bool) -> str:
+    """A payment inside its document: no account, no status, and perhaps neither batch nor reference."""
+    batch = f'\n      "BatchPaymentID": "{payment.batch.id}",' if payment.batch and not brief else ""
+    reference = f'\n      "Reference": {quote(payment.reference)},' if payment.reference and not brief else ""
     return f"""{{
       "PaymentID": "{payment.id}",{batch}
       "Date": {day(payment.on)},

@@ -1,5 +1,6 @@
 """Invoices as payments meet them: what is due, what was paid, and, for credit notes, what they consist of."""
 
+import re
 from collections.abc import Iterator, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from tieout_server.xero.write_wire import LinedInvoices, LineRow, NestedPaymentR
 
 LONGEST_LIST = 1_600
 """Characters that a list of numbers takes in an address, escaped: an address stays well below 2,000."""
+_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CENT = Decimal("0.01")
 _PAYABLES = msgspec.json.Decoder(Payables, strict=False)
 _LINED = msgspec.json.Decoder(LinedInvoices, strict=False)
@@ -40,6 +42,11 @@ def read_lines(body: bytes) -> InvoiceLines | None:
         return None
     lines = (_line(row) for row in rows[0].lines or ())
     return InvoiceLines(line_amount_types=rows[0].line_amount_types, lines=tuple(line for line in lines if line))
+
+
+def is_id(text: str) -> bool:
+    """Whether this could be an id at Xero: all of them are GUIDs."""
+    return _GUID.fullmatch(text) is not None
 
 
 def in_lists(names: Sequence[str]) -> Iterator[Sequence[str]]:

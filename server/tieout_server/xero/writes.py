@@ -19,7 +19,7 @@ from tieout_server.ledger.writes import (
 )
 from tieout_server.xero.drafts import Letter, letter_of, letter_of_note
 from tieout_server.xero.found import NONE, PLACES, Read, Records
-from tieout_server.xero.payables import PayablesPage, in_lists, read_lines, read_payables
+from tieout_server.xero.payables import PayablesPage, in_lists, is_id, read_lines, read_payables
 from tieout_server.xero.transport import Access, Request, SendBy, Transport
 from tieout_server.xero.written import read_noted, read_written
 
@@ -41,9 +41,10 @@ class Writes:
         """Sales invoices with these ids or numbers and the payments that count on them; what is not there is left out.
 
         One call for each `IDS_AT_ONCE` ids, and one for each `IDS_AT_ONCE` numbers or as many as an address takes; a
-        number with a comma, which separates numbers in a list, has a call of its own.
+        number with a comma, which separates numbers in a list, has a call of its own. What is no id of Xero's is not
+        asked for: it would have the whole list refused.
         """
-        asked = [{"IDs": ",".join(some)} for some in in_lists(ids)]
+        asked = [{"IDs": ",".join(some)} for some in in_lists([one for one in ids if is_id(one)])]
         asked += [{"InvoiceNumbers": ",".join(some)} for some in in_lists([n for n in numbers if "," not in n])]
         asked += [{"where": f"InvoiceNumber=={_quoted(number)}"} for number in numbers if "," in number]
         found = [payable for narrowed in asked for payable in await self._payables(narrowed, purpose)]

@@ -136,7 +136,7 @@ def _refund(draft: RefundDraft, row: WrittenRow, refused: bool) -> bool:  # noqa
 def _batch(draft: BatchDraft, row: WrittenRow, refused: bool) -> bool:  # noqa: FBT001 - one shape for all checks
     wanted = Counter((part.xero_invoice_id.lower(), part.amount) for part in draft.parts)
     found = Counter((part.invoice.invoice_id.lower(), part.amount) for part in row.payments)
-    return found == wanted or (refused and not found)
+    return found == wanted or (refused and {invoice_id for invoice_id, _ in found} <= {*(i for i, _ in wanted), ""})
 
 
 def _overpayment(draft: OverpaymentDraft, row: WrittenRow, refused: bool) -> bool:  # noqa: FBT001 - one shape for all checks

@@ -191,7 +191,11 @@ def test_a_batch_tells_its_parts_by_invoice_and_must_hold_them_all() -> None:
         with pytest.raises(ValueError, match="place"):
             read_written([BATCH], answer(batch_element(Payments=wrong), name="BatchPayments"))
     echo = batch_element(BatchPaymentID=NO_ID, StatusAttributeString="ERROR", ValidationErrors=[{"Message": "No"}])
-    assert list(read_written([BATCH], answer(echo, name="BatchPayments"))) == [Written(messages=("No",))]
+    bare = echo | {"Payments": [{"ValidationErrors": [{"Message": "No"}]}]}
+    for refused in (echo, bare, echo | {"Payments": []}):
+        assert list(read_written([BATCH], answer(refused, name="BatchPayments"))) == [Written(messages=("No",))]
+    with pytest.raises(ValueError, match="place"):
+        read_written([BATCH], answer(echo | {"Payments": [{"Invoice": {"InvoiceID": "x"}}]}, name="BatchPayments"))
 
 
 def test_an_overpayment_is_the_credit_and_not_the_bank_transaction() -> None:
