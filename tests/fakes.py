@@ -19,6 +19,12 @@ from tieout_server.connections.service import Connections, Means
 from tieout_server.connections.tokens import Tokens
 from tieout_server.errors import TieoutError
 from tieout_server.events.feed import Feed
+from tieout_server.exports import means as export_means
+from tieout_server.exports.preflight import Preflight
+from tieout_server.exports.service import Exports
+from tieout_server.exports.settings import SettingsOfExports
+from tieout_server.exports.watch import ExportWatch
+from tieout_server.exports.work import ExportWork
 from tieout_server.ledger.books import (
     AccessTokens,
     AgedReport,
@@ -44,6 +50,7 @@ from tieout_server.reconciliations.platform_balances import PlatformBalances
 from tieout_server.reconciliations.service import Reconciliations
 from tieout_server.reconciliations.watch import DiscrepancyWatch, ReconciliationWatch
 from tieout_server.reconciliations.work import ReconciliationWork
+from tieout_server.rpc.exports import ExportSubjects
 from tieout_server.rpc.reconciliations import ReconciliationSubjects
 from tieout_server.rpc.server import RpcServer, Subjects
 from tieout_server.settings import Settings
@@ -288,6 +295,10 @@ async def world(folder: Path) -> AsyncIterator[World]:
     Changed(comparing, connections)
     ReconciliationWork(comparing, connections)
     discrepancies = Discrepancies(database, feed, clock, requests)
+    exporting = export_means.Means(database, feed, clock, engine, lambda _: xero.allowance)
+    preflight = Preflight(exporting)
+    ExportWork(exporting, connections, preflight)
+    exports = Exports(exporting, connections, requests, preflight)
     subjects = Subjects(
         connections=connections,
         syncs=syncs,
@@ -304,6 +315,11 @@ async def world(folder: Path) -> AsyncIterator[World]:
             evidence=Evidence(database, clock),
             platform_balances=PlatformBalances(database, clock, requests),
             chase_checks=ChaseChecks(comparing, connections, lambda _: xero.allowance),
+        ),
+        exports=ExportSubjects(
+            exports=exports,
+            settings=SettingsOfExports(exporting, connections, requests, preflight),
+            watch=ExportWatch(feed, exports),
         ),
         feed=feed,
         clock=clock,

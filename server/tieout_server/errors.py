@@ -11,8 +11,7 @@ TieoutError
 │   ├── NotPermittedNowError        the state of the thing does not permit it
 │   ├── ConsentStateError           the consent's state is unknown, used or expired
 │   ├── ResumeTokenTooOldError      the watch must start anew
-│   ├── CallerUnauthenticatedError  no token came, or a wrong one
-│   └── NotServedYetError           this call comes with a later version
+│   └── CallerUnauthenticatedError  no token came, or a wrong one
 ├── PersonMustActError              a person at the merchant (or an operator) acts
 │   ├── ConsentDeniedError          consent was refused at Xero
 │   ├── AuthorizationFailedError    Xero sent an error instead of a consent
@@ -137,12 +136,6 @@ class CallerUnauthenticatedError(CallerError):
     """The caller presents no bearer token, or one that is not ours."""
 
     reason = "CALLER_UNAUTHENTICATED"
-
-
-class NotServedYetError(CallerError):
-    """The call is part of the API and is served by a later version."""
-
-    reason = "NOT_SERVED_YET"
 
 
 # A person acts.

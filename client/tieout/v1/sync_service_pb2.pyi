@@ -283,6 +283,8 @@ class _CallPurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CallPurpo
     """Checking, sending and verifying payments."""
     CALL_PURPOSE_PROBE: _CallPurpose.ValueType  # 9
     """Finding out whether a connection works."""
+    CALL_PURPOSE_NOTE: _CallPurpose.ValueType  # 10
+    """Noting on invoices which payment of the platform was recorded; only with calls that nothing else needs."""
 
 class CallPurpose(_CallPurpose, metaclass=_CallPurposeEnumTypeWrapper):
     """What a call to Xero is made for."""
@@ -307,6 +309,8 @@ CALL_PURPOSE_PAYMENT_EXPORT: CallPurpose.ValueType  # 8
 """Checking, sending and verifying payments."""
 CALL_PURPOSE_PROBE: CallPurpose.ValueType  # 9
 """Finding out whether a connection works."""
+CALL_PURPOSE_NOTE: CallPurpose.ValueType  # 10
+"""Noting on invoices which payment of the platform was recorded; only with calls that nothing else needs."""
 Global___CallPurpose: _TypeAlias = CallPurpose  # noqa: Y015
 
 class _ContactVerdict:

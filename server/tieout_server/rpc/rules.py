@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -93,18 +94,52 @@ def each(field: str, at_most: int, *rules: Rule) -> Rule:
     return rule
 
 
-def an_amount(field: str) -> Rule:
-    """An exact amount with its currency; must be there."""
+def there(field: str) -> Rule:
+    """A message that must be there."""
 
     def rule(request: Message) -> Iterator[Violation]:
         if not request.HasField(field):
             yield Violation(field, "is required")
+
+    return rule
+
+
+def within(field: str, *rules: Rule) -> Rule:
+    """A message whose parts keep these rules; may be absent."""
+
+    def rule(request: Message) -> Iterator[Violation]:
+        if request.HasField(field):
+            for broken in rules:
+                for found in broken(getattr(request, field)):
+                    yield Violation(f"{field}.{found.field}", found.rule)
+
+    return rule
+
+
+def an_amount(field: str, *, may_be_absent: bool = False) -> Rule:
+    """An exact amount with its currency; must be there unless it may be absent."""
+
+    def rule(request: Message) -> Iterator[Violation]:
+        if not request.HasField(field):
+            if not may_be_absent:
+                yield Violation(field, "is required")
             return
         value = getattr(request, field)
         if not _CURRENCY.fullmatch(value.currency_code):
             yield Violation(f"{field}.currency_code", "must be an ISO 4217 code such as NZD")
         if not _AMOUNT.fullmatch(value.amount):
             yield Violation(f"{field}.amount", "must be a decimal number such as -12.50, with four decimals at most")
+
+    return rule
+
+
+def above_zero(field: str) -> Rule:
+    """An amount, where it is one, that is more than nothing."""
+
+    def rule(request: Message) -> Iterator[Violation]:
+        amount = getattr(request, field).amount
+        if _AMOUNT.fullmatch(amount) and Decimal(amount) <= 0:
+            yield Violation(f"{field}.amount", "must be above zero")
 
     return rule
 
@@ -236,6 +271,19 @@ def one_of(*fields: str) -> Rule:
         if not any(getattr(request, field) for field in fields):
             others = " or ".join(fields[1:])
             yield Violation(fields[0], f"is required, or {others}" if others else "is required")
+
+    return rule
+
+
+def chosen(oneof: str, *fields: str) -> Rule:
+    """A choice that must be made: one of these fields, and not empty."""
+
+    def rule(request: Message) -> Iterator[Violation]:
+        made = request.WhichOneof(oneof)
+        if not made:
+            yield Violation(fields[0], f"is required, or {' or '.join(fields[1:])}")
+        elif getattr(request, made) == "":
+            yield Violation(made, "is required")
 
     return rule
 

@@ -16,10 +16,7 @@ from tieout.v1 import (
     sync_service_pb2,
 )
 from tieout.v1.connection_service_pb2_grpc import add_ConnectionServiceServicer_to_server
-from tieout.v1.payment_export_service_pb2_grpc import (
-    PaymentExportServiceServicer,
-    add_PaymentExportServiceServicer_to_server,
-)
+from tieout.v1.payment_export_service_pb2_grpc import add_PaymentExportServiceServicer_to_server
 from tieout.v1.receivables_service_pb2_grpc import add_ReceivablesServiceServicer_to_server
 from tieout.v1.reconciliation_service_pb2_grpc import add_ReconciliationServiceServicer_to_server
 from tieout.v1.sync_service_pb2_grpc import add_SyncServiceServicer_to_server
@@ -32,6 +29,7 @@ from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
 from tieout_server.rpc.address import is_address, is_loopback
 from tieout_server.rpc.connections import ConnectionServicer
+from tieout_server.rpc.exports import ExportSubjects, PaymentExportServicer
 from tieout_server.rpc.interceptors import HEALTH, REFLECTION, Surround, Token
 from tieout_server.rpc.receivables import ReceivablesServicer
 from tieout_server.rpc.reconciliations import ReconciliationServicer, ReconciliationSubjects
@@ -87,6 +85,7 @@ class Subjects:
     changes: Changes
     explanations: Explanations
     reconciliation: ReconciliationSubjects
+    exports: ExportSubjects
     feed: Feed
     clock: Clock
 
@@ -140,13 +139,13 @@ class RpcServer:
 
 
 def _add_services(server: aio.Server, subjects: Subjects, settings: Settings) -> None:
-    """Have each service answered; what a servicer lacks is refused before it is called (`served`)."""
+    """Have each service answered."""
     clock = subjects.clock
     connections: Any = ConnectionServicer(subjects.connections, subjects.feed, clock, settings.xero_scopes.split())
     syncs: Any = SyncServicer(subjects.syncs, subjects.sync_watch, subjects.freshness, subjects.explanations, clock)
     receivables: Any = ReceivablesServicer(subjects.receivables, subjects.changes, clock)
     reconciliations: Any = ReconciliationServicer(subjects.reconciliation, subjects.receivables, clock)
-    exports: Any = PaymentExportServiceServicer()  # type: ignore[abstract] # see above
+    exports: Any = PaymentExportServicer(subjects.exports, clock)
     add_ConnectionServiceServicer_to_server(connections, server)
     add_SyncServiceServicer_to_server(syncs, server)
     add_ReceivablesServiceServicer_to_server(receivables, server)

@@ -8,7 +8,7 @@ from tieout.v1 import connection_service_pb2 as connection
 from tieout.v1 import receivables_service_pb2 as receivables
 from tieout.v1 import sync_service_pb2 as sync
 from tieout_server.errors import InvalidRequestError
-from tieout_server.rpc import validate_reconciliations
+from tieout_server.rpc import validate_exports, validate_reconciliations
 from tieout_server.rpc.rules import (
     CONNECTION,
     ID,
@@ -127,5 +127,6 @@ RULES: Mapping[type[Message], tuple[Rule, ...]] = {
         not_both("after", "from_start"),
     ),
     **validate_reconciliations.RULES,
+    **validate_exports.RULES,
 }
-"""The rules of each request that is served."""
+"""The rules of each request."""

@@ -6,14 +6,17 @@ from decimal import Decimal
 import pytest
 
 from tieout.v1 import connection_service_pb2 as connection
+from tieout.v1 import payment_export_service_pb2 as exports
 from tieout.v1 import sync_service_pb2 as pb
 from tieout.v1 import types_pb2
 from tieout_server.connections.messages import Return
 from tieout_server.connections.state import ConnectionHealth, ConnectionState
+from tieout_server.exports.state import ExportReason, OverpaymentPolicy, ReversalKind, XeroStatus
 from tieout_server.ledger.books import Purpose, WaitingFor
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.links import LinkChangeKind, Owner, ReasonCode
 from tieout_server.ledger.money import Money
+from tieout_server.ledger.writes import RecordKind
 from tieout_server.rpc import convert, convert_syncs
 from tieout_server.storage.syncs import SyncFault, SyncRecord
 from tieout_server.syncs import skips
@@ -91,6 +94,11 @@ def test_what_a_sync_waits_for_is_told_with_its_end() -> None:
         (connection.ConnectionEventKind, "CONNECTION_EVENT_KIND", list(LinkChangeKind)),
         (connection.ConnectionState, "CONNECTION_STATE", list(ConnectionState)),
         (connection.ConnectionHealth, "CONNECTION_HEALTH", list(ConnectionHealth)),
+        (exports.XeroStatus, "XERO_STATUS", list(XeroStatus)),
+        (exports.ExportErrorReason, "EXPORT_ERROR_REASON", list(ExportReason)),
+        (exports.XeroRecordKind, "XERO_RECORD_KIND", list(RecordKind)),
+        (exports.ReversalKind, "REVERSAL_KIND", list(ReversalKind)),
+        (exports.OverpaymentPolicy, "OVERPAYMENT_POLICY", list(OverpaymentPolicy)),
     ],
     ids=lambda it: it if isinstance(it, str) else "",
 )

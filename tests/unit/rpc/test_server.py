@@ -23,8 +23,6 @@ from fakes import World, serving
 from tieout.v1 import connection_service_pb2 as pb
 from tieout.v1 import sync_service_pb2
 from tieout.v1.connection_service_pb2_grpc import ConnectionServiceStub
-from tieout.v1.payment_export_service_pb2 import ExportPaymentRequest, WatchPaymentExportsRequest
-from tieout.v1.payment_export_service_pb2_grpc import PaymentExportServiceStub
 from tieout.v1.sync_service_pb2_grpc import SyncServiceStub
 from tieout_server.connections.messages import Connect, Return
 from tieout_server.errors import ListenError
@@ -95,19 +93,6 @@ async def test_a_method_that_is_in_no_service_is_unimplemented(channel: aio.Chan
     with pytest.raises(aio.AioRpcError) as refusal:
         await improve(b"")
     assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
-async def test_a_method_that_comes_later_is_unimplemented_whatever_its_arity(channel: aio.Channel) -> None:
-    exports: Any = PaymentExportServiceStub(channel)
-    for call in (
-        exports.ExportPayment(ExportPaymentRequest()),
-        exports.WatchPaymentExports(WatchPaymentExportsRequest()).read(),
-    ):
-        with pytest.raises(aio.AioRpcError) as refusal:
-            await call
-        assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert reason_of(refusal.value) == "NOT_SERVED_YET"
-        assert "comes with a later one" in str(refusal.value.details())
 
 
 async def test_a_bug_is_internal_and_its_words_stay_here(
