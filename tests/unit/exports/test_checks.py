@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from documents import account
 from paying import (
@@ -143,9 +144,7 @@ def test_an_account_without_a_currency_takes_the_base_currency() -> None:
 
 @pytest.mark.parametrize("lock", ["period_lock_on", "end_of_year_lock_on"])
 def test_a_locked_day_is_named_with_the_lock_date(lock: str) -> None:
-    books = situation(
-        organisation=type(ORGANISATION)(xero_tenant_id="t", name="A", base_currency="NZD", **{lock: PAID_ON})
-    )
+    books = situation(organisation=replace(ORGANISATION, **{lock: PAID_ON}))
     reason, sentence, _, _ = only(payment(), books)
     assert reason == "PERIOD_LOCKED"
     assert sentence == "This is of 20 November 2026, and the books are locked up to 20 November 2026."
@@ -217,7 +216,7 @@ def test_everything_is_found_at_once_and_the_most_decisive_comes_first() -> None
         payable("i2", status="DRAFT"),
         payable("i3", currency="EUR"),
         ground=ground(accounts={}),
-        organisation=type(ORGANISATION)(xero_tenant_id="t", name="A", base_currency="NZD", period_lock_on=PAID_ON),
+        organisation=replace(ORGANISATION, period_lock_on=PAID_ON),
     )
     examined = examine(payment(line("i1"), line("i2"), line("i3"), line("i4"), amount=Decimal(500)), books)
     assert [(finding.reason, finding.line) for finding in examined.findings] == [
@@ -229,7 +228,7 @@ def test_everything_is_found_at_once_and_the_most_decisive_comes_first() -> None
         ("AMOUNT_EXCEEDS_DUE", None),
         ("AMOUNT_EXCEEDS_DUE", 0),
     ]
-    assert examined.plan == examined.records == ()
+    assert (examined.plan, examined.records) == ((), ())
 
 
 # What is left over
@@ -289,7 +288,7 @@ def test_an_archived_customer_is_paid_for_but_cannot_be_credited() -> None:
 def test_a_payment_that_somebody_recorded_is_linked_and_not_paid_twice() -> None:
     books = situation(payable("i1", "0.00", seen("p1", "100.00"), status="PAID"), ground=ground(accounts={}))
     examined = examine(payment(), books)
-    assert examined.findings == examined.plan == ()
+    assert (examined.findings, examined.plan) == ((), ())
     [twin] = examined.twins
     assert (twin.xero_id, twin.amount, twin.invoice_number, twin.is_ours) == ("p1", Decimal(100), "I1", False)
 
@@ -328,7 +327,7 @@ def test_one_payment_in_xero_is_linked_to_one_export_only() -> None:
     examined = examine(named, first)
     second = examine(named, after(first, examined))
     assert [twin.xero_id for twin in examined.twins] == ["p1"]
-    assert examined.plan == second.twins == ()
+    assert (examined.plan, second.twins) == ((), ())
     assert len(second.plan) == 1
 
 
@@ -337,6 +336,21 @@ def test_lines_that_were_recorded_one_by_one_are_linked_one_by_one() -> None:
     examined = examine(payment(line("i1", "30.00"), line("i1", "20.00")), books)
     assert [twin.xero_id for twin in examined.twins] == ["p1"]
     assert [draft.amount for draft in drafts(examined)] == [Decimal(20)]
+
+
+def test_one_recorded_payment_is_linked_to_one_line_only() -> None:
+    books = situation(payable("i1", "70.00", seen("p1", "30.00")))
+    examined = examine(payment(line("i1", "30.00"), line("i1", "30.00")), books)
+    assert [twin.xero_id for twin in examined.twins] == ["p1"]
+    assert [draft.amount for draft in drafts(examined)] == [Decimal(30)]
+
+
+def test_what_a_refused_payment_would_have_linked_is_there_for_the_next() -> None:
+    books = situation(payable("i1", "0.00", seen("p1", "100.00"), status="PAID"))
+    refused = examine(payment(line("i1"), line("i9")), books)
+    assert refused.findings
+    assert [twin.xero_id for twin in refused.twins] == ["p1"]
+    assert [twin.xero_id for twin in examine(payment(), after(books, refused)).twins] == ["p1"]
 
 
 def test_what_is_recorded_leaves_the_other_invoices_to_be_paid() -> None:
@@ -364,6 +378,14 @@ def lost(marker: str = "TIE00000000B", amount: str = "100.00") -> PaymentDraft:
         amount=Decimal(amount),
         reference=f"{marker} Card",
     )
+
+
+def test_a_payment_with_words_of_somebody_else_is_no_other_exports() -> None:
+    waiting = pending([step(lost(), "UNKNOWN", marker="TIE00000000B")])
+    by_hand = seen("p1", "100.00", reference="from the bank statement")
+    examined = examine(payment(), situation(payable("i1", "100.00", by_hand), pending=waiting))
+    assert [twin.xero_id for twin in examined.twins] == ["p1"]
+    assert not examined.waits
 
 
 @pytest.mark.parametrize("state", ["SENDING", "UNKNOWN"])
@@ -424,6 +446,13 @@ def test_an_overpayment_that_is_done_is_not_held_afterwards() -> None:
     books = situation(payable("i1", "0.00", status="PAID"), payable("i2"))
     [draft] = drafts(examine(payment(line("i1", "120.00"), line("i2")), books, done))
     assert (draft.xero_invoice_id, draft.amount) == ("i2", Decimal(100))
+
+
+def test_an_overpayment_is_counted_for_one_invoice_only() -> None:
+    before = Settled(paid={"i1": Decimal(100), "i2": Decimal(30)}, overpaid=Decimal(20))
+    books = situation(payable("i1", "0.00", status="PAID"), payable("i2", "70.00"))
+    [draft] = drafts(examine(payment(line("i1", "120.00"), line("i2", "50.00")), books, before))
+    assert (draft.xero_invoice_id, draft.amount) == ("i2", Decimal(20))
 
 
 def test_what_is_linked_counts_until_somebody_removes_it() -> None:

@@ -107,7 +107,7 @@ def placed(examined: Examined) -> Decimal:
 def test_a_payment_is_refused_with_reasons_or_placed_to_the_cent(payment: PlatformPayment, known: Situation) -> None:
     examined = examine(payment, known)
     if examined.findings:
-        assert examined.plan == examined.records == ()
+        assert (examined.plan, examined.records) == ((), ())
         assert all(ExportReason(finding.reason) for finding in examined.findings)
         assert all(finding.sentence and finding.remedy for finding in examined.findings)
     else:

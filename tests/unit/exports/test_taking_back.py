@@ -320,6 +320,25 @@ def test_what_is_done_is_not_done_again() -> None:
     assert filled.xero_credit_id == "cn1"
 
 
+def test_of_two_credits_that_are_alike_the_one_that_is_missing_is_made() -> None:
+    half = replace(PAID, amount=Decimal("50.00"))
+    theirs = XeroRecord(
+        kind=RecordKind.PAYMENT,
+        xero_id="p9",
+        xero_invoice_id="i1",
+        amount=Decimal("50.00"),
+        currency="NZD",
+        xero_account_id="bank-nzd",
+        is_ours=False,
+    )
+    known: dict[str, Any] = {"export": {"records": (theirs,), "payment": payment()}, "ground": BY_REFUNDS}
+    note, refund, *others = take_back(undoing(reversal("REFUND"), step(half, xero_id="p1"), **known)).plan
+    done = [step(write.draft, number=write.number, reversal_id="rev_1") for write in (note, refund)]
+    left = take_back(undoing(reversal("REFUND"), step(half, xero_id="p1"), *done, **known)).plan
+    assert [(write.number, type(write.draft)) for write in left] == [(3, CreditNoteDraft), (4, RefundDraft)]
+    assert [write.number for write in others] == [3, 4]
+
+
 def test_a_deletion_that_is_done_is_kept_while_another_is_found_another_way() -> None:
     other = replace(PAID, xero_invoice_id="i2")
     own = (step(PAID, xero_id="p1"), step(other, xero_id="p2"))
