@@ -103,6 +103,8 @@ class Xero:
     removed: list[str] = field(default_factory=list)
     """The memberships that were removed by us, and the refresh tokens that were revoked."""
     scopes: tuple[str, ...] = ("offline_access",)
+    short_code: str = ""
+    """What leads to its organisations by a link."""
     allowance: Allowance = field(default_factory=lambda: Allowance(0, 60, None))
     """The calls that are left, as far as anybody asks."""
 
@@ -198,7 +200,10 @@ class BooksOf:
     async def organisation(self, purpose: Purpose) -> Organisation:
         self._check()
         return Organisation(
-            xero_tenant_id=self.xero_tenant_id, name=self.xero_tenant_id.rpartition("/")[2], base_currency="NZD"
+            xero_tenant_id=self.xero_tenant_id,
+            name=self.xero_tenant_id.rpartition("/")[2],
+            base_currency="NZD",
+            short_code=self.xero.short_code,
         )
 
     async def users(self, purpose: Purpose) -> Sequence[OrganisationUser]:
@@ -297,8 +302,9 @@ async def world(folder: Path) -> AsyncIterator[World]:
     discrepancies = Discrepancies(database, feed, clock, requests)
     exporting = export_means.Means(database, feed, clock, engine, lambda _: xero.allowance)
     preflight = Preflight(exporting)
-    ExportWork(exporting, connections, preflight)
     exports = Exports(exporting, connections, requests, preflight)
+    settings_of_exports = SettingsOfExports(exporting, connections, requests, preflight)
+    ExportWork(exporting, connections, preflight, settings_of_exports.revalidate)
     subjects = Subjects(
         connections=connections,
         syncs=syncs,
@@ -316,11 +322,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
             platform_balances=PlatformBalances(database, clock, requests),
             chase_checks=ChaseChecks(comparing, connections, lambda _: xero.allowance),
         ),
-        exports=ExportSubjects(
-            exports=exports,
-            settings=SettingsOfExports(exporting, connections, requests, preflight),
-            watch=ExportWatch(feed, exports),
-        ),
+        exports=ExportSubjects(exports=exports, settings=settings_of_exports, watch=ExportWatch(feed, exports)),
         feed=feed,
         clock=clock,
     )

@@ -15,12 +15,11 @@ import msgspec
 import pytest
 import pytest_asyncio
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2 as details
 from grpc import aio
-from grpc_status import rpc_status
 
 from documents import contact, credit, invoice
 from fakes import World
+from refusing import refused
 from tieout.v1 import receivables_service_pb2 as receivables_pb
 from tieout.v1 import reconciliation_service_pb2 as pb
 from tieout.v1.receivables_service_pb2_grpc import ReceivablesServiceStub
@@ -120,23 +119,6 @@ async def discrepancy(around: World, connection_id: str) -> Discrepancy:
     async with around.database.write() as tx:
         await record.keep(tx, around.subjects.feed, found, happened)
     return found
-
-
-def said(error: aio.AioRpcError) -> tuple[str, dict[str, str]]:
-    """The reason of a refusal, and its violations by field."""
-    status = rpc_status.from_call(error)  # type: ignore[arg-type] # it takes the error of a call as well
-    assert status is not None
-    info, broken = details.ErrorInfo(), details.BadRequest()
-    for part in status.details:
-        part.Unpack(info)
-        part.Unpack(broken)
-    return info.reason, {one.field: one.description for one in broken.field_violations}
-
-
-async def refused(call: Any) -> tuple[str, dict[str, str]]:
-    with pytest.raises(aio.AioRpcError) as refusal:
-        await call
-    return said(refusal.value)
 
 
 # Discrepancies
