@@ -119,7 +119,8 @@ def after(situation: Situation, examined: Examined) -> Situation:
     planned = dict(situation.planned)
     for invoice_id, amount in (share for write in examined.plan for share in _paid_by(write.draft)):
         planned[invoice_id] = planned.get(invoice_id, ZERO) + amount
-    linked = frozenset(situation.linked).union(twin.xero_id for twin in examined.twins if not examined.findings)
+    taken = () if examined.findings or examined.waits else examined.twins
+    linked = frozenset(situation.linked).union(twin.xero_id for twin in taken)
     return msgspec.structs.replace(situation, planned=planned, linked=linked)
 
 

@@ -400,9 +400,11 @@ def test_a_payment_whose_answer_another_export_waits_for_is_not_linked(state: st
 
 def test_a_payment_that_may_be_another_exports_is_waited_for() -> None:
     waiting = pending([step(lost(), "UNKNOWN", marker="TIE00000000B")])
-    examined = examine(payment(), situation(payable("i1", "100.00", seen("p1", "100.00")), pending=waiting))
+    books = situation(payable("i1", "100.00", seen("p1", "100.00")), pending=waiting)
+    examined = examine(payment(), books)
     assert examined.waits
     assert examined.plan == ()
+    assert examine(payment(), after(books, examined)).waits  # and not paid because the first might be linked to it
 
 
 def test_what_is_settled_is_not_pending() -> None:
