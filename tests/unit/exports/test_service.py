@@ -1,0 +1,240 @@
+"""Payments are accepted once, tried again when somebody says so, and given up only with a note."""
+
+import asyncio
+from datetime import timedelta
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from documents import invoice
+from handing_over import Desk, paid
+from tieout_server.connections.messages import Connect, Disconnect
+from tieout_server.errors import (
+    AccessRevokedError,
+    ConnectionNotUsableError,
+    NotFoundError,
+    NotPermittedNowError,
+    PaymentIdReusedError,
+    RequestIdReusedError,
+)
+from tieout_server.exports import service
+from tieout_server.exports.messages import Dismiss, ExportPayment, Reexport, ReexportAll
+from tieout_server.exports.pending import PendingExports
+from tieout_server.ledger.documents import Entity
+from tieout_server.ledger.exports import PaymentLine, PlatformPayment
+from tieout_server.storage import exports
+from tieout_server.storage.exports import ExportQuery
+from tieout_server.storage.pages import Span
+
+STATUSES_ON_THE_WAY = ["QUEUED", "CHECKED", "SENDING", "OUTCOME_UNKNOWN"]
+STATUSES_IN_XERO = ["EXPORTED", "VERIFIED", "ALREADY_RECORDED", "REVERSED"]
+
+
+async def test_a_payment_is_kept_and_due_before_it_is_answered(desk: Desk) -> None:
+    await desk.asleep()
+    accepted = await desk.hand_over()
+    assert not accepted.existing
+    assert accepted.export.payment == paid()
+    kept = await desk.exports.get(accepted.export.id)
+    assert (kept.xero_status, kept.due_at) == ("QUEUED", desk.clock.now())
+    assert [(event.sentence, event.actor) for event in kept.history] == [("Accepted for export.", "caller")]
+    assert await desk.exports.of_payment(desk.connection_id, "p1") == kept
+    assert await desk.woken_at() == desk.clock.now()
+
+
+async def test_the_same_payment_again_gets_the_export_that_is_there_whatever_its_request_id(desk: Desk) -> None:
+    first = (await desk.hand_over(request_id="r1")).export
+    lines = (PaymentLine(xero_invoice_id="i1", amount=Decimal("12.5")),)
+    for request_id in ("", "r2"):
+        again = await desk.hand_over(paid(amount="12.5000", lines=lines), request_id)
+        assert again.existing
+        assert again.export.id == first.id
+    assert not (await desk.hand_over(request_id="r1")).existing, "the first answer again"
+    assert len((await desk.exports.get(first.id)).history) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        paid(amount="12.51"),
+        paid(reference="another"),
+        paid(currency="EUR"),
+        paid(lines=(PaymentLine(invoice_number="i1", amount=Decimal("12.50")),)),
+    ],
+)
+async def test_another_payment_under_the_same_id_is_refused(desk: Desk, other: PlatformPayment) -> None:
+    first = (await desk.hand_over()).export
+    with pytest.raises(PaymentIdReusedError) as refused:
+        await desk.hand_over(other)
+    assert refused.value.facts == {"payment_id": "p1", "export_id": first.id}
+
+
+async def test_one_request_id_is_one_payment(desk: Desk) -> None:
+    await desk.hand_over(request_id="r1")
+    with pytest.raises(RequestIdReusedError):
+        await desk.hand_over(paid("p2"), "r1")
+
+
+async def test_of_the_same_payment_at_the_same_time_one_is_accepted(desk: Desk) -> None:
+    answers = await asyncio.gather(*(desk.hand_over() for _ in range(5)))
+    assert sorted(one.existing for one in answers) == [False, True, True, True, True]
+    assert len({one.export.id for one in answers}) == 1
+
+
+async def test_a_payment_is_accepted_whatever_state_its_connection_is_in(desk: Desk) -> None:
+    never = (await desk.links.connect(Connect("never consented"))).link.id
+    await desk.links.disconnect(Disconnect(desk.connection_id))
+    for connection_id in (never, desk.connection_id):
+        accepted = await desk.exports.export(ExportPayment(connection_id, paid()))
+        assert accepted.export.xero_status == "QUEUED"
+    with pytest.raises(NotFoundError):
+        await desk.exports.export(ExportPayment("con_unknown", paid()))
+
+
+async def test_what_waits_for_a_consent_is_due_once_there_is_one(desk: Desk) -> None:
+    later = desk.clock.now() + timedelta(minutes=5)
+    lost = desk.in_error("CONNECTION_LOST") | {"xero_status": "QUEUED", "due_at": later}
+    limited = desk.in_error("RATE_LIMITED") | {"xero_status": "QUEUED", "due_at": later}
+    waits = await desk.handed_over(paid("p1"), **lost)
+    for_xero = await desk.handed_over(paid("p2"), **limited)
+    await desk.asleep()
+    link = await desk.links.get(desk.connection_id)
+    async with desk.database.write() as tx:
+        await desk.links._access.gain(tx, link, link)
+    assert await desk.woken_at() == desk.clock.now()
+    assert (await desk.exports.get(waits.id)).due_at == desk.clock.now()
+    assert (await desk.exports.get(for_xero.id)).due_at == later
+
+
+@pytest.mark.parametrize("status", ["ERROR", "REMOVED_IN_XERO"])
+async def test_what_is_stuck_is_tried_again_with_its_error_gone(desk: Desk, status: str) -> None:
+    stuck = await desk.handed_over(**(desk.in_error() | {"xero_status": status}))
+    await desk.asleep()
+    desk.clock.time += timedelta(hours=1)
+    asked = Reexport(stuck.id, "r1")
+    again = await desk.exports.reexport(asked)
+    assert (again.xero_status, again.error, again.due_at) == ("QUEUED", None, desk.clock.now())
+    assert await desk.woken_at() == desk.clock.now()
+    assert (await desk.exports.reexport(asked)).id == stuck.id
+    assert [event.sentence for event in (await desk.exports.get(stuck.id)).history][1:] == ["It is tried again."]
+    with pytest.raises(RequestIdReusedError):
+        await desk.exports.reexport(Reexport("another", "r1"))
+
+
+@pytest.mark.parametrize("status", STATUSES_ON_THE_WAY)
+async def test_what_is_on_its_way_is_answered_as_it_is(desk: Desk, status: str) -> None:
+    export = await desk.handed_over(xero_status=status)
+    assert await desk.exports.reexport(Reexport(export.id)) == export
+
+
+@pytest.mark.parametrize("status", [*STATUSES_IN_XERO, "DISMISSED"])
+async def test_what_is_in_xero_or_over_is_not_tried_again(desk: Desk, status: str) -> None:
+    export = await desk.handed_over(xero_status=status)
+    with pytest.raises(NotPermittedNowError) as refused:
+        await desk.exports.reexport(Reexport(export.id))
+    assert refused.value.facts == {"state": status}
+    with pytest.raises(NotFoundError):
+        await desk.exports.reexport(Reexport("exp_unknown"))
+
+
+async def test_everything_in_error_is_tried_again_or_what_is_for_one_reason(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "AT_ONCE", 2)
+    for number in range(5):
+        await desk.handed_over(paid(f"p{number}"), **desk.in_error())
+    await desk.handed_over(paid("locked"), **desk.in_error("PERIOD_LOCKED"))
+    await desk.handed_over(paid("removed"), xero_status="REMOVED_IN_XERO")
+    await desk.handed_over(paid("dismissed"), xero_status="DISMISSED")
+    of_one_reason = ReexportAll(desk.connection_id, ("ACCOUNT_NOT_CHOSEN",), "r1")
+    assert await desk.exports.reexport_all(of_one_reason) == 5
+    assert await desk.exports.reexport_all(of_one_reason) == 5, "the first answer again"
+    assert await desk.exports.reexport_all(ReexportAll(desk.connection_id)) == 1
+    assert await desk.exports.reexport_all(ReexportAll(desk.connection_id)) == 0
+    page, _ = await desk.exports.page(desk.connection_id, ExportQuery(statuses=("QUEUED",)), Span(9))
+    assert sorted(export.payment.payment_id for export in page) == ["locked", "p0", "p1", "p2", "p3", "p4"]
+    with pytest.raises(NotFoundError):
+        await desk.exports.reexport_all(ReexportAll("con_unknown"))
+
+
+async def test_what_was_handled_elsewhere_is_dismissed_with_a_note_that_may_be_replaced(desk: Desk) -> None:
+    stuck = await desk.handed_over(**desk.in_error())
+    await desk.exports.dismiss(Dismiss(stuck.id, "paid by hand", "r1"))
+    await desk.exports.dismiss(Dismiss(stuck.id, "paid by hand", "r1"))
+    dismissed = await desk.exports.dismiss(Dismiss(stuck.id, "by Ruth"), "ruth")
+    assert (dismissed.xero_status, dismissed.dismissal_note, dismissed.dismissed_by) == ("DISMISSED", "by Ruth", "ruth")
+    assert dismissed.error is None
+    sentences = [event.sentence for event in (await desk.exports.get(stuck.id)).history][1:]
+    assert sentences == ["Dismissed: paid by hand", "Dismissed: by Ruth"]
+
+
+@pytest.mark.parametrize("status", [*STATUSES_ON_THE_WAY, *STATUSES_IN_XERO])
+async def test_what_goes_on_by_itself_or_is_in_xero_is_not_dismissed(desk: Desk, status: str) -> None:
+    export = await desk.handed_over(xero_status=status)
+    with pytest.raises(NotPermittedNowError):
+        await desk.exports.dismiss(Dismiss(export.id, "never mind"))
+
+
+async def test_a_payment_is_examined_without_being_kept(desk: Desk) -> None:
+    desk.show("bank")
+    desk.xero.documents[(Entity.INVOICES, "i1")] = invoice("i1", currency="NZD", due=Decimal(99), number="INV-1")
+    checked = await desk.exports.check(desk.connection_id, paid())
+    assert [finding.reason for finding in checked.findings] == ["ACCOUNT_NOT_CHOSEN"]
+    assert checked.plan == ()
+    assert checked.as_of == desk.clock.now()
+    assert await desk.exports.page(desk.connection_id, ExportQuery(), Span(9)) == ([], None)
+
+
+async def test_a_refusal_while_examining_is_looked_into(desk: Desk) -> None:
+    desk.xero.refusal = AccessRevokedError("Refused.", words="AuthenticationUnsuccessful")
+    desk.xero.is_linked = False
+    with pytest.raises(AccessRevokedError):
+        await desk.exports.check(desk.connection_id, paid())
+    assert (await desk.links.get(desk.connection_id)).state == "RECONNECT_REQUIRED"
+    with pytest.raises(ConnectionNotUsableError):
+        await desk.exports.check(desk.connection_id, paid())
+    with pytest.raises(NotFoundError):
+        await desk.exports.check("con_unknown", paid())
+
+
+async def test_a_watcher_gets_what_is_not_over_and_then_what_happens(desk: Desk) -> None:
+    stuck = await desk.handed_over(**desk.in_error())
+    await desk.handed_over(paid("p2"), xero_status="VERIFIED")
+    watch = desk.watch.follow(desk.connection_id, from_start=True)
+    first = await anext(watch)
+    assert first.position is None
+    assert first.snapshot == stuck
+    closing = await anext(watch)
+    assert (closing.snapshot, closing.change) == (None, None)
+    await desk.exports.reexport(Reexport(stuck.id))
+    told = await anext(watch)
+    assert told.change is not None
+    assert told.change.event.sentence == "It is tried again."
+    assert told.change.export.xero_status == "QUEUED"
+    assert [event.sentence for event in told.change.export.history] == ["Accepted for export.", "It is tried again."]
+    await watch.aclose()
+
+
+async def test_a_watcher_hears_nothing_of_other_connections_and_of_none_that_is_not_there(desk: Desk) -> None:
+    elsewhere = await desk.connect("other")
+    watch = desk.watch.follow(desk.connection_id)
+    assert (await anext(watch)).snapshot is None
+    await desk.exports.export(ExportPayment(elsewhere, paid("theirs")))
+    await desk.hand_over(paid("ours"))
+    told = await anext(watch)
+    assert told.change is not None
+    assert told.change.export.payment.payment_id == "ours"
+    await watch.aclose()
+    with pytest.raises(NotFoundError):
+        await anext(desk.watch.follow("con_unknown"))
+
+
+async def test_an_invoice_waits_for_a_payment_until_that_was_seen_in_xero(desk: Desk) -> None:
+    export = (await desk.hand_over()).export
+    pending = PendingExports()
+    async with desk.database.read() as tx:
+        assert await pending.pending(tx, desk.connection_id, ["i1", "i2"]) == {"i1": export.id}
+    async with desk.database.write() as tx:
+        await exports.put(tx, msgspec.structs.replace(export, xero_status="VERIFIED"))
+        assert await pending.pending(tx, desk.connection_id, ["i1", "i2"]) == {}
