@@ -121,7 +121,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         preflight = Preflight(exporting)
         exports = Exports(exporting, connections, requests, preflight)
         settings_of_exports = SettingsOfExports(exporting, connections, requests, preflight)
-        ExportWork(exporting, connections, preflight)
+        ExportWork(exporting, connections, preflight, settings_of_exports.revalidate)
         comparing = reconciliation_means.Means(database, feed, clock, engine)
         Changed(comparing, connections)
         ReconciliationWork(comparing, connections)
