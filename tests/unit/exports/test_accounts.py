@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from documents import account
-from paying import BANK_EUR, BANK_NZD, CLEARING, NOW, REFUNDED, ground, payment
+from payments_known import BANK_EUR, BANK_NZD, CLEARING, NOW, REFUNDED, ground, payment
 from tieout_server.exports.accounts import (
     Ground,
     NewSettings,

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from documents import account
-from paying import (
+from payments_known import (
     NOW,
     ORGANISATION,
     PAID_ON,

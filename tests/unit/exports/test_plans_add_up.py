@@ -6,7 +6,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paying import BANK_EUR, BANK_NZD, CLEARING, ORGANISATION, PAID_ON, ground, payable, seen, situation, step
+from payments_known import BANK_EUR, BANK_NZD, CLEARING, ORGANISATION, PAID_ON, ground, payable, seen, situation, step
 from tieout_server.exports.checks import Examined, Situation, after, examine, settled
 from tieout_server.exports.plan import PlannedWrite
 from tieout_server.exports.state import ExportReason

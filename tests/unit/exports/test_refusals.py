@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paying import NOW
+from payments_known import NOW
 from tieout_sandbox.accounting import call, write_payments
 from tieout_server.exports.refusals import Refused, classify, says_undeletable
 from tieout_server.exports.state import ExportReason

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from paying import (
+from payments_known import (
     BANK_NZD,
     CLEARING,
     NOW,
