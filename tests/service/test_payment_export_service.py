@@ -40,8 +40,7 @@ class Paying:
 
     def owed(self, amount: str, currency: str = "") -> Invoice:
         """A new invoice of the customer's."""
-        asked = {"currency": currency} if currency else {}
-        return self.sandbox.books.create_invoice(self.kauri.id, Decimal(amount), **asked)
+        return self.sandbox.books.create_invoice(self.kauri.id, Decimal(amount), currency=currency or None)
 
     def payment(self, payment_id: str, *invoices: Invoice, amount: str = "", **other: Any) -> pb.PlatformPayment:  # noqa: ANN401 - any of its fields
         """A payment of all that is due on these invoices."""
