@@ -274,6 +274,7 @@ class Exports:
         """Have what waits for a consent tried now that there is one."""
         now = self._means.clock.now()
         await self._means.wake(tx, connection_id)
+        await self._means.wake_upkeep(tx, connection_id)
         await exports.make_due(tx, connection_id, ABSENT, now)
         await reversals.make_due(tx, connection_id, now)
 

@@ -1,6 +1,6 @@
 """Where payments go: the accounts that there are, those that were chosen, and what a better choice sets going again."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -117,7 +117,11 @@ class SettingsOfExports:
             before, after = await self._replace(tx, asked)
             change = Change(_ground(before, known, base), _ground(after, footing.accounts, base))
             await self._requests.keep(tx, _UPDATE, asked.request_id, asked, asked.connection_id)
-        woken = await self._wake_exports(change, actor) + await self._wake_reversals(change, actor)
+        told = (link.id, _CHANGED, actor)
+        woken = await self._wake_exports(*told, lambda one: rules.unblocks(one, change.before, change.after))
+        woken += await self._wake_reversals(
+            *told, lambda one: rules.unblocks_reversal(one, change.before, change.after)
+        )
         return Updated(self._now(change.after), woken)
 
     async def revalidate(self, connection_id: str) -> int:
@@ -137,19 +141,15 @@ class SettingsOfExports:
         base = link.organisation.base_currency
         after = _ground(settings, _by_id(found), base)
 
-        def unblocks(export: PaymentExport) -> bool:
-            unchanged = [one for one in found if one.updated_at <= export.updated_at]
-            return rules.unblocks(export, _ground(settings, _by_id(unchanged), base), after)
+        def before(failed: PaymentExport | Reversal) -> Ground:
+            unchanged = [one for one in found if one.updated_at <= failed.updated_at]
+            return _ground(settings, _by_id(unchanged), base)
 
-        woken, behind, more = 0, "", True
-        while more:
-            async with self._database.write() as tx:
-                await self._means.wake(tx, connection_id)
-                some = await _stuck(tx, connection_id, behind, last)
-                more, behind = len(some) == AT_ONCE, some[-1].id if some else ""
-                wanted = [one.id for one in some if unblocks(one)]
-                woken += await self._set_going(tx, wanted, "The account was mended: it is tried again.", TIEOUT)
-        return woken
+        told = (connection_id, "The account was mended: it is tried again.", TIEOUT)
+        woken = await self._wake_exports(
+            *told, lambda one: rules.unblocks(one, before(one), after), updated_before=last
+        )
+        return woken + await self._wake_reversals(*told, lambda one: rules.unblocks_reversal(one, before(one), after))
 
     async def _earlier(self, tx: Transaction, asked: UpdateSettings) -> Updated | None:
         if await self._requests.earlier(tx, _UPDATE, asked.request_id, asked, str) is None:
@@ -182,38 +182,58 @@ class SettingsOfExports:
         await export_settings.put(tx, after)
         return before, after
 
-    async def _wake_exports(self, change: Change, actor: str) -> int:
-        """Set going again what a change unblocks; answers how many that are."""
-        connection_id, woken, behind, more = change.after.settings.connection_id, 0, "", True
+    async def _wake_exports(
+        self,
+        connection_id: str,
+        sentence: str,
+        actor: str,
+        is_unblocked: Callable[[PaymentExport], bool],
+        *,
+        updated_before: datetime | None = None,
+    ) -> int:
+        """Set going again what is unblocked of the exports in ERROR; answers how many that are."""
+        woken, behind, more = 0, "", True
         while more:
-            async with self._database.write() as tx:
-                await self._means.wake(tx, connection_id)
-                some = await _stuck(tx, connection_id, behind, None)
-                more, behind = len(some) == AT_ONCE, some[-1].id if some else ""
-                wanted = [one.id for one in some if rules.unblocks(one, change.before, change.after)]
-                woken += await self._set_going(tx, wanted, _CHANGED, actor)
+            async with self._database.read() as tx:
+                some = await exports.with_status(
+                    tx,
+                    connection_id,
+                    (XeroStatus.ERROR,),
+                    MENDED,
+                    limit=AT_ONCE,
+                    after=behind,
+                    updated_before=updated_before,
+                )
+            more, behind = len(some) == AT_ONCE, some[-1].id if some else ""
+            if wanted := [one.id for one in some if is_unblocked(one)]:
+                woken += await self._set_going(connection_id, wanted, sentence, actor)
         return woken
 
-    async def _set_going(self, tx: Transaction, wanted: Collection[str], sentence: str, actor: str) -> int:
-        held, now = await exports.lock_all(tx, wanted), self._means.clock.now()
-        stuck = [one for one in held.values() if one.xero_status == XeroStatus.ERROR]
-        again = [record.again(one, now, sentence, actor) for one in stuck]
-        await record.keep_all(tx, self._means.feed, again)
-        return len(again)
-
-    async def _wake_reversals(self, change: Change, actor: str) -> int:
-        """Set going again the reversals that a change unblocks; answers of how many exports they are."""
+    async def _set_going(self, connection_id: str, wanted: Collection[str], sentence: str, actor: str) -> int:
         async with self._database.write() as tx:
-            await self._means.wake(tx, change.after.settings.connection_id)
-            failed = await reversals.with_status(tx, change.after.settings.connection_id, (XeroStatus.ERROR,))
-            wanted = [one.export_id for one in failed if rules.unblocks_reversal(one, change.before, change.after)]
-            held = await exports.lock_all(tx, wanted)
-            now, told = self._means.clock.now(), []
+            await self._means.wake(tx, connection_id)
+            held, now = await exports.lock_all(tx, wanted), self._means.clock.now()
+            stuck = [one for one in held.values() if one.xero_status == XeroStatus.ERROR]
+            await record.keep_all(tx, self._means.feed, [record.again(one, now, sentence, actor) for one in stuck])
+        return len(stuck)
+
+    async def _wake_reversals(
+        self, connection_id: str, sentence: str, actor: str, is_unblocked: Callable[[Reversal], bool]
+    ) -> int:
+        """Set going again the reversals that are unblocked; answers of how many exports they are."""
+        async with self._database.read() as tx:
+            failed = await reversals.with_status(tx, connection_id, (XeroStatus.ERROR,))
+        wanted = {one.export_id for one in failed if is_unblocked(one)}
+        if not wanted:
+            return 0
+        async with self._database.write() as tx:
+            await self._means.wake(tx, connection_id)
+            held, now = await exports.lock_all(tx, wanted), self._means.clock.now()
+            told = []
             for export in held.values():
-                for reversal in export.reversals:
-                    if rules.unblocks_reversal(reversal, change.before, change.after):
-                        await reversals.put(tx, _again(reversal, now))
-                happened = ExportEvent(xero_status=export.xero_status, sentence=_CHANGED, actor=actor, occurred_at=now)
+                for reversal in filter(is_unblocked, export.reversals):
+                    await reversals.put(tx, _again(reversal, now))
+                happened = ExportEvent(xero_status=export.xero_status, sentence=sentence, actor=actor, occurred_at=now)
                 told.append((msgspec.structs.replace(export, updated_at=now), happened))
             await record.keep_all(tx, self._means.feed, told)
         return len(held)
@@ -235,21 +255,6 @@ class SettingsOfExports:
 
 _UPDATE = "UpdateExportSettings"
 _CHANGED = "The settings were changed: it is tried again."
-
-
-async def _stuck(
-    tx: Transaction, connection_id: str, behind: str, updated_before: datetime | None
-) -> list[PaymentExport]:
-    """Some exports in ERROR that settings or accounts may put right, behind this id."""
-    return await exports.with_status(
-        tx,
-        connection_id,
-        (XeroStatus.ERROR,),
-        MENDED,
-        limit=AT_ONCE,
-        after=behind,
-        updated_before=updated_before,
-    )
 
 
 def _again(reversal: Reversal, now: datetime) -> Reversal:

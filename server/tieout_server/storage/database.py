@@ -16,7 +16,8 @@ Transaction = AsyncConnection
 """An open transaction. Stores take it; whoever opened it commits. It never spans a call to Xero.
 
 Rows are locked in one order, so that no two transactions can wait for each other: the connection, then the work, then
-the connection's change counter, then documents, then the sync; the event counter last of all."""
+the connection's change counter, then documents, then the sync, then payment exports by their ids; the event counter
+last of all."""
 
 POOL_SIZE = 10
 """Connections kept to PostgreSQL, and reading connections to SQLite."""

@@ -32,10 +32,20 @@ from tieout_server.errors import (
     WrongOrganisationError,
     XeroUnavailableError,
 )
-from tieout_server.events.feed import DISCREPANCY, ERASURE, RECONCILIATION, Feed
+from tieout_server.events.feed import DISCREPANCY, ERASURE, EXPORT, RECONCILIATION, Feed
 from tieout_server.ledger.books import Membership, Page, Purpose, Query, TokenSet
 from tieout_server.ledger.documents import Entity, Organisation
+from tieout_server.ledger.exports import (
+    ExportChange,
+    ExportError,
+    ExportEvent,
+    PaymentExport,
+    PaymentLine,
+    PlatformPayment,
+    XeroRecord,
+)
 from tieout_server.ledger.links import CALLER, AuthorisedBy, Link, ReasonCode
+from tieout_server.ledger.writes import RecordKind
 from tieout_server.storage import events, syncs, tables, tokens, work
 from tieout_server.storage.discrepancies import Change, Discrepancy, Happened, Share
 from tieout_server.storage.events import Event
@@ -706,6 +716,38 @@ async def test_after_a_purge_the_log_names_no_customer_and_no_balance(around: Wo
     assert msgspec.json.decode(spared.payload, type=Change) == Change(happened, other)
 
 
+async def test_after_a_purge_the_log_names_no_payment(around: World) -> None:
+    link = await synced(around)
+    now = around.clock.now()
+    line = PaymentLine(invoice_number="INV-Acme", amount=OFF)
+    paid = PlatformPayment(
+        payment_id="p1", paid_on=now.date(), currency="NZD", amount=OFF, lines=(line,), reference="Acme"
+    )
+    error = ExportError(
+        reason="CONTACT_ARCHIVED", sentence="Acme is archived.", remedy="Ask Acme.", owner="MERCHANT", occurred_at=now
+    )
+    happened = ExportEvent(
+        xero_status="DISMISSED", sentence="Acme paid 77.10.", actor="ruth@acme.example", occurred_at=now, error=error
+    )
+    made = XeroRecord(kind=RecordKind.PAYMENT, xero_id="x1", invoice_number="INV-Acme", amount=OFF, currency="NZD")
+    export = PaymentExport(
+        id="exp1", connection_id=link.id, payment=paid, xero_status="DISMISSED", error=error, records=(made,),
+        created_at=now, updated_at=now, dismissal_note="Acme", dismissed_by="ruth@acme.example", history=(happened,),
+    )  # fmt: skip
+    told = Event(0, link.id, EXPORT, "exp1", now, msgspec.json.encode(ExportChange(event=happened, export=export)))
+    async with around.database.write() as tx:
+        await around.connections._means.feed.append(tx, told)
+    await around.connections.disconnect(Disconnect(link.id, purge_data=True))
+    await do(around, PURGE, link.id)
+    async with around.database.read() as tx:
+        (event,) = await events.about(tx, "exp1", topic=EXPORT, after=0, limit=9)
+    assert b"acme" not in event.payload.lower()
+    assert b"77.1" not in event.payload
+    change = msgspec.json.decode(event.payload, type=ExportChange)
+    assert (change.export.id, change.export.payment.payment_id, change.event.sentence) == ("exp1", "p1", ERASED)
+    assert change.export.xero_status == change.event.xero_status == "DISMISSED"
+
+
 async def test_what_an_earlier_disconnect_left_can_still_be_purged(around: World) -> None:
     link = await synced(around)
     await around.connections.disconnect(Disconnect(link.id))
@@ -728,7 +770,7 @@ async def test_a_reconnect_after_a_purge_begins_with_a_first_sync_that_the_purge
     await do(around, PURGE, link.id)
     async with around.database.read() as tx:
         (sync,) = await syncs.page(tx, link.id, limit=9)
-    assert (sync.mode, sync.state, sync.ordinal) == ("FULL", "SUCCEEDED", 2)
+    assert (sync.mode, sync.state, sync.ordinal) == ("FULL", "SUCCEEDED", 3), "the purge took a number, too"
     assert await count(around, tables.accounts) == 1
     now = await around.connections.get(link.id)
     assert now.authorised_by == back.authorised_by

@@ -195,6 +195,27 @@ async def test_an_account_that_works_again_sets_going_what_failed_because_of_it_
     assert (last.sentence, last.actor) == ("The account was mended: it is tried again.", "tieout")
 
 
+async def test_a_reversal_goes_on_when_the_account_for_refunds_works_again(desk: Desk) -> None:
+    desk.show("bank")
+    refunds = {"kind": "EXPENSE", "takes_payments": False, "currency": ""}
+    desk.show("refunds", **refunds)
+    await desk.settings.update(new(desk, ("NZD", "bank"), refund_xero_account_id="refunds"))
+    export = await desk.handed_over(xero_status="VERIFIED")
+    back = (await desk.exports.reverse(Reverse(export_id=export.id, kind="REFUND", reversal_id="r1"))).reversals[-1]
+    desk.clock.time += MINUTE
+    error = desk.in_error("ACCOUNT_ARCHIVED")["error"]
+    failed = msgspec.structs.replace(back, xero_status="ERROR", error=error, due_at=None, updated_at=desk.clock.now())
+    async with desk.database.write() as tx:
+        await reversals.put(tx, failed)
+    assert await desk.settings.revalidate(desk.connection_id) == 0
+    desk.clock.time += MINUTE
+    desk.show("refunds", name="Refunds", **refunds)
+    await read(desk, "refunds")
+    assert await desk.settings.revalidate(desk.connection_id) == 1
+    (back,) = (await desk.exports.get(export.id)).reversals
+    assert back.xero_status == "QUEUED"
+
+
 async def test_what_xero_refused_although_the_account_looked_right_is_not_tried_again_for_ever(desk: Desk) -> None:
     desk.show("bank")
     await desk.settings.update(new(desk, ("NZD", "bank")))
