@@ -179,9 +179,12 @@ async def test_history_is_in_order_and_only_where_it_is_asked_for(database: Data
             await exports.add_event(tx, "exp1", one)
     async with database.read() as tx:
         assert await exports.get(tx, "exp1", history=True) == changed(QUEUED, history=tuple(happened))
-        assert await exports.events_of(tx, "exp1", newest=2) == tuple(happened[1:])
         assert await exports.get(tx, "exp1") == QUEUED
-        assert await exports.events_of(tx, "exp2") == ()
+        assert await exports.get(tx, "exp2", history=True) == other("exp2")
+    async with database.write() as tx:
+        told = await exports.add_events(tx, {"exp1": happened[0], "exp2": happened[1]})
+        assert told == {"exp1": (*happened, happened[0]), "exp2": (happened[1],)}
+        assert await exports.add_events(tx, {}) == {}
 
 
 async def test_pages_are_newest_first_and_of_what_was_asked_for(database: Database) -> None:

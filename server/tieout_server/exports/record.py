@@ -30,17 +30,15 @@ async def keep(
     Answers the export as it was told: with its history and its reversals. `verify_at`: see `storage.exports.put`.
     """
     await exports.put(tx, export, verify_at=verify_at)
-    await exports.add_event(tx, export.id, happened)
-    return await _tell(tx, feed, export, happened)
+    (told,) = await _tell(tx, feed, [(export, happened)])
+    return told
 
 
 async def keep_all(tx: Transaction, feed: Feed, happened: Sequence[tuple[PaymentExport, ExportEvent]]) -> None:
     """Keep several that are held, and tell of them in this order; the last statement of the transaction."""
-    for export, event in happened:
+    for export, _ in happened:
         await exports.put(tx, export)
-        await exports.add_event(tx, export.id, event)
-    for export, event in happened:
-        await _tell(tx, feed, export, event)
+    await _tell(tx, feed, happened)
 
 
 def again(export: PaymentExport, now: datetime, sentence: str, actor: str) -> tuple[PaymentExport, ExportEvent]:
@@ -54,10 +52,16 @@ def again(export: PaymentExport, now: datetime, sentence: str, actor: str) -> tu
     return queued, ExportEvent(xero_status=status, sentence=sentence, actor=actor, occurred_at=now)
 
 
-async def _tell(tx: Transaction, feed: Feed, export: PaymentExport, happened: ExportEvent) -> PaymentExport:
-    own = await reversals.of_exports(tx, [export.id])
-    history = await exports.events_of(tx, export.id, newest=TOLD)
-    told = msgspec.structs.replace(export, reversals=own.get(export.id, ()), history=history)
-    payload = msgspec.json.encode(ExportChange(event=happened, export=told))
-    await feed.append(tx, Event(0, export.connection_id, EXPORT, export.id, happened.occurred_at, payload))
+async def _tell(
+    tx: Transaction, feed: Feed, happened: Sequence[tuple[PaymentExport, ExportEvent]]
+) -> list[PaymentExport]:
+    """Add to the histories of these exports, and tell of them; answers them as they are told."""
+    histories = await exports.add_events(tx, {export.id: event for export, event in happened})
+    own = await reversals.of_exports(tx, histories)
+    told = []
+    for export, event in happened:
+        whole = msgspec.structs.replace(export, reversals=own.get(export.id, ()), history=histories[export.id][-TOLD:])
+        payload = msgspec.json.encode(ExportChange(event=event, export=whole))
+        await feed.append(tx, Event(0, export.connection_id, EXPORT, export.id, event.occurred_at, payload))
+        told.append(whole)
     return told

@@ -30,7 +30,7 @@ from tieout_server.storage.exports import ExportQuery
 from tieout_server.storage.pages import Span
 from tieout_server.work.requests import Requests
 
-AT_ONCE = 200
+AT_ONCE = 50
 """Exports that one transaction sets going again, so that nobody waits for long."""
 AGAIN = "It is tried again."
 ABSENT = (ExportReason.CONNECTION_LOST, ExportReason.SCOPE_MISSING)

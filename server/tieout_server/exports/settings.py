@@ -24,7 +24,7 @@ from tieout_server.storage.database import Transaction
 from tieout_server.storage.receivables import FoundAccount
 from tieout_server.work.requests import Requests
 
-AT_ONCE = 200
+AT_ONCE = 50
 """Exports that one transaction looks at, so that nobody waits for long."""
 MENDED = (
     ExportReason.ACCOUNT_NOT_CHOSEN,

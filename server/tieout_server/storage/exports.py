@@ -81,19 +81,27 @@ async def put(tx: Transaction, export: PaymentExport, *, verify_at: datetime | m
 
 async def add_event(tx: Transaction, export_id: str, happened: ExportEvent) -> None:
     """Add to the history of an export; whoever does holds the export."""
-    of = export_events.c.export_id == export_id
-    last: int = (await tx.execute(select(func.coalesce(func.max(export_events.c.number), 0)).where(of))).scalar_one()
-    await tx.execute(
-        export_events.insert().values(
-            export_id=export_id,
-            number=last + 1,
-            xero_status=happened.xero_status,
-            sentence=happened.sentence,
-            actor=happened.actor,
-            error="" if happened.error is None else msgspec.json.encode(happened.error).decode(),
-            at=to_micros(happened.occurred_at),
-        )
-    )
+    await add_events(tx, {export_id: happened})
+
+
+async def add_events(tx: Transaction, happened: Mapping[str, ExportEvent]) -> Mapping[str, tuple[ExportEvent, ...]]:
+    """Add to the histories of these exports, which are held; answers all of each, oldest first."""
+    known = await _histories(tx, happened)
+    rows = [
+        {
+            "export_id": export_id,
+            "number": len(known[export_id]) + 1,  # nothing is ever taken out of a history
+            "xero_status": one.xero_status,
+            "sentence": one.sentence,
+            "actor": one.actor,
+            "error": "" if one.error is None else msgspec.json.encode(one.error).decode(),
+            "at": to_micros(one.occurred_at),
+        }
+        for export_id, one in happened.items()
+    ]
+    if rows:
+        await tx.execute(export_events.insert(), rows)
+    return {export_id: (*known[export_id], one) for export_id, one in happened.items()}
 
 
 async def get(tx: Transaction, export_id: str, *, lock: bool = False, history: bool = False) -> PaymentExport | None:
@@ -103,7 +111,9 @@ async def get(tx: Transaction, export_id: str, *, lock: bool = False, history: b
     found = await _read(tx, _query().where(payment_exports.c.id == export_id))
     if not found:
         return None
-    return msgspec.structs.replace(found[0], history=await events_of(tx, export_id)) if history else found[0]
+    if not history:
+        return found[0]
+    return msgspec.structs.replace(found[0], history=(await _histories(tx, [export_id]))[export_id])
 
 
 async def lock_all(tx: Transaction, export_ids: Collection[str]) -> Mapping[str, PaymentExport]:
@@ -124,11 +134,13 @@ async def of_payment(tx: Transaction, connection_id: str, payment_id: str) -> tu
     return export, row.fingerprint
 
 
-async def events_of(tx: Transaction, export_id: str, *, newest: int | None = None) -> tuple[ExportEvent, ...]:
-    """What happened to an export, oldest first; all of it, or the newest so many."""
-    query = select(export_events).where(export_events.c.export_id == export_id)
-    rows = (await tx.execute(query.order_by(export_events.c.number.desc()).limit(newest))).all()
-    return tuple(_event(row) for row in reversed(rows))
+async def _histories(tx: Transaction, export_ids: Collection[str]) -> dict[str, tuple[ExportEvent, ...]]:
+    """What happened to each of these exports, oldest first."""
+    query = select(export_events).where(export_events.c.export_id.in_(export_ids))
+    found: dict[str, list[ExportEvent]] = {export_id: [] for export_id in export_ids}
+    for row in await tx.execute(query.order_by(export_events.c.export_id, export_events.c.number)):
+        found[row.export_id].append(_event(row))
+    return {export_id: tuple(own) for export_id, own in found.items()}
 
 
 async def page(
