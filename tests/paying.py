@@ -1,92 +1,427 @@
-"""Payments for tests, and what is known when they are examined: books in NZD with a bank account in NZD and in EUR."""
+"""Books that take payments and lose answers, and processes that export to them and are killed.
 
-from collections.abc import Callable
-from datetime import UTC, date, datetime
+The books behave as Xero does where it matters: a key makes a call happen once for 6 minutes, each draft is taken or
+refused by itself, an invoice takes no more than is due, and who asks for records gets them with their markers.
+"""
+# ruff: noqa: ARG002 - a fake need not look at all that it is given
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from itertools import count
 from typing import Any
 
-from documents import account, invoice
-from tieout_server.exports.accounts import Ground
-from tieout_server.exports.checks import Situation, filed
-from tieout_server.ledger.documents import Account, Organisation
-from tieout_server.ledger.exports import ExportSettings, PaymentLine, PlatformPayment, Step
-from tieout_server.ledger.writes import Draft, Payable, PaymentSeen
+import msgspec
 
-NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
+from documents import invoice
+from fakes import BooksOf, SettableClock, Xero
+from tieout_server.connections.authorisation import Authorisations
+from tieout_server.connections.return_urls import ReturnUrls
+from tieout_server.connections.service import Connections
+from tieout_server.connections.service import Means as ConnectionMeans
+from tieout_server.connections.tokens import Tokens
+from tieout_server.errors import AnswerLostError, TieoutError
+from tieout_server.events.feed import Feed
+from tieout_server.exports.means import EXPORT, UPKEEP, Means
+from tieout_server.exports.messages import ExportPayment, Reexport
+from tieout_server.exports.preflight import Preflight
+from tieout_server.exports.service import Exports
+from tieout_server.exports.settings import SettingsOfExports
+from tieout_server.exports.work import ExportWork
+from tieout_server.ledger.books import AccessTokens, Page, Purpose, Query, WritableBooks
+from tieout_server.ledger.documents import Account, Entity, Organisation
+from tieout_server.ledger.exports import ExportSettings, PaymentExport, PaymentLine, PlatformPayment
+from tieout_server.ledger.links import AuthorisedBy, Link
+from tieout_server.ledger.writes import (
+    BatchDraft,
+    Deletion,
+    Draft,
+    Found,
+    InvoiceLines,
+    OverpaymentDraft,
+    Payable,
+    PaymentDraft,
+    PaymentSeen,
+    RecordKind,
+    Written,
+)
+from tieout_server.storage import connections, export_settings, exports, work
+from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.vault import Vault
+from tieout_server.storage.work import Task
+from tieout_server.syncs.news import News
+from tieout_server.syncs.run import Means as SyncMeans
+from tieout_server.syncs.service import Syncs
+from tieout_server.work.engine import Engine, Job, Lane, LostLeaseError
+from tieout_server.work.requests import Requests
+
+CONNECTION = "con_1"
+BANK = "bank-nzd"
 PAID_ON = date(2026, 11, 20)
-BANK_NZD = account("bank-nzd", name="Everyday", currency="NZD", takes_payments=True)
-BANK_EUR = account("bank-eur", name="Euro", currency="EUR", takes_payments=True)
-CLEARING = account("clearing", name="Clearing", kind="CURRENT", code="850", takes_payments=True)
-REFUNDED = account("refunded", name="Refunds", kind="REVENUE", code="260")
-ORGANISATION = Organisation(xero_tenant_id="t1", name="Ahi Ltd", base_currency="NZD")
+KEY_LIVES = timedelta(minutes=6)
+EXCEEDS = "Payment amount exceeds the amount outstanding on this document"
 
 
-def numbered() -> Callable[[], str]:
-    """Markers in their order: TIE000000001, TIE000000002, …"""
-    counted = count(1)
-    return lambda: f"TIE{next(counted):09}"
+class KilledError(Exception):
+    """The process is gone."""
 
 
-def ground(*accounts: Account, **settings: Any) -> Ground:  # noqa: ANN401 - any field of the settings
-    chosen: dict[str, Any] = {"accounts": {"NZD": "bank-nzd", "EUR": "bank-eur"}}
-    kept = accounts or (BANK_NZD, BANK_EUR, CLEARING, REFUNDED)
-    return Ground(
-        settings=ExportSettings(connection_id="con_1", **(chosen | settings)),
-        accounts={one.xero_account_id: one for one in kept},
-        base_currency="NZD",
+class MortalDatabase(Database):
+    """A database whose process is killed right before or right after one of its commits."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.commits = 0
+        self.dies_before: int | None = None
+        self.dies_after: int | None = None
+
+    @asynccontextmanager
+    async def write(self, *, durable: bool = True) -> AsyncIterator[Transaction]:
+        async with super().write(durable=durable) as tx:
+            yield tx
+            self.commits += 1
+            if self.commits == self.dies_before:
+                raise KilledError
+        if self.commits == self.dies_after:
+            raise KilledError
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A record in these books."""
+
+    xero_id: str
+    kind: RecordKind
+    draft: Draft
+    text: str
+    status: str = "AUTHORISED"
+    xero_invoice_id: str = ""
+    amount: Decimal = Decimal(0)
+    batch: str = ""
+
+
+@dataclass
+class PayingXero(Xero):
+    """A Xero whose books take payments."""
+
+    records: dict[str, Kept] = field(default_factory=dict)
+    keys: dict[str, tuple[datetime, Sequence[Written]]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    """The keys of all writes that arrived."""
+    faults: list[str | TieoutError | Callable[[], Any]] = field(default_factory=list)
+    """What happens to the next writes: `before` and `after` lose the answer, an error is raised with nothing done, a
+    function is called before the write arrives."""
+    refusals: dict[str, str] = field(default_factory=dict)
+    """What is said to drafts whose marked text has this in it."""
+    notes: list[str] = field(default_factory=list)
+    shows_references: bool = True
+    """Whether invoices show the references of their payments."""
+    shows_new: bool = True
+    """Whether invoices show payments yet."""
+    ids: Any = field(default_factory=lambda: itertools.count(1))
+    listings: list[tuple[RecordKind, datetime]] = field(default_factory=list)
+
+    def open(self, xero_tenant_id: str, tokens: AccessTokens) -> WritableBooks:
+        return PayingBooks(self, xero_tenant_id)
+
+    def paid(self, xero_invoice_id: str) -> list[Kept]:
+        """The payments that count on this invoice."""
+        return [
+            one
+            for one in self.records.values()
+            if one.xero_invoice_id == xero_invoice_id and one.status == "AUTHORISED" and one.kind is RecordKind.PAYMENT
+        ]
+
+    def due(self, xero_invoice_id: str) -> Decimal:
+        document = self.documents[Entity.INVOICES, xero_invoice_id]
+        total: Decimal = document.total  # type: ignore[union-attr] # an invoice has one
+        return total - sum((one.amount for one in self.paid(xero_invoice_id)), Decimal(0))
+
+    def somebody_pays(self, xero_invoice_id: str, amount: str, text: str = "by hand") -> str:
+        """A bookkeeper records a payment."""
+        draft = PaymentDraft(
+            xero_invoice_id=xero_invoice_id,
+            xero_account_id=BANK,
+            paid_on=PAID_ON,
+            amount=Decimal(amount),
+            reference=text,
+        )
+        return self._make(draft).xero_id
+
+    def arrive(self, drafts: Sequence[Draft], key: str) -> Sequence[Written]:
+        """A write reaches Xero."""
+        self.calls.append(key)
+        known = self.keys.get(key)
+        if known and self.clock.now() - known[0] < KEY_LIVES:
+            return known[1]
+        answers = [self._make(draft) for draft in drafts]
+        self.keys[key] = (self.clock.now(), answers)
+        return answers
+
+    def _make(self, draft: Draft) -> Written:  # noqa: PLR0911 - one for each kind of draft
+        if said := next((said for words, said in self.refusals.items() if words in repr(draft)), ""):
+            return Written(messages=(said,))
+        if isinstance(draft, Deletion):
+            for name, one in list(self.records.items()):
+                if draft.xero_id in (name, one.batch):
+                    self.records[name] = msgspec.structs.replace(one, status="DELETED")
+            return Written(xero_id=draft.xero_id)
+        if isinstance(draft, PaymentDraft):
+            if draft.amount > self.due(draft.xero_invoice_id):
+                return Written(messages=(EXCEEDS,))
+            return Written(xero_id=self._pay(draft, draft.xero_invoice_id, draft.amount, draft.reference))
+        if isinstance(draft, BatchDraft):
+            if any(part.amount > self.due(part.xero_invoice_id) for part in draft.parts):
+                return Written(messages=(EXCEEDS,))
+            batch = self._keep(RecordKind.BATCH_PAYMENT, draft, draft.reference)
+            parts = [
+                (p.xero_invoice_id, self._pay(draft, p.xero_invoice_id, p.amount, p.reference, batch))
+                for p in draft.parts
+            ]
+            return Written(xero_id=batch, parts=tuple(parts))
+        if isinstance(draft, OverpaymentDraft):
+            return Written(xero_id=self._keep(RecordKind.OVERPAYMENT, draft, draft.text))
+        kind = RecordKind(type(draft).__struct_config__.tag)  # type: ignore[arg-type] # a text, as it is declared
+        return Written(xero_id=self._keep(kind, draft, draft.reference))
+
+    def _pay(self, draft: Draft, invoice_id: str, amount: Decimal, text: str, batch: str = "") -> str:
+        name = f"payment-{next(self.ids)}"
+        self.records[name] = Kept(
+            xero_id=name,
+            kind=RecordKind.PAYMENT,
+            draft=draft,
+            text=text,
+            xero_invoice_id=invoice_id,
+            amount=amount,
+            batch=batch,
+        )
+        return name
+
+    def _keep(self, kind: RecordKind, draft: Draft, text: str) -> str:
+        name = f"{kind.lower()}-{next(self.ids)}"
+        self.records[name] = Kept(xero_id=name, kind=kind, draft=draft, text=text)
+        return name
+
+
+@dataclass
+class PayingBooks(BooksOf):
+    """The books of one organisation that takes payments."""
+
+    xero: PayingXero
+
+    async def read(self, query: Query, purpose: Purpose) -> Page:
+        return await self.xero.shown(query.entity)
+
+    async def payable(self, ids: Sequence[str], numbers: Sequence[str], purpose: Purpose) -> Sequence[Payable]:
+        self._check()
+        found = [d for (kind, _), d in self.xero.documents.items() if kind is Entity.INVOICES]
+        return [self._payable(one) for one in found if one.xero_invoice_id in ids or one.number in numbers]  # type: ignore[union-attr] # invoices
+
+    def _payable(self, document: Any) -> Payable:  # noqa: ANN401 - an invoice
+        name = document.xero_invoice_id
+        due = self.xero.due(name) if self.xero.shows_new else document.total
+        status = "AUTHORISED" if due and document.status in ("AUTHORISED", "PAID") else document.status
+        shown = msgspec.structs.replace(
+            document, due=due, paid=document.total - due, status=status if due else "PAID", updated_at=self._now()
+        )
+        seen = tuple(
+            PaymentSeen(
+                xero_payment_id=one.xero_id,
+                amount=one.amount,
+                paid_on=PAID_ON,
+                reference=one.text if self.xero.shows_references else "",
+                xero_batch_payment_id=one.batch,
+            )
+            for one in (self.xero.paid(name) if self.xero.shows_new else ())
+        )
+        return Payable(invoice=shown, payments=seen, as_of=self._now())
+
+    def _now(self) -> datetime:
+        return self.xero.clock.now()
+
+    async def invoice_lines(self, xero_invoice_id: str, purpose: Purpose) -> InvoiceLines | None:
+        return None
+
+    async def write(self, drafts: Sequence[Draft], idempotency_key: str) -> Sequence[Written]:
+        fault = self.xero.faults.pop(0) if self.xero.faults else None
+        if isinstance(fault, TieoutError):
+            raise fault
+        if fault == "before":
+            raise AnswerLostError("Xero did not answer.")
+        if callable(fault) and (coming := fault()) is not None:
+            await coming
+        answers = self.xero.arrive(drafts, idempotency_key)
+        if fault == "after":
+            raise AnswerLostError("Xero did not answer.")
+        return answers
+
+    async def records_since(self, kind: RecordKind, since: datetime) -> Sequence[Found]:
+        self._check()
+        self.xero.listings.append((kind, since))
+        return [self._found(one) for one in self.xero.records.values() if one.kind is kind]
+
+    def _found(self, one: Kept) -> Found:
+        parts = tuple(
+            (part.xero_invoice_id, part.xero_id) for part in self.xero.records.values() if part.batch == one.xero_id
+        )
+        return Found(kind=one.kind, xero_id=one.xero_id, status=one.status, texts=(one.text,), parts=parts)
+
+    async def status_of(self, kind: RecordKind, xero_id: str) -> Found | None:
+        one = self.xero.records.get(xero_id)
+        return self._found(one) if one else None
+
+    async def note(self, xero_invoice_id: str, text: str, idempotency_key: str) -> None:
+        self.xero.notes.append(f"{xero_invoice_id}: {text}")
+
+    async def organisation(self, purpose: Purpose) -> Organisation:
+        self._check()
+        return Organisation(xero_tenant_id="tenant-1", name="Southern Hops Ltd", base_currency="NZD")
+
+
+def books_with(clock: SettableClock, invoices: dict[str, str]) -> PayingXero:
+    """Books with a bank account, and with these invoices of these totals."""
+    xero = PayingXero(clock, scopes=("offline_access", "accounting.transactions", "accounting.settings.read"))
+    for name, total in invoices.items():
+        amount = Decimal(total)
+        xero.documents[Entity.INVOICES, name] = invoice(name, number=name.upper(), total=amount, due=amount)
+    xero.documents[Entity.ACCOUNTS, BANK] = Account(
+        xero_account_id=BANK,
+        name="Business account",
+        kind="BANK",
+        status="ACTIVE",
+        updated_at=clock.now(),
+        currency="NZD",
+        takes_payments=True,
     )
+    return xero
 
 
-def seen(xero_id: str, amount: str, paid_on: date = PAID_ON, reference: str = "") -> PaymentSeen:
-    return PaymentSeen(xero_payment_id=xero_id, amount=Decimal(amount), paid_on=paid_on, reference=reference)
+@dataclass
+class Process:
+    """One process of the service on a database that others may use, too; a test turns its wheels."""
+
+    xero: PayingXero
+    clock: SettableClock
+    database: MortalDatabase
+    engine: Engine
+    exports: Exports
+    preflight: Preflight
+    work: ExportWork
+
+    @property
+    def performs(self) -> dict[str, Callable[[Job], Any]]:
+        return {kind: one.perform for kind, one in self.engine._kinds.items()}
+
+    async def take(self, kind: str = EXPORT) -> Job | None:
+        """Take the work as the engine does, if it is due and free."""
+        async with self.database.write() as tx:
+            task = Task(kind, CONNECTION, Lane.WRITE)
+            owner = str(id(self))
+            lease = await work.take(tx, task, owner=owner, now=self.clock.now(), lease=timedelta(seconds=20))
+        return Job(lease, self.clock) if lease else None
+
+    async def slice(self, kind: str = EXPORT) -> datetime | None:
+        """Do what is due once, and give it back; answers when it is due next."""
+        if (job := await self.take(kind)) is None:
+            return None
+        again_at: datetime | None = await self.performs[kind](job)
+        async with self.database.write() as tx:
+            await work.finish(tx, job._lease, again_at=again_at)
+        return again_at
+
+    async def run(self, until: timedelta = timedelta(hours=1)) -> None:
+        """Do everything that is due, and let time pass up to what is due next, for so long."""
+        ends_at = self.clock.now() + until
+        for _ in range(200):
+            again = [await self.slice(kind) for kind in (EXPORT, UPKEEP)]
+            async with self.database.read() as tx:
+                due = [await exports.next_due_at(tx, CONNECTION), await exports.next_verify_at(tx, CONNECTION)]
+            coming = [at for at in due if at is not None]
+            if not coming or min(coming) > ends_at:
+                return
+            del again
+            self.clock.time = max(self.clock.time + timedelta(seconds=1), min(coming))
+
+    async def pay(self, payment_id: str, amount: str, *lines: tuple[str, str], reference: str = "") -> PaymentExport:
+        """Hand over a payment of these amounts of these invoices."""
+        payment = PlatformPayment(
+            payment_id=payment_id,
+            paid_on=PAID_ON,
+            currency="NZD",
+            amount=Decimal(amount),
+            lines=tuple(PaymentLine(xero_invoice_id=name, amount=Decimal(of)) for name, of in lines),
+            reference=reference,
+        )
+        accepted = await self.exports.export(ExportPayment(connection_id=CONNECTION, payment=payment))
+        return accepted.export
+
+    async def now(self, export: PaymentExport) -> PaymentExport:
+        """The export as it is now, with its history."""
+        return await self.exports.get(export.id)
+
+    async def again(self, export: PaymentExport) -> PaymentExport:
+        """Have it exported again."""
+        return await self.exports.reexport(Reexport(export_id=export.id))
+
+    async def dies(self) -> None:
+        """Give back what the operating system would."""
+        await self.database.close()
 
 
-def payable(xero_id: str = "i1", due: str = "100.00", *payments: PaymentSeen, **fields: Any) -> Payable:  # noqa: ANN401 - any field of the invoice
-    stated: dict[str, Any] = {"due": Decimal(due), "total": Decimal("100.00"), "number": xero_id.upper()}
-    return Payable(invoice=invoice(xero_id, **(stated | fields)), payments=payments, as_of=NOW)
+def process(url: str, xero: PayingXero) -> Process:
+    """A new process of the service on this database."""
+    clock, database = xero.clock, MortalDatabase(url)
+    feed, engine, vault = Feed(database, clock), Engine(database, clock), Vault({"test": bytes(32)})
+    requests = Requests(vault, clock)
+    links = Connections(
+        ConnectionMeans(
+            database=database,
+            feed=feed,
+            engine=engine,
+            requests=requests,
+            authorisations=Authorisations(vault, xero, clock),
+            tokens=Tokens(database, vault, xero, clock),
+            identity=xero,
+            library=xero,
+            return_urls=ReturnUrls("https://app.example"),
+            clock=clock,
+        )
+    )
+    reading = SyncMeans(database, feed, clock)
+    Syncs(reading, links, engine, requests)
+    News(reading, links, engine, lambda _: xero.allowance)
+    means = Means(database, feed, clock, engine, lambda _: xero.allowance)
+    preflight = Preflight(means)
+    accepting = Exports(means, links, requests, preflight)
+    settings = SettingsOfExports(means, links, requests, preflight)
+    sending = ExportWork(means, links, preflight, settings.revalidate)
+    return Process(xero, clock, database, engine, accepting, preflight, sending)
 
 
-def line(named: str = "i1", amount: str = "100.00", *, by_number: bool = False) -> PaymentLine:
-    if by_number:
-        return PaymentLine(invoice_number=named, amount=Decimal(amount))
-    return PaymentLine(xero_invoice_id=named, amount=Decimal(amount))
+async def connect(one: Process, **settings: Any) -> None:  # noqa: ANN401 - any field of the settings
+    """A connection that may write, with an account for New Zealand dollars."""
+    now = one.clock.now()
+    link = Link(
+        id=CONNECTION,
+        merchant_id="m1",
+        state="CONNECTED",
+        xero_tenant_id="tenant-1",
+        membership_id="membership-1",
+        organisation=Organisation(xero_tenant_id="tenant-1", name="Southern Hops Ltd", base_currency="NZD"),
+        authorised_by=AuthorisedBy(xero_user_id="user-1", email="ruth@southern-hops.example"),
+        scopes=("offline_access", "accounting.transactions", "accounting.settings.read"),
+        last_synced_at=now,
+        created_at=now,
+        updated_at=now,
+    )
+    chosen = ExportSettings(connection_id=CONNECTION, accounts={"NZD": BANK}, revision=1, updated_at=now)
+    async with one.database.write() as tx:
+        if await connections.get(tx, CONNECTION):
+            await connections.save(tx, link)
+        else:
+            await connections.insert(tx, link)
+        await export_settings.put(tx, msgspec.structs.replace(chosen, **settings))
 
 
-def payment(*lines: PaymentLine, **fields: Any) -> PlatformPayment:  # noqa: ANN401 - any field of the payment
-    """A payment of these lines, or of all that is due on i1; its amount is what they come to."""
-    named = lines or (line(),)
-    stated: dict[str, Any] = {
-        "payment_id": "pay-1",
-        "paid_on": PAID_ON,
-        "currency": "NZD",
-        "amount": sum((one.amount for one in named), Decimal(0)),
-        "reference": "Card 4242",
-    }
-    return PlatformPayment(lines=named, **(stated | fields))
-
-
-def situation(*payables: Payable, **fields: Any) -> Situation:  # noqa: ANN401 - any field of the situation
-    """What is known of these invoices; of i1, 100.00 NZD due, where none are said."""
-    by_id, by_number = filed(payables or (payable(),))
-    stated: dict[str, Any] = {
-        "ground": ground(),
-        "organisation": ORGANISATION,
-        "now": NOW,
-        "by_id": by_id,
-        "by_number": by_number,
-        "new_marker": numbered(),
-    }
-    return Situation(**(stated | fields))
-
-
-def step(draft: Draft, state: str = "DONE", **fields: Any) -> Step:  # noqa: ANN401 - any field of the step
-    stated: dict[str, Any] = {
-        "id": "stp_1",
-        "connection_id": "con_1",
-        "export_id": "exp_1",
-        "number": 1,
-        "marker": "TIE00000000A",
-        "xero_id": "x1",
-    }
-    return Step(draft=draft, state=state, **(stated | fields))
+__all__ = ["CONNECTION", "EXCEEDS", "KilledError", "LostLeaseError", "Process", "books_with", "connect", "process"]

@@ -80,7 +80,7 @@ class Preflight:
 
     async def look(self, turn: Turn, payments: Sequence[PlatformPayment], *, is_new: bool = False) -> Seen:
         """What these payments are examined by; accounts and lock dates are not older than 5 minutes, or new."""
-        read_at = turn.now()
+        read_at, known = turn.now(), self._footings.get(turn.link.id)
         footing = await (self.footing(turn) if is_new else self.current(turn))
         payables = await self.payables(turn, payments)
         async with self._means.database.read() as tx:
@@ -89,7 +89,7 @@ class Preflight:
             situation=situation,
             read_at=read_at,
             look_from=min([footing.xero_at, *(one.as_of for one in payables)]) - XERO_CLOCK_MARGIN,
-            is_new=footing.read_at >= read_at,
+            is_new=footing is not known,
         )
 
     async def current(self, turn: Turn) -> Footing:

@@ -25,8 +25,9 @@ from tieout_server.exports.state import ReversalKind, StepState, XeroStatus
 from tieout_server.exports.taking_back import Undoing, take_back
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.books import Purpose
+from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.exports import ExportError, PaymentExport, Reversal, Step, XeroRecord
-from tieout_server.ledger.writes import Deletion, InvoiceLines, Payable
+from tieout_server.ledger.writes import Deletion, InvoiceLines, Payable, RefundDraft
 from tieout_server.storage import export_steps, exports, receivables, reversals
 from tieout_server.storage.database import Transaction
 
@@ -92,7 +93,7 @@ class ReversalOutcomes:
         now = self._means.clock.now()
         steps = await self._delete(tx, export, step)
         export = msgspec.structs.replace(export, records=await records_of(tx, export, steps))
-        own = steps_of(reversal, steps)
+        own = [one for one in steps_of(reversal, steps) if not _is_kept(one)]
         reversal = msgspec.structs.replace(reversal, records=_records(reversal, own))
         if any(one.state != StepState.DONE for one in own):
             await self._put(tx, reversal, xero_status=XeroStatus.SENDING, due_at=now)
@@ -130,12 +131,9 @@ class ReversalOutcomes:
             said = "Xero does not let the payment be deleted; it is taken back in the open period instead."
             await tell(tx, self._means, export, said)
             return
-        steps = (await export_steps.of_exports(tx, [export.id]))[export.id]
-        # A plan of which something was made goes on with this step when it is tried again; else it is planned anew.
-        state = StepState.PLANNED if any(map(_is_made, steps_of(reversal, steps))) else StepState.DROPPED
-        await export_steps.put(tx, msgspec.structs.replace(step, state=state))
-        if state == StepState.DROPPED:
-            await _drop_planned(tx, reversal)
+        # Tried again, what is missing is planned anew; what is DONE stays so.
+        await export_steps.put(tx, msgspec.structs.replace(step, state=StepState.DROPPED))
+        await _drop_planned(tx, reversal)
         await self.fail(tx, export, reversal, (classify(result.messages, _refused(reversal, now)),))
 
     async def fail(
@@ -208,7 +206,7 @@ class Reversing:
             Undoing(
                 reversal=reversal,
                 export=export,
-                steps=tuple(steps),
+                steps=tuple(_as_planned(step) for step in steps),
                 ground=ground,
                 organisation=footing.organisation,
                 payables=payables,
@@ -279,6 +277,14 @@ def _is_kept(step: Step) -> bool:
     return isinstance(step.draft, Deletion) and step.state == StepState.REFUSED
 
 
+def _as_planned(step: Step) -> Step:
+    """The step as it was before it learnt which credit note it refunds: so a new plan finds it again."""
+    draft = step.draft
+    if not isinstance(draft, RefundDraft) or draft.entity is not Entity.CREDIT_NOTES:
+        return step
+    return msgspec.structs.replace(step, draft=msgspec.structs.replace(draft, xero_credit_id=""))
+
+
 async def _drop_planned(tx: Transaction, reversal: Reversal) -> None:
     for step in (await export_steps.of_exports(tx, [reversal.export_id]))[reversal.export_id]:
         if step.reversal_id == reversal.id and step.state == StepState.PLANNED:
@@ -293,11 +299,6 @@ def _records(reversal: Reversal, steps: Sequence[Step]) -> tuple[XeroRecord, ...
 
 def _refused(reversal: Reversal, at: datetime) -> Refused:
     return Refused(currency=reversal.currency, paid_on=reversal.reversed_on, at=at)
-
-
-def _is_made(step: Step) -> bool:
-    """Whether it made something in Xero that the rest of its plan depends on."""
-    return step.state == StepState.DONE and not isinstance(step.draft, Deletion)
 
 
 def _step(reversal: Reversal, planned: plan.PlannedWrite) -> Step:

@@ -1,5 +1,6 @@
 """Looking after what was sent: whether Xero shows it, whether it still does, and the notes that belong to it."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from tieout_server import log
@@ -29,12 +30,17 @@ REFUSED = timedelta(minutes=30)
 """While the connection is broken."""
 
 
+Revalidate = Callable[[str], Awaitable[int]]
+"""Sets going again what failed because of an account that was mended since; answers how many exports that were."""
+
+
 class Upkeep:
     """The upkeep of all connections' exports."""
 
-    def __init__(self, means: Means, links: Connections) -> None:
+    def __init__(self, means: Means, links: Connections, revalidate: Revalidate) -> None:
         self._means = means
         self._links = links
+        self._revalidate = revalidate
         means.engine.register(UPKEEP, Lane.WRITE, self.perform)
 
     async def perform(self, job: Job) -> datetime | None:
@@ -47,6 +53,7 @@ class Upkeep:
         now = self._means.clock.now()
         if link.state != ConnectionState.CONNECTED:
             return now + REFUSED
+        await self._revalidate(link.id)
         try:
             turn = Turn(self._means, job, link, self._links.books(link))
             await note_removals(turn)

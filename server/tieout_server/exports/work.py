@@ -28,7 +28,7 @@ from tieout_server.exports.recovery import Recovery, take_over
 from tieout_server.exports.state import XeroStatus
 from tieout_server.exports.turn import Turn
 from tieout_server.exports.undo import ReversalOutcomes, Reversing
-from tieout_server.exports.upkeep import Upkeep
+from tieout_server.exports.upkeep import Revalidate, Upkeep
 from tieout_server.ledger.books import WritableBooks
 from tieout_server.ledger.links import Link
 from tieout_server.storage import connections, exports
@@ -43,13 +43,13 @@ WAITING_AT_ONCE = 500
 class ExportWork:
     """The exports of all connections, sent, recovered, proven and taken back."""
 
-    def __init__(self, means: Means, links: Connections, preflight: Preflight) -> None:
+    def __init__(self, means: Means, links: Connections, preflight: Preflight, revalidate: Revalidate) -> None:
         self._means = means
         self._links = links
         self._preflight = preflight
         self._memory = Memory()
         means.engine.register(EXPORT, Lane.WRITE, self.perform)
-        Upkeep(means, links)
+        Upkeep(means, links, revalidate)
 
     async def perform(self, job: Job) -> datetime | None:
         """One slice; answers when to go on, None while there is nothing to do."""

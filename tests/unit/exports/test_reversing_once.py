@@ -1,0 +1,206 @@
+"""What is taken back is taken back once: deleted, refunded, or owed again, whatever is killed or lost in between."""
+
+from collections.abc import AsyncIterator
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from documents import payment
+from fakes import SettableClock, _database
+from paying import CONNECTION, KilledError, PayingXero, Process, books_with, connect, process
+from tieout_server.exports.messages import Reverse
+from tieout_server.exports.state import ReversalKind
+from tieout_server.ledger.documents import Account, Entity
+from tieout_server.ledger.exports import PaymentExport
+from tieout_server.ledger.money import Money
+from tieout_server.ledger.writes import RecordKind
+from tieout_server.storage import mirror
+
+REFUNDS = "refunds"
+
+
+class Stage:
+    """Books with one open invoice, and the processes beside them."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.clock = SettableClock()
+        self.xero: PayingXero = books_with(self.clock, {"i1": "100", "i2": "200"})
+        self.xero.documents[Entity.ACCOUNTS, REFUNDS] = Account(
+            xero_account_id=REFUNDS,
+            name="Refunds",
+            kind="CURRLIAB",
+            status="ACTIVE",
+            updated_at=self.clock.now(),
+            code="299",
+        )
+
+    def counting(self, kind: RecordKind) -> list[str]:
+        """What of a kind is in the books."""
+        return [one.xero_id for one in self.xero.records.values() if one.kind is kind and one.status == "AUTHORISED"]
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[tuple[Stage, Process]]:
+    """Books with open invoices and one process."""
+    there, one = await _begin(tmp_path / "tieout.db")
+    yield there, one
+    await one.dies()
+
+
+async def _begin(path: Path) -> tuple[Stage, Process]:
+    await (await _database(path)).close()
+    there = Stage(f"sqlite:///{path}")
+    one = process(there.url, there.xero)
+    await connect(one, refund_xero_account_id=REFUNDS)
+    return there, one
+
+
+async def reverse(
+    one: Process, export: PaymentExport, kind: ReversalKind = ReversalKind.CHARGEBACK, amount: str = ""
+) -> None:
+    asked = Reverse(
+        export_id=export.id,
+        kind=kind,
+        reversal_id=f"back-{export.payment.payment_id}-{amount}",
+        amount=Money("NZD", Decimal(amount)) if amount else None,
+        reversed_on=date(2026, 11, 22),
+    )
+    await one.exports.reverse(asked)
+
+
+async def test_a_chargeback_deletes_the_payment(stage: tuple[Stage, Process]) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    await reverse(one, export)
+    await one.run()
+    done = await one.now(export)
+    assert (done.xero_status, [r.xero_status for r in done.reversals]) == ("REVERSED", ["VERIFIED"])
+    assert there.counting(RecordKind.PAYMENT) == []
+    assert [record.removed for record in done.records] == [True]
+    assert done.reversals[0].completed_at
+
+
+async def test_a_batch_is_deleted_as_a_whole(stage: tuple[Stage, Process]) -> None:
+    there, one = stage
+    export = await one.pay("p1", "300", ("i1", "100"), ("i2", "200"))
+    await one.run()
+    await reverse(one, export, ReversalKind.LATE_FAILURE)
+    await one.run()
+    assert ((await one.now(export)).xero_status, there.counting(RecordKind.PAYMENT)) == ("REVERSED", [])
+
+
+async def test_what_our_reversal_deleted_is_nobodys_removal(stage: tuple[Stage, Process]) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    await reverse(one, export)
+    await one.run()
+    assert "REMOVED_IN_XERO" not in [event.xero_status for event in (await one.now(export)).history]
+    assert there.counting(RecordKind.PAYMENT) == []
+
+
+async def test_what_xero_does_not_delete_is_owed_again_in_the_open_period(stage: tuple[Stage, Process]) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    there.xero.refusals = {"Deletion": "This payment cannot be deleted as it has been reconciled."}
+    await reverse(one, export)
+    await one.run()
+    done = await one.now(export)
+    assert (done.xero_status, [r.xero_status for r in done.reversals]) == ("REVERSED", ["VERIFIED"]), done.history[-1]
+    assert len(there.counting(RecordKind.INVOICE)) == len(there.counting(RecordKind.SPENT_MONEY)) == 1
+    assert len(there.counting(RecordKind.PAYMENT)) == 1
+    assert [record.kind for record in done.reversals[0].records] == [RecordKind.INVOICE, RecordKind.SPENT_MONEY]
+
+
+async def test_a_refund_is_a_credit_note_that_is_paid_back(stage: tuple[Stage, Process]) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    await reverse(one, export, ReversalKind.REFUND, "30")
+    await one.run()
+    done = await one.now(export)
+    assert (done.xero_status, [r.xero_status for r in done.reversals]) == ("VERIFIED", ["VERIFIED"])
+    (note,) = there.counting(RecordKind.CREDIT_NOTE)
+    (refund,) = there.counting(RecordKind.REFUND)
+    assert there.xero.records[refund].draft.xero_credit_id == note  # type: ignore[union-attr] # a refund
+    await reverse(one, export, ReversalKind.REFUND, "70")
+    await one.run()
+    assert (await one.now(export)).xero_status == "REVERSED"
+
+
+async def test_what_is_refused_waits_for_somebody_and_goes_on_when_asked(stage: tuple[Stage, Process]) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    there.xero.refusals = {"RefundDraft": "You cannot do this on a Sunday."}
+    await reverse(one, export, ReversalKind.REFUND)
+    await one.run()
+    (failed,) = (await one.now(export)).reversals
+    assert failed.error
+    assert (failed.xero_status, failed.error.xero_messages) == ("ERROR", ("You cannot do this on a Sunday.",))
+    there.xero.refusals = {}
+    await one.again(export)
+    await one.run()
+    assert (await one.now(export)).xero_status == "REVERSED"
+    assert len(there.counting(RecordKind.CREDIT_NOTE)) == len(there.counting(RecordKind.REFUND)) == 1
+
+
+@pytest.mark.parametrize("kind", [ReversalKind.REFUND, ReversalKind.CHARGEBACK])
+@pytest.mark.parametrize("loss", ["", "before", "after"])
+async def test_killed_at_any_commit_it_is_taken_back_once(tmp_path: Path, kind: ReversalKind, loss: str) -> None:
+    for commit in range(1, 60, 3 if loss else 1):
+        there, victim = await _begin(tmp_path / f"{commit}.db")
+        export = await victim.pay("p1", "100", ("i1", "100"))
+        await victim.run()
+        await reverse(victim, export, kind)
+        there.xero.faults = [loss] * 3 if loss else []
+        victim.database.dies_before = victim.database.commits + commit
+        was_killed = False
+        try:
+            await victim.run()
+        except KilledError:
+            was_killed = True
+        await victim.dies()
+        there.xero.faults = []
+        there.clock.time += timedelta(seconds=21)
+        heir = process(there.url, there.xero)
+        await heir.run()
+        assert (await heir.now(export)).xero_status == "REVERSED", f"commit {commit}"
+        refunds = len(there.counting(RecordKind.CREDIT_NOTE)), len(there.counting(RecordKind.REFUND))
+        payments = len(there.counting(RecordKind.PAYMENT))
+        assert (refunds, payments) == (((1, 1), 1) if kind is ReversalKind.REFUND else ((0, 0), 0)), f"commit {commit}"
+        await heir.dies()
+        if not was_killed:
+            return
+    pytest.fail("it never came to its end")
+
+
+async def test_a_payment_that_somebody_deletes_is_told_and_exported_again_when_asked(
+    stage: tuple[Stage, Process],
+) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    (name,) = there.counting(RecordKind.PAYMENT)
+    there.xero.records[name] = msgspec.structs.replace(there.xero.records[name], status="DELETED")
+    await _mirror_deletion(one, name)
+    there.clock.time += timedelta(minutes=3)
+    await one.slice("export_upkeep")
+    gone = await one.now(export)
+    assert (gone.xero_status, [record.removed for record in gone.records]) == ("REMOVED_IN_XERO", [True])
+    await one.again(export)
+    await one.run()
+    assert ((await one.now(export)).xero_status, len(there.counting(RecordKind.PAYMENT))) == ("VERIFIED", 1)
+
+
+async def _mirror_deletion(one: Process, name: str) -> None:
+    """Polling brings the deleted payment."""
+    async with one.database.write() as tx:
+        document = payment(name, status="DELETED", xero_document_id="i1")
+        await mirror.save(tx, CONNECTION, [document], seen_in=0, at=one.clock.now())
