@@ -181,11 +181,12 @@ def reverse(
     amount: Annotated[str, typer.Option(help="How much of a refund. Default: all.")] = "",
     reason: Annotated[str, typer.Option(help="Why; shown in Xero.")] = "",
     reversed_on: Annotated[str, typer.Option("--on", metavar="DATE", help="When. Default: today in UTC.")] = "",
+    wait: Wait = False,
     as_json: Json = False,
 ) -> None:
     """Take an exported payment back in Xero."""
     asked = {"reversal_id": reversal_id, "amount": amount, "reason": reason, "reversed_on": reversed_on}
-    commands.payments.reverse(context.obj, export_id, kind.name, asked, as_json=as_json)
+    commands.payments.reverse(context.obj, export_id, kind.name, asked, wait=wait, as_json=as_json)
 
 
 @payments.command("watch")

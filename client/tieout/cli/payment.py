@@ -1,6 +1,6 @@
 """Payments on their way into Xero: as they are typed in, and as they look."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
@@ -30,12 +30,11 @@ from tieout.v1.types_pb2 import Money, Owner
 
 _STATUS = "XERO_STATUS_"
 _STUCK = (XeroStatus.XERO_STATUS_ERROR, XeroStatus.XERO_STATUS_REMOVED_IN_XERO)
-_ENDED = (
-    *_STUCK,
-    XeroStatus.XERO_STATUS_VERIFIED,
-    XeroStatus.XERO_STATUS_ALREADY_RECORDED,
-    XeroStatus.XERO_STATUS_REVERSED,
-    XeroStatus.XERO_STATUS_DISMISSED,
+_UNDER_WAY = (
+    XeroStatus.XERO_STATUS_QUEUED,
+    XeroStatus.XERO_STATUS_CHECKED,
+    XeroStatus.XERO_STATUS_SENDING,
+    XeroStatus.XERO_STATUS_OUTCOME_UNKNOWN,
 )
 
 
@@ -71,13 +70,14 @@ def typed_amount(text: str, currency: str) -> Money:
 
 
 def is_ended(it: PaymentExport) -> bool:
-    """Whether nothing more happens by itself."""
-    return it.xero_status in _ENDED
+    """Whether it is seen in Xero or nothing more happens by itself, to it and to what is taken back of it."""
+    unproven = it.xero_status == XeroStatus.XERO_STATUS_EXPORTED and not it.reversals
+    return not unproven and not any(one in _UNDER_WAY for one in _statuses(it))
 
 
 def is_stuck(it: PaymentExport) -> bool:
-    """Whether it is not in Xero, and somebody has to decide."""
-    return it.xero_status in _STUCK
+    """Whether somebody has to decide: it is not in Xero, or not taken back."""
+    return any(one in _STUCK for one in _statuses(it))
 
 
 def status(it: PaymentExport | PaymentExportEvent | Reversal) -> str:
@@ -100,8 +100,7 @@ def card(it: PaymentExport) -> Iterator[Text | Table]:
     yield _facts(it)
     if it.HasField("error"):
         yield from trouble(it.error)
-    if it.xero_records:
-        yield records(it.xero_records)
+    yield from records(it.xero_records)
     for reversal in it.reversals:
         yield from taken_back(reversal)
     if it.history:
@@ -124,22 +123,27 @@ def checked(found: CheckPaymentResponse) -> Iterator[Text | Table]:
         yield from trouble(error)
     if found.plan:
         yield Text("Xero would be asked to record:")
-        yield records(found.plan)
+        yield from records(found.plan)
     if found.twins:
         yield Text("In Xero already, and looking the same:")
-        yield records(found.twins)
+        yield from records(found.twins)
     if not found.findings:
         yield Text(f"Nothing is known that Xero would refuse it for, as of {moment(found.as_of)}.")
 
 
-def records(found: Iterable[XeroRecord]) -> Table:
-    """What is in Xero, or would be, one a line, with a link where there is one."""
-    made = table("in Xero", "invoice", "amount", "", right=("amount",), wide="")
+def records(found: Collection[XeroRecord]) -> Iterator[Text | Table]:
+    """What is in Xero, or would be, one a line, and where Xero shows each; nothing where there is nothing."""
+    if not found:
+        return
+    made = table("in Xero", "invoice", "amount", "", "id", right=("amount",), wide="invoice")
     for it in found:
         kind = word(XeroRecordKind, it.kind, "XERO_RECORD_KIND_")
-        notes = ("linked" if it.linked else "", "removed" if it.removed else "", it.xero_url or it.xero_id)
-        made.add_row(kind, it.invoice_number or it.xero_invoice_id, money([it.amount]), " ".join(filter(None, notes)))
-    return made
+        marks = " ".join(filter(None, ("linked" if it.linked else "", "removed" if it.removed else "")))
+        made.add_row(kind, it.invoice_number or it.xero_invoice_id, money([it.amount]), marks, it.xero_id)
+    yield made
+    for it in found:
+        if it.xero_url:
+            yield Text(it.xero_url)
 
 
 def taken_back(reversal: Reversal) -> Iterator[Text | Table]:
@@ -149,8 +153,7 @@ def taken_back(reversal: Reversal) -> Iterator[Text | Table]:
     yield Text(f"{kind} {reversal.reversal_id}: {money([reversal.amount])}{why}, {status(reversal)}")
     if reversal.HasField("error"):
         yield from trouble(reversal.error)
-    if reversal.xero_records:
-        yield records(reversal.xero_records)
+    yield from records(reversal.xero_records)
 
 
 def line(told: PaymentExportChange) -> str:
@@ -168,6 +171,11 @@ def line_now(it: PaymentExport) -> str:
     """How an export stands, in one line."""
     why = f": {it.error.sentence} {it.error.remedy}" if it.HasField("error") else ""
     return f"{_named(it)}  {status(it)}{why}"
+
+
+def _statuses(it: PaymentExport) -> tuple["XeroStatus.ValueType", ...]:
+    """Where it stands, and where what is taken back of it does."""
+    return it.xero_status, *(one.xero_status for one in it.reversals)
 
 
 def _named(it: PaymentExport) -> str:

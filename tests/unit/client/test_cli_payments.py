@@ -306,8 +306,9 @@ def test_a_payment_is_followed_until_it_is_seen_in_xero(cli: Cli) -> None:
         "queued: Accepted for export.",
         "verified: Seen in Xero: due moved from 230.50 to 0.00.",
     ]
-    assert lines[2].split() == ["in", "Xero", "invoice", "amount"]
-    assert lines[3].split() == ["payment", "INV-1", "230.50", "NZD", "https://go.xero.example/xp-1"]
+    assert lines[2].split() == ["in", "Xero", "invoice", "amount", "id"]
+    assert lines[3].split() == ["payment", "INV-1", "230.50", "NZD", "xp-1"]
+    assert lines[4] == "https://go.xero.example/xp-1"
 
 
 def test_a_payment_that_somebody_must_help_leaves_with_3_and_says_how(cli: Cli) -> None:
@@ -382,7 +383,7 @@ def test_payments_are_followed(cli: Cli) -> None:
 def test_all_of_one_reason_are_tried_again(cli: Cli) -> None:
     service = Service()
     again = ("payments", "reexport", "acme", "--all", "--reason", "account-not-chosen")
-    assert cli(service.calls, *again).stdout == "1,200 payments are on their way again.\n"
+    assert cli(service.calls, *again).stdout == "Payments on their way again: 1,200.\n"
     assert json.loads(cli(service.calls, *again, "--json").stdout) == {"count": "1200"}
     request = service.requests[0]
     assert isinstance(request, ReexportPaymentsRequest)
@@ -420,6 +421,18 @@ def test_part_of_a_payment_is_refunded_in_its_currency(cli: Cli) -> None:
     )
 
 
+def test_what_is_taken_back_is_followed_to_its_end(cli: Cli) -> None:
+    under_way, taken_back = export(VERIFIED, ACCEPTED), change(SEEN, XeroStatus.XERO_STATUS_REVERSED)
+    under_way.reversals.add(xero_status=QUEUED)
+    taken_back.export.reversals.add(xero_status=VERIFIED)
+    service = Service(under_way)
+    service.changes = [taken_back]
+    asked = ("payments", "reverse", "exp_1", "--kind", "chargeback", "--reversal-id", "r-1", "--wait")
+    assert cli(service.calls, *asked).exit_code == 0
+    taken_back.export.reversals[0].xero_status = ERROR
+    assert cli(service.calls, *asked).exit_code == 3
+
+
 # Accounts and settings
 
 
@@ -448,7 +461,7 @@ def test_settings_are_shown_with_names_and_with_what_is_wrong(cli: Cli) -> None:
 def test_an_account_is_chosen_beside_those_that_were(cli: Cli, named: str) -> None:
     service = Service()
     result = cli(service.calls, "export-settings", "acme", "--account", f"eur={named}", "--overpayments", "split")
-    assert "2 payments that waited for this are on their way again." in result.stdout
+    assert "Payments that waited for this and are on their way again: 2." in result.stdout
     request = asked_of(service, UpdateExportSettingsRequest)
     assert isinstance(request, UpdateExportSettingsRequest)
     assert {it.currency_code: it.xero_account_id for it in request.accounts} == {"NZD": "a-nzd", "EUR": "a-eur"}

@@ -65,7 +65,7 @@ def settings(server: Server, name: str, chosen: Sequence[str], changes: Mapping[
         for part in await _card(client, now):
             say(part)
         if changed and changed.exports_woken:
-            say(f"{changed.exports_woken:,} payments that waited for this are on their way again.")
+            say(f"Payments that waited for this and are on their way again: {changed.exports_woken:,}.")
         return PERSON if now.problems else None
 
     run(server, command, as_json=as_json)

@@ -1,5 +1,6 @@
 """The commands about payments: have them recorded in Xero, list, examine, try again, dismiss, take back, follow."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from uuid import uuid4
@@ -10,7 +11,7 @@ from tieout.cli.lists import first, listed, page_size
 from tieout.cli.names import find_connection
 from tieout.cli.options import Server
 from tieout.cli.run import PERSON, run
-from tieout.cli.show import document, documents, say
+from tieout.cli.show import document, documents, note, say
 from tieout.client import Client
 from tieout.errors import NotFoundError
 from tieout.v1.payment_export_service_pb2 import (
@@ -127,42 +128,46 @@ def reexport_all(server: Server, name: str, reasons: Sequence[str], *, as_json: 
         count = await client.payment_exports.reexport_all(
             connection.id, error_reasons=_reasons(reasons), request_id=str(uuid4())
         )
-        say(f'{{"count": "{count}"}}' if as_json else f"{count:,} payments are on their way again.")
+        say(f'{{"count": "{count}"}}' if as_json else f"Payments on their way again: {count:,}.")
 
     run(server, command, as_json=as_json)
 
 
-def dismiss(server: Server, export_id: str, note: str, *, as_json: bool) -> None:
+def dismiss(server: Server, export_id: str, remark: str, *, as_json: bool) -> None:
     """Record that a payment was handled elsewhere."""
 
     async def command(client: Client) -> None:
-        _now(await client.payment_exports.dismiss(export_id, note, request_id=str(uuid4())), as_json=as_json)
+        _now(await client.payment_exports.dismiss(export_id, remark, request_id=str(uuid4())), as_json=as_json)
 
     run(server, command, as_json=as_json)
 
 
-def reverse(server: Server, export_id: str, kind: str, asked: Mapping[str, str], *, as_json: bool) -> None:
+def reverse(server: Server, export_id: str, kind: str, asked: Mapping[str, str], *, wait: bool, as_json: bool) -> None:
     """Take an exported payment back; `asked` holds reversal_id, amount, reason and reversed_on."""
 
-    async def command(client: Client) -> None:
-        amount = None
-        if asked["amount"]:
-            exported = await client.payment_exports.get(export_id)
-            amount = display.typed_amount(asked["amount"], exported.payment.amount.currency_code)
-        answer = await client.payment_exports.reverse(
-            export_id,
-            ReversalKind.Value(f"REVERSAL_KIND_{kind}"),
-            asked["reversal_id"],
-            reason=asked["reason"],
-            amount=amount,
-            reversed_on=asked["reversed_on"],
-            request_id=str(uuid4()),
-        )
+    async def command(client: Client) -> int | None:
+        exported = await client.payment_exports.get(export_id)
+        currency = exported.payment.amount.currency_code
+        async with aclosing(client.payment_exports.watch(exported.connection_id)) as watched:
+            if wait:
+                await anext(watched)  # from now on nothing is missed
+            answer = await client.payment_exports.reverse(
+                export_id,
+                ReversalKind.Value(f"REVERSAL_KIND_{kind}"),
+                asked["reversal_id"],
+                reason=asked["reason"],
+                amount=display.typed_amount(asked["amount"], currency) if asked["amount"] else None,
+                reversed_on=asked["reversed_on"],
+                request_id=str(uuid4()),
+            )
+            if wait:
+                return await _follow(client, watched, export_id, as_json=as_json)
         if as_json:
             document(answer)
-            return
+            return None
         for part in display.taken_back(answer.reversals[-1]):
             say(part)
+        return None
 
     run(server, command, as_json=as_json)
 
@@ -181,7 +186,19 @@ def watch(server: Server, name: str, after: str, *, as_json: bool) -> None:
 
 
 async def _follow(client: Client, watched: _Watched, export_id: str, *, as_json: bool) -> int | None:
-    """Show what happened to an export so far, and what happens, until nothing more does by itself."""
+    """Show what happened to an export so far, and what happens, until it is seen in Xero or somebody must act."""
+    try:
+        last = await _last(client, watched, export_id, as_json=as_json)
+    except asyncio.CancelledError:
+        note(f"It goes on; `tieout payments list CONNECTION --id {export_id}` shows it.")
+        raise
+    for part in () if as_json else display.records(last.xero_records):
+        say(part)
+    return PERSON if display.is_stuck(last) else None
+
+
+async def _last(client: Client, watched: _Watched, export_id: str, *, as_json: bool) -> PaymentExport:
+    """The export once nothing more happens to it by itself; prints all that did."""
     last = await client.payment_exports.get(export_id)
     told = [(it.occurred_at.ToNanoseconds(), it.sentence) for it in last.history]
     if as_json:
@@ -196,9 +213,7 @@ async def _follow(client: Client, watched: _Watched, export_id: str, *, as_json:
             continue
         last = change.export
         _tell(message, as_json=as_json)
-    if not as_json and last.xero_records:
-        say(display.records(last.xero_records))
-    return PERSON if display.is_stuck(last) else None
+    return last
 
 
 def _reasons(names: Sequence[str]) -> list["ExportErrorReason.ValueType"]:
