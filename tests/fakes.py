@@ -20,6 +20,7 @@ from tieout_server.connections.tokens import Tokens
 from tieout_server.errors import TieoutError
 from tieout_server.events.feed import Feed
 from tieout_server.exports import means as export_means
+from tieout_server.exports.pending import PendingExports
 from tieout_server.exports.preflight import Preflight
 from tieout_server.exports.service import Exports
 from tieout_server.exports.settings import SettingsOfExports
@@ -320,7 +321,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
             discrepancy_watch=DiscrepancyWatch(database, feed, discrepancies),
             evidence=Evidence(database, clock),
             platform_balances=PlatformBalances(database, clock, requests),
-            chase_checks=ChaseChecks(comparing, connections, lambda _: xero.allowance),
+            chase_checks=ChaseChecks(comparing, connections, lambda _: xero.allowance, PendingExports()),
         ),
         exports=ExportSubjects(exports=exports, settings=settings_of_exports, watch=ExportWatch(feed, exports)),
         feed=feed,

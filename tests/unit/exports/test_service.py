@@ -19,7 +19,7 @@ from tieout_server.errors import (
     RequestIdReusedError,
 )
 from tieout_server.exports import service
-from tieout_server.exports.messages import Dismiss, ExportPayment, Reexport, ReexportAll
+from tieout_server.exports.messages import Dismiss, ExportPayment, Reexport, ReexportAll, Reverse
 from tieout_server.exports.pending import PendingExports
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.exports import PaymentLine, PlatformPayment
@@ -80,6 +80,25 @@ async def test_of_the_same_payment_at_the_same_time_one_is_accepted(desk: Desk) 
     answers = await asyncio.gather(*(desk.hand_over() for _ in range(5)))
     assert sorted(one.existing for one in answers) == [False, True, True, True, True]
     assert len({one.export.id for one in answers}) == 1
+
+
+async def test_callers_at_the_same_time_never_wait_for_each_other_for_ever(desk: Desk) -> None:
+    stuck = [await desk.handed_over(paid(f"stuck {n}"), **desk.in_error()) for n in range(6)]
+    sent = await desk.handed_over(paid("sent"), xero_status="VERIFIED")
+    answers = await asyncio.gather(
+        *(desk.hand_over(paid(f"new {n}")) for n in range(6)),
+        desk.exports.reexport_all(ReexportAll(desk.connection_id)),
+        *(desk.exports.dismiss(Dismiss(one.id, "by hand")) for one in reversed(stuck[:3])),
+        *(desk.exports.reexport(Reexport(one.id)) for one in reversed(stuck[3:])),
+        desk.exports.reverse(Reverse(export_id=sent.id, kind="REFUND", reversal_id="r1")),
+        desk.links.disconnect(Disconnect(desk.connection_id)),
+        return_exceptions=True,
+    )
+    refused = [one for one in answers if isinstance(one, BaseException)]
+    assert all(isinstance(one, NotPermittedNowError) for one in refused), "what was on its way is not dismissed"
+    async with desk.database.read() as tx:
+        every = await exports.with_status(tx, desk.connection_id, ("QUEUED", "DISMISSED"), limit=99)
+    assert len(every) == 12, "all were accepted, and what was stuck went on or was given up"
 
 
 async def test_a_payment_is_accepted_whatever_state_its_connection_is_in(desk: Desk) -> None:
