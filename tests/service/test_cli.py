@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,25 @@ async def test_connect_waits_for_the_consent_where_it_is_told_to(running: Servic
     assert not waiting.done()
     waiting.cancel()
     assert connection.merchant_id == "acme"
+
+
+async def test_a_payment_waits_for_its_account_and_is_then_seen_in_xero(running: Service, sandbox: Sandbox) -> None:
+    connection = await running.connected()
+    kauri = sandbox.books.create_contact("Kauri & Co")
+    invoice = sandbox.books.create_invoice(kauri.id, Decimal("80.00"), currency="EUR")
+    paid = ("acme", "--currency", "EUR", "--pays", f"{invoice.number}=80")
+    checked = await run(running, "payments", "check", *paid)
+    assert (checked.code, "Choose the bank account for EUR." in checked.out) == (3, True)
+    export = ("payments", "export", *paid, "--payment-id", "pay-1", "--wait")
+    failed = await run(running, *export, "--json")
+    assert failed.code == 3, failed.err
+    chosen = await run(running, "export-settings", "acme", "--account", "EUR=Euro Account")
+    assert "are on their way again: 1." in chosen.out, chosen.err
+    verified = await run(running, *export)
+    assert (verified.code, "  verified: Seen in Xero" in verified.out) == (0, True), verified.err
+    shown = await run(running, "payments", "list", connection.id, "--id", "pay-1", "--json")
+    assert shown.documents[0]["xero_status"] == "XERO_STATUS_VERIFIED"
+    (record,) = shown.documents[0]["xero_records"]
+    assert [record["xero_id"]] == [it.id for it in invoice.payments]
+    refused = await run(running, "payments", "reexport", shown.documents[0]["id"], "--json")
+    assert (refused.code, refused.error["reason"]) == (2, "NOT_PERMITTED_NOW")
