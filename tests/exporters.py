@@ -1,0 +1,283 @@
+"""Processes of the service that export to a sandbox, that stand still and are killed wherever a test says.
+
+All of the service is there but its servers: what is due is done when a test turns the wheels, and time passes only
+when a test, or something that waits, moves the sandbox's clock. So a story with days in it takes a second, and comes
+out the same way each time.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import aiohttp
+
+from servers import Browser, settings_of
+from tieout_sandbox import Sandbox
+from tieout_server.connections.authorisation import Authorisations
+from tieout_server.connections.messages import Connect, Reconnect, Return, Started
+from tieout_server.connections.return_urls import ReturnUrls
+from tieout_server.connections.service import Connections
+from tieout_server.connections.service import Means as ConnectionMeans
+from tieout_server.connections.tokens import Tokens
+from tieout_server.events.feed import Feed
+from tieout_server.exports.means import Means
+from tieout_server.exports.preflight import Preflight
+from tieout_server.exports.service import Exports
+from tieout_server.exports.settings import SettingsOfExports
+from tieout_server.exports.watch import ExportWatch
+from tieout_server.exports.work import ExportWork
+from tieout_server.ledger.calls import CallsInMemory
+from tieout_server.reconciliations import means as reconciliation_means
+from tieout_server.reconciliations.changed import Changed
+from tieout_server.reconciliations.work import ReconciliationWork
+from tieout_server.settings import Settings
+from tieout_server.storage import work
+from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.vault import Vault
+from tieout_server.storage.work import Task
+from tieout_server.syncs.news import News
+from tieout_server.syncs.poll import Polls
+from tieout_server.syncs.reading import Readings
+from tieout_server.syncs.run import Means as SyncMeans
+from tieout_server.syncs.service import Syncs
+from tieout_server.syncs.sweep import Sweeps
+from tieout_server.work.engine import LEASE, Engine, Job, LostLeaseError
+from tieout_server.work.requests import Requests
+from tieout_server.xero.books import XeroLibrary
+from tieout_server.xero.oauth import XeroIdentity
+from tieout_server.xero.transport import open_session
+
+PATIENCE = timedelta(seconds=0.5)
+"""Of a call to the sandbox, in real time: what takes longer counts as lost, which is part of the story."""
+MANY = 500
+"""Tasks after which a process that always finds more to do is taken for broken."""
+
+
+class KilledError(Exception):
+    """The process is gone."""
+
+
+@dataclass(frozen=True)
+class StoryClock:
+    """The sandbox's clock, which stands still, or another one that is some seconds off. Waiting moves it."""
+
+    sandbox: Sandbox
+    ahead: timedelta = timedelta()
+
+    def now(self) -> datetime:
+        return self.sandbox.clock.now() + self.ahead
+
+    def monotonic(self) -> float:
+        return self.sandbox.clock.now().timestamp()
+
+    async def sleep(self, seconds: float) -> None:
+        self.sandbox.clock.advance(timedelta(seconds=max(0.0, seconds)))
+        await asyncio.sleep(0)
+
+
+class MortalDatabase(Database):
+    """A database whose process is killed at one of its commits, or stands still between two transactions."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.is_dead = False
+        self.stands_still = asyncio.Event()
+        self._goes_on = asyncio.Event()
+        self._goes_on.set()
+        self._lives_for: tuple[int, bool] | None = None
+        self._goes_for: int | None = None
+
+    def dies_in(self, commits: int, *, before: bool) -> None:
+        """Have the process killed right before, or right after, the commit so many commits from now."""
+        self._lives_for = commits, before
+
+    def stops_in(self, transactions: int) -> None:
+        """Have the process stand still before the transaction so many transactions from now."""
+        self._goes_for = transactions
+
+    def spare(self) -> None:
+        """Let the process live, whatever was planned for it, and go on."""
+        self._lives_for = self._goes_for = None
+        self.stands_still.clear()
+        self._goes_on.set()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        await self._come_in()
+        async with super().read() as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def write(self, *, durable: bool = True) -> AsyncIterator[Transaction]:
+        await self._come_in()
+        async with super().write(durable=durable) as tx:
+            yield tx
+            if (dies := self._is_last()) == "before":
+                self._die()
+        if dies == "after":
+            self._die()
+
+    async def _come_in(self) -> None:
+        if self._goes_for is not None:
+            self._goes_for -= 1
+            if self._goes_for <= 0:
+                self._goes_for = None
+                self._goes_on.clear()
+                self.stands_still.set()
+        await self._goes_on.wait()
+        if self.is_dead:
+            raise KilledError
+
+    def _is_last(self) -> str:
+        if self.is_dead:  # another task of the process met its end while this one was in a transaction
+            return "before"
+        if self._lives_for is None:
+            return ""
+        left, before = self._lives_for
+        self._lives_for = left - 1, before
+        return "" if left > 1 else ("before" if before else "after")
+
+    def _die(self) -> None:
+        self.is_dead = True
+        raise KilledError
+
+
+@dataclass
+class Exporter:
+    """One process of the service, on a database that others may use, too."""
+
+    clock: StoryClock
+    database: MortalDatabase
+    engine: Engine
+    links: Connections
+    exports: Exports
+    settings: SettingsOfExports
+    watch: ExportWatch
+    feed: Feed
+    browser: Browser
+    _stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    stalled: "asyncio.Task[None] | None" = None
+    """What it was at when it began to stand still."""
+
+    async def connect(self) -> str:
+        """The id of a connection after its consent."""
+        started = await self.links.connect(Connect("acme"))
+        await self._consent(started)
+        return started.link.id
+
+    async def reconnect(self, connection_id: str) -> None:
+        """Consent again."""
+        await self._consent(await self.links.reconnect(Reconnect(connection_id)))
+
+    async def _consent(self, started: Started) -> None:
+        back = await self.browser.returned(started.consent.authorization_url)
+        await self.links.complete(Return(back["state"], back.get("code", "")))
+
+    async def work(self, *kinds: str) -> None:
+        """Do what is due now, of these kinds or of all, until nothing is.
+
+        Raises:
+            KilledError: the process was killed meanwhile.
+        """
+        for _ in range(MANY):
+            async with self.database.read() as tx:
+                tasks = [one for one in await work.due(tx, self.clock.now(), 50) if not kinds or one.kind in kinds]
+            if not tasks or not any([await self._slice(task) for task in tasks]):  # noqa: C419 - all are done
+                return
+        raise AssertionError(f"{tasks} never come to an end")
+
+    async def _slice(self, task: Task) -> bool:
+        """One slice of a task, from taking it to giving it back; whether it was ours."""
+        async with self.database.write() as tx:
+            lease = await work.take(tx, task, owner=self.engine._owner, now=self.clock.now(), lease=LEASE)
+        if lease is None:
+            return False
+        try:
+            again_at = await self.engine._kinds[task.kind].perform(Job(lease, self.clock))
+        except LostLeaseError:
+            return False
+        async with self.database.write() as tx:
+            await work.finish(tx, lease, again_at=again_at)
+        return True
+
+    async def stall(self, doing: Callable[[], Coroutine[Any, Any, None]], transactions: int) -> None:
+        """Do this, and stand still before the transaction so many from now, unless it is over before."""
+        self.database.stops_in(transactions)
+        task = asyncio.create_task(doing())
+        still = asyncio.create_task(self.database.stands_still.wait())
+        await asyncio.wait((task, still), return_when=asyncio.FIRST_COMPLETED)
+        still.cancel()
+        if self.database.stands_still.is_set():
+            self.stalled = task
+            return
+        self.database.spare()
+        await task
+
+    async def go_on(self) -> None:
+        """Go on with what it was at when it began to stand still."""
+        task, self.stalled = self.stalled, None
+        self.database.spare()
+        if task is not None:
+            await task
+
+    async def close(self) -> None:
+        """Give back what the operating system would."""
+        if self.stalled is not None:
+            self.stalled.cancel()
+            self.database.is_dead = True
+            self.database.spare()
+            await asyncio.gather(self.stalled, return_exceptions=True)
+        await self._stack.aclose()
+
+
+async def start(sandbox: Sandbox, url: str, *, ahead: timedelta = timedelta()) -> Exporter:
+    """A new process of the service on this database, whose clock is so far ahead of Xero's."""
+    stack, clock, database = contextlib.AsyncExitStack(), StoryClock(sandbox, ahead), MortalDatabase(url)
+    stack.push_async_callback(database.close)
+    given = Settings(**settings_of(sandbox.url, url), xero_timeout=PATIENCE)
+    session = await stack.enter_async_context(open_session(given))
+    library, identity = XeroLibrary(session, given, clock, CallsInMemory()), XeroIdentity(session, given, clock)
+    feed, engine, vault = Feed(database, clock), Engine(database, clock), Vault({"test": bytes(32)})
+    requests = Requests(vault, clock)
+    links = Connections(
+        ConnectionMeans(
+            database=database,
+            feed=feed,
+            engine=engine,
+            requests=requests,
+            authorisations=Authorisations(vault, identity, clock),
+            tokens=Tokens(database, vault, identity, clock, call_takes=PATIENCE),
+            identity=identity,
+            library=library,
+            return_urls=ReturnUrls(""),
+            clock=clock,
+        )
+    )
+    reading = SyncMeans(database, feed, clock)
+    syncs = Syncs(reading, links, engine, requests)
+    News(reading, links, engine, library.allowance)
+    readings = Readings(reading, links, syncs, engine)
+    Polls(reading, readings, engine, library.allowance)
+    Sweeps(reading, readings, engine)
+    comparing = reconciliation_means.Means(database, feed, clock, engine)
+    Changed(comparing, links)
+    ReconciliationWork(comparing, links)
+    means = Means(database, feed, clock, engine, library.allowance)
+    preflight = Preflight(means)
+    exports = Exports(means, links, requests, preflight)
+    settings = SettingsOfExports(means, links, requests, preflight)
+    ExportWork(means, links, preflight, settings.revalidate)
+    await feed.start()
+    following = asyncio.create_task(feed.run())
+    stack.push_async_callback(_end, following)
+    browser = Browser(sandbox.url, await stack.enter_async_context(aiohttp.ClientSession()))
+    return Exporter(clock, database, engine, links, exports, settings, ExportWatch(feed, exports), feed, browser, stack)
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
