@@ -12,6 +12,7 @@ from tieout_server.exports.checks import Examined, Situation
 from tieout_server.exports.outcomes import ExportOutcomes, Outgoing, own_steps, tell, with_links
 from tieout_server.exports.plan import PlannedWrite
 from tieout_server.exports.preflight import GOOD_FOR, GROUND_REASONS, Preflight, Seen
+from tieout_server.exports.refusals import Refused, classify
 from tieout_server.exports.send import Sender, by_export
 from tieout_server.exports.sentences import Case
 from tieout_server.exports.state import StepState, XeroStatus
@@ -21,8 +22,8 @@ from tieout_server.ledger.writes import WRITES_AT_ONCE, BatchDraft, OverpaymentD
 from tieout_server.storage import export_steps, exports
 from tieout_server.storage.database import Transaction
 
-AT_ONCE = 200
-"""Exports that are examined in one slice: five calls for their invoices, four for the payments."""
+AT_ONCE = 1_000
+"""Exports that are examined in one slice: two calls or so for their invoices, twenty for the payments."""
 BATCHES_AT_ONCE = 20
 PARTS_AT_ONCE = 200
 """Batches of one call, and what they pay together."""
@@ -62,13 +63,28 @@ class Exporting:
         if not due:
             return
         payments = [export.payment for export in due]
-        seen = await self._preflight.look(self._turn, payments)
+        try:
+            seen = await self._preflight.look(self._turn, payments)
+        except RejectedError:
+            await self._single_out(due)
+            return
         judged = list(self._judge(due, steps, seen.situation))
         if not seen.is_new and any(_is_of_ground(one.examined) for one in judged):
             seen = await self._preflight.look(self._turn, payments, is_new=True)
             judged = list(self._judge(due, steps, seen.situation))
         await self._note(judged)
         await self._send([one.outgoing for one in judged if one.outgoing], seen)
+
+    async def _single_out(self, due: Sequence[PaymentExport]) -> None:
+        """Find whose invoices Xero does not even let be asked for; the others are still due, without them."""
+        for export in due:
+            try:
+                await self._preflight.look(self._turn, [export.payment])
+            except RejectedError as refusal:
+                now, payment = self._turn.now(), export.payment
+                words = refusal.messages or (refusal.sentence,)
+                error = classify(words, Refused(currency=payment.currency, paid_on=payment.paid_on, at=now))
+                await self._note([_Judged(export, Examined(findings=(error,)), None)])
 
     def _judge(
         self, due: Sequence[PaymentExport], steps: Mapping[str, Sequence[Step]], situation: Situation

@@ -8,6 +8,7 @@ import msgspec
 from tieout_server.exports import checks
 from tieout_server.exports.accounts import Ground
 from tieout_server.exports.checks import Examined, Situation
+from tieout_server.exports.many import MANY, read_many
 from tieout_server.exports.means import Means
 from tieout_server.exports.state import ExportReason, StepState
 from tieout_server.exports.turn import Turn
@@ -149,11 +150,15 @@ class Preflight:
 
 async def read_payables(turn: Turn, ids: Sequence[str], numbers: Sequence[str] = ()) -> Sequence[Payable]:
     """These invoices with their payments as they are now; what was read goes into the mirror."""
+    many = await read_many(turn, ids, numbers) if len(ids) + len(numbers) > MANY else None
+    known = many or ()
+    ids = sorted(set(ids) - {one.invoice.xero_invoice_id for one in known})
+    numbers = sorted(set(numbers) - {one.invoice.number for one in known})
     if not ids and not numbers:
-        return ()
+        return known
     payables = await turn.ask(turn.books.payable(ids, numbers, Purpose.PAYMENT_EXPORT))
     await _keep(turn, [one.invoice for one in payables])
-    return payables
+    return [*known, *payables]
 
 
 async def _statuses(tx: Transaction, connection_id: str, contacts: Collection[str]) -> dict[str, str]:

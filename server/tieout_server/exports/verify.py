@@ -28,8 +28,10 @@ from tieout_server.storage.database import Transaction
 
 logger = log.get("exports")
 
-AT_ONCE = 80
-"""Exports that are looked for in one slice: two calls, unless they pay many invoices."""
+AT_ONCE = 1_000
+"""Exports that are looked for in one slice: by two calls or so, however many they are."""
+COMMIT_AT_ONCE = 50
+"""Exports that are noted in one transaction, so that nobody waits for long."""
 AGAIN_AFTER = timedelta(seconds=5)
 """When to look again the first time; then the later the longer it lasts."""
 ALARM_AFTER = timedelta(hours=1)
@@ -59,16 +61,17 @@ class Verification:
         payables = {one.invoice.xero_invoice_id: one for one in await read_payables(self._turn, sorted(ids))}
         missing = {export.id: await self._missing(made[export.id], payables) for export in due}
         gone = await self._gone(due, missing)
-        async with self._turn.commit() as tx:
-            held = await exports.lock_all(tx, made)
-            for export in [one for one in held.values() if one.xero_status == XeroStatus.EXPORTED]:
-                lost = missing[export.id]
-                if any(step.id in gone for step in lost):
-                    await _removed(tx, self._turn, export, {step.xero_id for step in lost if step.id in gone})
-                elif lost:
-                    await self._not_seen(tx, export)
-                else:
-                    await self._seen(tx, export, made[export.id], payables)
+        for start in range(0, len(due), COMMIT_AT_ONCE):
+            async with self._turn.commit() as tx:
+                held = await exports.lock_all(tx, [export.id for export in due[start : start + COMMIT_AT_ONCE]])
+                for export in [one for one in held.values() if one.xero_status == XeroStatus.EXPORTED]:
+                    lost = missing[export.id]
+                    if any(step.id in gone for step in lost):
+                        await _removed(tx, self._turn, export, {step.xero_id for step in lost if step.id in gone})
+                    elif lost:
+                        await self._not_seen(tx, export)
+                    else:
+                        await self._seen(tx, export, made[export.id], payables)
         await self._look_for_doubles(payables)
 
     async def _missing(self, steps: Sequence[Step], payables: Mapping[str, Payable]) -> list[Step]:
