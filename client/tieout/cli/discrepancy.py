@@ -70,7 +70,7 @@ def card(it: Discrepancy) -> Iterator[Text | Table]:
 
 
 def explained(it: Discrepancy) -> Iterator[Text | Table]:
-    """Why both sides differ, for a person: the sentence, where there are several causes each with its part, documents."""
+    """Why both sides differ, for a person: the sentence, each of several causes with its part, the documents."""
     yield Text(it.sentence)
     if len(it.causes) > 1:
         made = table("cause", "part", "why", right=("part",), wide="why")
