@@ -22,7 +22,7 @@ from tieout_server.connections.return_urls import ReturnUrls
 from tieout_server.connections.service import Connections
 from tieout_server.connections.service import Means as ConnectionMeans
 from tieout_server.connections.tokens import Tokens
-from tieout_server.errors import AnswerLostError, TieoutError
+from tieout_server.errors import AnswerLostError, RejectedError, TieoutError
 from tieout_server.events.feed import Feed
 from tieout_server.exports.means import EXPORT, UPKEEP, Means
 from tieout_server.exports.messages import ExportPayment, Reexport
@@ -115,6 +115,8 @@ class PayingXero(Xero):
     refusals: dict[str, str] = field(default_factory=dict)
     """What is said to drafts whose marked text has this in it."""
     notes: list[str] = field(default_factory=list)
+    unaskable: str = ""
+    """The invoice for which a call is refused as a whole."""
     shows_references: bool = True
     """Whether invoices show the references of their payments."""
     shows_new: bool = True
@@ -215,6 +217,8 @@ class PayingBooks(BooksOf):
 
     async def payable(self, ids: Sequence[str], numbers: Sequence[str], purpose: Purpose) -> Sequence[Payable]:
         self._check()
+        if self.xero.unaskable in ids:
+            raise RejectedError("Xero refused it.", ("A GUID is expected.",))
         found = [d for (kind, _), d in self.xero.documents.items() if kind is Entity.INVOICES]
         return [self._payable(one) for one in found if one.xero_invoice_id in ids or one.number in numbers]  # type: ignore[union-attr] # invoices
 

@@ -35,8 +35,8 @@ from tieout_server.storage.database import Transaction
 
 logger = log.get("exports")
 
-AT_ONCE = 1_000
-"""Steps that are settled in one slice."""
+AT_ONCE = 10_000
+"""Steps that are settled in one slice: more than one owner can have had in hand."""
 MARGIN = timedelta(minutes=1)
 """Added to from when on is looked: reading too much costs little."""
 NOT_THERE = "It was looked for in Xero and is not there: the answer was lost before anything was done."

@@ -4,6 +4,7 @@ All that is sent is sent by the kind `export`, whose fence is the row's: of two 
 is another kind, which may run beside it on another replica; it reads Xero, moves what was sent on, and adds notes.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import msgspec
@@ -65,15 +66,11 @@ class ExportWork:
             if not await self._is_anything_due(link):
                 return await self._next(link)
             turn = Turn(self._means, job, link, self._books(link))
-            await Recovery(turn, owners).look()
-            await Reversing(turn, self._preflight).go()
-            await Exporting(turn, self._preflight, self._memory).go()
+            sending = Exporting(turn, self._preflight, self._memory)
+            bug = await _all_of(Recovery(turn, owners).look, sending.go, Reversing(turn, self._preflight).go)
         except (TryAgainError, PersonMustActError) as trouble:
             return await self._wait(job, link, trouble)
-        except BugError as bug:
-            logger.exception("exporting failed", connection_id=link.id)
-            return await self._wait(job, link, bug)
-        return await self._next(link)
+        return await (self._wait(job, link, bug) if bug else self._next(link))
 
     async def _is_anything_due(self, link: Link) -> bool:
         async with self._means.database.read() as tx:
@@ -125,6 +122,18 @@ class ExportWork:
                 await tell(tx, self._means, export, error.sentence)
         logger.warning("exports wait", connection_id=link.id, until=again_at.isoformat(), trouble=trouble.sentence)
         return again_at
+
+
+async def _all_of(*parts: Callable[[], Awaitable[None]]) -> BugError | None:
+    """Do each part, though one before it failed for what only a change of code mends; answers the first such failure."""
+    failed = None
+    for part in parts:
+        try:
+            await part()
+        except BugError as bug:
+            logger.exception("exporting failed", trouble=bug.sentence)
+            failed = failed or bug
+    return failed
 
 
 class _NotConsentedError(ScopeMissingError):

@@ -560,6 +560,17 @@ async def test_what_xero_does_not_show_yet_is_looked_for_again(stage: Stage) -> 
     assert await statuses(one, export) == ["VERIFIED"]
 
 
+async def test_a_payment_that_cannot_be_asked_about_holds_nobody_else_up(stage: Stage) -> None:
+    (one,) = stage.processes
+    bad, good = await one.pay("p1", "40", ("no-guid", "40")), await one.pay("p2", "50", ("i2", "50"))
+    stage.xero.unaskable = "no-guid"
+    await one.run()
+    refused = await one.now(bad)
+    assert refused.error
+    assert (refused.xero_status, refused.error.xero_messages) == ("ERROR", ("A GUID is expected.",))
+    assert (await statuses(one, good), stage.in_xero()) == (["VERIFIED"], Decimal(50))
+
+
 async def test_work_that_is_not_there_is_done_without_calls(stage: Stage) -> None:
     (one,) = stage.processes
     async with one.database.write() as tx:
