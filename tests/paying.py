@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from documents import invoice
+from documents import invoice, payment
 from fakes import BooksOf, SettableClock, Xero
 from tieout_server.connections.authorisation import Authorisations
 from tieout_server.connections.return_urls import ReturnUrls
@@ -47,7 +47,7 @@ from tieout_server.ledger.writes import (
     RecordKind,
     Written,
 )
-from tieout_server.storage import connections, export_settings, exports, work
+from tieout_server.storage import connections, export_settings, exports, mirror, work
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.vault import Vault
 from tieout_server.storage.work import Task
@@ -349,7 +349,7 @@ class Process:
 
     async def pay(self, payment_id: str, amount: str, *lines: tuple[str, str], reference: str = "") -> PaymentExport:
         """Hand over a payment of these amounts of these invoices."""
-        payment = PlatformPayment(
+        paid = PlatformPayment(
             payment_id=payment_id,
             paid_on=PAID_ON,
             currency="NZD",
@@ -357,7 +357,7 @@ class Process:
             lines=tuple(PaymentLine(xero_invoice_id=name, amount=Decimal(of)) for name, of in lines),
             reference=reference,
         )
-        accepted = await self.exports.export(ExportPayment(connection_id=CONNECTION, payment=payment))
+        accepted = await self.exports.export(ExportPayment(connection_id=CONNECTION, payment=paid))
         return accepted.export
 
     async def now(self, export: PaymentExport) -> PaymentExport:
@@ -428,4 +428,21 @@ async def connect(one: Process, **settings: Any) -> None:  # noqa: ANN401 - any 
         await export_settings.put(tx, msgspec.structs.replace(chosen, **settings))
 
 
-__all__ = ["CONNECTION", "EXCEEDS", "KilledError", "LostLeaseError", "Process", "books_with", "connect", "process"]
+async def mirrored_deletion(one: Process, xero_payment_id: str) -> None:
+    """Polling brings a payment that somebody deleted."""
+    async with one.database.write() as tx:
+        document = payment(xero_payment_id, status="DELETED", xero_document_id="i1")
+        await mirror.save(tx, CONNECTION, [document], seen_in=0, at=one.clock.now())
+
+
+__all__ = [
+    "CONNECTION",
+    "EXCEEDS",
+    "KilledError",
+    "LostLeaseError",
+    "Process",
+    "books_with",
+    "connect",
+    "mirrored_deletion",
+    "process",
+]

@@ -15,7 +15,7 @@ from tieout_server import log
 from tieout_server.exports import markers
 from tieout_server.exports.checks import settled
 from tieout_server.exports.notes import of_export
-from tieout_server.exports.outcomes import REMOVED, invoices_of, own_steps, records_of, tell
+from tieout_server.exports.outcomes import REMOVED, covered, invoices_of, own_steps, records_of, tell
 from tieout_server.exports.preflight import read_payables
 from tieout_server.exports.recovery import kind_of
 from tieout_server.exports.sentences import money
@@ -183,14 +183,13 @@ async def _removed(tx: Transaction, turn: Turn, export: PaymentExport, xero_ids:
         msgspec.structs.replace(one, removed=one.removed or one.xero_id in xero_ids) for one in export.records
     )
     export = msgspec.structs.replace(export, records=linked)
-    export = msgspec.structs.replace(
-        export,
-        records=await records_of(tx, export, after),
-        xero_status=XeroStatus.REMOVED_IN_XERO,
-        error=None,
-        due_at=None,
-    )
-    await tell(tx, turn.means, export, REMOVED, verify_at=None)
+    await export_steps.link(tx, export.connection_id, export.id, dict.fromkeys(xero_ids, True))
+    export = msgspec.structs.replace(export, records=await records_of(tx, export, after))
+    if covered(export, after) == export.payment.amount:  # what came twice is there once now
+        await tell(tx, turn.means, export, "What Xero showed twice was removed there.")
+        return
+    removed = msgspec.structs.replace(export, xero_status=XeroStatus.REMOVED_IN_XERO, error=None, due_at=None)
+    await tell(tx, turn.means, removed, REMOVED, verify_at=None)
 
 
 def _made(steps: Sequence[Step]) -> list[Step]:

@@ -125,7 +125,7 @@ class ExportWork:
 
 
 async def _all_of(*parts: Callable[[], Awaitable[None]]) -> BugError | None:
-    """Do each part, though one before it failed for what only a change of code mends; answers the first such failure."""
+    """Do each part, though one before it failed for what only a change of code mends; answers the first failure."""
     failed = None
     for part in parts:
         try:

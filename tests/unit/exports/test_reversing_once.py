@@ -8,16 +8,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from documents import payment
 from fakes import SettableClock, _database
-from paying import CONNECTION, KilledError, PayingXero, Process, books_with, connect, process
+from paying import KilledError, PayingXero, Process, books_with, connect, mirrored_deletion, process
 from tieout_server.exports.messages import Reverse
 from tieout_server.exports.state import ReversalKind
 from tieout_server.ledger.documents import Account, Entity
 from tieout_server.ledger.exports import PaymentExport
 from tieout_server.ledger.money import Money
 from tieout_server.ledger.writes import RecordKind
-from tieout_server.storage import mirror
 
 REFUNDS = "refunds"
 
@@ -189,7 +187,7 @@ async def test_a_payment_that_somebody_deletes_is_told_and_exported_again_when_a
     await one.run()
     (name,) = there.counting(RecordKind.PAYMENT)
     there.xero.records[name] = msgspec.structs.replace(there.xero.records[name], status="DELETED")
-    await _mirror_deletion(one, name)
+    await mirrored_deletion(one, name)
     there.clock.time += timedelta(minutes=3)
     await one.slice("export_upkeep")
     gone = await one.now(export)
@@ -197,10 +195,3 @@ async def test_a_payment_that_somebody_deletes_is_told_and_exported_again_when_a
     await one.again(export)
     await one.run()
     assert ((await one.now(export)).xero_status, len(there.counting(RecordKind.PAYMENT))) == ("VERIFIED", 1)
-
-
-async def _mirror_deletion(one: Process, name: str) -> None:
-    """Polling brings the deleted payment."""
-    async with one.database.write() as tx:
-        document = payment(name, status="DELETED", xero_document_id="i1")
-        await mirror.save(tx, CONNECTION, [document], seen_in=0, at=one.clock.now())

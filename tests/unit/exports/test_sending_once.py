@@ -17,6 +17,7 @@ from paying import (
     Process,
     books_with,
     connect,
+    mirrored_deletion,
     process,
 )
 from tieout_server.errors import (
@@ -31,6 +32,7 @@ from tieout_server.exports.state import XeroStatus
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.exports import PaymentExport
 from tieout_server.ledger.writes import RecordKind
+from tieout_server.storage import export_steps
 
 INVOICES = {"i1": "100", "i2": "200", "i3": "300"}
 LATER = timedelta(minutes=10)
@@ -409,6 +411,30 @@ async def test_an_owner_whose_work_was_taken_over_repeats_no_call(stage: Stage) 
     assert stage.xero.calls == []
     await other.run()
     assert (await statuses(other, export), stage.in_xero()) == (["VERIFIED"], Decimal(40))
+
+
+async def test_what_comes_after_it_was_given_up_is_told_as_a_double(stage: Stage) -> None:
+    """No call can come so late; should one all the same, somebody hears of it, and it is no other payment's twin."""
+    (one,) = stage.processes
+    export = await one.pay("p1", "40", ("i1", "40"))
+    late: list[object] = []
+    stage.xero.faults = ["before", "before", "before"]
+    await one.slice()
+    async with one.database.read() as tx:
+        (step,) = (await export_steps.of_exports(tx, [export.id]))[export.id]
+    stage.xero.faults = [lambda: late.append(stage.xero.arrive([step.draft], "late"))]
+    await one.run()
+    told_of = [event.sentence for event in (await one.now(export)).history if "shows it twice" in event.sentence]
+    assert (await statuses(one, export), len(told_of), stage.in_xero()) == (["VERIFIED"], 1, Decimal(80))
+    (double,) = [name for name, kept in stage.xero.records.items() if step.marker in kept.text]
+    assert double in told_of[0]
+    like = await one.pay("p2", "40", ("i1", "40"))
+    await one.run()
+    assert await statuses(one, like) == ["ERROR"], "it is not linked to the double"
+    await mirrored_deletion(one, double)
+    stage.clock.time += timedelta(minutes=3)
+    await one.slice(UPKEEP)
+    assert await statuses(one, export) == ["VERIFIED"]
 
 
 # Nothing was done
