@@ -6,11 +6,13 @@ from asyncio.subprocess import Process
 from datetime import timedelta
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tieout_sandbox import SandboxSettings, serve
 from tieout_sandbox.books.causes import Cause, bring_about
-from tieout_server.demo import sandbox, stage, steps
+from tieout_server.demo import payments, sandbox, stage, steps
+from tieout_server.demo.sandbox import Xero
 from tieout_server.demo.stage import Stage
 from tieout_server.settings import Settings
 
@@ -62,6 +64,18 @@ async def test_the_customer_of_the_demo_can_be_made_to_differ_as_it_is_told() ->
         assert xero.organisations[0].name == sandbox.ORGANISATION
         assert len([it for it in customer.documents if it.status == "AUTHORISED"]) > 1
         assert voided.documents[0].status == "VOIDED"
+
+
+async def test_the_books_of_the_demo_have_an_account_and_an_open_invoice_for_both_payments() -> None:
+    contacts, invoices = (int(number) for number in sandbox.BOOKS[1::2])
+    async with serve(SandboxSettings(contacts=contacts, invoices=invoices)) as xero:
+        banks = {it.name: it.currency for it in xero.books.accounts.values() if it.type == "BANK"}
+        assert {currency: banks[name] for currency, name in payments.ACCOUNTS.items()} == {"NZD": "NZD", "EUR": "EUR"}
+        still_open = {it.currency for it in xero.books.invoices.values() if it.status == "AUTHORISED"}
+        assert still_open >= set(payments.ACCOUNTS)
+        invoice = next(iter(xero.books.invoices.values()))
+        async with aiohttp.ClientSession() as http, http.get(Xero(xero.url).page_of_invoice(invoice.id)) as page:
+            assert invoice.number in await page.text()
 
 
 async def test_a_command_that_ends_otherwise_than_expected_ends_the_demo(tmp_path: Path) -> None:

@@ -135,11 +135,11 @@ def records(found: Collection[XeroRecord]) -> Iterator[Text | Table]:
     """What is in Xero, or would be, one a line, and where Xero shows each; nothing where there is nothing."""
     if not found:
         return
-    made = table("in Xero", "invoice", "amount", "", "id", right=("amount",), wide="invoice")
+    made = table("in Xero", "invoice", "amount", "id", right=("amount",), wide="invoice")
     for it in found:
         kind = word(XeroRecordKind, it.kind, "XERO_RECORD_KIND_")
-        marks = " ".join(filter(None, ("linked" if it.linked else "", "removed" if it.removed else "")))
-        made.add_row(kind, it.invoice_number or it.xero_invoice_id, money([it.amount]), marks, it.xero_id)
+        what = ", ".join(filter(None, (kind, "linked" if it.linked else "", "removed" if it.removed else "")))
+        made.add_row(what, it.invoice_number or it.xero_invoice_id, money([it.amount]), it.xero_id)
     yield made
     for it in found:
         if it.xero_url:

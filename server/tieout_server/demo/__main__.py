@@ -1,4 +1,4 @@
-"""The demo, `make demo`: a merchant connected to a sandbox Xero, a first sync watched, a difference explained.
+"""The demo, `make demo`: a merchant connected to a sandbox Xero, a first sync, a difference, payments that go back.
 
 It uses nothing but the three commands that the package installs, and prints each one before it runs it.
 """
@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tieout_server.demo import sandbox, steps
+from tieout_server.demo import payments, sandbox, steps
 from tieout_server.demo.sandbox import Xero
 from tieout_server.demo.stage import Stage, environment, free, say
 
@@ -45,6 +45,7 @@ async def _demo(*, once: bool, browser: bool) -> int:
         is_known = not browser or await steps.organisation(stage) == sandbox.ORGANISATION  # a person may choose another
         if is_known:
             await steps.off_balance(xero, stage)
+            await payments.payments(xero, stage)
         if not once:
             await _say_how_to_go_on(stage, grpc_port, xero.url, is_known=is_known)
             await stage.until_interrupted({"sandbox": books, "server": server})
@@ -66,7 +67,13 @@ The evidence about {customer}, in another terminal:
   {tieout} discrepancies {merchant}
   {tieout} discrepancy {discrepancy}
   {tieout} evidence {discrepancy} --output proof.zip
-  {tieout} reconcile {merchant} --follow"""
+  {tieout} reconcile {merchant} --follow
+
+The payments, and all that happened to one:
+
+  {tieout} payments list {merchant}
+  {tieout} payments list {merchant} --id pay-1002
+  {tieout} payments watch {merchant}"""
 
 _HOW_TO_GO_ON = """
 Everything goes on running until Ctrl-C. In another terminal:

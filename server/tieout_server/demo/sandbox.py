@@ -29,6 +29,10 @@ class Xero:
         """Let a customer's balance differ, as the button on the sandbox's page does; answers what was done."""
         return await self._post(f"books/{quote(ORGANISATION)}/causes/{cause}", contact=customer)
 
+    def page_of_invoice(self, xero_invoice_id: str) -> str:
+        """Where a person looks at an invoice."""
+        return f"{self.url}/sandbox/page/invoice?id={xero_invoice_id}"
+
     async def _post(self, path: str, **body: str) -> dict[str, Any]:
         async with (
             aiohttp.ClientSession() as http,
