@@ -9,7 +9,7 @@ import msgspec
 from tieout_server.errors import RejectedError
 from tieout_server.exports import checks, sentences, waits
 from tieout_server.exports.checks import Examined, Situation
-from tieout_server.exports.outcomes import ExportOutcomes, Outgoing, own_steps, tell, with_links
+from tieout_server.exports.outcomes import WAITING, ExportOutcomes, Outgoing, own_steps, tell, with_links
 from tieout_server.exports.plan import PlannedWrite
 from tieout_server.exports.preflight import GOOD_FOR, GROUND_REASONS, Preflight, Seen
 from tieout_server.exports.refusals import Refused, classify
@@ -24,6 +24,8 @@ from tieout_server.storage.database import Transaction
 
 AT_ONCE = 1_000
 """Exports that are examined in one slice: two calls or so for their invoices, twenty for the payments."""
+NOTED_AT_ONCE = 50
+"""Exports in one commit: others write in between."""
 BATCHES_AT_ONCE = 20
 PARTS_AT_ONCE = 200
 """Batches of one call, and what they pay together."""
@@ -108,15 +110,17 @@ class Exporting:
     async def _note(self, judged: Sequence[_Judged]) -> None:
         """Commit what is not sent: what is wrong, what is in Xero already, and what has to wait."""
         first = {one.export.id for one in [one for one in judged if one.outgoing][:WRITES_AT_ONCE]}
-        wanted = {one.export.id: one for one in judged if one.export.id not in first}
-        if not wanted:
-            return
+        wanted = [one for one in judged if one.export.id not in first]
+        for start in range(0, len(wanted), NOTED_AT_ONCE):
+            await self._note_some({one.export.id: one for one in wanted[start : start + NOTED_AT_ONCE]})
+
+    async def _note_some(self, wanted: Mapping[str, _Judged]) -> None:
         async with self._turn.commit() as tx:
             await self._turn.wake_upkeep(tx, self._turn.now())
             held = await exports.lock_all(tx, wanted)
             for export_id, one in wanted.items():
                 export = held.get(export_id)
-                if export and export.xero_status in (XeroStatus.QUEUED, XeroStatus.CHECKED):
+                if export and export.xero_status in WAITING:
                     await self._note_one(tx, export, one)
 
     async def _note_one(self, tx: Transaction, export: PaymentExport, judged: _Judged) -> None:

@@ -61,7 +61,8 @@ async def read_many(turn: Turn, ids: Sequence[str], numbers: Sequence[str]) -> S
             await follow(tx, turn.link.id, [*new, *theirs], turn.now())
             await turn.means.feed.tell_of_changes(tx, turn.link.id)
     known = [_payable(one, [found.payment for found in paid.get(one.xero_invoice_id, ())], as_of) for one in meant]
-    return [one for one in known if _adds_up(one)]
+    odd = {one.invoice.number for one in known if not _adds_up(one)}  # of a number all are read by it, or none
+    return [one for one in known if _adds_up(one) and one.invoice.number not in odd]
 
 
 async def _changed(turn: Turn, entity: Entity, since: datetime) -> _Changed | None:
