@@ -12,6 +12,8 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from sqlalchemy import func, select
+
 import exporters
 from exporters import Exporter, KilledError
 from servers import ROOMY
@@ -27,11 +29,14 @@ from tieout_server.errors import (
     PersonMustActError,
     TryAgainError,
 )
+from tieout_server.events import token
+from tieout_server.events.feed import EXPORT as EXPORTS
 from tieout_server.exports.means import EXPORT, UPKEEP
 from tieout_server.exports.messages import Dismiss, ExportPayment, Reexport, ReexportAll, Reverse, UpdateSettings
+from tieout_server.exports.watch import Told
 from tieout_server.ledger.exports import PaymentExport, PaymentLine, PlatformPayment
 from tieout_server.ledger.money import Money
-from tieout_server.storage import connections, export_notes, exports
+from tieout_server.storage import connections, export_notes, exports, tables
 from tieout_server.storage.database import Transaction
 
 SECOND = timedelta(seconds=1)
@@ -55,6 +60,14 @@ class Watcher:
     token: str = ""
     changes: list[tuple[str, str, str, datetime]] = field(default_factory=list)
     """Export, status, sentence and instant of each."""
+
+    def take(self, told: Told) -> None:
+        """Be told something, and remember how far everything was told."""
+        assert told.position is not None, "a snapshot came behind a token"
+        self.token = token.encode(told.position)
+        if told.change:
+            event = told.change.event
+            self.changes.append((told.change.export.id, event.xero_status, event.sentence, event.occurred_at))
 
 
 @dataclass
@@ -258,27 +271,20 @@ class Story:
     async def watch(self, number: int) -> None:
         """Somebody goes on watching where they left off, and leaves again."""
 
+        of_exports = tables.events.c.topic == EXPORTS
+        ends = await self.tx(lambda tx: tx.execute(select(func.max(tables.events.c.position)).where(of_exports)))
+        last, after = ends.scalar_one() or 0, token.decode(self.watcher.token, last=2**62) if self.watcher.token else 0
+
         async def read(one: Exporter) -> None:
             await one.feed._advance()
-            last = one.feed._position
-            from tieout_server.events import token  # noqa: PLC0415
-
-            if not self.watcher.token:
-                self.watcher.token = token.encode(0)
-            if token.decode(self.watcher.token, last=2**62) >= last:
-                return
-            async with contextlib.aclosing(one.watch.follow(self.connection_id, self.watcher.token)) as told:
+            async with contextlib.aclosing(one.watch.follow(self.connection_id, token.encode(after))) as told:
                 async for item in told:
-                    assert item.position is not None, "a snapshot came behind a token"
-                    if item.change:
-                        event = item.change.event
-                        export_id = item.change.export.id
-                        self.watcher.changes.append((export_id, event.xero_status, event.sentence, event.occurred_at))
-                    self.watcher.token = token.encode(item.position)
-                    if item.position >= last:
+                    self.watcher.take(item)
+                    if item.position == last:
                         return
 
-        await self.by(number, read)
+        if after < last:
+            await self.by(number, read)
 
     # What happens to us
 
@@ -422,7 +428,7 @@ class Story:
             await self._work_all()
 
     async def _come_to_rest(self) -> None:
-        for _ in range(300):
+        for _ in range(80):
             await self._work_all()
             due_at = await self._due_at()
             if due_at is None:
