@@ -89,19 +89,19 @@ class MortalDatabase(Database):
         self._goes_on = asyncio.Event()
         self._goes_on.set()
         self._lives_for: tuple[int, bool] | None = None
-        self._goes_for: int | None = None
+        self._stops: Callable[[], bool] | None = None
 
     def dies_in(self, commits: int, *, before: bool) -> None:
         """Have the process killed right before, or right after, the commit so many commits from now."""
         self._lives_for = commits, before
 
-    def stops_in(self, transactions: int) -> None:
-        """Have the process stand still before the transaction so many transactions from now."""
-        self._goes_for = transactions
+    def stops_when(self, is_time: Callable[[], bool]) -> None:
+        """Have the process stand still before the first transaction for which this is so; it is asked for each."""
+        self._stops = is_time
 
     def spare(self) -> None:
         """Let the process live, whatever was planned for it, and go on."""
-        self._lives_for = self._goes_for = None
+        self._lives_for = self._stops = None
         self.stands_still.clear()
         self._goes_on.set()
 
@@ -122,12 +122,10 @@ class MortalDatabase(Database):
             self._die()
 
     async def _come_in(self) -> None:
-        if self._goes_for is not None:
-            self._goes_for -= 1
-            if self._goes_for <= 0:
-                self._goes_for = None
-                self._goes_on.clear()
-                self.stands_still.set()
+        if self._stops is not None and self._stops():
+            self._stops = None
+            self._goes_on.clear()
+            self.stands_still.set()
         await self._goes_on.wait()
         if self.is_dead:
             raise KilledError
@@ -204,9 +202,9 @@ class Exporter:
             await work.finish(tx, lease, again_at=again_at)
         return True
 
-    async def stall(self, doing: Callable[[], Coroutine[Any, Any, None]], transactions: int) -> None:
-        """Do this, and stand still before the transaction so many from now, unless it is over before."""
-        self.database.stops_in(transactions)
+    async def stall(self, doing: Callable[[], Coroutine[Any, Any, None]], is_time: Callable[[], bool]) -> None:
+        """Do this, and stand still before the first transaction for which this is so, unless it is over before."""
+        self.database.stops_when(is_time)
         task = asyncio.create_task(doing())
         still = asyncio.create_task(self.database.stands_still.wait())
         await asyncio.wait((task, still), return_when=asyncio.FIRST_COMPLETED)

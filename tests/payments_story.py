@@ -6,6 +6,7 @@ processes stand still and are killed. `once.py` says what must hold in the end.
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -20,6 +21,7 @@ from servers import ROOMY
 from tieout_sandbox import FaultKind, FaultRule, Sandbox, Status
 from tieout_sandbox.books.documents import Contact, Invoice
 from tieout_sandbox.books.rules import NotAllowedError
+from tieout_server.clock import from_micros
 from tieout_server.connections.messages import Disconnect
 from tieout_server.connections.state import ConnectionState
 from tieout_server.errors import (
@@ -311,14 +313,20 @@ class Story:
             await self.by(place, lambda one: one.work(EXPORT, UPKEEP))
 
     async def stall(self, number: int) -> None:
-        """A process stands still in the middle of what is due; others may take it over."""
+        """A process stands still in the middle of what is due, or when Xero has got a write; others take it over."""
         if any(one.stalled for one in self.exporters):
             return
-        one = self.exporters[number % 2]
+        one, transactions = self.exporters[number % 2], itertools.count()
+        enough, arrived = number // 6 % 25, self._arrived()
+        when = (lambda: next(transactions) >= enough, lambda: self._arrived() > arrived + enough % 3)[number // 2 % 3 > 0]
         try:
-            await one.stall(lambda: one.work(EXPORT, UPKEEP), number // 2 % 30 + 1)
+            await one.stall(lambda: one.work(EXPORT, UPKEEP), when)
         except KilledError:
             await self._replace(number % 2)
+
+    def _arrived(self) -> int:
+        """How many writes have arrived at Xero."""
+        return sum(entry.method != "GET" for entry in self.sandbox.requests.find(path="/api.xro/"))
 
     async def wake(self, _number: int) -> None:
         """Who stood still goes on as if nothing had happened."""
@@ -430,9 +438,9 @@ class Story:
     async def _come_to_rest(self) -> None:
         for _ in range(80):
             await self._work_all()
-            due_at = await self._due_at()
-            if due_at is None:
+            if not await self._is_anything_left():
                 return
+            due_at = await self._due_at()
             now = self.exporters[0].clock.now()
             self.sandbox.clock.advance(max(due_at - now, 2 * SECOND))
         stuck = [(one.payment.payment_id, one.xero_status, one.due_at) for one in await self.every()]
@@ -442,13 +450,21 @@ class Story:
         for place in range(len(self.exporters)):
             await self.by(place, lambda one: one.work())
 
-    async def _due_at(self) -> datetime | None:
-        """When the next thing is due for any export, reversal, proof or note."""
-        found = [
+    async def _is_anything_left(self) -> bool:
+        """Whether there is anything that any export, reversal, proof or note waits for."""
+        waits = [
             await self.tx(lambda tx: asked(tx, self.connection_id))  # noqa: B023 - at once
             for asked in (exports.next_due_at, exports.next_verify_at, export_notes.next_due_at)
         ]
-        return min((at for at in found if at is not None), default=None)
+        return any(waits)
+
+    async def _due_at(self) -> datetime:
+        """When the processes look next."""
+        c = tables.work.c
+        next_at = select(func.min(func.coalesce(c.leased_until, c.due_at))).where(c.kind.in_((EXPORT, UPKEEP)))
+        due_at = (await self.tx(lambda tx: tx.execute(next_at))).scalar_one()
+        assert due_at is not None, "nobody will look at what is left to be done"
+        return from_micros(due_at)
 
 
 DEEDS: Mapping[str, Callable[[Story, int], Awaitable[Any]]] = {

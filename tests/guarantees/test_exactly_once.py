@@ -176,10 +176,10 @@ STORIES: dict[str, Deeds] = {
     ],
     "an owner that slept through its lease": [
         deed
-        for number, transactions in enumerate((6, 8, 9, 10, 11, 12, 13) * 2)
+        for number in (6 * 5, 6 * 9, 6 * 11, 6 * 12, 2, 2, 8)
         for deed in (
-            ("pay", PART), failing(DROP_AFTER, times=0) if number > 6 else ("wait", 0),
-            ("stall", transactions * 2), ("wait", 2), ("work", 6), ("wait", 4), ("work", 6), ("wake", 0), ("work", BOTH),
+            ("pay", PART), failing(DROP_AFTER, times=number % 6 // 2) if number in (2, 8) else ("wait", 0),
+            ("stall", number), ("wait", 2), ("work", 6), ("wait", 4), ("work", 6), ("wake", 0), ("work", BOTH),
         )
     ],
     "the same money recorded by hand": [
