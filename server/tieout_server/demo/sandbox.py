@@ -9,7 +9,7 @@ import aiohttp
 from tieout_server.demo.stage import WEBHOOK_KEY
 
 ORGANISATION = "Harbour & Vine Ltd"
-BOOKS = ("--contacts", "2000", "--invoices", "10000")
+BOOKS = ("--contacts", "1000", "--invoices", "3000")
 """So many that the first sync leaves calls of its minute to what follows."""
 
 

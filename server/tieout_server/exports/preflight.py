@@ -29,7 +29,6 @@ XERO_CLOCK_MARGIN = timedelta(minutes=2)
 """Between what was read by Xero's clock, and from when on something sent afterwards is looked for."""
 GROUND_REASONS = frozenset(
     {
-        ExportReason.ACCOUNT_NOT_CHOSEN,
         ExportReason.ACCOUNT_NOT_PAYABLE,
         ExportReason.ACCOUNT_ARCHIVED,
         ExportReason.PERIOD_LOCKED,

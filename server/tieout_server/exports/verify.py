@@ -224,5 +224,5 @@ def _moved(paid: Mapping[str, Decimal], payables: Mapping[str, Payable]) -> str:
     for name, amount in list(paid.items())[:TOLD]:
         invoice = payables[name].invoice
         due, before = money(invoice.due, invoice.currency), money(invoice.due + amount, invoice.currency)
-        seen.append(f"of {invoice.number or name} {due} is due, {before} without it")
+        seen.append(f"what is due of {invoice.number or name} went from {before} to {due}")
     return f"Seen in Xero: {'; '.join(seen)}." if seen else "Seen in Xero."
