@@ -247,7 +247,7 @@ class Story:
         if (export := await self.one(number)) is None:
             return
         kind = ("CHARGEBACK", "REFUND", "LATE_FAILURE", "REFUND")[number % 4]
-        part = Money(Decimal(10), export.payment.currency) if number % 8 == 3 else None
+        part = Money(export.payment.currency, Decimal(10)) if number % 8 == 3 else None
         name = f"reversal-{len(export.reversals)}-{export.payment.payment_id}"
         asked = Reverse(export_id=export.id, kind=kind, reversal_id=name, amount=part, request_id=self.request_id())
         with contextlib.suppress(NotPermittedNowError, InvalidRequestError):
