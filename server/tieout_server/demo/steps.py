@@ -8,7 +8,7 @@ from tieout_server.demo.sandbox import Xero
 from tieout_server.demo.stage import Stage, say
 
 MERCHANT = "demo-merchant"
-CUSTOMER = "Fern Landscapes 104 Ltd"
+CUSTOMER = "Ridgeway Joinery 5 Ltd"
 """Who is off balance: somebody with open invoices that nothing was paid on, so that one of them can be voided."""
 CONSENT_WITHIN = 600.0
 """Seconds that a person may take in the browser."""

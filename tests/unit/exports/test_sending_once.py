@@ -95,7 +95,7 @@ async def test_a_payment_is_exported_and_seen(stage: Stage) -> None:
     (record,) = done.records
     assert (record.xero_id, record.invoice_number, record.is_ours) == (made.xero_id, "I1", True)
     assert done.attempts == 1
-    assert "0.00 NZD is due, 100.00 NZD without it" in done.history[-1].sentence
+    assert "went from 100.00 NZD to 0.00 NZD" in done.history[-1].sentence
     assert stage.xero.notes == [f"i1: Payment p1 of 100.00 NZD recorded by Tieout (export {export.id})."]
 
 
