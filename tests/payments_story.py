@@ -89,6 +89,8 @@ class Story:
     twins: list[str] = field(default_factory=list)
     """The ids of payments that a bookkeeper recorded of money that the platform also handed over, and that Xero did
     not show yet."""
+    removed: set[str] = field(default_factory=set)
+    """The ids of payments and batches that a bookkeeper deleted."""
     watcher: Watcher = field(default_factory=Watcher)
     _asked: int = 0
 
@@ -396,9 +398,9 @@ class Story:
                 case 2:
                     made = [one for one in books.payments.values() if "TIE" in one.reference and one.batch is None]
                     if made:
-                        books.delete_payment(made[number % len(made)].id)
+                        self.removed.add(books.delete_payment(made[number % len(made)].id).id)
                 case 3 if books.batches:
-                    books.delete_batch(list(books.batches)[number % len(books.batches)])
+                    self.removed.add(books.delete_batch(list(books.batches)[number % len(books.batches)]).id)
                 case 4 | 5:
                     account = books.bank_account(("NZD", "EUR")[number // 8 % 2])
                     books.edit_account(account.id, status="ACTIVE" if account.status == "ARCHIVED" else "ARCHIVED")
@@ -436,11 +438,10 @@ class Story:
             await self._work_all()
 
     async def _come_to_rest(self) -> None:
-        for _ in range(80):
+        for _ in range(50):
             await self._work_all()
-            if not await self._is_anything_left():
+            if (due_at := await self._due_at()) is None:
                 return
-            due_at = await self._due_at()
             now = self.exporters[0].clock.now()
             self.sandbox.clock.advance(max(due_at - now, 2 * SECOND))
         stuck = [(one.payment.payment_id, one.xero_status, one.due_at) for one in await self.every()]
@@ -450,21 +451,20 @@ class Story:
         for place in range(len(self.exporters)):
             await self.by(place, lambda one: one.work())
 
-    async def _is_anything_left(self) -> bool:
-        """Whether there is anything that any export, reversal, proof or note waits for."""
-        waits = [
+    async def _due_at(self) -> datetime | None:
+        """When something is to be done next for an export, a reversal, a proof or a note; None if nothing is left."""
+        found = [
             await self.tx(lambda tx: asked(tx, self.connection_id))  # noqa: B023 - at once
             for asked in (exports.next_due_at, exports.next_verify_at, export_notes.next_due_at)
         ]
-        return any(waits)
-
-    async def _due_at(self) -> datetime:
-        """When the processes look next."""
-        c = tables.work.c
+        due_at = min((at for at in found if at is not None), default=None)
+        if due_at is None or due_at > self.exporters[0].clock.now():
+            return due_at
+        c = tables.work.c  # it was due, and put off
         next_at = select(func.min(func.coalesce(c.leased_until, c.due_at))).where(c.kind.in_((EXPORT, UPKEEP)))
-        due_at = (await self.tx(lambda tx: tx.execute(next_at))).scalar_one()
-        assert due_at is not None, "nobody will look at what is left to be done"
-        return from_micros(due_at)
+        put_off = (await self.tx(lambda tx: tx.execute(next_at))).scalar_one()
+        assert put_off is not None, "nobody will look at what is left to be done"
+        return from_micros(put_off)
 
 
 DEEDS: Mapping[str, Callable[[Story, int], Awaitable[Any]]] = {
