@@ -274,7 +274,9 @@ async def start(sandbox: Sandbox, url: str, *, ahead: timedelta = timedelta()) -
     following = asyncio.create_task(feed.run())
     stack.push_async_callback(_end, following)
     browser = Browser(sandbox.url, await stack.enter_async_context(aiohttp.ClientSession()))
-    return Exporter(clock, database, engine, links, syncs, exports, settings, ExportWatch(feed, exports), feed, browser, stack)
+    return Exporter(
+        clock, database, engine, links, syncs, exports, settings, ExportWatch(feed, exports), feed, browser, stack
+    )
 
 
 async def _end(task: "asyncio.Task[None]") -> None:

@@ -60,7 +60,9 @@ async def check(story: Story) -> None:
     """
     exports = await story.every()
     steps = await story.tx(lambda tx: export_steps.of_exports(tx, [export.id for export in exports]))
-    over = {step.xero_id for export in exports if export.xero_status in LOOKED_AFTER_NO_MORE for step in steps[export.id]}
+    over = {
+        step.xero_id for export in exports if export.xero_status in LOOKED_AFTER_NO_MORE for step in steps[export.id]
+    }
     each = [step for some in steps.values() for step in some]
     _each_step_once(story.sandbox.books, each, story.removed & over)
     amounts = {name: amount for _, name, amount in live_records(story.sandbox.books)}

@@ -320,7 +320,9 @@ class Story:
             return
         one, transactions = self.exporters[number % 2], itertools.count()
         enough, arrived = number // 6 % 25, self._arrived()
-        when = (lambda: next(transactions) >= enough, lambda: self._arrived() > arrived + enough % 3)[number // 2 % 3 > 0]
+        when = (lambda: next(transactions) >= enough, lambda: self._arrived() > arrived + enough % 3)[
+            number // 2 % 3 > 0
+        ]
         try:
             await one.stall(lambda: one.work(EXPORT, UPKEEP), when)
         except KilledError:
@@ -378,7 +380,9 @@ class Story:
         if any(one.stalled for one in self.exporters) or (export := await self.one(number)) is None:
             return
         line = export.payment.lines[number % len(export.payment.lines)]
-        invoice = next(one for one in self.invoices if line.xero_invoice_id == one.id or line.invoice_number == one.number)
+        invoice = next(
+            one for one in self.invoices if line.xero_invoice_id == one.id or line.invoice_number == one.number
+        )
         is_open = export.xero_status in ("QUEUED", "ERROR", "OUTCOME_UNKNOWN", "CHECKED")
         if not is_open or export.records or any("TIE" in one.reference for one in invoice.payments):
             return

@@ -14,6 +14,7 @@ BENCHMARKS = (
     ("webhook_latency.py",),
     ("loop_lag.py",),
     ("mirror.py",),
+    ("payment_exports.py",),
     ("reconcile.py",),
     ("decode.py",),
     ("sandbox.py",),

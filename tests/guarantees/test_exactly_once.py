@@ -296,4 +296,3 @@ async def test_exactly_once_is_not_said_of_a_service_that(
 ) -> None:
     with mutant(), pytest.raises(AssertionError):
         await told(STORIES[name], sqlite_url)
-

@@ -471,7 +471,9 @@ async def test_an_invoice_has_a_note_that_names_the_platforms_payment(desk: Desk
 
 async def test_an_export_goes_while_a_backfill_is_running(desk: Desk) -> None:
     await desk.one.syncs.start(StartSync(desk.connection_id, mode=SyncMode.FULL))
-    slow = desk.sandbox.faults.add(FaultRule(FaultKind.SLOW, "/(Contacts|[A-Z][a-z]*payments|CreditNotes)", seconds=0.3, times=5))
+    slow = desk.sandbox.faults.add(
+        FaultRule(FaultKind.SLOW, "/(Contacts|[A-Z][a-z]*payments|CreditNotes)", seconds=0.3, times=5)
+    )
     reading = asyncio.create_task(desk.one.work(SYNC))
     await until(lambda: slow.times != 5)
     export = await desk.accept(desk.payment((desk.owed(), "100.00")))

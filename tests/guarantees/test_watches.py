@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import sys
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,8 +18,16 @@ from sqlalchemy import select
 
 import tieout
 from servers import ROOMY, Service, client_of, server_process, service, small_pages, until
-from tieout.v1 import connection_service_pb2, connection_service_pb2_grpc, sync_service_pb2, sync_service_pb2_grpc
+from tieout.v1 import (
+    connection_service_pb2,
+    connection_service_pb2_grpc,
+    payment_export_service_pb2_grpc,
+    sync_service_pb2,
+    sync_service_pb2_grpc,
+)
+from tieout.v1 import payment_export_service_pb2 as payments
 from tieout.v1.sync_service_pb2 import SYNC_MODE_FULL
+from tieout.v1.types_pb2 import Money
 from tieout_sandbox import Sandbox
 from tieout_server.events import feed, token
 from tieout_server.storage import events, tables
@@ -62,9 +71,28 @@ async def _sync_fully(running: Service, connection_id: str) -> None:
     await running.sync(connection_id, mode=SYNC_MODE_FULL)
 
 
+def _watch_exports(running: Service, connection_id: str, after: str = "") -> Stream:
+    return running.client.payment_exports.watch(connection_id, after=after)
+
+
+async def _fail_to_export(running: Service, connection_id: str) -> None:
+    """Hand payments over for which no account is chosen, and return when that is told of all of them."""
+    exports = running.client.payment_exports
+    amount = Money(currency_code="NZD", amount="1.00")
+    line = payments.PaymentLine(invoice_number="INV-00001", amount=amount)
+    for _ in range(6):
+        name = uuid.uuid4().hex
+        payment = payments.PlatformPayment(payment_id=name, paid_on="2026-11-20", amount=amount, lines=[line])
+        await exports.export(connection_id, payment)
+    under_way = (payments.XERO_STATUS_QUEUED, payments.XERO_STATUS_CHECKED)
+    while [it async for it in exports.list(connection_id, xero_statuses=under_way)]:
+        await asyncio.sleep(0.05)
+
+
 KINDS = [
     Kind(feed.CONNECTION, _watch_connections, _reconnect_often, "change"),
     Kind(feed.SYNC, _watch_syncs, _sync_fully, "progress"),
+    Kind(feed.EXPORT, _watch_exports, _fail_to_export, "change"),
 ]
 every_watch = pytest.mark.parametrize("kind", KINDS, ids=repr)
 
@@ -367,6 +395,8 @@ async def test_bounded_readers_that_do_not_read_cost_the_server_nothing(
         contextlib.AsyncExitStack() as stack,
     ):
         connection = await running.connected()
+        if not await logged(database_url, kind, connection.id):
+            await kind.happen(running, connection.id)
         await copy_events(database_url, kind, connection.id, 2 * feed.WINDOW)  # the window that all share is full
         async with reading(kind, running, connection.id) as awake:
             await copy_events(database_url, kind, connection.id, 100)
@@ -396,6 +426,9 @@ async def open_and_read_no_more(kind: Kind, port: int, connection_id: str) -> As
         if kind.topic == feed.CONNECTION:
             asked = connection_service_pb2.WatchConnectionsRequest(connection_ids=[connection_id])
             call: Any = connection_service_pb2_grpc.ConnectionServiceStub(channel).WatchConnections(asked)
+        elif kind.topic == feed.EXPORT:
+            wanted = payments.WatchPaymentExportsRequest(connection_id=connection_id)
+            call = payment_export_service_pb2_grpc.PaymentExportServiceStub(channel).WatchPaymentExports(wanted)
         else:
             call = sync_service_pb2_grpc.SyncServiceStub(channel).WatchSync(
                 sync_service_pb2.WatchSyncRequest(connection_id=connection_id)

@@ -28,7 +28,7 @@ DISCREPANCY = "discrepancy"
 EXPORT = "export"
 ERASURE = "erasure"
 """Earlier events of a connection were rewritten: no process may go on telling what it has in memory."""
-TOPICS = (CONNECTION, SYNC, CHANGES, RECONCILIATION, DISCREPANCY, ERASURE)
+TOPICS = (CONNECTION, SYNC, CHANGES, RECONCILIATION, DISCREPANCY, EXPORT, ERASURE)
 
 WINDOW = 10_000
 """Events kept in memory for all subscribers together."""
