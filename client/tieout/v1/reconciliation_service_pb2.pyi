@@ -376,7 +376,9 @@ class Reconciliation(_message.Message):
     self_healed: _builtins.int
     """Differences that were found and repaired in this run."""
     left_over: _builtins.int
-    """Customers that could not be compared within the calls."""
+    """Customers that could not be compared: the calls were used up, their books changed all the time, or what Xero
+    shows as removed is held by a gate or was discarded (HELD syncs), and is not taken in by this either.
+    """
     percent: _builtins.float
     """Share done, 0 to 100. Never falls."""
     error_sentence: _builtins.str

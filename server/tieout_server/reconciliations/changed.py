@@ -2,7 +2,8 @@
 
 It follows the changes of the mirror, whoever brought them: a sync, a webhook, polling. Most customers agree at once.
 Of the others the stated figures, of which Xero tells nobody when they move, are read by ids, many in a call; whoever
-still disagrees is compared closely. It stands back while a sync is at work: what is in flight is no difference.
+still disagrees is compared closely. It stands back while a sync is at work: what is in flight is no difference;
+and while a gate holds what was read, or somebody discarded it: then the difference is wanted.
 """
 
 from collections.abc import Sequence
@@ -17,15 +18,16 @@ from tieout_server.ledger.links import Link
 from tieout_server.reconciliations.afresh import Afresh
 from tieout_server.reconciliations.convention import inferred
 from tieout_server.reconciliations.means import Means
-from tieout_server.reconciliations.one_customer import BooksMovingError, OneCustomer
+from tieout_server.reconciliations.one_customer import BooksMovingError, OneCustomer, RemovalDoubtedError
 from tieout_server.reconciliations.overview import Overview, stated
 from tieout_server.reconciliations.take_in import base_currency
 from tieout_server.storage import comparisons, connections, customers, discrepancies, mirror, open_items, syncs
 from tieout_server.storage.comparisons import Cursor
 from tieout_server.storage.database import Transaction
+from tieout_server.syncs import doubts
 from tieout_server.syncs.followers import follow
 from tieout_server.syncs.service import COMPARE
-from tieout_server.syncs.state import ACTIVE
+from tieout_server.syncs.state import AT_WORK
 from tieout_server.work.engine import Job, Lane
 
 logger = log.get("reconciliations")
@@ -55,10 +57,13 @@ class Changed:
         async with self._means.database.read() as tx:
             link = await connections.get(tx, job.connection_id)
             sync = await syncs.latest(tx, job.connection_id)
+            is_doubted = await doubts.is_open(tx, job.connection_id, now)
         if link is None or link.state != ConnectionState.CONNECTED:
             return None
-        if link.last_synced_at is None or (sync is not None and sync.state in ACTIVE):
+        if link.last_synced_at is None or (sync is not None and sync.state in AT_WORK):
             return now + SOON
+        if is_doubted:
+            return now + EVERY
         try:
             is_over = await self._compare(job, link)
         except (TryAgainError, OperatorMustActError) as trouble:
@@ -85,6 +90,8 @@ class Changed:
                 await job.keep_during(self._means.database, comparing.compare(customer))
             except BooksMovingError:
                 logger.info("books are moving", connection_id=link.id, customer=customer)
+            except RemovalDoubtedError:  # since this slice began
+                logger.info("removals are doubted", connection_id=link.id, customer=customer)
         left = (*suspects[CLOSELY:], *queue[FIGURES:])
         async with self._means.database.write(durable=False) as tx:
             await job.hold(tx)

@@ -15,7 +15,7 @@ from tieout_server.ledger.books import AgedReport, Books
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.links import Link
 from tieout_server.reconciliations import findings
-from tieout_server.reconciliations.afresh import Afresh, item_of
+from tieout_server.reconciliations.afresh import Afresh, Side, item_of
 from tieout_server.reconciliations.compare import Cause
 from tieout_server.reconciliations.convention import ALL, USUAL, Convention, inferred
 from tieout_server.reconciliations.diagnose import Explanation, Part, explain
@@ -30,6 +30,7 @@ from tieout_server.reconciliations.take_in import Reading, Taken, base_currency,
 from tieout_server.storage import comparisons, connections, customers, discrepancies, open_items
 from tieout_server.storage.comparisons import Compared
 from tieout_server.storage.database import Transaction
+from tieout_server.syncs import doubts
 from tieout_server.work.engine import Job
 
 ROUNDS = 4
@@ -40,6 +41,10 @@ class BooksMovingError(XeroUnavailableError):
     """A customer cannot be compared now: its documents change while they are read."""
 
 
+class RemovalDoubtedError(Exception):
+    """What was removed in Xero waits for somebody's decision (`syncs.doubts`): nothing of this customer counts."""
+
+
 class _Why(msgspec.Struct, frozen=True):
     """Why Xero states what it does; no parts: its report agrees with the documents, only the figure does not."""
 
@@ -48,7 +53,10 @@ class _Why(msgspec.Struct, frozen=True):
 
 
 class OneCustomer:
-    """Comparisons of single customers of one connection; `job` is whose work it is, if it is work."""
+    """Comparisons of single customers of one connection.
+
+    `job` is whose work it is, if it is work; what somebody asks for one customer is none, and no gate keeps it.
+    """
 
     def __init__(self, means: Means, link: Link, books: Books, job: Job | None = None) -> None:
         self._means = means
@@ -69,6 +77,7 @@ class OneCustomer:
 
         Raises:
             BooksMovingError: its documents change while they are read.
+            RemovalDoubtedError: as work only: a gate holds what was removed, or somebody discarded it.
             XeroUnavailableError, CallLimitError, PersonMustActError, BugError: as `Books` says.
             LostLeaseError: another owner has the work now.
         """
@@ -81,6 +90,7 @@ class OneCustomer:
                 await connections.get(tx, self._link.id, lock=True)  # who compares the same customer waits
                 if self._job:
                     await self._job.hold(tx)
+                    await self._doubt(tx, read.side)
                 await self._means.wake_news(tx, self._link.id)
                 taken = await take_in(tx, self._link, customer, read)
                 settled = await _settled(tx, taken, before, why)
@@ -100,6 +110,14 @@ class OneCustomer:
         items = [item_of(document) for document in side.documents.values()]
         tells = len({reading.expected(items) for reading in ALL}) > 1
         return Reading(side, await self._convention() if tells else USUAL, self._means.clock.now())
+
+    async def _doubt(self, tx: Transaction, side: Side) -> None:
+        """Take nothing in behind a gate's back."""
+        shown = [*side.contacts, *side.documents.values()]
+        if (side.gone or await doubts.leaving(tx, self._link.id, shown)) and await doubts.is_open(
+            tx, self._link.id, self._means.clock.now()
+        ):
+            raise RemovalDoubtedError
 
     async def _convention(self) -> Convention:
         """How Xero makes its figure in this organisation: asked once, and only where it makes a difference."""

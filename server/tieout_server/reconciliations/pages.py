@@ -15,7 +15,9 @@ from tieout_server.reconciliations.record import Record, Whose
 from tieout_server.reconciliations.take_in import is_missed
 from tieout_server.storage import customers, mirror, open_items, watermarks
 from tieout_server.storage.database import Transaction
+from tieout_server.syncs import doubts
 from tieout_server.syncs.followers import follow
+from tieout_server.syncs.intake import id_of
 
 
 class Page:
@@ -29,7 +31,13 @@ class Page:
         self.records: list[Record] = []
 
     async def save(self, documents: Sequence[Document]) -> int:
-        """Make the mirror what these documents of one kind are; answers how many of its rows are other now."""
+        """Make the mirror what these documents of one kind are; answers how many of its rows are other now.
+
+        While a gate holds what was removed, or after somebody discarded it, what counts here goes on counting.
+        """
+        if await doubts.is_open(self._tx, self._link.id, self._now):
+            leaving = await doubts.leaving(self._tx, self._link.id, documents)
+            documents = [document for document in documents if id_of(document) not in leaving]
         own = [document for document in documents if isinstance(document, Invoice | Credit)]
         await self._note_missed(own)
         saved = await mirror.save(self._tx, self._link.id, documents, seen_in=self._ordinal, at=self._now)

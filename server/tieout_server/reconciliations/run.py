@@ -18,7 +18,7 @@ from tieout_server.ledger.links import Link
 from tieout_server.ledger.money import from_units
 from tieout_server.reconciliations.afresh import Afresh
 from tieout_server.reconciliations.means import Means
-from tieout_server.reconciliations.one_customer import BooksMovingError, OneCustomer
+from tieout_server.reconciliations.one_customer import BooksMovingError, OneCustomer, RemovalDoubtedError
 from tieout_server.reconciliations.overview import Overview
 from tieout_server.reconciliations.pages import Page
 from tieout_server.reconciliations.plan import Plan
@@ -138,21 +138,21 @@ class Run:
 
     async def _compare_one(self, comparing: OneCustomer, customer: str) -> None:
         calls, healed = comparing.calls, comparing.healed
-        agrees = is_moving = False
+        agrees = is_left_out = False
         try:
             found = await self._job.keep_during(self._means.database, comparing.compare(customer))
             agrees = not found.discrepancies
-        except BooksMovingError:
-            is_moving = True
+        except (BooksMovingError, RemovalDoubtedError):
+            is_left_out = True
         assert self._plan.suspects is not None, "there are suspects once everybody was compared"
         self._plan.suspects.remove(customer)
-        self._plan.moving += is_moving
+        self._plan.left_out += is_left_out
         async with self._means.database.write(durable=False) as tx:
             await self._hold(tx)
             await self._keep(
                 tx,
                 calls=self._run.calls + comparing.calls - calls,
-                compared=self._run.compared + (not is_moving),
+                compared=self._run.compared + (not is_left_out),
                 agreeing=self._run.agreeing + agrees,
                 self_healed=self._run.self_healed + comparing.healed - healed,
             )
@@ -167,7 +167,7 @@ class Run:
 
     async def _finish(self, **changes: Any) -> None:  # noqa: ANN401 - fields of a ReconciliationRecord
         now = self._means.clock.now()
-        left = len(self._plan.suspects or ()) + self._plan.moving
+        left = len(self._plan.suspects or ()) + self._plan.left_out
         async with self._means.database.write() as tx:
             await self._hold(tx)
             open_ones = await discrepancies.every_open(tx, self._link.id)

@@ -8,8 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 import fakes
 from documents import contact, invoice, payment
@@ -30,6 +31,7 @@ from tieout_server.errors import (
     XeroUnavailableError,
 )
 from tieout_server.events import token
+from tieout_server.ledger.books import Purpose
 from tieout_server.ledger.documents import Contact, Document, Entity
 from tieout_server.reconciliations import changed
 from tieout_server.reconciliations.changed import Changed
@@ -39,13 +41,18 @@ from tieout_server.reconciliations.service import WORK, Reconciliations
 from tieout_server.reconciliations.state import DiscrepancyState, ReconciliationState
 from tieout_server.reconciliations.watch import DiscrepancyWatch, Told
 from tieout_server.reconciliations.work import ReconciliationWork
-from tieout_server.storage import comparisons, connections, discrepancies, mirror, tables, watermarks, work
+from tieout_server.storage import comparisons, connections, discrepancies, mirror, syncs, tables, watermarks, work
 from tieout_server.storage.discrepancies import DiscrepancyQuery
 from tieout_server.storage.pages import Span
 from tieout_server.storage.reconciliations import ReconciliationRecord
+from tieout_server.storage.syncs import SyncRecord
 from tieout_server.storage.watermarks import Watermark
 from tieout_server.storage.work import Task
-from tieout_server.syncs.service import COMPARE
+from tieout_server.syncs.doubts import DISCARDED_FOR
+from tieout_server.syncs.plan import Line
+from tieout_server.syncs.progress import dump_line
+from tieout_server.syncs.service import COMPARE, ResolveHeldSync
+from tieout_server.syncs.state import Decision, SyncPhase
 from tieout_server.work.engine import LEASE, Job
 
 pytestmark = pytest.mark.timeout(30)
@@ -380,3 +387,109 @@ async def test_a_report_is_taken_while_xero_does_not_answer(around: Around) -> N
     case = await around.service.report(Report(connection_id=around.connection_id, customer_ids=("c1",)))
 
     assert "Xero does not answer." in case.sentence
+
+
+async def held(around: Around) -> str:
+    """Have a sync held because of the invoices that it would void."""
+    now = around.world.clock.now()
+    line = Line(name="invoices", entity=Entity.INVOICES, phase=SyncPhase.CATCH_UP, purpose=Purpose.POLL, held=True)
+    async with around.world.database.write() as tx:
+        ordinal = await connections.next_sync_ordinal(tx, around.connection_id)
+        sync = SyncRecord(
+            id=f"syn{ordinal}", connection_id=around.connection_id, ordinal=ordinal, mode="INCREMENTAL", state="HELD",
+            entities=(Entity.INVOICES,), created_at=now, updated_at=now,
+        )  # fmt: skip
+        await syncs.insert(tx, sync)
+        await syncs.put_lines(tx, sync.id, [dump_line(0, line)])
+    return sync.id
+
+
+async def discard(around: Around, sync_id: str) -> None:
+    await around.world.subjects.syncs.resolve(ResolveHeldSync(sync_id, Decision.DISCARD))
+
+
+async def removed_behind_a_gate(around: Around, *, at: timedelta) -> None:
+    """Have c0's invoice voided and c1's shown no more, c2's paid, and the contacts' new figures here.
+
+    The comparison of what changed comes so long after somebody discarded that.
+    """
+    await around.compare_changed()
+    await discard(around, await held(around))
+    around.books.put(
+        invoice("i0", xero_contact_id="c0", status="VOIDED", due=Decimal(0)),
+        invoice("i2", xero_contact_id="c2", status="PAID", due=Decimal(0), paid=Decimal(100)),
+    )
+    around.books.drop("i1")
+    for n in range(3):
+        await around.both(contact(f"c{n}"))
+    around.world.clock.time += at
+
+
+async def statuses(around: Around) -> list[str]:
+    """Where the three invoices stand here."""
+    t = tables.invoices.c
+    async with around.world.database.read() as tx:
+        return list((await tx.execute(select(t.status).order_by(t.xero_invoice_id))).scalars())
+
+
+async def read_at(around: Around, at: datetime) -> None:
+    """Have the invoices read to their end at this instant."""
+    async with around.world.database.write() as tx:
+        await watermarks.put(tx, around.connection_id, Entity.INVOICES, Watermark(at, at))
+
+
+async def test_while_a_sync_is_held_nothing_is_compared_unasked(around: Around) -> None:
+    await around.both(invoice("i9", xero_contact_id="c1"))
+    await held(around)
+
+    assert await around.compare_changed() == around.world.clock.now() + changed.EVERY
+    assert around.books.calls == []
+
+
+async def test_what_was_discarded_is_not_taken_in_that_day_by_comparing_what_changed(around: Around) -> None:
+    await removed_behind_a_gate(around, at=DISCARDED_FOR - timedelta(minutes=1))
+    assert await around.compare_changed() == around.world.clock.now() + changed.EVERY
+    assert (around.books.calls, await statuses(around)) == ([], ["AUTHORISED"] * 3)
+
+    around.world.clock.time += timedelta(days=1)
+    await around.compare_changed()
+    assert await statuses(around) == ["AUTHORISED"] * 3, "polling has not asked again yet"
+
+    await read_at(around, around.world.clock.now())
+    while await around.compare_changed() == around.world.clock.now():
+        pass
+    assert await statuses(around) == ["VOIDED", "DELETED", "PAID"]
+
+
+async def test_what_was_discarded_is_taken_in_once_a_sync_went_through(around: Around) -> None:
+    await removed_behind_a_gate(around, at=timedelta(hours=1))
+    again = await held(around)
+    async with around.world.database.write() as tx:
+        sync = await syncs.get(tx, again)
+        assert sync
+        await syncs.save(tx, msgspec.structs.replace(sync, state="SUCCEEDED"), while_in=(sync.state,))
+
+    while await around.compare_changed() == around.world.clock.now():
+        pass
+    assert await statuses(around) == ["VOIDED", "DELETED", "PAID"]
+
+
+async def test_an_organisation_is_compared_without_what_was_discarded_and_those_customers_are_left_over(
+    around: Around,
+) -> None:
+    await removed_behind_a_gate(around, at=timedelta(hours=1))
+
+    run = await around.reconcile()
+
+    assert await statuses(around) == ["AUTHORISED", "AUTHORISED", "PAID"]
+    assert (run.compared, run.agreeing, run.left_over, run.self_healed) == (1, 1, 2, 1)
+    assert await around.off_balance() == set(), "a gate that holds is no discrepancy"
+
+
+async def test_what_somebody_asks_for_one_customer_is_taken_in_whatever_was_discarded(around: Around) -> None:
+    await removed_behind_a_gate(around, at=timedelta(hours=1))
+
+    found = await around.service.reconcile_customer(around.connection_id, "c0")
+
+    assert [repair.cause for repair in found.repairs] == ["MISSED_DELETION"]
+    assert await statuses(around) == ["VOIDED", "AUTHORISED", "AUTHORISED"]
