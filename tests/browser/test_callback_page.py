@@ -226,9 +226,7 @@ async def test_every_outcome_can_be_read_by_everybody(  # noqa: PLR0917 - fixtur
         assert len(blank.find_elements(By.CSS_SELECTOR, landmark)) == 1
     assert blank.execute_script("return document.documentElement.scrollWidth") <= width
     texts = blank.find_elements(By.CSS_SELECTOR, "h1, h2, p, li, a, footer")
-    assert {
-        element.text: contrast(blank, element) for element in texts if contrast(blank, element) < READABLE
-    } == {}
+    assert {element.text: contrast(blank, element) for element in texts if contrast(blank, element) < READABLE} == {}
     told = blank.get_log("browser")  # type: ignore[no-untyped-call] # selenium does not type it
     assert [entry for entry in told if entry["source"] != "network"] == []  # what the page's policy forbids
 
