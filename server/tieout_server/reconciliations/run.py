@@ -22,7 +22,7 @@ from tieout_server.reconciliations.one_customer import BooksMovingError, OneCust
 from tieout_server.reconciliations.overview import Overview
 from tieout_server.reconciliations.pages import Page
 from tieout_server.reconciliations.plan import Plan
-from tieout_server.reconciliations.state import ReconciliationState
+from tieout_server.reconciliations.state import UNDER_WAY, ReconciliationState
 from tieout_server.storage import connections, discrepancies, open_items, reconciliations
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.events import Event
@@ -32,6 +32,10 @@ from tieout_server.work.engine import Job
 
 SLICE = timedelta(seconds=10)
 """How long a slice goes on before others of its lane may have their turn."""
+
+
+class StoppedError(Exception):
+    """The reconciliation is not to go on: it ended with its connection."""
 
 
 class Run:
@@ -49,6 +53,7 @@ class Run:
 
         Raises:
             TryAgainError, PersonMustActError, BugError: as `Books` says; what was committed stays.
+            StoppedError: it ended meanwhile.
             LostLeaseError: another owner has the work now.
         """
         began_at = self._means.clock.now()
@@ -192,7 +197,11 @@ class Run:
         changed: int = 0,
         **changes: Any,  # noqa: ANN401 - fields of a ReconciliationRecord
     ) -> None:
-        """Keep the reconciliation with these changes and what is left of it, and tell of all of it."""
+        """Keep the reconciliation with these changes and what is left of it, and tell of all of it.
+
+        Raises:
+            StoppedError: it ended meanwhile; nothing of this transaction may count.
+        """
         now = self._means.clock.now()
         kept = {
             "state": ReconciliationState.RUNNING,
@@ -203,7 +212,8 @@ class Run:
             **changes,
         }
         run = msgspec.structs.replace(self._run, **kept)
-        await reconciliations.save(tx, run, msgspec.json.encode(self._plan))
+        if not await reconciliations.save(tx, run, msgspec.json.encode(self._plan), while_in=UNDER_WAY):
+            raise StoppedError
         for record in page.records if page else ():
             await record.tell(self._means.feed)
         if changed:

@@ -8,23 +8,24 @@ import msgspec
 from tieout_server.connections.service import Connections
 from tieout_server.connections.state import check_can_read
 from tieout_server.errors import NotFoundError, PersonMustActError, TryAgainError
-from tieout_server.events.feed import RECONCILIATION
 from tieout_server.ledger.links import Link
 from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.messages import Asked, Reconciled, Report, StartReconciliation
 from tieout_server.reconciliations.one_customer import OneCustomer
 from tieout_server.reconciliations.references import contacts_meant
+from tieout_server.reconciliations.run import tell
 from tieout_server.reconciliations.state import UNDER_WAY, ReconciliationState
 from tieout_server.storage import cases, connections, customers, discrepancies, reconciliations
 from tieout_server.storage.cases import Case
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.events import Event
 from tieout_server.storage.reconciliations import ReconciliationRecord
 from tieout_server.work.engine import Priority
 from tieout_server.work.requests import Requests
 
 WORK = "reconcile"
 """The kind of work that compares a whole organisation, slice by slice."""
+ENDED = "The connection was ended."
+"""Why a reconciliation failed that was under way then."""
 
 
 class Reconciliations:
@@ -35,6 +36,7 @@ class Reconciliations:
         self._database = means.database
         self._links = links
         self._requests = requests
+        links.at_end(self._end)
 
     async def reconcile_customer(self, connection_id: str, customer_id: str) -> Reconciled:
         """Read one customer afresh, repair what was stale here, and say what is still off.
@@ -74,8 +76,7 @@ class Reconciliations:
             answer = Asked(run, joined=current is not None)
             await self._requests.keep(tx, method, asked.request_id, asked, answer)
             if not answer.joined:
-                told = Event(0, link.id, RECONCILIATION, run.id, run.updated_at, msgspec.json.encode(run))
-                await self._means.feed.append(tx, told)
+                await tell(tx, self._means, run)
         return answer
 
     async def get(self, reconciliation_id: str) -> ReconciliationRecord:
@@ -139,6 +140,18 @@ class Reconciliations:
         except PersonMustActError as refusal:
             await self._links.access_lost(link.id, refusal)
             raise
+
+    async def _end(self, tx: Transaction, connection_id: str) -> None:
+        """Fail what is under way, as the connection ends."""
+        run = await reconciliations.latest(tx, connection_id)
+        if run is None:
+            return
+        now = self._means.clock.now()
+        failed = msgspec.structs.replace(
+            run, state=ReconciliationState.FAILED, error_sentence=ENDED, ended_at=now, updated_at=now
+        )
+        if await reconciliations.save(tx, failed, while_in=UNDER_WAY):
+            await tell(tx, self._means, failed)
 
     async def _create(self, tx: Transaction, link: Link, asked: StartReconciliation) -> ReconciliationRecord:
         now = self._means.clock.now()
