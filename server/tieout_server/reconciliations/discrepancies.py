@@ -78,7 +78,11 @@ class Discrepancies:
         method = "AcknowledgeDiscrepancy"
         async with self._database.write() as tx:
             earlier = await self._requests.earlier(tx, method, asked.request_id, asked, str)
-            found = await discrepancies.get(tx, asked.discrepancy_id, lock=True)
+            if found := await discrepancies.get(tx, asked.discrepancy_id):
+                await connections.get(
+                    tx, found.connection_id, lock=True
+                )  # whoever compares holds it from read to write
+                found = await discrepancies.get(tx, asked.discrepancy_id, lock=True)
             if found is None:
                 raise NotFoundError("discrepancy", asked.discrepancy_id)
             if earlier:

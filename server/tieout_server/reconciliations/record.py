@@ -111,8 +111,11 @@ class Record:
         if known is None or known.is_over or known.state == DiscrepancyState.ACKNOWLEDGED:
             await self._opened(finding)
             known = self._known[finding.currency]
-        left = [(Happening.LEFT_TO_A_PERSON, f"{finding.sentence} {finding.remedy}".strip())]
-        await self._go(_with(known, finding), left, was=known)
+        if _knew(known) == finding.ours - finding.xero:
+            step = (Happening.ACKNOWLEDGED, sentences.KNOWN)
+        else:
+            step = (Happening.LEFT_TO_A_PERSON, f"{finding.sentence} {finding.remedy}".strip())
+        await self._go(_with(known, finding), [step], was=known)
 
     async def _is_over(self, one: Discrepancy) -> None:
         if one.state == DiscrepancyState.CAUSE_FOUND:
@@ -175,6 +178,13 @@ async def keep(tx: Transaction, feed: Feed, changed: Discrepancy, happened: Happ
 def _said(one: Discrepancy | None) -> str:
     """What a customer says of it; nothing once it is over."""
     return "" if one is None or one.is_over else one.sentence
+
+
+def _knew(one: Discrepancy) -> Decimal | None:
+    """The difference that a person acknowledged before something was repaired on the way; None if it was none."""
+    on_the_way = (DiscrepancyState.OPENED, DiscrepancyState.CAUSE_FOUND)
+    before = next((event for event in reversed(one.history) if event.state not in on_the_way), None)
+    return before.difference if before and before.state == DiscrepancyState.ACKNOWLEDGED else None
 
 
 def _with(known: Discrepancy, finding: Finding) -> Discrepancy:

@@ -13,6 +13,7 @@ FEW = 3
 
 AGREE = "Both sides agree again."
 HEALED = "What was stale here was read again from Xero; both sides agree."
+KNOWN = "What is left is the difference that was acknowledged."
 
 KINDS: Mapping[Entity, str] = {
     Entity.INVOICES: "invoice",
