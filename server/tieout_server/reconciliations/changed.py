@@ -135,7 +135,7 @@ async def _suspects(tx: Transaction, link: Link, contacts: Sequence[str]) -> lis
     of = await customers.families(tx, link.id, concerned) if len(concerned) <= open_items.AT_ONCE else None
     overview = Overview(merged)
     await overview.take(open_items.standings(tx, link.id, of))
-    off = await discrepancies.off_balance(tx, link.id)
+    off = {merged.get(contact, contact) for contact in await discrepancies.off_balance(tx, link.id)}
     return sorted(concerned & (off | await _disagreeing(tx, link, overview, is_part=of is not None)))
 
 

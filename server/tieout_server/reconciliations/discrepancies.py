@@ -79,9 +79,8 @@ class Discrepancies:
         async with self._database.write() as tx:
             earlier = await self._requests.earlier(tx, method, asked.request_id, asked, str)
             if found := await discrepancies.get(tx, asked.discrepancy_id):
-                await connections.get(
-                    tx, found.connection_id, lock=True
-                )  # whoever compares holds it from read to write
+                # Whoever compares holds the connection from reading the discrepancy to writing it.
+                await connections.get(tx, found.connection_id, lock=True)
                 found = await discrepancies.get(tx, asked.discrepancy_id, lock=True)
             if found is None:
                 raise NotFoundError("discrepancy", asked.discrepancy_id)

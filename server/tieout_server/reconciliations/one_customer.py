@@ -73,7 +73,7 @@ class OneCustomer:
         return self._afresh.calls
 
     async def compare(self, customer: str) -> Reconciled:
-        """Compare one customer, by the id of the contact that it is now.
+        """Compare one customer, as the contact that it is by now.
 
         Raises:
             BooksMovingError: its documents change while they are read.
@@ -84,6 +84,8 @@ class OneCustomer:
         calls, repairs = self.calls, list[Repair]()
         before: Taken | None = None
         why: _Why | None = None
+        async with self._means.database.read() as tx:
+            customer = (await customers.merges(tx, self._link.id, [customer])).get(customer, customer)
         for _ in range(ROUNDS):
             read = await self._read(customer)
             async with self._means.database.write() as tx:
@@ -95,6 +97,7 @@ class OneCustomer:
                 taken = await take_in(tx, self._link, customer, read)
                 settled = await _settled(tx, taken, before, why)
                 found = await self._keep(tx, taken, settled)
+            customer = taken.whose.xero_contact_id  # it may have been merged this moment
             repairs += taken.repairs
             if settled is not None:
                 source = why.source if why else BalanceSource.CONTACT

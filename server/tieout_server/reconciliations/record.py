@@ -145,10 +145,10 @@ class Record:
                 history=(*changed.history, one),
             )
             self._told.append(Change(one, changed))
-        await discrepancies.put(self._tx, changed)
-        await discrepancies.add(self._tx, changed.id, happened)
         if _said(was) != _said(changed):  # the customer that readers know says so
             await mirror.mark_contact(self._tx, changed.connection_id, changed.xero_contact_id, self._at)
+        await discrepancies.put(self._tx, changed)
+        await discrepancies.add(self._tx, changed.id, happened)
         if changed.xero_contact_id == self._whose.xero_contact_id:
             self._known[changed.currency] = changed
 

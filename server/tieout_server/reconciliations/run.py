@@ -23,7 +23,7 @@ from tieout_server.reconciliations.overview import Overview
 from tieout_server.reconciliations.pages import Page
 from tieout_server.reconciliations.plan import Plan
 from tieout_server.reconciliations.state import UNDER_WAY, ReconciliationState
-from tieout_server.storage import connections, discrepancies, open_items, reconciliations
+from tieout_server.storage import connections, customers, discrepancies, open_items, reconciliations
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.events import Event
 from tieout_server.storage.reconciliations import ReconciliationRecord, Total
@@ -130,7 +130,8 @@ class Run:
         async with self._means.database.read() as tx:
             overview = Overview(await open_items.merged(tx, self._link.id))
             await overview.take(open_items.standings(tx, self._link.id))
-            off = await discrepancies.off_balance(tx, self._link.id)
+            merged = await customers.all_merges(tx, self._link.id)
+            off = {merged.get(contact, contact) for contact in await discrepancies.off_balance(tx, self._link.id)}
         self._plan.suspects = sorted(off | set(overview.suspects()))
         self._plan.suspected = len(self._plan.suspects)
         totals = [Total(name, from_units(units), from_units(units)) for name, units in sorted(overview.totals.items())]

@@ -97,22 +97,23 @@ async def take_in(tx: Transaction, link: Link, customer: str, found: Reading) ->
     here = await _here(tx, link.id, family, side)
     changed = await _save(tx, link.id, side.contacts, side.documents.values(), now)
     changed += await _mark_gone(tx, link.id, [here[name] for name in side.gone & here.keys()], side, now)
-    family = await customers.families(tx, link.id, [customer])  # merges may have come along
+    now_is = (await customers.merges(tx, link.id, [customer])).get(customer, customer)  # merges may have come along
+    family = await customers.families(tx, link.id, [now_is])
     ours, theirs = _items(here.values(), family), _side_items(side, here, family)
     moved = [by_owner(mismatch, family) for mismatch in mismatches(ours, theirs)]
     read = ReadAt({name: kept.read_at for name, kept in here.items()}, side.began_at)
     return Taken(
-        whose=Whose(link, customer, _name(side.contacts, customer), family),
+        whose=Whose(link, now_is, _name(side.contacts, now_is), family),
         stated=side.stated,
         items=_open(await open_items.of_contacts(tx, link.id, family), family),
         crossings=await _crossings(tx, link.id, family),
         convention=found.convention,
         base_currency=base_currency(link),
         read=read,
-        missed=await _missed(tx, link.id, customer, (ours, moved), read),
+        missed=await _missed(tx, link.id, now_is, (ours, moved), read),
         repairs=findings.repairs(moved, read),
         changed=changed,
-        is_moving=_is_moving(here.values(), side),
+        is_moving=now_is != customer or _is_moving(here.values(), side),
     )
 
 

@@ -205,6 +205,32 @@ async def open_of(tx: Transaction, connection_id: str, contacts: Collection[str]
     return {customer: list(own) for customer, own in groupby(found, key=lambda one: one.xero_contact_id)}
 
 
+async def take_over(tx: Transaction, connection_id: str, into: Mapping[str, str]) -> set[str]:
+    """Make what is open of contacts that were merged away `into` others theirs; answers who took something over.
+
+    Where one has had a discrepancy in the same currency itself, whoever compares it next ends the other.
+    """
+    rows = await tx.execute(
+        select(discrepancies.c.id, discrepancies.c.xero_contact_id, discrepancies.c.currency, discrepancies.c.state)
+        .where(
+            discrepancies.c.connection_id == connection_id,
+            discrepancies.c.xero_contact_id.in_({*into, *into.values()}),
+        )
+        .order_by(discrepancies.c.id)
+    )
+    known = rows.all()
+    taken = {(row.xero_contact_id, row.currency) for row in known}
+    winners = set()
+    for row in known:
+        winner = into.get(row.xero_contact_id)
+        if winner and row.state not in OVER and (winner, row.currency) not in taken:
+            taken.add((winner, row.currency))
+            winners.add(winner)
+            moved = update(discrepancies).where(discrepancies.c.id == row.id).values(xero_contact_id=winner)
+            await tx.execute(moved)
+    return winners
+
+
 async def off_balance(tx: Transaction, connection_id: str) -> set[str]:
     """The customers that are off balance, by id."""
     query = select(discrepancies.c.xero_contact_id).where(
