@@ -75,9 +75,11 @@ class Afresh:
         return [found[name] for name in sorted(found)]
 
     async def drafts(self, family: Collection[str]) -> list[Item]:
-        """Its invoices that are drafts or wait for approval."""
-        query = Query(entity=Entity.INVOICES, drafts_only=True, of=tuple(sorted(family)))
-        return [of_invoice(one) for one in await self._listed(query) if isinstance(one, Invoice)]
+        """Its invoices and credit notes that are drafts or wait for approval."""
+        found: list[Document] = []
+        for entity in (Entity.INVOICES, Entity.CREDIT_NOTES):
+            found += await self._listed(Query(entity=entity, drafts_only=True, of=tuple(sorted(family))))
+        return [item_of(one) for one in found if isinstance(one, Invoice | Credit)]
 
     async def report(self, xero_contact_id: str, items: Sequence[Item]) -> AgedReport | None:
         """What Xero reports as owed by a contact, all of these documents counted; None if reports are closed to us."""

@@ -6,8 +6,10 @@ still disagrees is compared closely. It stands back while a sync is at work: wha
 and while a gate holds what was read, or somebody discarded it: then the difference is wanted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+
+import msgspec
 
 from tieout_server import log
 from tieout_server.connections.service import Connections
@@ -16,11 +18,10 @@ from tieout_server.errors import BugError, OperatorMustActError, PersonMustActEr
 from tieout_server.ledger.books import Books
 from tieout_server.ledger.links import Link
 from tieout_server.reconciliations.afresh import Afresh
-from tieout_server.reconciliations.convention import inferred
 from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.one_customer import BooksMovingError, OneCustomer, RemovalDoubtedError
-from tieout_server.reconciliations.overview import Overview, stated
-from tieout_server.reconciliations.take_in import base_currency
+from tieout_server.reconciliations.overview import Overview
+from tieout_server.reconciliations.readings import learn
 from tieout_server.storage import comparisons, connections, customers, discrepancies, mirror, open_items, syncs
 from tieout_server.storage.comparisons import Cursor
 from tieout_server.storage.database import Transaction
@@ -114,34 +115,53 @@ class Changed:
 
     async def _still(self, job: Job, link: Link, books: Books, suspects: Sequence[str]) -> list[str]:
         """Of these customers those that disagree with what Xero states at this moment."""
-        reading = Afresh(books, self._means.clock).contacts(suspects)
-        figures = await job.keep_during(self._means.database, reading)
+        afresh = Afresh(books, self._means.clock)
+        figures = await job.keep_during(self._means.database, afresh.contacts(suspects))
         async with self._means.database.write(durable=False) as tx:
             await job.hold(tx)
             await self._means.wake_news(tx, link.id)
             now = self._means.clock.now()
             saved = await mirror.save(tx, link.id, figures, seen_in=0, at=now)
-            still = await _suspects(tx, link, [one.xero_contact_id for one in figures])
+            held = await _held(tx, link, [one.xero_contact_id for one in figures])
             if saved.changed:
                 await follow(tx, link.id, figures, now)
                 await self._means.feed.tell_of_changes(tx, link.id)
-        return still
+        told = None
+        if held.overview.depends:
+            told = await job.keep_during(self._means.database, learn(self._means.database, link, afresh))
+        return held.those(held.overview.suspects(told))
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """Customers held against what Xero states of them."""
+
+    concerned: set[str]
+    off: set[str]
+    """Who was off balance before."""
+    overview: Overview
+    """Of them, or of everybody."""
+    is_part: bool
+
+    def those(self, suspects: Collection[str]) -> list[str]:
+        """Who of them is to be looked at."""
+        return sorted(self.concerned & (self.off | set(suspects)))
 
 
 async def _suspects(tx: Transaction, link: Link, contacts: Sequence[str]) -> list[str]:
-    """Of these contacts' customers those that disagree with what Xero states, or were off balance before."""
+    """Of these contacts' customers those that are worth a call for their figures, or were off balance before.
+
+    A figure that is older than a document reads as others are made, of which a few know nothing: only where everybody
+    was asked it tells.
+    """
+    held = await _held(tx, link, contacts)
+    return held.those(held.overview.doubted if held.is_part else held.overview.suspects())
+
+
+async def _held(tx: Transaction, link: Link, contacts: Sequence[str]) -> _Held:
     merged = await customers.all_merges(tx, link.id)  # after a first sync there is no end of contacts
     concerned = {merged.get(contact, contact) for contact in contacts}
     of = await customers.families(tx, link.id, concerned) if len(concerned) <= open_items.AT_ONCE else None
     overview = Overview(merged)
     await overview.take(open_items.standings(tx, link.id, of))
     off = {merged.get(contact, contact) for contact in await discrepancies.off_balance(tx, link.id)}
-    return sorted(concerned & (off | await _disagreeing(tx, link, overview, is_part=of is not None)))
-
-
-async def _disagreeing(tx: Transaction, link: Link, overview: Overview, *, is_part: bool) -> set[str]:
-    """Who disagrees; what a few leave open, how Xero makes its figure, is told by others."""
-    if is_part and overview.has_told:
-        telling = await open_items.telling(tx, link.id, base_currency(link))
-        return set(overview.suspects(inferred(map(stated, telling))))
-    return set(overview.suspects())
+    return _Held(concerned, off, overview, is_part=of is not None)

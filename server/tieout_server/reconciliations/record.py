@@ -32,11 +32,18 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     ruled_out: tuple[str, ...] = ()
     remedy: str = ""
     owner: str = ""
+    figure: str = ""
+    """How the figure is made that Xero states, in a sentence; empty where it is `xero`."""
+
+    @property
+    def differs(self) -> str:
+        """What differs."""
+        return f"{sentences.differs(self.ours, self.xero, self.currency)} {self.figure}".strip()
 
     @property
     def sentence(self) -> str:
         """What differs and why."""
-        return " ".join((sentences.differs(self.ours, self.xero, self.currency), *(s.sentence for s in self.causes)))
+        return " ".join((self.differs, *(share.sentence for share in self.causes)))
 
 
 class Whose(msgspec.Struct, frozen=True):
@@ -95,7 +102,7 @@ class Record:
         known = self._known.get(finding.currency)
         steps = [(Happening.EXPLAINED, " ".join(share.sentence for share in finding.causes))]
         if known is None or known.is_over or known.state == DiscrepancyState.ACKNOWLEDGED:
-            steps.insert(0, (Happening.SEEN, sentences.differs(finding.ours, finding.xero, finding.currency)))
+            steps.insert(0, (Happening.SEEN, finding.differs))
         await self._go(_with(known or self._new(finding), finding), steps, was=known)
 
     async def _stays(self, finding: Finding) -> None:

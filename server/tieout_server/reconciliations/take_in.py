@@ -8,7 +8,7 @@ import msgspec
 
 from tieout_server.ledger.documents import Contact, Credit, Document, DocumentStatus, Entity, Invoice
 from tieout_server.ledger.links import Link
-from tieout_server.reconciliations import findings
+from tieout_server.reconciliations import findings, sentences
 from tieout_server.reconciliations.afresh import Side, item_of
 from tieout_server.reconciliations.compare import Mismatch, by_owner, difference, mismatches
 from tieout_server.reconciliations.convention import Convention
@@ -25,6 +25,10 @@ from tieout_server.syncs.followers import follow
 from tieout_server.syncs.plan import OVERLAP
 
 _KINDS = (Invoice, Credit)
+
+_CONVERTED = "other currencies converted"
+_ADDED_UP = "all currencies added up as they are"
+_WITHOUT_CREDITS = "credits left out"
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +52,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def difference(self) -> Decimal:
-        """What our documents make, less what Xero states; 0 where that is a matter of rounding conversions."""
+        """What our documents make, less what Xero states."""
         if self.stated is None or self.convention.agrees(self.stated, self.items):
             return Decimal(0)
         return self.convention.expected(self.items) - self.stated
@@ -56,7 +60,22 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ours(self) -> Decimal:
         """What our documents in the currency of Xero's figure add up to; those in others are balances of their own."""
-        return sum((item.open for item in self.items if item.currency == self.currency), Decimal(0))
+        return self.ours_in(self.currency)
+
+    def ours_in(self, currency: str) -> Decimal:
+        """What our documents in a currency add up to."""
+        return sum((item.open for item in self.items if item.currency == currency), Decimal(0))
+
+    @property
+    def figure(self) -> str:
+        """What Xero states, said with how it is made; empty where it is the balance in one currency as it stands."""
+        is_mixed = any(item.currency != self.currency for item in self.items)
+        how = [_CONVERTED if self.convention.in_base else _ADDED_UP] if is_mixed else []
+        if not self.convention.nets_credits and any(item.open < 0 for item in self.items):
+            how.append(_WITHOUT_CREDITS)
+        stated = self.stated or Decimal(0)
+        in_one = self.convention.in_base or not is_mixed
+        return sentences.stated(sentences.money(stated, self.currency if in_one else ""), how)
 
     @property
     def agrees(self) -> bool:
