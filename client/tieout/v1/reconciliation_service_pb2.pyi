@@ -292,11 +292,13 @@ class BalanceComparison(_message.Message):
     """How Xero's side was learnt. Not stated of totals, nor in PlatformDifference."""
     @_builtins.property
     def ours(self) -> _types_pb2.Money:
-        """What our documents add up to."""
+        """What our documents in this currency add up to."""
 
     @_builtins.property
     def xero(self) -> _types_pb2.Money:
-        """What Xero states."""
+        """What Xero states: where its one figure for the customer converts other currencies or leaves credits out, that
+        figure without them.
+        """
 
     @_builtins.property
     def difference(self) -> _types_pb2.Money:
@@ -397,7 +399,9 @@ class Reconciliation(_message.Message):
 
     @_builtins.property
     def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___BalanceComparison]:
-        """What our documents, and Xero, add up to per currency over all customers compared."""
+        """What our documents, and Xero, add up to per currency over all customers compared: those left over are in neither.
+        Empty until it has ended.
+        """
 
     def __init__(
         self,
@@ -482,11 +486,13 @@ class Discrepancy(_message.Message):
     """Where Xero shows the customer. Empty where the organisation has no short code."""
     @_builtins.property
     def ours(self) -> _types_pb2.Money:
-        """What our documents add up to."""
+        """What our documents in this currency add up to."""
 
     @_builtins.property
     def xero(self) -> _types_pb2.Money:
-        """What Xero states."""
+        """What Xero states. Where its one figure for the customer converts other currencies or leaves credits out, that
+        figure without them; `sentence` then says what Xero states as it stands.
+        """
 
     @_builtins.property
     def difference(self) -> _types_pb2.Money:

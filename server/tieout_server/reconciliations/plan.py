@@ -23,8 +23,8 @@ class Plan(msgspec.Struct, kw_only=True):
     """The customers that are still to be compared one by one; None until everybody was compared once."""
     suspected: int = 0
     """How many they were."""
-    left_out: int = 0
-    """How many of them could not be compared: their books changed all the time, or a gate holds what was removed."""
+    left_out: list[str] = []
+    """Those of them that could not be compared: their books changed all the time, or a gate holds what was removed."""
 
     @property
     def line(self) -> Line | None:

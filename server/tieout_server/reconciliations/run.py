@@ -5,8 +5,9 @@ is ours. Killed at any instruction, the next owner goes on from what was committ
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -134,13 +135,10 @@ class Run:
             off = {merged.get(contact, contact) for contact in await discrepancies.off_balance(tx, self._link.id)}
         self._plan.suspects = sorted(off | set(overview.suspects()))
         self._plan.suspected = len(self._plan.suspects)
-        totals = [Total(name, from_units(units), from_units(units)) for name, units in sorted(overview.totals.items())]
         compared = overview.customers - self._plan.suspected
         async with self._means.database.write(durable=False) as tx:
             await self._hold(tx)
-            await self._keep(
-                tx, customers=overview.customers, compared=compared, agreeing=compared, totals=tuple(totals)
-            )
+            await self._keep(tx, customers=overview.customers, compared=compared, agreeing=compared)
 
     async def _compare_one(self, comparing: OneCustomer, customer: str) -> None:
         calls, healed = comparing.calls, comparing.healed
@@ -152,7 +150,7 @@ class Run:
             is_left_out = True
         assert self._plan.suspects is not None, "there are suspects once everybody was compared"
         self._plan.suspects.remove(customer)
-        self._plan.left_out += is_left_out
+        self._plan.left_out += [customer] * is_left_out
         async with self._means.database.write(durable=False) as tx:
             await self._hold(tx)
             await self._keep(
@@ -169,23 +167,28 @@ class Run:
             overview = Overview(await open_items.merged(tx, self._link.id))
             await overview.take(open_items.standings(tx, self._link.id))
         self._plan.suspects = []
-        await self._finish(customers=overview.customers, left_over=overview.customers)
+        await self._end(customers=overview.customers, left_over=overview.customers)
 
-    async def _finish(self, **changes: Any) -> None:  # noqa: ANN401 - fields of a ReconciliationRecord
-        now = self._means.clock.now()
-        left = len(self._plan.suspects or ()) + self._plan.left_out
+    async def _finish(self) -> None:
+        """Add up who was compared, as the repairs left them; of the others it is not known what Xero states."""
+        left = {*(self._plan.suspects or ()), *self._plan.left_out}
+        async with self._means.database.read() as tx:
+            merged = await customers.all_merges(tx, self._link.id)
+            overview = Overview(merged, besides=left)
+            await overview.take(open_items.standings(tx, self._link.id))
+            known = await discrepancies.open_differences(tx, self._link.id)
+        off = {key: apart for key, apart in known.items() if merged.get(key[0], key[0]) not in left}
+        await self._end(
+            off_balance=len({customer for customer, _ in off}),
+            left_over=len(left),
+            totals=_totals(overview.totals, off),
+        )
+
+    async def _end(self, **changes: Any) -> None:  # noqa: ANN401 - fields of a ReconciliationRecord
         async with self._means.database.write() as tx:
             await self._hold(tx)
-            open_ones = await discrepancies.every_open(tx, self._link.id)
-            ended: dict[str, Any] = {
-                "state": ReconciliationState.SUCCEEDED,
-                "off_balance": len({one.xero_contact_id for one in open_ones}),
-                "left_over": left,
-                "totals": _less(self._run.totals, open_ones),
-                "percent": 100.0,
-                "ended_at": now,
-            }
-            await self._keep(tx, **(ended | changes))
+            ended_at = self._means.clock.now()
+            await self._keep(tx, state=ReconciliationState.SUCCEEDED, percent=100.0, ended_at=ended_at, **changes)
 
     async def _hold(self, tx: Transaction) -> None:
         await connections.get(tx, self._link.id, lock=True)  # before the work: see Transaction
@@ -229,10 +232,12 @@ async def tell(tx: Transaction, means: Means, run: ReconciliationRecord) -> None
     await means.feed.append(tx, event)
 
 
-def _less(totals: Sequence[Total], off: Sequence[discrepancies.Discrepancy]) -> tuple[Total, ...]:
+def _totals(ours: Mapping[str, int], off: Mapping[tuple[str, str], Decimal]) -> tuple[Total, ...]:
     """What Xero states is ours less all differences; a currency with nothing open may have one too."""
-    sums = {total.currency: total for total in totals}
-    for one in off:
-        total = sums.get(one.currency, Total(one.currency, from_units(0), from_units(0)))
-        sums[one.currency] = msgspec.structs.replace(total, xero=total.xero - one.difference)
-    return tuple(sums[currency] for currency in sorted(sums))
+    apart: dict[str, Decimal] = {}
+    for (_, currency), difference in off.items():
+        apart[currency] = apart.get(currency, Decimal(0)) + difference
+    return tuple(
+        Total(currency, from_units(ours.get(currency, 0)), from_units(ours.get(currency, 0)) - apart.get(currency, 0))
+        for currency in sorted(ours.keys() | apart.keys())
+    )

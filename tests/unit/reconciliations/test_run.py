@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
+from sqlalchemy import delete
 
 from databases import add_connection
 from documents import contact, credit, invoice
@@ -21,7 +22,15 @@ from tieout_server.reconciliations.plan import first_plan
 from tieout_server.reconciliations.run import Run
 from tieout_server.reconciliations.state import DiscrepancyState, ReconciliationState
 from tieout_server.reconciliations.watch import ReconciliationWatch, Seen
-from tieout_server.storage import discrepancies, events, mirror, reconciliations, watermarks, work
+from tieout_server.storage import (
+    discrepancies,
+    events,
+    mirror,
+    reconciliation_tables,
+    reconciliations,
+    watermarks,
+    work,
+)
 from tieout_server.storage.database import Database
 from tieout_server.storage.reconciliations import ReconciliationRecord, Total
 from tieout_server.storage.watermarks import Watermark
@@ -165,6 +174,46 @@ async def test_calls_are_kept_to_and_what_is_left_is_counted(around: Around) -> 
     assert (run.state, run.compared + run.left_over) == (ReconciliationState.SUCCEEDED, 10)
     assert run.left_over == 4
     assert 20 <= run.calls <= 20 + 13
+
+
+async def test_totals_are_of_those_who_were_compared(around: Around) -> None:
+    for n in range(6):
+        around.books.stated[f"c{n}"] = Decimal("0.07")
+    await around.begin(max_calls=20)
+
+    run = await around.ended()
+
+    assert (run.compared, run.off_balance, run.left_over) == (6, 2, 4)
+    assert run.totals == (Total("NZD", Decimal(60), Decimal("60.14")),)
+    assert [told.totals for told in (await around.told())[:-1]] == [()] * (len(await around.told()) - 1)
+
+
+async def test_totals_are_what_repairs_left(around: Around) -> None:
+    """An invoice that comes while everybody is compared, beside one that is off."""
+    around.books.stated["c0"] = Decimal("0.07")
+    await around.begin()
+
+    def grow(call: str) -> None:
+        if call == "contacts by ids":
+            around.books.put(invoice("new", xero_contact_id="c0", **TEN))
+
+    around.books.before_call = grow
+    run = await around.ended()
+
+    assert run.totals == (Total("NZD", Decimal(110), Decimal("110.07")),)
+
+
+async def test_who_was_off_balance_before_is_not_counted_where_nobody_was_compared(around: Around) -> None:
+    around.books.stated["c4"] = Decimal("0.07")
+    await around.begin()
+    assert (await around.ended()).off_balance == 1
+    async with around.database.write() as tx:
+        await tx.execute(delete(reconciliation_tables.reconciliations))
+    await around.begin(max_calls=2)
+
+    run = await around.ended()
+
+    assert (run.compared, run.off_balance, run.left_over, run.totals) == (0, 0, 10, ())
 
 
 async def test_calls_that_do_not_suffice_for_reading_leave_everybody_over(around: Around) -> None:
