@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from tieout_server import log
 from tieout_server.connections.service import Connections
+from tieout_server.connections.state import is_over
 from tieout_server.errors import NotFoundError, PersonMustActError, TieoutError
 from tieout_server.ledger.books import IDS_AT_ONCE, Books, Page, Purpose
 from tieout_server.ledger.calls import Allowance
@@ -140,6 +141,8 @@ class ChaseChecks:
         invoices = [document for document in documents if isinstance(document, Invoice)]
         contacts = [document for document in documents if isinstance(document, Contact)]
         async with self._means.database.write(durable=False) as tx:
+            if is_over(await connections.get(tx, link.id, lock=True) or link, since=link):
+                return None
             await self._means.wake_news(tx, link.id)
             kinds: tuple[Sequence[Document], ...] = (contacts, invoices)
             if sum([await self._save(tx, link, kind) for kind in kinds]):
@@ -147,8 +150,8 @@ class ChaseChecks:
         return _Read(asked_at, {one.xero_invoice_id for one in invoices}, {one.xero_contact_id for one in contacts})
 
     async def _save(self, tx: Transaction, link: Link, documents: Sequence[Document]) -> int:
-        now = self._means.clock.now()
-        saved = await mirror.save(tx, link.id, documents, seen_in=0, at=now)
+        now, ordinal = self._means.clock.now(), await connections.sync_ordinal(tx, link.id)
+        saved = await mirror.save(tx, link.id, documents, seen_in=ordinal, at=now)
         if saved.changed:
             await follow(tx, link.id, documents, now)
         return saved.changed

@@ -10,12 +10,13 @@ from decimal import Decimal
 
 import msgspec
 
+from tieout_server.connections.state import check_is_not_over
 from tieout_server.errors import XeroUnavailableError
 from tieout_server.ledger.books import AgedReport, Books
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.links import Link
 from tieout_server.reconciliations import findings
-from tieout_server.reconciliations.afresh import Afresh, Side, item_of
+from tieout_server.reconciliations.afresh import Afresh, Book, Side, item_of
 from tieout_server.reconciliations.compare import Cause
 from tieout_server.reconciliations.convention import USUAL, Convention, Told, differ
 from tieout_server.reconciliations.diagnose import Explanation, Part, explain
@@ -61,12 +62,16 @@ class OneCustomer:
     `job` is whose work it is, if it is work; what somebody asks for one customer is none, and no gate keeps it.
     """
 
-    def __init__(self, means: Means, link: Link, books: Books, job: Job | None = None) -> None:
+    def __init__(
+        self, means: Means, link: Link, books: Books, job: Job | None = None, book: Book | None = None
+    ) -> None:
         self._means = means
         self._link = link
         self._job = job
-        self._afresh = Afresh(books, means.clock)
+        self._afresh = Afresh(books, means.clock, book)
         self._told: Told | None = None
+        self.removed: Mapping[Entity, int] = {}
+        """The rows of each entity that left, over all comparisons: a gate may close on all of them together."""
         self.healed = 0
         """Differences that were over because of a repair, over all comparisons."""
 
@@ -81,6 +86,9 @@ class OneCustomer:
         Raises:
             BooksMovingError: its documents change while they are read.
             RemovalDoubtedError: as work only: a gate holds what was removed, or somebody discarded it.
+            BudgetSpentError: `book` permits no further call.
+            DoubtedError: more was removed than is believed unasked; nothing of this customer was taken in.
+            ConnectionNotUsableError: it was ended, or connected anew, meanwhile: nothing of what was read is kept.
             XeroUnavailableError, CallLimitError, PersonMustActError, BugError: as `Books` says.
             LostLeaseError: another owner has the work now.
         """
@@ -92,7 +100,8 @@ class OneCustomer:
         for _ in range(ROUNDS):
             read = await self._read(customer)
             async with self._means.database.write() as tx:
-                await connections.get(tx, self._link.id, lock=True)  # who compares the same customer waits
+                link = await connections.get(tx, self._link.id, lock=True)  # who compares the same customer waits
+                check_is_not_over(link or self._link, since=self._link)
                 if self._job:
                     await self._job.hold(tx)
                     await self._doubt(tx, read.side)
@@ -101,6 +110,7 @@ class OneCustomer:
                 settled = await _settled(tx, taken, before, why)
                 found = await self._keep(tx, taken, settled)
             customer = taken.whose.xero_contact_id  # it may have been merged this moment
+            self.removed = taken.removed
             repairs += taken.repairs
             if settled is not None:
                 source = why.source if why else BalanceSource.CONTACT
@@ -113,7 +123,7 @@ class OneCustomer:
             family = await customers.families(tx, self._link.id, [customer])
             ours = await open_items.of_contacts(tx, self._link.id, family)
         side = await self._afresh.side(family, ours)
-        return Reading(side, await self._convention(side, family), self._means.clock.now())
+        return Reading(side, await self._convention(side, family), self._means.clock.now(), self.removed)
 
     async def _doubt(self, tx: Transaction, side: Side) -> None:
         """Take nothing in behind a gate's back."""

@@ -5,9 +5,10 @@ from collections.abc import Collection
 
 import msgspec
 
+from tieout_server import log
 from tieout_server.connections.service import Connections
-from tieout_server.connections.state import check_can_read
-from tieout_server.errors import NotFoundError, PersonMustActError, TryAgainError
+from tieout_server.connections.state import check_can_read, check_is_not_over
+from tieout_server.errors import BugError, NotFoundError, NotPermittedNowError, PersonMustActError, TryAgainError
 from tieout_server.ledger.links import Link
 from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.messages import Asked, Reconciled, Report, StartReconciliation
@@ -19,8 +20,11 @@ from tieout_server.storage import cases, connections, customers, discrepancies, 
 from tieout_server.storage.cases import Case
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.reconciliations import ReconciliationRecord
+from tieout_server.syncs.intake import DoubtedError
 from tieout_server.work.engine import Priority
 from tieout_server.work.requests import Requests
+
+logger = log.get("reconciliations")
 
 WORK = "reconcile"
 """The kind of work that compares a whole organisation, slice by slice."""
@@ -46,6 +50,7 @@ class Reconciliations:
         Raises:
             NotFoundError: there is no such connection or customer.
             ConnectionNotUsableError: somebody has to act first.
+            NotPermittedNowError: so much of it was removed in Xero that a gate closed; nothing was taken in.
             XeroUnavailableError, CallLimitError: it cannot be compared now.
         """
         async with self._database.read() as tx:
@@ -98,6 +103,7 @@ class Reconciliations:
 
         Raises:
             NotFoundError: there is no such connection, or what a reference names is not here.
+            ConnectionNotUsableError: it was ended, or connected anew meanwhile.
             RequestIdReusedError: the request_id came before with other content.
         """
         method = "ReportDiscrepancy"
@@ -110,6 +116,7 @@ class Reconciliations:
         async with self._database.write() as tx:
             if earlier := await self._requests.earlier(tx, method, asked.request_id, asked, str):
                 return await _case(tx, earlier)  # the same report came twice at the same time
+            check_is_not_over(await _link(tx, link.id, lock=True), since=link)
             found = await discrepancies.open_of(tx, link.id, meant)
             case = Case(
                 id=f"cas_{secrets.token_hex(10)}",
@@ -126,17 +133,23 @@ class Reconciliations:
 
     async def _compare_all(self, link: Link, customers_meant: Collection[str]) -> str:
         """Compare these customers one by one; answers what kept it from comparing all, empty if nothing did."""
+        odd = ""
         for customer in customers_meant:
             try:
                 await self._compare(link, customer)
             except (PersonMustActError, TryAgainError) as trouble:
                 return trouble.sentence
-        return ""
+            except (BugError, NotPermittedNowError) as trouble:  # of this customer: it tells nothing about the others
+                logger.exception("not compared", connection_id=link.id, customer=customer)
+                odd = trouble.sentence
+        return odd
 
     async def _compare(self, link: Link, customer: str) -> Reconciled:
         check_can_read(link)
         try:
             return await OneCustomer(self._means, link, self._links.books(link)).compare(customer)
+        except DoubtedError as doubted:
+            raise NotPermittedNowError(doubted.doubt.sentence, state=doubted.doubt.gate) from doubted
         except PersonMustActError as refusal:
             await self._links.access_lost(link.id, refusal)
             raise
@@ -175,8 +188,8 @@ async def _case(tx: Transaction, case_id: str) -> Case:
     return case
 
 
-async def _link(tx: Transaction, connection_id: str) -> Link:
-    link = await connections.get(tx, connection_id)
+async def _link(tx: Transaction, connection_id: str, *, lock: bool = False) -> Link:
+    link = await connections.get(tx, connection_id, lock=lock)
     if link is None:
         raise NotFoundError("connection", connection_id)
     return link

@@ -17,10 +17,11 @@ from tieout_server.reconciliations.items import Item, balances
 from tieout_server.reconciliations.messages import Repair
 from tieout_server.reconciliations.record import Finding, Whose
 from tieout_server.reconciliations.suspects import Crossing
-from tieout_server.storage import customers, mirror, open_items, watermarks
+from tieout_server.storage import connections, customers, mirror, open_items, watermarks
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.open_items import Kept, OpenDocument
 from tieout_server.storage.watermarks import Watermark
+from tieout_server.syncs import doubts
 from tieout_server.syncs.followers import follow
 from tieout_server.syncs.plan import OVERLAP
 
@@ -47,6 +48,8 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     repairs: Sequence[Repair]
     changed: int
     """Rows of the mirror that are other now."""
+    removed: Mapping[Entity, int]
+    """The rows of each entity that left in this reading up to now."""
     is_moving: bool
     """Something came here while Xero was read: it has to be read again."""
 
@@ -104,18 +107,26 @@ class Reading(msgspec.Struct, frozen=True):
     side: Side
     convention: Convention
     at: datetime
+    removed: Mapping[Entity, int] = {}
+    """The rows of each entity that left before it in the same reading."""
 
 
 async def take_in(tx: Transaction, link: Link, customer: str, found: Reading) -> Taken:
     """Make the mirror what Xero showed, as far as it is not newer, and say what that changed.
 
     The transaction holds the connection and has woken the news; whoever calls tells of the changes.
+
+    Raises:
+        DoubtedError: more was removed than is believed unasked; nothing of the transaction may count.
     """
     side, now = found.side, found.at
     family = await customers.families(tx, link.id, [customer])
     here = await _here(tx, link.id, family, side)
+    deleted = deleted_in([here[name] for name in side.gone & here.keys()], side.began_at)
+    shown = [*side.contacts, *side.documents.values(), *deleted]
+    removed = await doubts.leave(tx, link.id, shown, found.removed)
     changed = await _save(tx, link.id, side.contacts, side.documents.values(), now)
-    changed += await _mark_gone(tx, link.id, [here[name] for name in side.gone & here.keys()], side, now)
+    changed += await _save(tx, link.id, (), deleted, now)
     now_is = (await customers.merges(tx, link.id, [customer])).get(customer, customer)  # merges may have come along
     family = await customers.families(tx, link.id, [now_is])
     ours, theirs = _items(here.values(), family), _side_items(side, here, family)
@@ -132,6 +143,7 @@ async def take_in(tx: Transaction, link: Link, customer: str, found: Reading) ->
         missed=await _missed(tx, link.id, now_is, (ours, moved), read),
         repairs=findings.repairs(moved, read),
         changed=changed,
+        removed=removed,
         is_moving=now_is != customer or _is_moving(here.values(), side),
     )
 
@@ -139,6 +151,12 @@ async def take_in(tx: Transaction, link: Link, customer: str, found: Reading) ->
 def base_currency(link: Link) -> str:
     """What an organisation keeps its books in."""
     return link.organisation.base_currency if link.organisation else ""
+
+
+def deleted_in(gone: Iterable[Kept], began_at: datetime) -> list[OpenDocument]:
+    """What Xero shows no more since `began_at`, as deleted: it counts no longer. Not so what came here only then."""
+    settled = [kept.document for kept in gone if kept.read_at < began_at - OVERLAP]
+    return [msgspec.structs.replace(document, status=DocumentStatus.DELETED.value) for document in settled]
 
 
 def is_missed(mismatch: Mismatch, marks: Mapping[Entity, Watermark]) -> bool:
@@ -162,19 +180,13 @@ async def _save(
     now: datetime,
 ) -> int:
     found = list(documents)
+    ordinal = await connections.sync_ordinal(tx, connection_id)  # a purge of what was read before leaves it
     kinds: list[Sequence[Document]] = [contacts, *([one for one in found if isinstance(one, k)] for k in _KINDS)]
-    saved = [(kind, await mirror.save(tx, connection_id, kind, seen_in=0, at=now)) for kind in kinds]
+    saved = [(kind, await mirror.save(tx, connection_id, kind, seen_in=ordinal, at=now)) for kind in kinds]
     for kind, one in saved:
         if one.changed:
             await follow(tx, connection_id, kind, now)
     return sum(one.changed for _, one in saved)
-
-
-async def _mark_gone(tx: Transaction, connection_id: str, gone: Sequence[Kept], side: Side, now: datetime) -> int:
-    """Xero shows nothing under these ids any more: they count no longer. Not so what came here only just now."""
-    settled = [kept.document for kept in gone if kept.read_at < side.began_at - OVERLAP]
-    deleted = [msgspec.structs.replace(document, status=DocumentStatus.DELETED.value) for document in settled]
-    return await _save(tx, connection_id, (), deleted, now)
 
 
 def _items(here: Iterable[Kept], owners: Mapping[str, str]) -> dict[str, Item]:

@@ -1,14 +1,14 @@
 """What a gate holds and what somebody discarded: until it is asked about again, nothing takes it in by another way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from tieout_server.ledger.documents import Document, Entity
 from tieout_server.storage import live, syncs, watermarks
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.syncs import SyncRecord
-from tieout_server.syncs import progress, skips
-from tieout_server.syncs.intake import entity_of, id_of
+from tieout_server.syncs import gates, progress, skips
+from tieout_server.syncs.intake import DoubtedError, entity_of, id_of
 from tieout_server.syncs.state import Decision, SyncState
 
 DOUBTED_FOR = timedelta(hours=1)
@@ -51,12 +51,36 @@ async def is_open(tx: Transaction, connection_id: str, now: datetime) -> bool:
 
 async def leaving(tx: Transaction, connection_id: str, documents: Sequence[Document]) -> frozenset[str]:
     """Which of these documents count here and would not any more, by id."""
+    return frozenset().union(*(await _leaving(tx, connection_id, documents)).values())
+
+
+async def leave(
+    tx: Transaction, connection_id: str, documents: Sequence[Document], before: Mapping[Entity, int]
+) -> Mapping[Entity, int]:
+    """How many rows of each entity leave with these documents, after so many `before` them in the same reading.
+
+    Raises:
+        DoubtedError: they are too many to be committed unasked: a sync would be held.
+    """
+    removed = dict(before)
+    for entity, left in (await _leaving(tx, connection_id, documents)).items():
+        earlier = before.get(entity, 0)
+        removed[entity] = earlier + len(left)
+        if left and removed[entity] > gates.MANY:  # counting costs a look at all rows
+            live_before = earlier + await live.count(tx, connection_id, entity)
+            if doubt := gates.of_removals(entity, removed=removed[entity], live=live_before):
+                raise DoubtedError(doubt)
+    return removed
+
+
+async def _leaving(
+    tx: Transaction, connection_id: str, documents: Sequence[Document]
+) -> Mapping[Entity, Collection[str]]:
     left: dict[Entity, list[str]] = {}
     for document in documents:
         if skips.reason(document):
             left.setdefault(entity_of(document), []).append(id_of(document))
-    found = [await live.among(tx, connection_id, entity, ids) for entity, ids in left.items()]
-    return frozenset().union(*found)
+    return {entity: await live.among(tx, connection_id, entity, ids) for entity, ids in left.items()}
 
 
 async def _held(tx: Transaction, sync: SyncRecord) -> Sequence[Entity]:
