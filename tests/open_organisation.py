@@ -114,7 +114,7 @@ async def around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
             books,
             link.id,
             means,
-            Changed(means, world.connections),
+            Changed(means, world.connections, lambda _: world.xero.allowance),
             ReconciliationWork(means, world.connections),
         )
         for n in range(3):

@@ -110,7 +110,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         Polls(means, readings, engine, library.allowance)
         Sweeps(means, readings, engine)
         comparing = reconciliation_means.Means(database, feed, clock, engine)
-        Changed(comparing, connections)
+        Changed(comparing, connections, library.allowance)
         ReconciliationWork(comparing, connections)
         reconciliations = Reconciliations(comparing, connections, requests)
         discrepancies = Discrepancies(database, feed, clock, requests)

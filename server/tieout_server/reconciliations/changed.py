@@ -6,7 +6,7 @@ still disagrees is compared closely. It stands back while a sync is at work: wha
 and while a gate holds what was read, or somebody discarded it: then the difference is wanted.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -16,6 +16,8 @@ from tieout_server.connections.service import Connections
 from tieout_server.connections.state import ConnectionState
 from tieout_server.errors import BugError, OperatorMustActError, PersonMustActError, TryAgainError
 from tieout_server.ledger.books import Books
+from tieout_server.ledger.calls import Allowance
+from tieout_server.ledger.documents import Contact, Entity
 from tieout_server.ledger.links import Link
 from tieout_server.reconciliations.afresh import Afresh
 from tieout_server.reconciliations.means import Means
@@ -27,6 +29,8 @@ from tieout_server.storage.comparisons import Cursor
 from tieout_server.storage.database import Transaction
 from tieout_server.syncs import doubts
 from tieout_server.syncs.followers import follow
+from tieout_server.syncs.intake import DoubtedError
+from tieout_server.syncs.schedule import SMALL_DAY
 from tieout_server.syncs.service import COMPARE
 from tieout_server.syncs.state import AT_WORK
 from tieout_server.work.engine import Job, Lane
@@ -40,16 +44,26 @@ SOON = timedelta(seconds=20)
 FIGURES = 200
 """Customers at most whose stated figures are read at a time: five calls."""
 CLOSELY = 3
-"""Customers at most that are compared closely in one slice, by some ten calls each."""
+"""Customers at most that are compared closely in that time, by some ten calls each."""
+KEPT = 0.5
+"""The share of a day's calls that is left for syncs, polling, exports and what somebody asks for."""
 AFTER_TROUBLE = timedelta(minutes=5)
+PUT_OFF = timedelta(hours=1)
+"""How long a customer is left alone whose answers nobody documented, or of whom too much was removed."""
 
 
 class Changed:
     """The changes of all connections, compared."""
 
-    def __init__(self, means: Means, links: Connections) -> None:
+    def __init__(self, means: Means, links: Connections, allowance: Callable[[str], Allowance]) -> None:
+        """`allowance` tells the calls that an organisation has left."""
         self._means = means
         self._links = links
+        self._allowance = allowance
+        self._alone_until: dict[tuple[str, str], datetime] = {}
+        """By connection and customer. A new process tries them at once."""
+        self._removed: dict[str, tuple[datetime, Mapping[Entity, int]]] = {}
+        """By connection, since when: what left with customers, so that a gate may close on all of them together."""
         means.engine.register(COMPARE, Lane.READ, self.perform)
 
     async def perform(self, job: Job) -> datetime | None:
@@ -66,7 +80,7 @@ class Changed:
         if is_doubted:
             return now + EVERY
         try:
-            is_over = await self._compare(job, link)
+            goes_on = await self._compare(job, link)
         except (TryAgainError, OperatorMustActError) as trouble:
             logger.info("comparing waits", connection_id=link.id, trouble=trouble.sentence)
             return now + AFTER_TROUBLE
@@ -75,30 +89,60 @@ class Changed:
         except BugError:
             logger.exception("comparing failed", connection_id=link.id)
         else:
-            return now + EVERY if is_over else self._means.clock.now()
+            return self._means.clock.now() if goes_on else now + EVERY
         return now + AFTER_TROUBLE
 
     async def _compare(self, job: Job, link: Link) -> bool:
-        """Compare the next suspects closely; answers whether there are no more."""
+        """Compare the next suspects closely; answers whether to go on at once: only as long as nobody needed that."""
         queue = await self._queue(job, link)
-        if not queue:
-            return True
+        due = [customer for customer in queue if not self._is_left_alone(link, customer)]
+        if not due or self._is_scarce(link):
+            return False
         books = self._links.books(link)
-        suspects = await self._still(job, link, books, queue[:FIGURES])
-        comparing = OneCustomer(self._means, link, books, job)
-        for customer in suspects[:CLOSELY]:
+        suspects = await self._still(job, link, books, due[:FIGURES])
+        await self._closely(OneCustomer(self._means, link, books, job), job, link, suspects[:CLOSELY])
+        alone = [one for one in dict.fromkeys((*queue, *suspects)) if self._is_left_alone(link, one)]
+        left = dict.fromkeys((*suspects[CLOSELY:], *due[FIGURES:], *alone))
+        async with self._means.database.write(durable=False) as tx:
+            await job.hold(tx)
+            up_to = (await comparisons.cursor(tx, link.id)).up_to
+            await comparisons.put_cursor(tx, link.id, Cursor(up_to, tuple(left)))
+        return not suspects and len(due) > FIGURES
+
+    async def _closely(self, comparing: OneCustomer, job: Job, link: Link, suspects: Sequence[str]) -> None:
+        """Compare these one by one: what is odd about one keeps no other waiting."""
+        since, comparing.removed = self._removed_of(link)
+        for customer in suspects:
             try:
                 await job.keep_during(self._means.database, comparing.compare(customer))
             except BooksMovingError:
                 logger.info("books are moving", connection_id=link.id, customer=customer)
             except RemovalDoubtedError:  # since this slice began
                 logger.info("removals are doubted", connection_id=link.id, customer=customer)
-        left = (*suspects[CLOSELY:], *queue[FIGURES:])
-        async with self._means.database.write(durable=False) as tx:
-            await job.hold(tx)
-            up_to = (await comparisons.cursor(tx, link.id)).up_to
-            await comparisons.put_cursor(tx, link.id, Cursor(up_to, left))
-        return not left
+            except (BugError, DoubtedError):
+                self._leave_alone(link, customer)
+            self._removed[link.id] = since, comparing.removed
+
+    def _removed_of(self, link: Link) -> tuple[datetime, Mapping[Entity, int]]:
+        now = self._means.clock.now()
+        since, removed = self._removed.get(link.id, (now, {}))
+        return (since, removed) if now < since + doubts.DOUBTED_FOR else (now, {})
+
+    def _is_scarce(self, link: Link) -> bool:
+        allowance = self._allowance(link.xero_tenant_id)
+        left = allowance.left_today
+        return left is not None and left <= KEPT * (allowance.day_limit or SMALL_DAY)
+
+    def _leave_alone(self, link: Link, customer: str) -> None:
+        """In the handler of what is odd about it."""
+        logger.exception("not compared", connection_id=link.id, customer=customer)  # noqa: LOG004 - see the docstring
+        now = self._means.clock.now()
+        self._alone_until = {one: at for one, at in self._alone_until.items() if at > now}
+        self._alone_until[link.id, customer] = now + PUT_OFF
+
+    def _is_left_alone(self, link: Link, customer: str) -> bool:
+        now = self._means.clock.now()
+        return self._alone_until.get((link.id, customer), now) > now
 
     async def _queue(self, job: Job, link: Link) -> Sequence[str]:
         """The suspects that were left, and those that came with what changed since."""
@@ -113,15 +157,27 @@ class Changed:
                 await comparisons.put_cursor(tx, link.id, Cursor(up_to, queue))
         return queue
 
+    async def _figures(self, afresh: Afresh, link: Link, of: Sequence[str]) -> list[Contact]:
+        """These contacts, but those that nobody documented, who are found by halves."""
+        try:
+            return await afresh.contacts(of)
+        except BugError:
+            if len(of) == 1:
+                self._leave_alone(link, of[0])
+                return []
+        half = len(of) // 2
+        return [*await self._figures(afresh, link, of[:half]), *await self._figures(afresh, link, of[half:])]
+
     async def _still(self, job: Job, link: Link, books: Books, suspects: Sequence[str]) -> list[str]:
         """Of these customers those that disagree with what Xero states at this moment."""
         afresh = Afresh(books, self._means.clock)
-        figures = await job.keep_during(self._means.database, afresh.contacts(suspects))
+        figures = await job.keep_during(self._means.database, self._figures(afresh, link, suspects))
         async with self._means.database.write(durable=False) as tx:
             await job.hold(tx)
             await self._means.wake_news(tx, link.id)
             now = self._means.clock.now()
-            saved = await mirror.save(tx, link.id, figures, seen_in=0, at=now)
+            ordinal = await connections.sync_ordinal(tx, link.id)
+            saved = await mirror.save(tx, link.id, figures, seen_in=ordinal, at=now)
             held = await _held(tx, link, [one.xero_contact_id for one in figures])
             if saved.changed:
                 await follow(tx, link.id, figures, now)
