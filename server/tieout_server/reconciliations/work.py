@@ -17,6 +17,7 @@ from tieout_server.reconciliations.state import UNDER_WAY, ReconciliationState
 from tieout_server.storage import connections, reconciliations
 from tieout_server.storage.reconciliations import ReconciliationRecord
 from tieout_server.syncs import trouble as troubles
+from tieout_server.syncs.intake import DoubtedError
 from tieout_server.work.engine import Job, Lane
 
 logger = log.get("reconciliations")
@@ -52,6 +53,8 @@ class ReconciliationWork:
             logger.info("reconciliation was ended", reconciliation_id=run.id)
         except TryAgainError as trouble:
             return await self._wait(job, trouble)
+        except DoubtedError as doubted:
+            await self._fail(job, doubted.doubt.sentence)
         except BugError as bug:
             logger.exception("reconciliation failed", reconciliation_id=run.id)
             await self._fail(job, bug.sentence)

@@ -86,7 +86,7 @@ async def with_ids(tx: Transaction, connection_id: str, ids: Collection[str]) ->
 
 
 async def open_but_unseen(
-    tx: Transaction, connection_id: str, entity: Entity, *, seen_in: int, after: str, limit: int
+    tx: Transaction, connection_id: str, entity: Entity, *, seen_in: int, after: str, limit: int | None
 ) -> Sequence[str]:
     """The documents of an entity that are open here and that no reading with this ordinal, or a later one, has met.
 

@@ -57,13 +57,25 @@ async def insert_new(tx: Transaction, run: ReconciliationRecord) -> None:
 async def save(
     tx: Transaction, run: ReconciliationRecord, work: bytes | None = None, *, while_in: Collection[str]
 ) -> bool:
-    """Keep this reconciliation as it is now, and what is left to do of it where that changed.
+    """Keep this reconciliation as it is now, and what is left to do of it where that changed. Calls only `book` counts.
 
     False, and nothing is kept, if its state here is none of these any more.
     """
     values = _columns(run) | ({} if work is None else {"work": work})
+    del values["call_count"]
     is_it = (reconciliations.c.id == run.id) & reconciliations.c.state.in_(while_in)
     return (await tx.execute(update(reconciliations).where(is_it).values(**values))).rowcount == 1
+
+
+async def book(tx: Transaction, reconciliation_id: str, calls: int) -> bool:
+    """Count so many calls; says whether they are permitted, or nothing is counted."""
+    t = reconciliations.c
+    booked = await tx.execute(
+        update(reconciliations)
+        .where(t.id == reconciliation_id, (t.max_calls == 0) | (t.call_count + calls <= t.max_calls))
+        .values(call_count=t.call_count + calls)
+    )
+    return bool(booked.rowcount)
 
 
 async def get(tx: Transaction, reconciliation_id: str) -> ReconciliationRecord | None:
