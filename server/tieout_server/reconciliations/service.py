@@ -1,7 +1,6 @@
 """What callers do with reconciliations: have one customer or a whole organisation compared, and report what is odd."""
 
 import secrets
-from collections.abc import Collection
 
 import msgspec
 
@@ -97,9 +96,10 @@ class Reconciliations:
         return run
 
     async def report(self, asked: Report) -> Case:
-        """Open a case about a difference that was not flagged, with what comparing its customers finds at once.
+        """Open a case about a difference that was not flagged, and compare its customers at once.
 
-        The case is opened even where Xero cannot be asked; its sentence then says so.
+        The case is there first, and has what was found as soon as that is: cancelled, or where Xero cannot be asked,
+        its sentence says how far that is. A repeat is answered with the case as it is.
 
         Raises:
             NotFoundError: there is no such connection, or what a reference names is not here.
@@ -108,41 +108,48 @@ class Reconciliations:
         """
         method = "ReportDiscrepancy"
         async with self._database.write() as tx:
+            link = await _link(tx, asked.connection_id, lock=True)
             if earlier := await self._requests.earlier(tx, method, asked.request_id, asked, str):
                 return await _case(tx, earlier)
-            link = await _link(tx, asked.connection_id)
+            check_is_not_over(link)
             meant = await contacts_meant(tx, asked)
-        trouble = await self._compare_all(link, meant)
-        async with self._database.write() as tx:
-            if earlier := await self._requests.earlier(tx, method, asked.request_id, asked, str):
-                return await _case(tx, earlier)  # the same report came twice at the same time
-            check_is_not_over(await _link(tx, link.id, lock=True), since=link)
-            found = await discrepancies.open_of(tx, link.id, meant)
             case = Case(
                 id=f"cas_{secrets.token_hex(10)}",
                 connection_id=link.id,
                 description=asked.description,
                 customer_ids=tuple(meant),
-                discrepancy_ids=tuple(one.id for own in found.values() for one in own),
-                sentence=_sentence(len(meant), len(found), trouble),
+                sentence=_sentence((0, len(meant)), 0, ""),
                 created_at=self._means.clock.now(),
             )
             await cases.insert(tx, case)
             await self._requests.keep(tx, method, asked.request_id, asked, case.id)
-        return case
+        return await self._examine(link, case)
 
-    async def _compare_all(self, link: Link, customers_meant: Collection[str]) -> str:
-        """Compare these customers one by one; answers what kept it from comparing all, empty if nothing did."""
+    async def _examine(self, link: Link, case: Case) -> Case:
+        """Compare its customers one by one; answers the case with what was found."""
         odd = ""
-        for customer in customers_meant:
+        for before, customer in enumerate(case.customer_ids):
             try:
                 await self._compare(link, customer)
             except (PersonMustActError, TryAgainError) as trouble:
-                return trouble.sentence
+                return await self._found(link, case, before, trouble.sentence)
             except (BugError, NotPermittedNowError) as trouble:  # of this customer: it tells nothing about the others
                 logger.exception("not compared", connection_id=link.id, customer=customer)
                 odd = trouble.sentence
-        return odd
+            case = await self._found(link, case, before + 1, odd)
+        return case
+
+    async def _found(self, link: Link, case: Case, compared: int, trouble: str) -> Case:
+        async with self._database.write() as tx:
+            check_is_not_over(await _link(tx, link.id, lock=True), since=link)
+            off = await discrepancies.open_of(tx, link.id, case.customer_ids)
+            found = msgspec.structs.replace(
+                case,
+                discrepancy_ids=tuple(one.id for own in off.values() for one in own),
+                sentence=_sentence((compared, len(case.customer_ids)), len(off), trouble),
+            )
+            await cases.update_found(tx, found)
+        return found
 
     async def _compare(self, link: Link, customer: str) -> Reconciled:
         check_can_read(link)
@@ -203,10 +210,14 @@ async def _customer(tx: Transaction, connection_id: str, customer_id: str) -> st
     return now
 
 
-def _sentence(compared: int, off: int, trouble: str) -> str:
+def _sentence(compared: tuple[int, int], off: int, trouble: str) -> str:
+    """What was found of so many customers, of so many that it is about."""
+    done, of = compared
     if trouble:
         return f"Xero could not be asked about all of them now: {trouble}"
-    people = "The customer was" if compared == 1 else f"{compared} customers were"
+    if done < of:
+        return f"{done} of {of} customers were read afresh from Xero; it went no further."
+    people = "The customer was" if of == 1 else f"{of} customers were"
     if not off:
         return f"{people} read afresh from Xero, and both sides agree."
-    return f"{people} read afresh from Xero; {'it is' if compared == 1 else f'{off} of them are'} off balance."
+    return f"{people} read afresh from Xero; {'it is' if of == 1 else f'{off} of them are'} off balance."
