@@ -13,12 +13,13 @@ import msgspec
 
 from tieout_server import log
 from tieout_server.connections.service import Connections
-from tieout_server.connections.state import ConnectionState
+from tieout_server.connections.state import ConnectionState, is_over
 from tieout_server.errors import BugError, OperatorMustActError, PersonMustActError, TryAgainError
 from tieout_server.ledger.books import Books
 from tieout_server.ledger.calls import Allowance
 from tieout_server.ledger.documents import Contact, Entity
 from tieout_server.ledger.links import Link
+from tieout_server.reconciliations import agreements
 from tieout_server.reconciliations.afresh import Afresh
 from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.one_customer import BooksMovingError, OneCustomer, RemovalDoubtedError
@@ -149,12 +150,14 @@ class Changed:
         async with self._means.database.read() as tx:
             known = await comparisons.cursor(tx, link.id)
             contacts, up_to = await comparisons.changed_contacts(tx, link.id, known.up_to)
-            found = await _suspects(tx, link, contacts) if contacts else []
+            concerned, found = await _suspects(tx, link, contacts) if contacts else (set[str](), list[str]())
         queue = tuple(dict.fromkeys((*known.suspects, *found)))
         if contacts:
             async with self._means.database.write(durable=False) as tx:
-                await job.hold(tx)
+                if not await _hold(tx, job, link):
+                    return ()
                 await comparisons.put_cursor(tx, link.id, Cursor(up_to, queue))
+                await agreements.note(tx, link, concerned.difference(queue), self._means.clock.now())
         return queue
 
     async def _figures(self, afresh: Afresh, link: Link, of: Sequence[str]) -> list[Contact]:
@@ -173,12 +176,15 @@ class Changed:
         afresh = Afresh(books, self._means.clock)
         figures = await job.keep_during(self._means.database, self._figures(afresh, link, suspects))
         async with self._means.database.write(durable=False) as tx:
-            await job.hold(tx)
+            if not await _hold(tx, job, link):
+                return []
             await self._means.wake_news(tx, link.id)
             now = self._means.clock.now()
             ordinal = await connections.sync_ordinal(tx, link.id)
             saved = await mirror.save(tx, link.id, figures, seen_in=ordinal, at=now)
             held = await _held(tx, link, [one.xero_contact_id for one in figures])
+            doubted = held.those(held.overview.doubted)
+            await agreements.note(tx, link, held.concerned.difference(doubted), now)
             if saved.changed:
                 await follow(tx, link.id, figures, now)
                 await self._means.feed.tell_of_changes(tx, link.id)
@@ -186,6 +192,13 @@ class Changed:
         if held.overview.depends:
             told = await job.keep_during(self._means.database, learn(self._means.database, link, afresh))
         return held.those(held.overview.suspects(told))
+
+
+async def _hold(tx: Transaction, job: Job, link: Link) -> bool:
+    """Whether the connection has not ended, and will not before the commit: what a purge erases must not come back."""
+    now = await connections.get(tx, link.id, lock=True)
+    await job.hold(tx)
+    return now is not None and not is_over(now, link)
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -203,14 +216,14 @@ class _Held(msgspec.Struct, frozen=True):
         return sorted(self.concerned & (self.off | set(suspects)))
 
 
-async def _suspects(tx: Transaction, link: Link, contacts: Sequence[str]) -> list[str]:
-    """Of these contacts' customers those that are worth a call for their figures, or were off balance before.
+async def _suspects(tx: Transaction, link: Link, contacts: Sequence[str]) -> tuple[set[str], list[str]]:
+    """These contacts' customers, and those of them that are worth a call for their figures, or were off balance before.
 
     A figure that is older than a document reads as others are made, of which a few know nothing: only where everybody
     was asked it tells.
     """
     held = await _held(tx, link, contacts)
-    return held.those(held.overview.doubted if held.is_part else held.overview.suspects())
+    return held.concerned, held.those(held.overview.doubted if held.is_part else held.overview.suspects())
 
 
 async def _held(tx: Transaction, link: Link, contacts: Sequence[str]) -> _Held:

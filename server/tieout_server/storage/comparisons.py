@@ -57,6 +57,12 @@ async def history(tx: Transaction, connection_id: str, xero_contact_id: str) -> 
     ]
 
 
+async def compared_before(tx: Transaction, connection_id: str) -> set[str]:
+    """The customers of whom anything is kept."""
+    query = select(comparisons.c.xero_contact_id).where(comparisons.c.connection_id == connection_id)
+    return {row[0] for row in await tx.execute(query.distinct())}
+
+
 class Cursor(msgspec.Struct, frozen=True):
     """How far the changes of a mirror were compared, and the customers that are still to be compared closely."""
 
