@@ -364,9 +364,9 @@ class Reconciliation(_message.Message):
     state: Global___ReconciliationState.ValueType
     """Where it stands."""
     max_calls: _builtins.int
-    """The most calls to Xero that it may make."""
+    """The most calls to Xero that it may make. 0 means as many as comparing every customer takes."""
     calls_used: _builtins.int
-    """Calls made."""
+    """Calls made, those of attempts that failed too: each is counted before it is made."""
     customers: _builtins.int
     """Customers to compare. 0 until known."""
     compared: _builtins.int
@@ -460,6 +460,7 @@ class Discrepancy(_message.Message):
     RULED_OUT_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     XERO_URL_FIELD_NUMBER: _builtins.int
+    DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Opaque."""
     connection_id: _builtins.str
@@ -484,6 +485,8 @@ class Discrepancy(_message.Message):
     """The note of the last AcknowledgeDiscrepancy. Empty where there was none."""
     xero_url: _builtins.str
     """Where Xero shows the customer. Empty where the organisation has no short code."""
+    document_count: _builtins.int
+    """How many documents are involved; `documents` may name fewer of them."""
     @_builtins.property
     def ours(self) -> _types_pb2.Money:
         """What our documents in this currency add up to."""
@@ -504,7 +507,9 @@ class Discrepancy(_message.Message):
 
     @_builtins.property
     def documents(self) -> _containers.RepeatedCompositeFieldContainer[Global___DiscrepancyDocument]:
-        """The documents involved, with both values."""
+        """The documents involved, with both values. Of very many those of the largest parts: 5 in a list, 5,000 from
+        GetDiscrepancy, 200 elsewhere; ExportEvidence has all.
+        """
 
     @_builtins.property
     def opened_at(self) -> _timestamp_pb2.Timestamp:
@@ -520,7 +525,9 @@ class Discrepancy(_message.Message):
 
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___DiscrepancyEvent]:
-        """Everything that happened to it, oldest first. Only from GetDiscrepancy and in WatchDiscrepancies."""
+        """What happened to it, oldest first: everything (the latest 1,000) from GetDiscrepancy, the latest 50 in
+        WatchDiscrepancies and in answers about one customer, nothing in a list.
+        """
 
     @_builtins.property
     def ruled_out(self) -> _containers.RepeatedScalarFieldContainer[Global___DiscrepancyCause.ValueType]:
@@ -551,10 +558,11 @@ class Discrepancy(_message.Message):
         ruled_out: _abc.Iterable[Global___DiscrepancyCause.ValueType] | None = ...,
         note: _builtins.str = ...,
         xero_url: _builtins.str = ...,
+        document_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "opened_at", b"opened_at", "ours", b"ours", "resolved_at", b"resolved_at", "updated_at", b"updated_at", "xero", b"xero"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "causes", b"causes", "connection_id", b"connection_id", "currency_code", b"currency_code", "customer_id", b"customer_id", "customer_name", b"customer_name", "difference", b"difference", "documents", b"documents", "history", b"history", "id", b"id", "note", b"note", "opened_at", b"opened_at", "ours", b"ours", "owner", b"owner", "resolved_at", b"resolved_at", "ruled_out", b"ruled_out", "sentence", b"sentence", "state", b"state", "updated_at", b"updated_at", "xero", b"xero", "xero_contact_id", b"xero_contact_id", "xero_url", b"xero_url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "causes", b"causes", "connection_id", b"connection_id", "currency_code", b"currency_code", "customer_id", b"customer_id", "customer_name", b"customer_name", "difference", b"difference", "document_count", b"document_count", "documents", b"documents", "history", b"history", "id", b"id", "note", b"note", "opened_at", b"opened_at", "ours", b"ours", "owner", b"owner", "resolved_at", b"resolved_at", "ruled_out", b"ruled_out", "sentence", b"sentence", "state", b"state", "updated_at", b"updated_at", "xero", b"xero", "xero_contact_id", b"xero_contact_id", "xero_url", b"xero_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1069,7 +1077,7 @@ class ReconcileCustomerResponse(_message.Message):
 
     @_builtins.property
     def repairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Repair]:
-        """What was put right. Empty where nothing had to be."""
+        """What was put right: the first 2,000. Empty where nothing had to be."""
 
     @_builtins.property
     def discrepancies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Discrepancy]:

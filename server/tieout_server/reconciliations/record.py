@@ -20,6 +20,11 @@ from tieout_server.storage.database import Transaction
 from tieout_server.storage.discrepancies import Change, Discrepancy, Happened, Involved, Share
 from tieout_server.storage.events import Event
 
+TOLD_DOCUMENTS = 200
+"""Documents of one discrepancy that are told at most, which are some 110 KB."""
+TOLD_HISTORY = 50
+"""What happened to it lately that is told at most with what happens now."""
+
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A difference in one currency, and what it consists of; the shares add up to it."""
@@ -137,7 +142,7 @@ class Record:
         """Take a discrepancy through these steps and keep it."""
         happened: list[Happened] = []
         state = None if was is None else DiscrepancyState(was.state)
-        changed = msgspec.structs.replace(changed, updated_at=self._at)
+        changed = msgspec.structs.replace(changed, updated_at=self._at, **self._called(changed))
         for happening, sentence in steps:
             state = move(state, happening)
             is_over = state in discrepancies.OVER
@@ -164,15 +169,21 @@ class Record:
             id=f"dis_{secrets.token_hex(10)}",
             connection_id=self._whose.link.id,
             xero_contact_id=self._whose.xero_contact_id,
-            customer_name=self._whose.name,
+            customer_name="",
             currency=finding.currency,
             ours=finding.ours,
             xero=finding.xero,
             state=DiscrepancyState.OPENED,
             opened_at=self._at,
             updated_at=self._at,
-            short_code=self._whose.link.organisation.short_code if self._whose.link.organisation else "",
         )
+
+    def _called(self, one: Discrepancy) -> Mapping[str, str]:
+        """What the customer is called now, and the organisation: both may have been renamed."""
+        organisation = self._whose.link.organisation
+        short_code = organisation.short_code if organisation else one.short_code
+        is_its = one.xero_contact_id == self._whose.xero_contact_id and self._whose.name
+        return {"customer_name": self._whose.name if is_its else one.customer_name, "short_code": short_code}
 
 
 async def keep(tx: Transaction, feed: Feed, changed: Discrepancy, happened: Happened) -> None:
@@ -208,6 +219,6 @@ def _with(known: Discrepancy, finding: Finding) -> Discrepancy:
 
 
 async def _tell(tx: Transaction, feed: Feed, change: Change) -> None:
-    one = change.discrepancy
-    payload = msgspec.json.encode(change)
+    one = change.discrepancy.brief(TOLD_DOCUMENTS, TOLD_HISTORY)
+    payload = msgspec.json.encode(Change(change.event, one))
     await feed.append(tx, Event(0, one.connection_id, DISCREPANCY, one.id, change.event.at, payload))

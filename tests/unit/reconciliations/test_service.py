@@ -315,7 +315,7 @@ async def test_a_discrepancy_is_listed_acknowledged_and_watched(around: Around) 
     with pytest.raises(NotFoundError):
         await service.page("con_none", DiscrepancyQuery(), Span())
     with pytest.raises(NotFoundError):
-        await service.snapshot("con_none")
+        await service.position("con_none")
 
 
 async def test_a_report_opens_a_case_with_what_comparing_finds(around: Around) -> None:
