@@ -243,9 +243,11 @@ class _ChaseVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChaseVer
     CHASE_VERDICT_PAID: _ChaseVerdict.ValueType  # 2
     """No: nothing is due any more."""
     CHASE_VERDICT_STALE: _ChaseVerdict.ValueType  # 3
-    """Not now: what is here is too old to tell, and Xero could not be asked."""
+    """Not now: what is here is too old to tell, and what Xero answered, if it could be asked, does not settle it."""
     CHASE_VERDICT_OFF_BALANCE: _ChaseVerdict.ValueType  # 4
-    """Not now: the customer is off balance."""
+    """Not now: the customer is off balance, or Xero states another balance and nobody has examined that yet; then there
+    is no `discrepancy_id`.
+    """
     CHASE_VERDICT_PAYMENT_PENDING: _ChaseVerdict.ValueType  # 5
     """Not now: a payment of it is on its way into Xero."""
     CHASE_VERDICT_UNKNOWN_INVOICE: _ChaseVerdict.ValueType  # 6
@@ -261,9 +263,11 @@ CHASE_VERDICT_SAFE: ChaseVerdict.ValueType  # 1
 CHASE_VERDICT_PAID: ChaseVerdict.ValueType  # 2
 """No: nothing is due any more."""
 CHASE_VERDICT_STALE: ChaseVerdict.ValueType  # 3
-"""Not now: what is here is too old to tell, and Xero could not be asked."""
+"""Not now: what is here is too old to tell, and what Xero answered, if it could be asked, does not settle it."""
 CHASE_VERDICT_OFF_BALANCE: ChaseVerdict.ValueType  # 4
-"""Not now: the customer is off balance."""
+"""Not now: the customer is off balance, or Xero states another balance and nobody has examined that yet; then there
+is no `discrepancy_id`.
+"""
 CHASE_VERDICT_PAYMENT_PENDING: ChaseVerdict.ValueType  # 5
 """Not now: a payment of it is on its way into Xero."""
 CHASE_VERDICT_UNKNOWN_INVOICE: ChaseVerdict.ValueType  # 6

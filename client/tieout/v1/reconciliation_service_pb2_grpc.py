@@ -182,8 +182,9 @@ class ReconciliationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportDiscrepancy(self, request, context):
-        """Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
-        whose pack ExportEvidence gives out. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+        """Reports a difference that was not flagged. The case is kept first; then its customers are compared, which takes
+        seconds each. Whoever does not wait for that gets the case, with what was found by then, by repeating the request
+        with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
         CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -214,8 +215,10 @@ class ReconciliationServiceServicer:
 
     def CheckChase(self, request, context):
         """Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
-        pending exports and from discrepancies; an invoice that may be chased as far as is known here, more than 10 minutes
-        ago, is read from Xero where calls are left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
+        pending exports and from discrepancies. Where what is here is more than 10 minutes old, or is not what Xero last
+        stated as the customer's balance, the invoice and that balance are read from Xero as far as calls are left: what is
+        here is as of now if that balance is what it adds up to. Up to 1,000 invoices. Refuses with NOT_FOUND,
+        INVALID_REQUEST.
         CLI: `tieout chase-check CONNECTION INVOICE…`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -79,8 +79,9 @@ class ReconciliationServiceStub:
     CLI: `tieout acknowledge DISCREPANCY --note NOTE`.
     """
     ReportDiscrepancy: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ReportDiscrepancyRequest, _reconciliation_service_pb2.ReportDiscrepancyResponse]
-    """Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
-    whose pack ExportEvidence gives out. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+    """Reports a difference that was not flagged. The case is kept first; then its customers are compared, which takes
+    seconds each. Whoever does not wait for that gets the case, with what was found by then, by repeating the request
+    with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
     CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
     """
     ExportEvidence: _grpc.UnaryStreamMultiCallable[_reconciliation_service_pb2.ExportEvidenceRequest, _reconciliation_service_pb2.ExportEvidenceResponse]
@@ -99,8 +100,10 @@ class ReconciliationServiceStub:
     """
     CheckChase: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.CheckChaseRequest, _reconciliation_service_pb2.CheckChaseResponse]
     """Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
-    pending exports and from discrepancies; an invoice that may be chased as far as is known here, more than 10 minutes
-    ago, is read from Xero where calls are left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
+    pending exports and from discrepancies. Where what is here is more than 10 minutes old, or is not what Xero last
+    stated as the customer's balance, the invoice and that balance are read from Xero as far as calls are left: what is
+    here is as of now if that balance is what it adds up to. Up to 1,000 invoices. Refuses with NOT_FOUND,
+    INVALID_REQUEST.
     CLI: `tieout chase-check CONNECTION INVOICE…`.
     """
 
@@ -155,8 +158,9 @@ class ReconciliationServiceAsyncStub(ReconciliationServiceStub):
     CLI: `tieout acknowledge DISCREPANCY --note NOTE`.
     """
     ReportDiscrepancy: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ReportDiscrepancyRequest, _reconciliation_service_pb2.ReportDiscrepancyResponse]  # type: ignore[assignment]
-    """Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
-    whose pack ExportEvidence gives out. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+    """Reports a difference that was not flagged. The case is kept first; then its customers are compared, which takes
+    seconds each. Whoever does not wait for that gets the case, with what was found by then, by repeating the request
+    with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
     CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
     """
     ExportEvidence: _aio.UnaryStreamMultiCallable[_reconciliation_service_pb2.ExportEvidenceRequest, _reconciliation_service_pb2.ExportEvidenceResponse]  # type: ignore[assignment]
@@ -175,8 +179,10 @@ class ReconciliationServiceAsyncStub(ReconciliationServiceStub):
     """
     CheckChase: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.CheckChaseRequest, _reconciliation_service_pb2.CheckChaseResponse]  # type: ignore[assignment]
     """Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
-    pending exports and from discrepancies; an invoice that may be chased as far as is known here, more than 10 minutes
-    ago, is read from Xero where calls are left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
+    pending exports and from discrepancies. Where what is here is more than 10 minutes old, or is not what Xero last
+    stated as the customer's balance, the invoice and that balance are read from Xero as far as calls are left: what is
+    here is as of now if that balance is what it adds up to. Up to 1,000 invoices. Refuses with NOT_FOUND,
+    INVALID_REQUEST.
     CLI: `tieout chase-check CONNECTION INVOICE…`.
     """
 
@@ -282,8 +288,9 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.ReportDiscrepancyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.ReportDiscrepancyResponse, _abc.Awaitable[_reconciliation_service_pb2.ReportDiscrepancyResponse]]:
-        """Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
-        whose pack ExportEvidence gives out. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+        """Reports a difference that was not flagged. The case is kept first; then its customers are compared, which takes
+        seconds each. Whoever does not wait for that gets the case, with what was found by then, by repeating the request
+        with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
         CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
         """
 
@@ -320,8 +327,10 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.CheckChaseResponse, _abc.Awaitable[_reconciliation_service_pb2.CheckChaseResponse]]:
         """Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
-        pending exports and from discrepancies; an invoice that may be chased as far as is known here, more than 10 minutes
-        ago, is read from Xero where calls are left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
+        pending exports and from discrepancies. Where what is here is more than 10 minutes old, or is not what Xero last
+        stated as the customer's balance, the invoice and that balance are read from Xero as far as calls are left: what is
+        here is as of now if that balance is what it adds up to. Up to 1,000 invoices. Refuses with NOT_FOUND,
+        INVALID_REQUEST.
         CLI: `tieout chase-check CONNECTION INVOICE…`.
         """
 
