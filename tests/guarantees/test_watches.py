@@ -17,9 +17,22 @@ from sqlalchemy import select
 
 import tieout
 from servers import ROOMY, Service, client_of, server_process, service, small_pages, until
-from tieout.v1 import connection_service_pb2, connection_service_pb2_grpc, sync_service_pb2, sync_service_pb2_grpc
+from tieout.v1 import (
+    connection_service_pb2,
+    connection_service_pb2_grpc,
+    reconciliation_service_pb2,
+    reconciliation_service_pb2_grpc,
+    sync_service_pb2,
+    sync_service_pb2_grpc,
+)
+from tieout.v1.reconciliation_service_pb2 import (
+    DISCREPANCY_STATE_ACKNOWLEDGED,
+    DISCREPANCY_STATE_NEEDS_ATTENTION,
+    Discrepancy,
+)
 from tieout.v1.sync_service_pb2 import SYNC_MODE_FULL
 from tieout_sandbox import Sandbox
+from tieout_sandbox.books.causes import Cause, bring_about
 from tieout_server.events import feed, token
 from tieout_server.storage import events, tables
 from tieout_server.storage.database import Database
@@ -62,11 +75,43 @@ async def _sync_fully(running: Service, connection_id: str) -> None:
     await running.sync(connection_id, mode=SYNC_MODE_FULL)
 
 
+def _watch_discrepancies(running: Service, connection_id: str, after: str = "") -> Stream:
+    return running.client.reconciliations.watch_discrepancies(connection_id, after=after)
+
+
+async def _off_since_long(running: Service, connection_id: str) -> Discrepancy:
+    """What is off balance, once all that comparing tells of it by itself was told."""
+    while True:
+        found = [one async for one in running.client.reconciliations.list_discrepancies(connection_id)]
+        if found and found[0].state in SETTLED:
+            return found[0]
+        await asyncio.sleep(0.05)
+
+
+async def _acknowledge_often(running: Service, connection_id: str) -> None:
+    """Note eleven times that somebody knows what comparing has found by itself."""
+    reconciliations = running.client.reconciliations
+    async with asyncio.timeout(30):
+        off = await _off_since_long(running, connection_id)
+    for number in range(11):
+        await reconciliations.acknowledge_discrepancy(off.id, note=f"Known {number}")
+
+
 KINDS = [
     Kind(feed.CONNECTION, _watch_connections, _reconnect_often, "change"),
     Kind(feed.SYNC, _watch_syncs, _sync_fully, "progress"),
+    Kind(feed.DISCREPANCY, _watch_discrepancies, _acknowledge_often, "change"),
 ]
+SETTLED = (DISCREPANCY_STATE_NEEDS_ATTENTION, DISCREPANCY_STATE_ACKNOWLEDGED)
 every_watch = pytest.mark.parametrize("kind", KINDS, ids=repr)
+
+
+@pytest.fixture(autouse=True)
+def _off_balance(sandbox: Sandbox, kind: Kind) -> None:
+    """Of every organisation a customer whose balance Xero states otherwise, where discrepancies are watched."""
+    if kind.topic == feed.DISCREPANCY:
+        for organisation in sandbox.organisations[:2]:
+            bring_about(organisation.books, Cause.ROUNDING)
 
 
 def position_of(resume_token: str) -> int:
@@ -367,6 +412,7 @@ async def test_bounded_readers_that_do_not_read_cost_the_server_nothing(
         contextlib.AsyncExitStack() as stack,
     ):
         connection = await running.connected()
+        await kind.happen(running, connection.id)
         await copy_events(database_url, kind, connection.id, 2 * feed.WINDOW)  # the window that all share is full
         async with reading(kind, running, connection.id) as awake:
             await copy_events(database_url, kind, connection.id, 100)
@@ -396,6 +442,9 @@ async def open_and_read_no_more(kind: Kind, port: int, connection_id: str) -> As
         if kind.topic == feed.CONNECTION:
             asked = connection_service_pb2.WatchConnectionsRequest(connection_ids=[connection_id])
             call: Any = connection_service_pb2_grpc.ConnectionServiceStub(channel).WatchConnections(asked)
+        elif kind.topic == feed.DISCREPANCY:
+            watch = reconciliation_service_pb2.WatchDiscrepanciesRequest(connection_id=connection_id)
+            call = reconciliation_service_pb2_grpc.ReconciliationServiceStub(channel).WatchDiscrepancies(watch)
         else:
             call = sync_service_pb2_grpc.SyncServiceStub(channel).WatchSync(
                 sync_service_pb2.WatchSyncRequest(connection_id=connection_id)
