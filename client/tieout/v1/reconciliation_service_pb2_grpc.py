@@ -112,7 +112,8 @@ class ReconciliationServiceServicer:
     def ReconcileCustomer(self, request, context):
         """Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
         a few calls to Xero, and seconds. A repeat reads again. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-        XERO_UNAVAILABLE, RATE_LIMITED.
+        XERO_UNAVAILABLE, RATE_LIMITED, and with NOT_PERMITTED_NOW where so much was removed in Xero that a sync would be
+        held for it: nothing is taken in then.
         CLI: `tieout reconcile CONNECTION CUSTOMER`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -184,7 +185,8 @@ class ReconciliationServiceServicer:
     def ReportDiscrepancy(self, request, context):
         """Reports a difference that was not flagged. The case is kept first; then its customers are compared, which takes
         seconds each. Whoever does not wait for that gets the case, with what was found by then, by repeating the request
-        with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+        with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED,
+        and with CONNECTION_NOT_USABLE once the connection was disconnected.
         CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -206,7 +208,7 @@ class ReconciliationServiceServicer:
         closed its side of the stream. The first message names the connection; each may hold up to 1,000 balances, all
         together 100,000. Replaces what was submitted before, once all of it is there: a broken stream replaces nothing.
         Xero's side is what it stated when it was last compared with ours. Refuses with NOT_FOUND, INVALID_REQUEST,
-        REQUEST_ID_REUSED.
+        REQUEST_ID_REUSED, and with CONNECTION_NOT_USABLE once the connection was disconnected.
         CLI: `tieout platform-balances CONNECTION FILE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -41,7 +41,8 @@ class ReconciliationServiceStub:
     ReconcileCustomer: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ReconcileCustomerRequest, _reconciliation_service_pb2.ReconcileCustomerResponse]
     """Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
     a few calls to Xero, and seconds. A repeat reads again. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-    XERO_UNAVAILABLE, RATE_LIMITED.
+    XERO_UNAVAILABLE, RATE_LIMITED, and with NOT_PERMITTED_NOW where so much was removed in Xero that a sync would be
+    held for it: nothing is taken in then.
     CLI: `tieout reconcile CONNECTION CUSTOMER`.
     """
     StartReconciliation: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.StartReconciliationRequest, _reconciliation_service_pb2.StartReconciliationResponse]
@@ -81,7 +82,8 @@ class ReconciliationServiceStub:
     ReportDiscrepancy: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ReportDiscrepancyRequest, _reconciliation_service_pb2.ReportDiscrepancyResponse]
     """Reports a difference that was not flagged. The case is kept first; then its customers are compared, which takes
     seconds each. Whoever does not wait for that gets the case, with what was found by then, by repeating the request
-    with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+    with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED,
+    and with CONNECTION_NOT_USABLE once the connection was disconnected.
     CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
     """
     ExportEvidence: _grpc.UnaryStreamMultiCallable[_reconciliation_service_pb2.ExportEvidenceRequest, _reconciliation_service_pb2.ExportEvidenceResponse]
@@ -95,7 +97,7 @@ class ReconciliationServiceStub:
     closed its side of the stream. The first message names the connection; each may hold up to 1,000 balances, all
     together 100,000. Replaces what was submitted before, once all of it is there: a broken stream replaces nothing.
     Xero's side is what it stated when it was last compared with ours. Refuses with NOT_FOUND, INVALID_REQUEST,
-    REQUEST_ID_REUSED.
+    REQUEST_ID_REUSED, and with CONNECTION_NOT_USABLE once the connection was disconnected.
     CLI: `tieout platform-balances CONNECTION FILE`.
     """
     CheckChase: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.CheckChaseRequest, _reconciliation_service_pb2.CheckChaseResponse]
@@ -120,7 +122,8 @@ class ReconciliationServiceAsyncStub(ReconciliationServiceStub):
     ReconcileCustomer: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ReconcileCustomerRequest, _reconciliation_service_pb2.ReconcileCustomerResponse]  # type: ignore[assignment]
     """Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
     a few calls to Xero, and seconds. A repeat reads again. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-    XERO_UNAVAILABLE, RATE_LIMITED.
+    XERO_UNAVAILABLE, RATE_LIMITED, and with NOT_PERMITTED_NOW where so much was removed in Xero that a sync would be
+    held for it: nothing is taken in then.
     CLI: `tieout reconcile CONNECTION CUSTOMER`.
     """
     StartReconciliation: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.StartReconciliationRequest, _reconciliation_service_pb2.StartReconciliationResponse]  # type: ignore[assignment]
@@ -160,7 +163,8 @@ class ReconciliationServiceAsyncStub(ReconciliationServiceStub):
     ReportDiscrepancy: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ReportDiscrepancyRequest, _reconciliation_service_pb2.ReportDiscrepancyResponse]  # type: ignore[assignment]
     """Reports a difference that was not flagged. The case is kept first; then its customers are compared, which takes
     seconds each. Whoever does not wait for that gets the case, with what was found by then, by repeating the request
-    with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+    with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED,
+    and with CONNECTION_NOT_USABLE once the connection was disconnected.
     CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
     """
     ExportEvidence: _aio.UnaryStreamMultiCallable[_reconciliation_service_pb2.ExportEvidenceRequest, _reconciliation_service_pb2.ExportEvidenceResponse]  # type: ignore[assignment]
@@ -174,7 +178,7 @@ class ReconciliationServiceAsyncStub(ReconciliationServiceStub):
     closed its side of the stream. The first message names the connection; each may hold up to 1,000 balances, all
     together 100,000. Replaces what was submitted before, once all of it is there: a broken stream replaces nothing.
     Xero's side is what it stated when it was last compared with ours. Refuses with NOT_FOUND, INVALID_REQUEST,
-    REQUEST_ID_REUSED.
+    REQUEST_ID_REUSED, and with CONNECTION_NOT_USABLE once the connection was disconnected.
     CLI: `tieout platform-balances CONNECTION FILE`.
     """
     CheckChase: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.CheckChaseRequest, _reconciliation_service_pb2.CheckChaseResponse]  # type: ignore[assignment]
@@ -202,7 +206,8 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_reconciliation_service_pb2.ReconcileCustomerResponse, _abc.Awaitable[_reconciliation_service_pb2.ReconcileCustomerResponse]]:
         """Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
         a few calls to Xero, and seconds. A repeat reads again. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-        XERO_UNAVAILABLE, RATE_LIMITED.
+        XERO_UNAVAILABLE, RATE_LIMITED, and with NOT_PERMITTED_NOW where so much was removed in Xero that a sync would be
+        held for it: nothing is taken in then.
         CLI: `tieout reconcile CONNECTION CUSTOMER`.
         """
 
@@ -290,7 +295,8 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_reconciliation_service_pb2.ReportDiscrepancyResponse, _abc.Awaitable[_reconciliation_service_pb2.ReportDiscrepancyResponse]]:
         """Reports a difference that was not flagged. The case is kept first; then its customers are compared, which takes
         seconds each. Whoever does not wait for that gets the case, with what was found by then, by repeating the request
-        with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+        with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED,
+        and with CONNECTION_NOT_USABLE once the connection was disconnected.
         CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
         """
 
@@ -316,7 +322,7 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         closed its side of the stream. The first message names the connection; each may hold up to 1,000 balances, all
         together 100,000. Replaces what was submitted before, once all of it is there: a broken stream replaces nothing.
         Xero's side is what it stated when it was last compared with ours. Refuses with NOT_FOUND, INVALID_REQUEST,
-        REQUEST_ID_REUSED.
+        REQUEST_ID_REUSED, and with CONNECTION_NOT_USABLE once the connection was disconnected.
         CLI: `tieout platform-balances CONNECTION FILE`.
         """
 
