@@ -143,6 +143,16 @@ def _take_back(books: Books, number: int) -> None:
     books.remove_allocation(_one([a for i in books.invoices.values() for a in i.allocations], number))
 
 
+def _set_elsewhere(books: Books, number: int) -> None:
+    """Set what was set against one invoice against another: of the credit nothing but its allocations may change."""
+    every = [a for i in books.invoices.values() for a in i.allocations]
+    allocation = _one([a for a in every if a.credit.contact.status is ContactStatus.ACTIVE], number)
+    credit = allocation.credit
+    invoice = books.create_invoice(credit.contact.id, allocation.amount, currency=credit.currency)
+    books.remove_allocation(allocation)
+    books.allocate(credit.id, invoice.id, allocation.amount)
+
+
 def _refund(books: Books, number: int) -> None:
     credit = _credit(books, number)
     books.refund(credit.id, None if number % 2 else min(Decimal("1.00"), credit.remaining_credit))
@@ -209,6 +219,7 @@ EDITS: Mapping[str, Callable[[Books, int], None]] = {
     "give credit": _give_credit,
     "apply": _apply,
     "take back": _take_back,
+    "set elsewhere": _set_elsewhere,
     "refund": _refund,
     "void credit": _void_credit,
     "meet": _meet,

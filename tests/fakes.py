@@ -47,9 +47,11 @@ from tieout_server.rpc.reconciliations import ReconciliationSubjects
 from tieout_server.rpc.server import RpcServer, Subjects
 from tieout_server.settings import Settings
 from tieout_server.storage import migrate
+from tieout_server.storage.arrivals import kept_beside
 from tieout_server.storage.database import Database
 from tieout_server.storage.vault import Vault
 from tieout_server.syncs import run
+from tieout_server.syncs.arrivals import Arrivals
 from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
 from tieout_server.syncs.news import News
@@ -293,6 +295,15 @@ async def world(folder: Path) -> AsyncIterator[World]:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await database.close()
+
+
+@asynccontextmanager
+async def arrivals_of(around: World) -> AsyncIterator[Arrivals]:
+    """Where webhooks arrive in this world; nobody takes them on unasked."""
+    means = run.Means(database=around.database, feed=around.subjects.feed, clock=around.clock)
+    news = News(means, around.connections, Engine(around.database, around.clock), lambda _: around.xero.allowance)
+    async with kept_beside(around.database) as kept:
+        yield Arrivals(means, kept, news)
 
 
 @asynccontextmanager

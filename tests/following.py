@@ -1,9 +1,11 @@
 """A subscriber of changes for tests: it keeps a copy of the mirror, and sees that each change comes once, in order."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import tieout
@@ -89,7 +91,7 @@ class Subscriber:
 
     def holds(self) -> dict[tuple[int, str], str]:
         """Its copy, without what is documented not to be told again, and with customers as merges have left them."""
-        return {key: str(self._plain(change)) for key, change in self.copy.items()}
+        return {key: plain(change, self._became) for key, change in self.copy.items()}
 
     def open_amounts(self) -> dict[str, Decimal]:
         """What is due of each invoice and what remains of each credit, by Xero's id: what one does this for."""
@@ -103,16 +105,25 @@ class Subscriber:
                 amounts[change.credit.xero_credit_id] = change.credit.remaining_credit
         return {name: Decimal(money.amount) for name, money in amounts.items()}
 
-    def _plain(self, change: Change) -> Change:
-        bare = Change()
-        bare.CopyFrom(change)
-        for name in ("committed_at", "sync_id"):
-            bare.ClearField(name)
-        bare.customer.ClearField("overdue")
-        for paid in (bare.payment, *bare.invoice.payments):
-            paid.ClearField("invoice_number")
-        records: list[Any] = [bare.invoice, bare.credit_note, bare.credit, bare.payment, *bare.invoice.payments]
-        for owed in records:
-            while owed.customer_id in self._became:
-                owed.customer_id = self._became[owed.customer_id]
-        return bare
+
+def plain(change: Change, became: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A record without what says how it came, and without what is documented not to be told again.
+
+    Customers that were merged away since are named as what they `became`.
+    """
+    bare = Change()
+    bare.CopyFrom(change)
+    for field_name in ("committed_at", "sync_id"):
+        bare.ClearField(field_name)
+    kind = bare.WhichOneof("record")
+    assert kind, change
+    record: Any = getattr(bare, kind)  # to touch another one would be to put it in the place of this one
+    if kind == "customer":
+        record.ClearField("overdue")
+    payments = [record] if kind == "payment" else getattr(record, "payments", [])
+    for paid in payments:
+        paid.ClearField("invoice_number")
+    for owed in (record, *payments):
+        while getattr(owed, "customer_id", "") in became:
+            owed.customer_id = became[owed.customer_id]
+    return str(bare)

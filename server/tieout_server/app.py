@@ -31,10 +31,12 @@ from tieout_server.reconciliations.work import ReconciliationWork
 from tieout_server.rpc.reconciliations import ReconciliationSubjects
 from tieout_server.rpc.server import RpcServer, Subjects
 from tieout_server.settings import Settings
+from tieout_server.storage.arrivals import kept_beside
 from tieout_server.storage.database import Database
 from tieout_server.storage.events import bounds
 from tieout_server.storage.migrate import check_is_current, upgrade
 from tieout_server.storage.vault import Vault
+from tieout_server.syncs.arrivals import Arrivals
 from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
 from tieout_server.syncs.news import News
@@ -105,7 +107,8 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         )
         means = SyncMeans(database, feed, clock)
         syncs = Syncs(means, connections, engine, requests)
-        news = News(means, connections, engine, library.allowance)
+        kept = await stack.enter_async_context(kept_beside(database))
+        arrivals = Arrivals(means, kept, News(means, connections, engine, library.allowance))
         readings = Readings(means, connections, syncs, engine)
         Polls(means, readings, engine, library.allowance)
         Sweeps(means, readings, engine)
@@ -139,9 +142,14 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
             await engine.recover()
             await connections.recover()
         stack.push_async_callback(housekeeping.book_calls)
-        for name, work in (("feed", feed.run), ("housekeeping", housekeeping.run), ("engine", engine.run)):
+        for name, work in (
+            ("feed", feed.run),
+            ("housekeeping", housekeeping.run),
+            ("engine", engine.run),
+            ("arrivals", arrivals.run),
+        ):
             await stack.enter_async_context(_kept_running(name, work))
-        receiver = WebhookReceiver(_deliveries(settings), news)
+        receiver = WebhookReceiver(_deliveries(settings), arrivals)
         web = WebServer(build(connections, _readiness(database, feed), receiver), settings.web_listen)
         rpc = RpcServer(subjects, settings)
         for server in (web, rpc):

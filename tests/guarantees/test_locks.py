@@ -5,6 +5,7 @@ rare coincidence in a server happens here every time.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from sqlalchemy import Table, func, select, text
 
 import fakes
 from documents import account
-from fakes import BooksOf, World
+from fakes import BooksOf, World, arrivals_of
 from tieout_server.connections.diagnosis import Sightings
 from tieout_server.connections.messages import Choose, Connect, Disconnect, Reconnect, Return, Started
 from tieout_server.errors import (
@@ -31,10 +32,12 @@ from tieout_server.errors import (
 from tieout_server.ledger.books import Page, Purpose, Query
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.links import Link
-from tieout_server.storage import connections, events, syncs, tables, work
+from tieout_server.ledger.notices import Notice
+from tieout_server.storage import arrivals, connections, events, syncs, tables, webhooks, work
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.syncs import SyncRecord
 from tieout_server.storage.work import Lease, Task
+from tieout_server.syncs import news
 from tieout_server.syncs.progress import Progress
 from tieout_server.syncs.service import WORK, StartSync
 from tieout_server.syncs.state import SyncMode
@@ -317,6 +320,68 @@ async def test_of_two_merchants_who_connect_one_organisation_at_once_one_succeed
     (refused,) = [outcome for outcome in outcomes if not isinstance(outcome, Link)]
     assert isinstance(refused, OrganisationAlreadyConnectedError), repr(refused)
     assert refused.facts["connection_id"] == settled.id
+
+
+# A delivery of webhooks waits for nobody
+
+
+def notice(link: Link, around: World) -> Notice:
+    return Notice(
+        xero_tenant_id=link.xero_tenant_id,
+        entity=Entity.INVOICES,
+        xero_id="i1",
+        kind="UPDATE",
+        at=around.clock.now(),
+    )
+
+
+async def named(around: World, link: Link) -> list[str]:
+    """What the inbox names."""
+    async with around.database.read() as tx:
+        return [one.xero_id for one in await webhooks.due(tx, link.id, around.clock.now(), 10)]
+
+
+async def test_a_delivery_is_kept_while_a_fetch_commits_and_read_after_it(around: World, link: Link) -> None:
+    async with arrivals_of(around) as arrived:
+        await arrived.receive([notice(link, around)])
+        assert await arrived.sort()
+        lease = await take(around, news.WORK, link.id)
+        assert lease
+        async with around.database.write() as tx:  # it has looked at the inbox for the last time
+            assert await work.hold(tx, lease, until=around.clock.now() + LEASE)
+            await webhooks.forget(tx, link.id)
+            async with asyncio.timeout(5):
+                await arrived.receive([notice(link, around)])
+            sorting = asyncio.ensure_future(arrived.sort())
+            await blocked_or_done(around, sorting.done)
+            assert not sorting.done()
+            await work.finish(tx, lease, again_at=None)
+        assert await sorting
+    assert await named(around, link) == ["i1"]
+    assert await take(around, news.WORK, link.id)
+
+
+async def test_a_delivery_that_was_kept_is_read_by_the_next_process(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with arrivals_of(around) as killed:
+        await killed.receive([notice(link, around)])
+    for take_out in (killed_before, arrivals.take_out):
+        monkeypatch.setattr(arrivals, "take_out", take_out)
+        async with arrivals_of(around) as following:
+            with contextlib.suppress(KilledError):
+                assert await following.sort()
+        assert await named(around, link) == ["i1"]
+    async with arrivals_of(around) as following:
+        assert not await following.sort()
+
+
+class KilledError(Exception):
+    """The process ends here."""
+
+
+async def killed_before(_tx: Transaction, _arrivals: Sequence[arrivals.Arrival]) -> None:
+    raise KilledError
 
 
 # Cancelling while pages come in

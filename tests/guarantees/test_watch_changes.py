@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 
 import tieout
 from documents import AT, contact, invoice
+from following import plain
 from servers import ROOMY, Service, client_of, mirror_of, server_process, service, until
 from tieout.v1.receivables_service_pb2 import CHANGE_KIND_UPSERTED, Change, WatchChangesRequest
 from tieout.v1.receivables_service_pb2_grpc import ReceivablesServiceStub
@@ -207,18 +208,6 @@ async def last_number(database_url: str, connection_id: str) -> int:
         ]  # fmt: skip
     await database.close()
     return max(highest)
-
-
-def plain(change: Change) -> str:
-    """A record without what says how it came, and without what is documented not to be told again."""
-    bare = Change()
-    bare.CopyFrom(change)
-    for name in ("committed_at", "sync_id"):
-        bare.ClearField(name)
-    bare.payment.ClearField("invoice_number")
-    for paid in bare.invoice.payments:
-        paid.ClearField("invoice_number")
-    return str(bare)
 
 
 async def test_reliable_nothing_is_skipped_or_doubled_when_the_reader_is_killed(

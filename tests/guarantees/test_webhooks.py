@@ -19,6 +19,7 @@ from tieout_sandbox.books.documents import Credit, CreditKind, Invoice, Status
 from tieout_sandbox.books.rules import NotAllowedError
 from tieout_sandbox.webhooks.subscription import Disturbance, Kind, Subscription
 from tieout_server.storage import tables
+from tieout_server.storage.arrivals import kept_beside
 from tieout_server.storage.database import Database
 
 pytestmark = pytest.mark.timeout(90)
@@ -184,20 +185,44 @@ async def test_a_lost_webhook_is_made_up_for_by_reading_what_changed(database_ur
         await until_equal(sandbox, database_url, connection_id, within=10)
 
 
-async def test_a_webhook_that_came_while_the_database_was_away_is_sent_again_and_not_lost(sqlite_url: str) -> None:
-    async with wired(sqlite_url) as (sandbox, _, webhook, connection_id):
-        database = Database(sqlite_url)
-        async with database.write() as tx:
-            await tx.exec_driver_sql("ALTER TABLE webhook_events RENAME TO away")
-        Bookkeeper(sandbox).enter()
-        while not any(sent.status == 503 for sent in webhook.deliveries):
-            await pass_by(1)
-        async with database.write() as tx:
-            await tx.exec_driver_sql("ALTER TABLE away RENAME TO webhook_events")
-        await database.close()
+@contextlib.asynccontextmanager
+async def away(database: Database, table: str) -> AsyncIterator[None]:
+    """This table is not there meanwhile."""
+    async with database.write() as tx:
+        await tx.exec_driver_sql(f"ALTER TABLE {table} RENAME TO away")
+    yield
+    async with database.write() as tx:
+        await tx.exec_driver_sql(f"ALTER TABLE away RENAME TO {table}")
+
+
+@pytest.fixture
+async def ours(database_url: str) -> AsyncIterator[Database]:
+    """The server's database, from outside of it."""
+    database = Database(database_url)
+    yield database
+    await database.close()
+
+
+async def test_a_webhook_that_could_not_be_kept_is_sent_again_and_not_lost(ours: Database, database_url: str) -> None:
+    async with wired(database_url) as (sandbox, _, webhook, connection_id):
+        async with kept_beside(ours) as beside, away(beside, "webhook_arrivals"):
+            Bookkeeper(sandbox).enter()
+            while not any(sent.status == 503 for sent in webhook.deliveries):
+                await pass_by(1)
         sandbox.clock.advance(timedelta(minutes=15))  # Xero's pause
-        await until_equal(sandbox, sqlite_url, connection_id, within=10)
-    assert await calls_of(sqlite_url, "poll") == 0
+        await until_equal(sandbox, database_url, connection_id, within=10)
+    assert await calls_of(database_url, "poll") == 0
+
+
+async def test_a_webhook_that_was_kept_while_the_inbox_was_away_is_not_lost(ours: Database, database_url: str) -> None:
+    async with wired(database_url) as (sandbox, _, webhook, connection_id):
+        async with away(ours, "webhook_events"):
+            Bookkeeper(sandbox).enter()
+            while not any(sent.kind == Kind.EVENTS for sent in webhook.deliveries):
+                await pass_by(1)
+        assert {sent.status for sent in webhook.deliveries} == {200, 401}
+        await until_equal(sandbox, database_url, connection_id, within=10)
+    assert await calls_of(database_url, "poll") == 0
 
 
 async def test_a_webhook_that_was_answered_is_not_lost_when_the_server_is_killed(

@@ -8,7 +8,7 @@ import pytest
 from databases import add_connection
 from documents import AT, account, contact, credit, invoice, payment
 from tieout_server.ledger.documents import Allocation, Document, Entity
-from tieout_server.storage import live, mirror
+from tieout_server.storage import contradictions, live, mirror
 from tieout_server.storage.database import Database
 
 FEW = 10
@@ -28,12 +28,12 @@ async def _save(database: Database, *documents: Document, connection_id: str = "
 
 async def _excess(database: Database, *of: str) -> Sequence[str]:
     async with database.read() as tx:
-        return await live.excess_payments(tx, "con1", FEW, of)
+        return await contradictions.excess_payments(tx, "con1", FEW, of)
 
 
 async def _unsettled(database: Database, entity: Entity = Entity.INVOICES) -> Sequence[str]:
     async with database.read() as tx:
-        return await live.unsettled(tx, "con1", entity, FEW)
+        return await contradictions.unsettled(tx, "con1", entity, FEW)
 
 
 async def test_only_what_counts_is_live(database: Database) -> None:
@@ -92,8 +92,8 @@ async def test_a_payment_that_its_document_does_not_show_is_in_excess(database: 
     assert await _excess(database, "i1") == ["p1"]
     assert await _excess(database, "another") == []
     async with database.read() as tx:
-        assert await live.excess_payments(tx, "con1", 1) == ["p1"]
-        assert await live.excess_payments(tx, "con1", 1, skip=1) == ["p3"]
+        assert await contradictions.excess_payments(tx, "con1", 1) == ["p1"]
+        assert await contradictions.excess_payments(tx, "con1", 1, skip=1) == ["p3"]
     assert await _unsettled(database) == ["i1"]
     assert await _unsettled(database, Entity.CREDIT_NOTES) == ["k1"]
     assert await _unsettled(database, Entity.PREPAYMENTS) == []
@@ -104,7 +104,7 @@ async def test_what_was_paid_or_credited_and_is_not_here_leaves_an_invoice_unset
     assert await _unsettled(database) == ["i1", "i2"]
     assert await _excess(database) == []
     async with database.read() as tx:
-        assert await live.unsettled(tx, "con1", Entity.INVOICES, FEW, skip=1) == ["i2"]
+        assert await contradictions.unsettled(tx, "con1", Entity.INVOICES, FEW, skip=1) == ["i2"]
 
 
 async def test_documents_of_merged_contacts_are_found_by_entity(database: Database) -> None:
@@ -117,8 +117,10 @@ async def test_documents_of_merged_contacts_are_found_by_entity(database: Databa
         credit("k1", xero_contact_id="c2", entity=Entity.OVERPAYMENTS),
     )
     async with database.read() as tx:
-        found = {entity: await live.of_merged_contacts(tx, "con1", entity, FEW) for entity in list(Entity)[1:5]}
-        assert await live.of_merged_contacts(tx, "con1", Entity.INVOICES, FEW, skip=1) == []
+        found = {
+            entity: await contradictions.of_merged_contacts(tx, "con1", entity, FEW) for entity in list(Entity)[1:5]
+        }
+        assert await contradictions.of_merged_contacts(tx, "con1", Entity.INVOICES, FEW, skip=1) == []
     assert found == {
         Entity.INVOICES: ["i2"], Entity.CREDIT_NOTES: [], Entity.OVERPAYMENTS: ["k1"], Entity.PREPAYMENTS: [],
     }  # fmt: skip

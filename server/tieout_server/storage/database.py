@@ -36,7 +36,7 @@ class DatabaseUrlError(OperatorMustActError):
     """TIEOUT_DATABASE_URL names no database that is supported; an operator corrects it."""
 
 
-def parse_url(url: str) -> URL:
+def parse_url(url: str | URL) -> URL:
     """The URL with the async driver that this project uses.
 
     Raises:
@@ -60,11 +60,11 @@ def parse_url(url: str) -> URL:
 class Database:
     """Transactions on one database. The same stores run on both kinds; what differs stands here."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL, *, pool_size: int = POOL_SIZE) -> None:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._engine: AsyncEngine = create_async_engine(
-            self.url, hide_parameters=True, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=not self.is_sqlite
+            self.url, hide_parameters=True, pool_size=pool_size, max_overflow=0, pool_pre_ping=not self.is_sqlite
         )
         self._writer = asyncio.Lock()  # SQLite has one writer; waiting here is fair, waiting on its lock is not
         self._after_commit: dict[Transaction, list[Callable[[], None]]] = {}

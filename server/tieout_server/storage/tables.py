@@ -227,6 +227,14 @@ webhook_events = Table(
     Index(None, "received_at"),
 )
 
+webhook_arrivals = Table(  # bound to nothing, so that nothing is waited for; of SQLite the file beside has it in use
+    "webhook_arrivals",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("notices", LargeBinary, nullable=False),  # JSON
+    int_column("arrived_at"),
+)
+
 webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,

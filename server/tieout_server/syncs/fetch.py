@@ -9,7 +9,7 @@ from tieout_server.clock import Clock
 from tieout_server.errors import BugError
 from tieout_server.ledger.books import IDS_AT_ONCE, Books, Page, Purpose
 from tieout_server.ledger.documents import Entity
-from tieout_server.storage import connections, moved, watermarks, webhooks
+from tieout_server.storage import connections, live, watermarks, webhooks
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.webhooks import ANY, Named
 from tieout_server.syncs.followers import followers
@@ -102,7 +102,7 @@ class Fetch:
         """Those of which no version is here that is new enough; the others are settled."""
         events = {one.xero_id: one for one in named if not one.follows}
         async with self._means.database.read() as tx:
-            here = await moved.versions(tx, self._connection_id, entity, events)
+            here = await live.versions(tx, self._connection_id, entity, events)
         settled = [one for one in events.values() if one.xero_id in here and here[one.xero_id] >= one.event_at]
         if settled:
             async with self._means.database.write(durable=False) as tx:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from tieout_server.ledger.documents import CREDITS, Document, Entity
-from tieout_server.storage import live, moved, webhooks
+from tieout_server.storage import contradictions, webhooks
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.webhooks import Named, following
 from tieout_server.syncs.intake import entity_of, id_of
@@ -35,52 +35,54 @@ async def followers(tx: Transaction, connection_id: str, entity: Entity, ids: Co
         return await _of_contacts(tx, connection_id, ids)
     if entity is Entity.PAYMENTS:
         return await _of_payments(tx, connection_id, ids)
-    contacts = await moved.strangers(tx, connection_id, entity, ids)
+    contacts = await contradictions.strangers(tx, connection_id, entity, ids)
     payments = await _payments_of(tx, connection_id, ids)
     if entity is Entity.INVOICES:
         return [*_each(Entity.CONTACTS, contacts), *payments, *await _credits_of(tx, connection_id, ids)]
-    odd = await moved.uncredited(tx, connection_id, await moved.credited_of(tx, connection_id, ids))
+    odd = await contradictions.uncredited(tx, connection_id, await contradictions.credited_of(tx, connection_id, ids))
     return [*_each(Entity.CONTACTS, contacts), *payments, *_each(Entity.INVOICES, odd)]
 
 
 async def _of_contacts(tx: Transaction, connection_id: str, ids: Collection[str]) -> list[Named]:
     """After a merge: who took over, and the documents that were taken over. Xero moves neither's UpdatedDateUTC."""
-    winners = await moved.merged_into(tx, connection_id, ids)
+    winners = await contradictions.merged_into(tx, connection_id, ids)
     if not winners:
         return []
     documents = [
         one
         for entity, most in ((Entity.INVOICES, OF_A_MERGE), *((credit, FEW_CREDITS) for credit in CREDITS))
-        for one in _each(entity, await live.of_merged_contacts(tx, connection_id, entity, most))
+        for one in _each(entity, await contradictions.of_merged_contacts(tx, connection_id, entity, most))
     ]
     return [*_each(Entity.CONTACTS, winners), *documents]
 
 
 async def _of_payments(tx: Transaction, connection_id: str, ids: Collection[str]) -> list[Named]:
     """The invoices and credits that do not yet show these payments."""
-    odd = await moved.unpaid(tx, connection_id, await live.paid_documents(tx, connection_id, list(ids)))
-    entities = await moved.entities_of(tx, connection_id, odd)
+    odd = await contradictions.unpaid(
+        tx, connection_id, await contradictions.paid_documents(tx, connection_id, list(ids))
+    )
+    entities = await contradictions.entities_of(tx, connection_id, odd)
     return [following(entity, name) for name, entity in entities.items()]
 
 
 async def _payments_of(tx: Transaction, connection_id: str, ids: Collection[str]) -> list[Named]:
     """The payments that these documents show and that are not here, or the other way round."""
-    missing = await moved.unpaid(tx, connection_id, ids)
+    missing = await contradictions.unpaid(tx, connection_id, ids)
     if not missing:
         return []
     deleted = [name for name, units in missing.items() if units < 0]
-    excess = await live.excess_payments(tx, connection_id, MOST_DELETED, of=deleted) if deleted else ()
+    excess = await contradictions.excess_payments(tx, connection_id, MOST_DELETED, of=deleted) if deleted else ()
     by_ids = _each(Entity.PAYMENTS, excess)  # a listing of changes may leave deleted ones out (UNSURE register, U5)
     return by_ids if len(deleted) == len(missing) else [following(Entity.PAYMENTS), *by_ids]
 
 
 async def _credits_of(tx: Transaction, connection_id: str, ids: Collection[str]) -> list[Named]:
     """The credits whose allocations these invoices show and that are not here, or the other way round."""
-    missing = await moved.uncredited(tx, connection_id, ids)
+    missing = await contradictions.uncredited(tx, connection_id, ids)
     if not missing:
         return []
     removed = [name for name, units in missing.items() if units < 0]
-    known = await moved.credited_by(tx, connection_id, removed) if removed else {}
+    known = await contradictions.credited_by(tx, connection_id, removed) if removed else {}
     if len(removed) < len(missing):
         return [following(entity) for entity in CREDITS]
     return [following(entity, name) for name, entity in known.items()]

@@ -1,4 +1,4 @@
-"""What webhooks name is kept at once and read soon: one connection's documents together, and what moved with them.
+"""What webhooks name is read soon: one connection's documents together, and what moved with them.
 
 An event says which document changed, not what it became. The document is read until a version is here that is not
 older than the event, and then the event is done with: duplicates and disorder change nothing. What Xero may not tell
@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from tieout_server import log
-from tieout_server.clock import EPOCH
 from tieout_server.connections.service import Connections
 from tieout_server.connections.state import ConnectionState
 from tieout_server.errors import OperatorMustActError, PersonMustActError, TryAgainError
@@ -19,7 +18,8 @@ from tieout_server.ledger.documents import CREDITS, Entity
 from tieout_server.ledger.links import Link
 from tieout_server.ledger.notices import Notice
 from tieout_server.storage import connections, webhooks
-from tieout_server.storage.webhooks import HEARD_EVERY, Named
+from tieout_server.storage.database import Transaction
+from tieout_server.storage.webhooks import Named
 from tieout_server.syncs import trouble as troubles
 from tieout_server.syncs.fetch import Fetch, Intake
 from tieout_server.syncs.pace import Pace
@@ -41,7 +41,7 @@ _ORDER = (Entity.CONTACTS, *CREDITS, Entity.PAYMENTS, Entity.INVOICES)
 
 
 class News:
-    """What webhooks say, from their delivery to the mirror."""
+    """What webhooks name, from the inbox to the mirror."""
 
     def __init__(self, means: Means, links: Connections, engine: Engine, allowance: Callable[[str], Allowance]) -> None:
         self._means = means
@@ -49,28 +49,17 @@ class News:
         self._engine = engine
         self._pace = Pace(means.clock, allowance)
         self._intake = Intake(means.clock)
-        self._heard_at = EPOCH
         engine.register(WORK, Lane.NEWS, self.perform)
 
-    async def receive(self, notices: Sequence[Notice]) -> None:
-        """Keep what a genuine delivery says and have it read; organisations that nobody has connected are ignored.
-
-        Once it returns nothing of it can be lost; repeated, it changes nothing.
-        """
+    async def put(self, tx: Transaction, notices: Sequence[Notice]) -> None:
+        """Have this read; organisations that nobody has connected are ignored. Repeated, it changes nothing."""
         now = self._means.clock.now()
-        is_time_to_say_so = now - self._heard_at >= HEARD_EVERY
-        if not notices and not is_time_to_say_so:
-            return
-        async with self._means.database.write() as tx:
-            found = await webhooks.connected(tx, {notice.xero_tenant_id for notice in notices})
-            for tenant, connection_id in sorted(found.items(), key=lambda item: item[1]):
-                opens_at = self._pace.opens_at(tenant)
-                await self._engine.wake(tx, WORK, connection_id, priority=Priority.NEWS, at=opens_at)
-                named = [_named(notice) for notice in notices if notice.xero_tenant_id == tenant]
-                await webhooks.put(tx, connection_id, named, now)
-            if is_time_to_say_so:
-                await webhooks.heard(tx, now)
-        self._heard_at = max(self._heard_at, now) if is_time_to_say_so else self._heard_at
+        found = await webhooks.connected(tx, {notice.xero_tenant_id for notice in notices})
+        for tenant, connection_id in sorted(found.items(), key=lambda item: item[1]):
+            opens_at = self._pace.opens_at(tenant)
+            await self._engine.wake(tx, WORK, connection_id, priority=Priority.NEWS, at=opens_at)
+            named = [_named(notice) for notice in notices if notice.xero_tenant_id == tenant]
+            await webhooks.put(tx, connection_id, named, now)
 
     async def perform(self, job: Job) -> datetime | None:
         """Read what is due of one connection."""

@@ -15,7 +15,7 @@ from tieout_server.clock import Clock
 from tieout_server.errors import BugError, PersonMustActError
 from tieout_server.ledger.books import IDS_AT_ONCE, Order, Purpose, Query
 from tieout_server.ledger.documents import CREDITS, Entity
-from tieout_server.storage import live, sweeps
+from tieout_server.storage import contradictions, live, sweeps
 from tieout_server.storage.database import Database
 from tieout_server.storage.sweeps import Sweep
 from tieout_server.syncs import plan, schedule
@@ -145,10 +145,10 @@ class Sweeps:
         """So many documents of an entity that contradict what is beside them, and whether there are no more."""
         async with self._database.read() as tx:
             if entity is Entity.PAYMENTS:
-                excess = await live.excess_payments(tx, connection_id, most, skip=skip)
+                excess = await contradictions.excess_payments(tx, connection_id, most, skip=skip)
                 return excess, len(excess) < most
-            odd = await live.unsettled(tx, connection_id, entity, most, skip=skip)
-            merged = await live.of_merged_contacts(tx, connection_id, entity, most, skip=skip)
+            odd = await contradictions.unsettled(tx, connection_id, entity, most, skip=skip)
+            merged = await contradictions.of_merged_contacts(tx, connection_id, entity, most, skip=skip)
         return list(dict.fromkeys([*odd, *merged])), max(len(odd), len(merged)) < most
 
 

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from tieout_server import log
 from tieout_server.ledger.notices import Deliveries
-from tieout_server.syncs.news import News
+from tieout_server.syncs.arrivals import Arrivals
 
 logger = log.get("web")
 
@@ -26,9 +26,9 @@ class WebhookReceiver:
     Without a key no delivery can be told genuine, so there is nothing at this address: 404.
     """
 
-    def __init__(self, deliveries: Deliveries, news: News) -> None:
+    def __init__(self, deliveries: Deliveries, arrivals: Arrivals) -> None:
         self._deliveries = deliveries
-        self._news = news
+        self._arrivals = arrivals
 
     @property
     def is_on(self) -> bool:
@@ -50,7 +50,7 @@ class WebhookReceiver:
         if notices is None:
             return _answer(HTTPStatus.UNAUTHORIZED)
         try:
-            await self._news.receive(notices)
+            await self._arrivals.receive(notices)
         except Exception:  # the edge: whatever broke, Xero sends it again
             logger.exception("a webhook could not be kept", events=len(notices))
             return _answer(HTTPStatus.SERVICE_UNAVAILABLE)

@@ -86,7 +86,8 @@ def _notices(events: Sequence[msgspec.Raw]) -> Iterator[Notice]:
         try:
             event = _EVENT.decode(raw)
             entity, xero_id = _ENTITIES.get(event.category), event.resource_id.lower()
-            if entity and event.tenant_type == _ORGANISATION and _ID.fullmatch(xero_id):
+            is_told = event.tenant_id.isprintable() and event.kind.isprintable()
+            if entity and is_told and event.tenant_type == _ORGANISATION and _ID.fullmatch(xero_id):
                 yield Notice(
                     xero_tenant_id=event.tenant_id,
                     entity=entity,

@@ -67,6 +67,12 @@ def notice(link: Link, at: datetime, xero_id: str = "i1", entity: Entity = Entit
     return Notice(xero_tenant_id=link.xero_tenant_id, entity=entity, xero_id=xero_id, kind="UPDATE", at=at)
 
 
+async def deliver(around: World, told: News, notices: Sequence[Notice]) -> None:
+    """Put what a delivery says into the inbox."""
+    async with around.database.write() as tx:
+        await told.put(tx, notices)
+
+
 def show(around: World, *some: Document) -> None:
     """Have Xero show these invoices, payments or contacts."""
     for document in some:
@@ -126,7 +132,7 @@ async def test_what_is_named_many_times_is_read_once_and_told_of(around: World, 
     show(around, documents.invoice("i1", updated_at=now), documents.invoice("i2", updated_at=now))
     heard_before = await position(around)
     for at in (now, now - SECOND, now):
-        await told.receive([notice(link, at), notice(link, now, "i2")])
+        await deliver(around, told, [notice(link, at), notice(link, now, "i2")])
     assert await do_slice(around, told, link) is None
     assert around.xero.asked == [(Entity.INVOICES, ("i1", "i2"))]
     assert await waiting(around) == 0
@@ -137,7 +143,7 @@ async def test_what_is_here_already_is_not_read_at_all(around: World, told: News
     now = around.clock.now()
     async with around.database.write() as tx:
         await mirror.save(tx, link.id, [documents.invoice(updated_at=now)], seen_in=1, at=now)
-    await told.receive([notice(link, now)])
+    await deliver(around, told, [notice(link, now)])
     assert await do_slice(around, told, link) is None
     assert (around.xero.asked, await waiting(around)) == ([], 0)
 
@@ -147,7 +153,7 @@ async def test_a_document_older_than_its_event_is_read_again_ever_more_patiently
 ) -> None:
     now = around.clock.now()
     show(around, documents.invoice(updated_at=now - timedelta(hours=1)))
-    await told.receive([notice(link, now)])
+    await deliver(around, told, [notice(link, now)])
     pauses = []
     while (again_at := await do_slice(around, told, link)) is not None:
         pauses.append(again_at - around.clock.now())
@@ -160,7 +166,7 @@ async def test_a_document_older_than_its_event_is_read_again_ever_more_patiently
 
 async def test_a_document_that_is_not_shown_yet_is_read_again(around: World, told: News, link: Link) -> None:
     now = around.clock.now()
-    await told.receive([notice(link, now)])
+    await deliver(around, told, [notice(link, now)])
     again_at = await do_slice(around, told, link)
     assert again_at == now + SECOND
     around.clock.time = again_at
@@ -174,7 +180,7 @@ async def test_a_version_a_moment_before_its_event_is_looked_at_once_more_only(
 ) -> None:
     now = around.clock.now()
     show(around, documents.invoice(updated_at=now - SECOND / 2))
-    await told.receive([notice(link, now)])
+    await deliver(around, told, [notice(link, now)])
     around.clock.time = await do_slice(around, told, link) or now
     assert await do_slice(around, told, link) is None
     assert len(around.xero.asked) == 2
@@ -185,11 +191,11 @@ async def test_an_event_that_comes_while_the_document_is_read_is_read_after_it(
 ) -> None:
     now = around.clock.now()
     show(around, documents.invoice(updated_at=now))
-    await told.receive([notice(link, now)])
+    await deliver(around, told, [notice(link, now)])
     around.xero.answers.clear()
     reading = asyncio.create_task(do_slice(around, told, link))
     await until(lambda: bool(around.xero.asked))
-    await told.receive([notice(link, now + SECOND)])
+    await deliver(around, told, [notice(link, now + SECOND)])
     show(around, documents.invoice(updated_at=now + SECOND, reference="later"))
     around.xero.answers.set()
     await reading
@@ -201,7 +207,7 @@ async def test_what_moved_with_an_invoice_is_read_right_after_it(around: World, 
     now = around.clock.now()
     paid = documents.invoice(updated_at=now, xero_contact_id="c2", paid=Decimal(100), due=Decimal("130.50"))
     show(around, paid, documents.payment(updated_at=now), documents.contact("c2", updated_at=now))
-    await told.receive([notice(link, now)])
+    await deliver(around, told, [notice(link, now)])
     assert await do_slice(around, told, link) is None
     assert around.xero.asked == [(Entity.INVOICES, ("i1",)), (Entity.CONTACTS, ("c2",)), (Entity.PAYMENTS, ())]
     assert await waiting(around) == 0
@@ -211,7 +217,7 @@ async def test_a_payment_that_is_gone_is_asked_for_by_its_id(around: World, told
     now = around.clock.now()
     await has(around, link, [documents.payment()])
     show(around, documents.invoice(updated_at=now), documents.payment(updated_at=now, status="DELETED"))
-    await told.receive([notice(link, now)])
+    await deliver(around, told, [notice(link, now)])
     assert await do_slice(around, told, link) is None
     assert around.xero.asked[1:] == [(Entity.PAYMENTS, ("p1",))]
 
@@ -224,7 +230,7 @@ async def test_few_are_read_one_by_one_and_many_by_what_changed(around: World, t
         at = around.clock.now()
         for number in range(count):
             show(around, documents.credit(f"k{number}", updated_at=at, total=Decimal(20)))
-        await told.receive([notice(link, at, f"k{number}", Entity.CREDIT_NOTES) for number in range(count)])
+        await deliver(around, told, [notice(link, at, f"k{number}", Entity.CREDIT_NOTES) for number in range(count)])
         assert await do_slice(around, told, link) is None
         assert around.xero.asked == [(Entity.CREDIT_NOTES, asked)]
     assert now < around.clock.now()
@@ -233,7 +239,7 @@ async def test_few_are_read_one_by_one_and_many_by_what_changed(around: World, t
 async def test_a_hundred_invoices_cost_three_calls(around: World, told: News, link: Link) -> None:
     now = around.clock.now()
     show(around, *(documents.invoice(f"i{number}", updated_at=now) for number in range(100)))
-    await told.receive([notice(link, now, f"i{number}") for number in range(100)])
+    await deliver(around, told, [notice(link, now, f"i{number}") for number in range(100)])
     assert await do_slice(around, told, link) is None
     assert [len(ids) for _, ids in around.xero.asked] == [40, 40, 20]
 
@@ -243,7 +249,7 @@ async def test_a_flood_is_read_once_a_second(around: World, told: News, link: Li
     slices = 0
     while around.clock.now() < begun + timedelta(seconds=30):
         show(around, documents.invoice(updated_at=around.clock.now()))
-        await told.receive([notice(link, around.clock.now())])
+        await deliver(around, told, [notice(link, around.clock.now())])
         async with around.database.read() as tx:
             is_due = any(task.kind == news.WORK for task in await work.due(tx, around.clock.now(), 10))
         if is_due:
@@ -263,7 +269,7 @@ async def test_trouble_is_waited_out_and_nothing_is_lost(around: World, told: Ne
         (AppRejectedError("The secret is wrong."), now + news.LATER),
     ):
         around.xero.read_trouble = refusal
-        await told.receive([notice(link, now)])
+        await deliver(around, told, [notice(link, now)])
         assert await do_slice(around, told, link) == again
         assert await waiting(around) == 1
         async with around.database.write() as tx:
@@ -277,18 +283,18 @@ async def test_books_that_are_closed_to_us_are_said_to_be_and_what_was_named_is_
 ) -> None:
     refusal = AccessRevokedError("Xero refuses us these books.")
     around.xero.read_trouble, around.xero.refusal, around.xero.is_linked = refusal, refusal, False
-    await told.receive([notice(link, around.clock.now())])
+    await deliver(around, told, [notice(link, around.clock.now())])
     assert await do_slice(around, told, link) is None
     assert (await around.connections.get(link.id)).state == ConnectionState.RECONNECT_REQUIRED
     assert await waiting(around) == 0
-    await told.receive([notice(link, around.clock.now())])
+    await deliver(around, told, [notice(link, around.clock.now())])
     assert await waiting(around) == 0
 
 
 async def test_a_refusal_that_proves_nothing_loses_nothing(around: World, told: News, link: Link) -> None:
     now = around.clock.now()
     around.xero.read_trouble = AccessRevokedError("Xero refuses us these books.")  # once: everything else is well
-    await told.receive([notice(link, now)])
+    await deliver(around, told, [notice(link, now)])
     again_at = await do_slice(around, told, link)
     assert (await around.connections.get(link.id)).state == ConnectionState.CONNECTED
     assert await waiting(around) == 1
@@ -303,7 +309,7 @@ async def test_what_nobody_documented_keeps_nothing_else_waiting(around: World, 
     now = around.clock.now()
     show(around, documents.invoice(updated_at=now))
     around.xero.read_trouble = UnexpectedAnswerError("Xero answered 418.", status="418")
-    await told.receive([notice(link, now, "c9", Entity.CONTACTS), notice(link, now)])
+    await deliver(around, told, [notice(link, now, "c9", Entity.CONTACTS), notice(link, now)])
     assert await do_slice(around, told, link) is None
     assert await references(around) == {"i1": ""}
     assert await waiting(around) == 0
@@ -312,7 +318,7 @@ async def test_what_nobody_documented_keeps_nothing_else_waiting(around: World, 
 async def test_an_owner_that_lost_the_work_commits_nothing(around: World, told: News, link: Link) -> None:
     now = around.clock.now()
     show(around, documents.invoice(updated_at=now))
-    await told.receive([notice(link, now)])
+    await deliver(around, told, [notice(link, now)])
     async with around.database.write() as tx:
         lease = await work.take(tx, Task(news.WORK, link.id, "news"), owner="slow", now=now, lease=LEASE)
         await tx.execute(tables.work.update().values(fence=tables.work.c.fence + 1))
@@ -340,7 +346,7 @@ async def test_what_one_bad_document_breaks_is_the_call_that_meets_it(
         return await well(entity, ids)
 
     monkeypatch.setattr(around.xero, "shown", shown)
-    await told.receive([notice(link, now, f"i{number}") for number in range(90)])
+    await deliver(around, told, [notice(link, now, f"i{number}") for number in range(90)])
     assert await do_slice(around, told, link) is None
     assert len(await references(around)) == 50
     assert await waiting(around) == 0
@@ -353,7 +359,7 @@ async def test_what_follows_is_read_though_the_event_about_it_is_satisfied(
     now = around.clock.now()
     await has(around, link, [documents.contact("c2", updated_at=now, is_customer=False)])
     show(around, documents.contact("c2", updated_at=now, is_customer=True))
-    await told.receive([notice(link, now, "c2", Entity.CONTACTS)])
+    await deliver(around, told, [notice(link, now, "c2", Entity.CONTACTS)])
     async with around.database.write() as tx:
         await webhooks.put(tx, link.id, [following(Entity.CONTACTS, "c2")], now)
     assert await do_slice(around, told, link) is None
@@ -369,7 +375,7 @@ async def test_a_wake_for_nothing_does_not_slow_the_next_event(around: World, li
         await engine.wake(tx, news.WORK, link.id, priority=Priority.NEWS)
     assert await do_slice(around, told, link) is None
     show(around, documents.invoice(updated_at=around.clock.now()))
-    await told.receive([notice(link, around.clock.now())])
+    await deliver(around, told, [notice(link, around.clock.now())])
     assert await do_slice(around, told, link) is None
     assert await references(around) == {"i1": ""}
 
@@ -383,7 +389,7 @@ async def test_a_mishap_that_voids_everything_is_not_believed_because_webhooks_t
     for start in range(0, 200, 10):  # a few at a time
         some = [msgspec.structs.replace(one, status="VOIDED", updated_at=now) for one in live_ones[start : start + 10]]
         show(around, *some)
-        await told.receive([notice(link, now, one.xero_invoice_id) for one in some])
+        await deliver(around, told, [notice(link, now, one.xero_invoice_id) for one in some])
         around.clock.time = max(around.clock.now(), await due_at(around))
         assert await do_slice(around, told, link) is None
     async with around.database.read() as tx:
@@ -402,7 +408,7 @@ async def test_what_news_bring_after_a_reconnect_is_not_erased_with_what_was_the
         before = await connections.next_sync_ordinal(tx, link.id)
         await connections.next_sync_ordinal(tx, link.id)
     show(around, documents.invoice(updated_at=now))
-    await told.receive([notice(link, now)])
+    await deliver(around, told, [notice(link, now)])
     assert await do_slice(around, told, link) is None
     async with around.database.write() as tx:
         while await purge.erase_some(tx, link.id, before):

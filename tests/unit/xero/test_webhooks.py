@@ -83,6 +83,8 @@ def test_an_intent_to_receive_has_no_events() -> None:
         event(tenantType="PRACTICE"),
         event(resourceId="../Users"),
         event(resourceId=""),
+        event(tenantId="a\0b"),
+        event(eventType="\0"),
         event(eventDateUtc="yesterday"),
         event(eventDateUtc="0001-01-01T00:00:00+14:00"),
         event() | {"resourceId": 7},

@@ -257,6 +257,13 @@ def _records() -> None:
     )
     op.create_index("ix_webhook_events_received_at", "webhook_events", ["received_at"])
     op.create_table(
+        "webhook_arrivals",
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        _bytes("notices"),
+        _int("arrived_at"),
+        sa.PrimaryKeyConstraint("number", name="pk_webhook_arrivals"),
+    )
+    op.create_table(
         "webhook_deliveries",
         sa.Column("id", sa.Integer(), nullable=False),
         _int("heard_at"),
