@@ -35,7 +35,7 @@ lock-clients: ## The same for the third-party clients of Xero that tests drive (
 	@for client in tests/xero/clients/*/requirements.in; do $(COMPILE) --upgrade -o $${client%.in}.lock $$client; done
 	@cd tests/xero/clients/xero_node && npm install --package-lock-only --omit-lockfile-registry-resolved --loglevel=error
 
-demo: setup ## Sandbox Xero + server + a merchant connected + first sync, live (ONCE=1 ends by itself, BROWSER=1 lets you consent)
+demo: setup ## Sandbox Xero + server + a merchant connected + first sync + a difference explained, live (ONCE=1 ends by itself, BROWSER=1 lets you consent)
 	@$(BIN)/python -m tieout_server.demo $(if $(ONCE),--once) $(if $(BROWSER),--browser)
 
 test: setup ## Every test, on SQLite and PostgreSQL; browser tests where chromium is

@@ -9,6 +9,7 @@ import typer
 
 from tieout.cli import commands, reconciling
 from tieout.cli.options import (
+    A_CALL,
     CaFile,
     CertFile,
     ConnectionName,
@@ -94,7 +95,7 @@ def server(
     cert_file: CertFile = None,
     key_file: KeyFile = None,
     token: Token = "",
-    timeout: Timeout = 30.0,
+    timeout: Timeout = A_CALL,
     _version: Version = False,
 ) -> None:
     """Keep what all commands need."""

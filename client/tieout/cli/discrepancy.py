@@ -47,6 +47,10 @@ def card(it: Discrepancy) -> Iterator[Text | Table]:
     rows = {
         "discrepancy": it.id,
         "customer": it.customer_name,
+        "ours": money([it.ours]),
+        "Xero": money([it.xero]),
+        "difference": _signed(it.difference),
+        "cause": cause(it.cause),
         "state": state(it),
         "who acts": word(Owner, it.owner, "OWNER_"),
         "opened": moment(it.opened_at),
@@ -66,16 +70,13 @@ def card(it: Discrepancy) -> Iterator[Text | Table]:
 
 
 def explained(it: Discrepancy) -> Iterator[Text | Table]:
-    """What differs and why, for a person: the sentence, each cause with its part, the documents."""
+    """Why both sides differ, for a person: the sentence, each of several causes with its part, the documents."""
     yield Text(it.sentence)
-    made = table("", "amount", "why", right=("amount",), wide="why")
-    made.show_header = False
-    made.add_row("ours", money([it.ours]))
-    made.add_row("Xero", money([it.xero]))
-    made.add_row("difference", _signed(it.difference))
-    for share in it.causes:
-        made.add_row(f"  {cause(share.cause)}", _signed(share.amount), share.sentence)
-    yield made
+    if len(it.causes) > 1:
+        made = table("cause", "part", "why", right=("part",), wide="why")
+        for share in it.causes:
+            made.add_row(cause(share.cause), _signed(share.amount), share.sentence)
+        yield made
     if it.documents:
         yield _documents(it.documents)
 

@@ -22,6 +22,8 @@ CaFile = Annotated[Path | None, typer.Option(envvar="TIEOUT_CA_FILE", help="PEM 
 CertFile = Annotated[Path | None, typer.Option(envvar="TIEOUT_CERT_FILE", help="PEM certificate of the caller (mTLS).")]
 KeyFile = Annotated[Path | None, typer.Option(envvar="TIEOUT_KEY_FILE", help="PEM private key of that certificate.")]
 Token = Annotated[str, typer.Option(envvar="TIEOUT_TOKEN", help="Bearer token; better given by the environment.")]
+A_CALL = 90.0
+"""Seconds that one call may take: what reads from Xero may first wait for the next minute of its limit."""
 Timeout = Annotated[float, typer.Option(envvar="TIEOUT_TIMEOUT", help="Seconds that one call may take.", min=0.1)]
 
 
@@ -35,7 +37,7 @@ class Server:
     cert_file: Path | None = None
     key_file: Path | None = None
     token: str = ""
-    timeout: timedelta = timedelta(seconds=30)
+    timeout: timedelta = timedelta(seconds=A_CALL)
 
     def client(self, patience: "Patience") -> "tieout.Client":
         """Make a client for it.

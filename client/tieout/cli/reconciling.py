@@ -137,7 +137,9 @@ def chase_check(
 def platform_balances(
     context: typer.Context,
     connection: ConnectionName,
-    file: Annotated[Path, typer.Argument(help="CSV with the columns customer, currency, balance; - reads stdin.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV with the columns customer (ids), currency, balance; - reads stdin.")
+    ],
     *,
     as_of: Annotated[datetime | None, typer.Option(help="When they were true, in UTC. Default: now.")] = None,
     as_json: Json = False,

@@ -225,11 +225,20 @@ def test_one_customer_is_compared_and_what_is_off_is_explained(cli: Cli) -> None
     assert result.exit_code == 3
     assert re.search(r"NZD +230\.50 NZD +0\.00 NZD +\+230\.50 NZD", result.stdout)
     assert "Repaired credit note CN-1 (stale document): AUTHORISED 20.00 NZD → PAID 0.00 NZD" in result.stdout
-    assert re.search(r"missed deletion +\+230\.50 NZD +INV-4 is voided in Xero\.", result.stdout)
+    assert "We have 230.50 NZD more than Xero." in result.stdout
     assert re.search(r"invoice INV-4 +AUTHORISED 230\.50 NZD +not there +\+230\.50 NZD", result.stdout)
     assert "`tieout evidence dis_1`" in result.stdout
     (request,) = service.requests
     assert request == ReconcileCustomerRequest(connection_id="c1", customer_id="k1")
+
+
+def test_each_of_several_causes_is_shown_with_its_part(cli: Cli) -> None:
+    service = Service()
+    (found,) = service.answer.discrepancies
+    found.causes.add(cause=DiscrepancyCause.DISCREPANCY_CAUSE_ROUNDING, amount=nzd("-0.07"), sentence="Overridden.")
+    shown = cli(service.calls, "reconcile", "acme", "k1").stdout
+    assert re.search(r"missed deletion +\+230\.50 NZD +INV-4 is voided in Xero\.", shown)
+    assert re.search(r"rounding +-0\.07 NZD +Overridden\.", shown)
 
 
 def test_a_customer_that_agrees_is_said_to(cli: Cli) -> None:
@@ -268,8 +277,8 @@ def test_a_reconciliation_is_followed_to_its_end_and_summed_up(cli: Cli) -> None
         " 50.0 %  running  2/4 customers",
         "100.0 %  succeeded  4/4 customers  1 off balance",
     ]
-    assert "3 customers agree, 1 are off balance" in result.stdout
-    assert "2 could not be compared within the calls" in result.stdout
+    assert "Customers: 3 agree, 1 off balance. Differences repaired: 0." in result.stdout
+    assert "Not compared within the calls: 2." in result.stdout
     assert "`tieout discrepancies c1` says why." in result.stdout
 
 
@@ -291,7 +300,15 @@ def test_discrepancies_are_listed_by_what_is_asked_for(cli: Cli) -> None:
 
 def test_one_discrepancy_is_shown_with_its_history(cli: Cli) -> None:
     shown = cli(Service().calls, "discrepancy", "dis_1").stdout
-    for part in ("who acts", "merchant", "We have 230.50 NZD more than Xero.", "They differ.", "opened"):
+    for part in (
+        "who acts",
+        "merchant",
+        "+230.50 NZD",
+        "missed deletion",
+        "We have 230.50 NZD more than Xero.",
+        "They differ.",
+        "opened",
+    ):
         assert part in shown
 
 

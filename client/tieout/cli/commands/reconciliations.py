@@ -95,19 +95,18 @@ def _ended(it: Reconciliation) -> None:
             made.add_row(total.currency_code, money([total.ours]), money([total.xero]), money([total.difference]))
         say(made)
     counts = (
-        f"{it.agreeing:,} customers agree, {it.off_balance:,} are off balance, "
-        f"{it.self_healed:,} differences were repaired"
+        f"Customers: {it.agreeing:,} agree, {it.off_balance:,} off balance. Differences repaired: {it.self_healed:,}"
     )
-    left = f"; {it.left_over:,} could not be compared within the calls" if it.left_over else ""
+    left = f". Not compared within the calls: {it.left_over:,}" if it.left_over else ""
     say(f"{counts}{left}. Calls: {it.calls_used:,}.")
     if it.off_balance:
         say(f"`tieout discrepancies {it.connection_id}` says why.")
 
 
 def _tell(answer: ReconcileCustomerResponse, name: str) -> None:
-    say(display.balances(answer.balances))
     for line in display.repairs(answer.repairs):
         say(line)
+    say(display.balances(answer.balances))
     for it in answer.discrepancies:
         for part in display.explained(it):
             say(part)

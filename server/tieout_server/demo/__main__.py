@@ -1,0 +1,90 @@
+"""The demo, `make demo`: a merchant connected to a sandbox Xero, a first sync watched, a difference explained.
+
+It uses nothing but the three commands that the package installs, and prints each one before it runs it.
+"""
+
+import argparse
+import asyncio
+import shutil
+import sys
+from pathlib import Path
+
+from tieout_server.demo import sandbox, steps
+from tieout_server.demo.sandbox import Xero
+from tieout_server.demo.stage import Stage, environment, free, say
+
+FOLDER = Path(".demo")
+"""Holds one folder for each demo that runs, named by its gRPC port."""
+SANDBOX_PORT, GRPC_PORT, WEB_PORT = 9440, 7440, 7441
+
+
+def main() -> int:
+    """Run the demo; the answer is the exit status."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="end by itself instead of leaving everything running")
+    parser.add_argument("--browser", action="store_true", help="let a person consent in the browser")
+    asked = parser.parse_args()
+    try:
+        return asyncio.run(_demo(once=asked.once, browser=asked.browser))
+    except KeyboardInterrupt:
+        return 0
+
+
+async def _demo(*, once: bool, browser: bool) -> int:
+    sandbox_port, grpc_port, web_port = (free(port) for port in (SANDBOX_PORT, GRPC_PORT, WEB_PORT))
+    xero, folder = Xero(f"http://127.0.0.1:{sandbox_port}"), FOLDER / str(grpc_port)
+    stage = Stage(folder, environment(folder, xero.url, grpc_port, web_port))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    async with (
+        stage.started("sandbox", sandbox.command(sandbox_port, web_port)) as books,
+        stage.started("server", ("tieout-server", "serve")) as server,
+    ):
+        await steps.connect(xero, stage, browser=browser)
+        await steps.first_sync(stage)
+        is_known = not browser or await steps.organisation(stage) == sandbox.ORGANISATION  # a person may choose another
+        if is_known:
+            await steps.off_balance(xero, stage)
+        if not once:
+            await _say_how_to_go_on(stage, grpc_port, xero.url, is_known=is_known)
+            await stage.until_interrupted({"sandbox": books, "server": server})
+    return 0
+
+
+async def _say_how_to_go_on(stage: Stage, grpc_port: int, sandbox: str, *, is_known: bool) -> None:
+    facts = {"tieout": f".venv/bin/tieout --target 127.0.0.1:{grpc_port}", "merchant": steps.MERCHANT}
+    if is_known:
+        discrepancy = await steps.discrepancy_of_the_customer(stage)
+        say(_ABOUT_THE_DIFFERENCE.format(customer=steps.CUSTOMER, discrepancy=discrepancy, **facts))
+    say(_HOW_TO_GO_ON.format(grpc=grpc_port, sandbox=sandbox, **facts))
+
+
+_ABOUT_THE_DIFFERENCE = """
+The evidence about {customer}, in another terminal:
+
+  {tieout} customers {merchant} --off-balance
+  {tieout} discrepancies {merchant}
+  {tieout} discrepancy {discrepancy}
+  {tieout} evidence {discrepancy} --output proof.zip
+  {tieout} reconcile {merchant} --follow"""
+
+_HOW_TO_GO_ON = """
+Everything goes on running until Ctrl-C. In another terminal:
+
+  grpcurl -plaintext 127.0.0.1:{grpc} list
+  grpcurl -plaintext -d '{{"merchant_id": "{merchant}"}}' 127.0.0.1:{grpc} tieout.v1.ConnectionService/ListConnections
+  {tieout} watch connections
+  {tieout} watch changes {merchant}
+  {tieout} watch discrepancies {merchant}
+  {tieout} explain contact {merchant} "A NAME"
+  {tieout} sync {merchant} --full --follow
+
+(no grpcurl at hand? `.venv/bin/buf curl --protocol grpc --list-methods http://127.0.0.1:{grpc}` is the same)
+Open {sandbox} in a browser: the sandbox's page, where you do what a bookkeeper would. What you do there
+to documents reaches `watch changes` by webhook within a second; whom you remove is missed in `watch connections`
+within ten, once the minute is over whose calls the first sync has used (TIEOUT_LOOK_EVERY). "Bring about" there makes
+balances differ, each time for another cause; `reconcile {merchant} "A NAME"` explains it.
+"""
+
+if __name__ == "__main__":
+    sys.exit(main())
