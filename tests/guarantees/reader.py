@@ -15,8 +15,8 @@ async def read(target: str, kind: str, connection_id: str, after: str) -> None:
             async for news in client.receivables.watch_changes(connection_id, after=after):
                 say(news.resume_token, is_event=news.HasField("change"))
         elif kind == "discrepancy":
-            async for news in client.reconciliations.watch_discrepancies(connection_id, after=after):
-                say(news.resume_token, is_event=news.HasField("change"))
+            async for found in client.reconciliations.watch_discrepancies(connection_id, after=after):
+                say(found.resume_token, is_event=found.HasField("change"))
         else:
             async for told in client.syncs.watch_connection(connection_id, after=after):
                 say(told.resume_token, is_event=told.HasField("progress"))

@@ -36,7 +36,7 @@ async def among(tx: Transaction, connection_id: str, entity: Entity, ids: Sequen
         wanted = select(key).where(
             table.c.connection_id == connection_id, key.in_(ids[start : start + _AT_ONCE]), *is_live(entity)
         )
-        found.update(await _ids(tx, wanted))
+        found.update((await tx.execute(wanted)).scalars())
     return found
 
 
