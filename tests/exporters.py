@@ -185,7 +185,7 @@ class Exporter:
         for _ in range(MANY):
             async with self.database.read() as tx:
                 tasks = [one for one in await work.due(tx, self.clock.now(), 50) if not kinds or one.kind in kinds]
-            if not tasks or not any([await self._slice(task) for task in tasks]):  # noqa: C419 - all are done
+            if not tasks or not any([await self._slice(task) for task in tasks]):
                 return
         raise AssertionError(f"{tasks} never come to an end")
 

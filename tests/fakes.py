@@ -300,7 +300,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
     News(means, connections, engine, lambda _: xero.allowance)
     readings = Readings(means, connections, syncs, engine)
     comparing = reconciliation_means.Means(database, feed, clock, engine)
-    Changed(comparing, connections)
+    Changed(comparing, connections, lambda _: xero.allowance)
     ReconciliationWork(comparing, connections)
     discrepancies = Discrepancies(database, feed, clock, requests)
     exporting = export_means.Means(database, feed, clock, engine, lambda _: xero.allowance)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 
-from servers import Service, service
+from servers import Service, is_busy, service
 from tieout_sandbox import Sandbox
 from tieout_server import app, clock
-from tieout_server.clock import from_micros, to_micros
+from tieout_server.clock import from_micros
 from tieout_server.storage import tables
 from tieout_server.storage.database import Database
 from tieout_server.work.engine import Engine
@@ -82,7 +82,7 @@ class Days:
     async def quiet(self) -> None:
         """Wait until nothing is due and nothing is being done."""
         async with asyncio.timeout(60):
-            while await self._is_busy():  # noqa: ASYNC110 - what the database says sets no event
+            while await is_busy(self.database, self.clock.now()):  # noqa: ASYNC110 - what the database says sets no event
                 await asyncio.sleep(0.005)
 
     async def passing(self, duration: timedelta, *, step: timedelta | None = None) -> None:
@@ -101,12 +101,6 @@ class Days:
         self.clock.ahead += ahead
         if self.engine is not None:
             self.engine._due.set()
-
-    async def _is_busy(self) -> bool:
-        work = tables.work.c
-        busy = or_(work.owner != "", work.due_at <= to_micros(self.clock.now()))
-        async with self.database.read() as tx:
-            return bool((await tx.execute(select(func.count()).where(busy))).scalar_one())
 
     async def _next_due_at(self) -> datetime | None:
         async with self.database.read() as tx:

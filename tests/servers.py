@@ -7,14 +7,14 @@ import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import msgspec
-from sqlalchemy import Table, select
+from sqlalchemy import Table, func, or_, select
 
 import tieout
 from tieout.syncs import ENDED
@@ -218,6 +218,13 @@ async def client_of(running: ServerProcess) -> AsyncIterator[Service]:
     patience = tieout.Patience(longest_pause=timedelta(milliseconds=300))  # it is killed often here
     async with aiohttp.ClientSession() as http, tieout.Client(f"127.0.0.1:{running.port}", patience=patience) as client:
         yield Service(client, Browser(running.sandbox_url, http), client.target, running.web_port)
+
+
+async def is_busy(database: Database, at: datetime) -> bool:
+    """Whether anything is due at this instant, or being done."""
+    busy = or_(tables.work.c.owner != "", tables.work.c.due_at <= to_micros(at))
+    async with database.read() as tx:
+        return bool((await tx.execute(select(func.count()).where(busy))).scalar_one())
 
 
 async def until(condition: Callable[[], bool], *, within: float = 30.0) -> None:

@@ -126,7 +126,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         settings_of_exports = SettingsOfExports(exporting, connections, requests, preflight)
         ExportWork(exporting, connections, preflight, settings_of_exports.revalidate)
         comparing = reconciliation_means.Means(database, feed, clock, engine)
-        Changed(comparing, connections)
+        Changed(comparing, connections, library.allowance)
         ReconciliationWork(comparing, connections)
         reconciliations = Reconciliations(comparing, connections, requests)
         discrepancies = Discrepancies(database, feed, clock, requests)

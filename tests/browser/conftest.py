@@ -38,6 +38,14 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chr
     browser.quit()
 
 
+@pytest.fixture
+def blank(chromium: webdriver.Chrome) -> webdriver.Chrome:
+    """The browser as if it had shown nothing yet: a page of another test may ask on, of a server that has ended."""
+    chromium.get("about:blank")
+    chromium.get_log("browser")  # type: ignore[no-untyped-call] # selenium does not type it
+    return chromium
+
+
 @pytest.fixture(scope="session")
 def screenshots() -> Path:
     """Where pictures are left to be looked at; git ignores it."""

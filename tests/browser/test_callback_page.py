@@ -214,22 +214,20 @@ async def show(browser: Chrome, url: str, *, width: int, scheme: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.__name__)
 async def test_every_outcome_can_be_read_by_everybody(  # noqa: PLR0917 - fixtures and parameters come by name
-    chromium: Chrome, around: World, address: str, screenshots: Path, outcome: State, scheme: str, width: int
+    blank: Chrome, around: World, address: str, screenshots: Path, outcome: State, scheme: str, width: int
 ) -> None:
     parameters = await outcome(around)
-    await show(chromium, f"{address}?{urlencode(parameters)}", width=width, scheme=scheme)
-    chromium.save_screenshot(str(screenshots / f"{outcome.__name__}-{scheme}-{width}.png"))
-    assert chromium.title == OUTCOMES[outcome]
-    assert [heading.text for heading in chromium.find_elements(By.TAG_NAME, "h1")] == [OUTCOMES[outcome]]
-    assert chromium.execute_script("return document.documentElement.lang") == "en"
+    await show(blank, f"{address}?{urlencode(parameters)}", width=width, scheme=scheme)
+    blank.save_screenshot(str(screenshots / f"{outcome.__name__}-{scheme}-{width}.png"))
+    assert blank.title == OUTCOMES[outcome]
+    assert [heading.text for heading in blank.find_elements(By.TAG_NAME, "h1")] == [OUTCOMES[outcome]]
+    assert blank.execute_script("return document.documentElement.lang") == "en"
     for landmark in ("main", "footer", "section[aria-labelledby]"):
-        assert len(chromium.find_elements(By.CSS_SELECTOR, landmark)) == 1
-    assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
-    texts = chromium.find_elements(By.CSS_SELECTOR, "h1, h2, p, li, a, footer")
-    assert {
-        element.text: contrast(chromium, element) for element in texts if contrast(chromium, element) < READABLE
-    } == {}
-    told = chromium.get_log("browser")  # type: ignore[no-untyped-call] # selenium does not type it
+        assert len(blank.find_elements(By.CSS_SELECTOR, landmark)) == 1
+    assert blank.execute_script("return document.documentElement.scrollWidth") <= width
+    texts = blank.find_elements(By.CSS_SELECTOR, "h1, h2, p, li, a, footer")
+    assert {element.text: contrast(blank, element) for element in texts if contrast(blank, element) < READABLE} == {}
+    told = blank.get_log("browser")  # type: ignore[no-untyped-call] # selenium does not type it
     assert [entry for entry in told if entry["source"] != "network"] == []  # what the page's policy forbids
 
 

@@ -46,19 +46,19 @@ def show(browser: Chrome, address: str, *, width: int, scheme: str = "light", me
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1200, "light"), (1200, "dark")])
 @pytest.mark.parametrize("proof", [PROOF, CASE], ids=["discrepancy", "case"])
 def test_everybody_can_read_it(  # noqa: PLR0917 - pytest passes them by name
-    chromium: Chrome, screenshots: Path, tmp_path: Path, proof: Proof, width: int, scheme: str
+    blank: Chrome, screenshots: Path, tmp_path: Path, proof: Proof, width: int, scheme: str
 ) -> None:
-    show(chromium, unpacked(proof, tmp_path), width=width, scheme=scheme)
+    show(blank, unpacked(proof, tmp_path), width=width, scheme=scheme)
     name = "case" if proof is CASE else "discrepancy"
-    chromium.save_screenshot(str(screenshots / f"evidence-{name}-{scheme}-{width}.png"))
-    assert len(chromium.find_elements(By.TAG_NAME, "h1")) == 1
-    assert chromium.execute_script("return document.documentElement.lang") == "en"
-    assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
-    texts = chromium.execute_script(_TEXTS)
+    blank.save_screenshot(str(screenshots / f"evidence-{name}-{scheme}-{width}.png"))
+    assert len(blank.find_elements(By.TAG_NAME, "h1")) == 1
+    assert blank.execute_script("return document.documentElement.lang") == "en"
+    assert blank.execute_script("return document.documentElement.scrollWidth") <= width
+    texts = blank.execute_script(_TEXTS)
     assert len(texts) > 30
     assert [text for text, *colours in texts if contrast(*colours) < READABLE] == []
-    assert chromium.get_log("browser") == []  # type: ignore[no-untyped-call] # nothing missing, nothing forbidden
-    resources = chromium.execute_script("return performance.getEntriesByType('resource').length")
+    assert blank.get_log("browser") == []  # type: ignore[no-untyped-call] # nothing missing, nothing forbidden
+    resources = blank.execute_script("return performance.getEntriesByType('resource').length")
     assert resources == 0
 
 

@@ -133,11 +133,9 @@ def put(control: WebElement, value: str) -> None:
 
 
 @pytest.fixture
-def screen(chromium: Chrome, sandbox: Sandbox, caller: Caller) -> Screen:
+def screen(blank: Chrome, sandbox: Sandbox, caller: Caller) -> Screen:
     assert caller.sandbox is sandbox
-    chromium.get("about:blank")  # a page of another test asks on for its clock, of a sandbox that has ended
-    chromium.get_log("browser")  # type: ignore[no-untyped-call] # selenium does not type it
-    return Screen(chromium, sandbox)
+    return Screen(blank, sandbox)
 
 
 _TEXTS = """

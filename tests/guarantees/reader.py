@@ -17,6 +17,9 @@ async def read(target: str, kind: str, connection_id: str, after: str) -> None:
         elif kind == "export":
             async for export in client.payment_exports.watch(connection_id, after=after):
                 say(export.resume_token, is_event=export.HasField("change"))
+        elif kind == "discrepancy":
+            async for found in client.reconciliations.watch_discrepancies(connection_id, after=after):
+                say(found.resume_token, is_event=found.HasField("change"))
         else:
             async for told in client.syncs.watch_connection(connection_id, after=after):
                 say(told.resume_token, is_event=told.HasField("progress"))

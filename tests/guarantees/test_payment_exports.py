@@ -1,8 +1,7 @@
 """Promises of payment exports, by name: accepted once, said why, sent together, split, taken back, watched for good."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal

@@ -22,13 +22,21 @@ from tieout.v1 import (
     connection_service_pb2,
     connection_service_pb2_grpc,
     payment_export_service_pb2_grpc,
+    reconciliation_service_pb2,
+    reconciliation_service_pb2_grpc,
     sync_service_pb2,
     sync_service_pb2_grpc,
 )
 from tieout.v1 import payment_export_service_pb2 as payments
+from tieout.v1.reconciliation_service_pb2 import (
+    DISCREPANCY_STATE_ACKNOWLEDGED,
+    DISCREPANCY_STATE_NEEDS_ATTENTION,
+    Discrepancy,
+)
 from tieout.v1.sync_service_pb2 import SYNC_MODE_FULL
 from tieout.v1.types_pb2 import Money
 from tieout_sandbox import Sandbox
+from tieout_sandbox.books.causes import Cause, bring_about
 from tieout_server.events import feed, token
 from tieout_server.storage import events, tables
 from tieout_server.storage.database import Database
@@ -89,12 +97,44 @@ async def _fail_to_export(running: Service, connection_id: str) -> None:
         await asyncio.sleep(0.05)
 
 
+def _watch_discrepancies(running: Service, connection_id: str, after: str = "") -> Stream:
+    return running.client.reconciliations.watch_discrepancies(connection_id, after=after)
+
+
+async def _off_since_long(running: Service, connection_id: str) -> Discrepancy:
+    """What is off balance, once all that comparing tells of it by itself was told."""
+    while True:
+        found = [one async for one in running.client.reconciliations.list_discrepancies(connection_id)]
+        if found and found[0].state in SETTLED:
+            return found[0]
+        await asyncio.sleep(0.05)
+
+
+async def _acknowledge_often(running: Service, connection_id: str) -> None:
+    """Note eleven times that somebody knows what comparing has found by itself."""
+    reconciliations = running.client.reconciliations
+    async with asyncio.timeout(30):
+        off = await _off_since_long(running, connection_id)
+    for number in range(11):
+        await reconciliations.acknowledge_discrepancy(off.id, note=f"Known {number}")
+
+
 KINDS = [
     Kind(feed.CONNECTION, _watch_connections, _reconnect_often, "change"),
     Kind(feed.SYNC, _watch_syncs, _sync_fully, "progress"),
+    Kind(feed.DISCREPANCY, _watch_discrepancies, _acknowledge_often, "change"),
     Kind(feed.EXPORT, _watch_exports, _fail_to_export, "change"),
 ]
+SETTLED = (DISCREPANCY_STATE_NEEDS_ATTENTION, DISCREPANCY_STATE_ACKNOWLEDGED)
 every_watch = pytest.mark.parametrize("kind", KINDS, ids=repr)
+
+
+@pytest.fixture(autouse=True)
+def _off_balance(sandbox: Sandbox, kind: Kind) -> None:
+    """Of every organisation a customer whose balance Xero states otherwise, where discrepancies are watched."""
+    if kind.topic == feed.DISCREPANCY:
+        for organisation in sandbox.organisations[:2]:
+            bring_about(organisation.books, Cause.ROUNDING)
 
 
 def position_of(resume_token: str) -> int:
@@ -429,6 +469,9 @@ async def open_and_read_no_more(kind: Kind, port: int, connection_id: str) -> As
         elif kind.topic == feed.EXPORT:
             wanted = payments.WatchPaymentExportsRequest(connection_id=connection_id)
             call = payment_export_service_pb2_grpc.PaymentExportServiceStub(channel).WatchPaymentExports(wanted)
+        elif kind.topic == feed.DISCREPANCY:
+            watch = reconciliation_service_pb2.WatchDiscrepanciesRequest(connection_id=connection_id)
+            call = reconciliation_service_pb2_grpc.ReconciliationServiceStub(channel).WatchDiscrepancies(watch)
         else:
             call = sync_service_pb2_grpc.SyncServiceStub(channel).WatchSync(
                 sync_service_pb2.WatchSyncRequest(connection_id=connection_id)

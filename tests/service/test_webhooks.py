@@ -1,9 +1,11 @@
 """Webhooks from the sandbox to a subscriber: what somebody does in Xero is here a moment later, for few calls."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from statistics import median
 
@@ -11,7 +13,7 @@ import pytest
 from sqlalchemy import func, select
 
 from deliveries import KEY, body_of, event, post, signature, subscribed, until_equal
-from servers import ROOMY, Service, service, until
+from servers import ROOMY, Service, is_busy, service, until
 from tieout_sandbox import InvoiceType, Sandbox
 from tieout_sandbox.books.documents import Contact, CreditKind
 from tieout_sandbox.webhooks.subscription import Kind, Subscription
@@ -42,6 +44,16 @@ class Wired:
         """Wait until both sides are equal."""
         await until_equal(self.sandbox, self.database_url, self.connection_id)
 
+    async def rested(self) -> None:
+        """Wait until what follows the first sync is done: its calls are no test's, and more are minutes away."""
+        database = Database(self.database_url)
+        try:
+            async with asyncio.timeout(20):
+                while await is_busy(database, datetime.now(UTC)):  # noqa: ASYNC110 - what the database says sets no event
+                    await asyncio.sleep(0.005)
+        finally:
+            await database.close()
+
     async def waiting(self) -> int:
         """How many documents that were named have yet to be read."""
         database = Database(self.database_url)
@@ -65,6 +77,7 @@ async def wired(sandbox: Sandbox, sqlite_url: str) -> AsyncIterator[Wired]:
     async with service(sandbox, sqlite_url, xero_webhook_key=KEY) as running:
         connection = await running.connected()
         made = Wired(sandbox, running, await subscribed(sandbox, running), connection.id, sqlite_url)
+        await made.rested()
         made.calls()
         yield made
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 from sqlalchemy import delete
 
 from databases import add_connection
@@ -28,6 +29,12 @@ async def test_a_case_comes_back_as_it_was_and_goes_with_its_connection(database
         await cases.insert(tx, CASE)
     async with database.read() as tx:
         assert await cases.get(tx, CASE.id) == CASE
+    found = msgspec.structs.replace(CASE, discrepancy_ids=(), sentence="Both sides agree.")
+    async with database.write() as tx:
+        await cases.update_found(tx, found)
+        await cases.update_found(tx, msgspec.structs.replace(found, id="cas_2"))
+    async with database.read() as tx:
+        assert await cases.get(tx, CASE.id) == found
         assert await cases.get(tx, "cas_2") is None
     async with database.write() as tx:
         await tx.execute(delete(connections).where(connections.c.id == "con1"))

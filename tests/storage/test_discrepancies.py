@@ -142,7 +142,7 @@ async def test_what_is_not_over_is_found_by_customer(database: Database) -> None
     async with database.read() as tx:
         found = await discrepancies.open_of(tx, "con1", ["acme", "y", "nobody"])
         assert await discrepancies.off_balance(tx, "con1") == {"acme", "z"}
-        assert [one.id for one in await discrepancies.every_open(tx, "con1")] == ["z", "d1"]
+        assert [one.id for one in await discrepancies.some_open(tx, "con1", limit=5)] == ["d1", "z"]
 
     assert {name: [one.id for one in own] for name, own in found.items()} == {"acme": ["d1"]}
 

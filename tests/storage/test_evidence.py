@@ -16,6 +16,7 @@ from documents import contact, credit, invoice, payment
 from tieout_server.clock import SystemClock
 from tieout_server.errors import NotFoundError
 from tieout_server.ledger.documents import Document, Entity, Organisation
+from tieout_server.reconciliations.arithmetic import CHANGED_SINCE
 from tieout_server.reconciliations.evidence import Evidence
 from tieout_server.reconciliations.pack import Pack
 from tieout_server.storage import cases, comparisons, connections, discrepancies, mirror
@@ -162,6 +163,38 @@ async def test_a_discrepancy_that_is_over_counts_no_more_and_is_still_told(
     told = [moment["sentence"] for moment in json.loads(files(made)["timeline.json"])]
     assert "They differ. (tieout)" in told
     assert "Compared: ours 317.50, Xero's 317.50 NZD." in told
+
+
+async def test_what_changed_since_both_sides_were_compared_is_no_difference(
+    database: Database, evidence: Evidence
+) -> None:
+    part = involved("i1", "-25.40", "205.10", "230.50")
+    await keep(database, discrepancy(part, ours="292.10", xero=OURS, state="RESOLVED", resolved_at=HERE))
+    at = HERE + timedelta(seconds=1)
+    later = invoice("i9", number="I9", total=Decimal(500), due=Decimal(500))
+    async with database.write() as tx:
+        await comparisons.note(tx, "con1", "c1", [Compared("NZD", at, Decimal(OURS), Decimal(OURS), "CONTACT")])
+        await mirror.save(tx, "con1", [later], seen_in=1, at=at + timedelta(days=5))
+
+    made = await evidence.of_discrepancy("dis_1")
+
+    lines, total = arithmetic(made)
+    assert (total["ours"], total["xero"]) == (OURS, OURS)
+    assert [(line["ours"], line["xero"]) for line in lines if line["line"] == CHANGED_SINCE] == [("-500.00", "-500.00")]
+    assert "Both sides agree" in files(made)["summary.html"]
+
+
+@pytest.mark.parametrize("state", ["NEEDS_ATTENTION", "RESOLVED"])
+async def test_the_pack_of_a_contact_that_was_merged_away_has_the_winners_documents(
+    database: Database, evidence: Evidence, state: str
+) -> None:
+    resolved_at = HERE if state == "RESOLVED" else None
+    found = discrepancy(ours="7.00", xero="8.00", state=state, resolved_at=resolved_at)
+    await keep(database, msgspec.structs.replace(found, xero_contact_id="c2", customer_name="Bolt"))
+
+    lines, _ = arithmetic(await evidence.of_discrepancy("dis_1"))
+
+    assert {"I1", "I2", "I3", "K1"} <= {line["line"] for line in lines}
 
 
 async def test_the_pack_of_a_case_has_every_currency_of_its_customers(database: Database, evidence: Evidence) -> None:

@@ -178,6 +178,15 @@ async def test_open_invoices_only_are_those_that_can_be_chased(reader: Reader) -
     }
 
 
+@pytest.mark.parametrize("status", [Status.DRAFT, Status.SUBMITTED])
+async def test_drafts_of_credit_notes_are_found_by_their_contacts(reader: Reader, status: Status) -> None:
+    draft, *others = reader.sandbox.books.credit_notes.values()
+    draft.status = status
+    of = tuple({draft.contact.id, others[0].contact.id})
+    read = documents(await reader.pages(Query(entity=Entity.CREDIT_NOTES, drafts_only=True, of=of)))
+    assert [one.xero_credit_id for one in read if isinstance(one, Credit)] == [draft.id]
+
+
 async def test_documents_are_read_by_their_ids_as_they_are_in_listings(reader: Reader) -> None:
     for entity in (one for one in Entity if one is not Entity.ACCOUNTS):
         listed = await reader.all(entity)

@@ -243,9 +243,11 @@ class _ChaseVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChaseVer
     CHASE_VERDICT_PAID: _ChaseVerdict.ValueType  # 2
     """No: nothing is due any more."""
     CHASE_VERDICT_STALE: _ChaseVerdict.ValueType  # 3
-    """Not now: what is here is too old to tell, and Xero could not be asked."""
+    """Not now: what is here is too old to tell, and what Xero answered, if it could be asked, does not settle it."""
     CHASE_VERDICT_OFF_BALANCE: _ChaseVerdict.ValueType  # 4
-    """Not now: the customer is off balance."""
+    """Not now: the customer is off balance, or Xero states another balance and nobody has examined that yet; then there
+    is no `discrepancy_id`.
+    """
     CHASE_VERDICT_PAYMENT_PENDING: _ChaseVerdict.ValueType  # 5
     """Not now: a payment of it is on its way into Xero."""
     CHASE_VERDICT_UNKNOWN_INVOICE: _ChaseVerdict.ValueType  # 6
@@ -261,9 +263,11 @@ CHASE_VERDICT_SAFE: ChaseVerdict.ValueType  # 1
 CHASE_VERDICT_PAID: ChaseVerdict.ValueType  # 2
 """No: nothing is due any more."""
 CHASE_VERDICT_STALE: ChaseVerdict.ValueType  # 3
-"""Not now: what is here is too old to tell, and Xero could not be asked."""
+"""Not now: what is here is too old to tell, and what Xero answered, if it could be asked, does not settle it."""
 CHASE_VERDICT_OFF_BALANCE: ChaseVerdict.ValueType  # 4
-"""Not now: the customer is off balance."""
+"""Not now: the customer is off balance, or Xero states another balance and nobody has examined that yet; then there
+is no `discrepancy_id`.
+"""
 CHASE_VERDICT_PAYMENT_PENDING: ChaseVerdict.ValueType  # 5
 """Not now: a payment of it is on its way into Xero."""
 CHASE_VERDICT_UNKNOWN_INVOICE: ChaseVerdict.ValueType  # 6
@@ -292,11 +296,13 @@ class BalanceComparison(_message.Message):
     """How Xero's side was learnt. Not stated of totals, nor in PlatformDifference."""
     @_builtins.property
     def ours(self) -> _types_pb2.Money:
-        """What our documents add up to."""
+        """What our documents in this currency add up to."""
 
     @_builtins.property
     def xero(self) -> _types_pb2.Money:
-        """What Xero states."""
+        """What Xero states: where its one figure for the customer converts other currencies or leaves credits out, that
+        figure without them.
+        """
 
     @_builtins.property
     def difference(self) -> _types_pb2.Money:
@@ -362,9 +368,9 @@ class Reconciliation(_message.Message):
     state: Global___ReconciliationState.ValueType
     """Where it stands."""
     max_calls: _builtins.int
-    """The most calls to Xero that it may make."""
+    """The most calls to Xero that it may make. 0 means as many as comparing every customer takes."""
     calls_used: _builtins.int
-    """Calls made."""
+    """Calls made, those of attempts that failed too: each is counted before it is made."""
     customers: _builtins.int
     """Customers to compare. 0 until known."""
     compared: _builtins.int
@@ -376,7 +382,9 @@ class Reconciliation(_message.Message):
     self_healed: _builtins.int
     """Differences that were found and repaired in this run."""
     left_over: _builtins.int
-    """Customers that could not be compared within the calls."""
+    """Customers that could not be compared: the calls were used up, their books changed all the time, or what Xero
+    shows as removed is held by a gate or was discarded (HELD syncs), and is not taken in by this either.
+    """
     percent: _builtins.float
     """Share done, 0 to 100. Never falls."""
     error_sentence: _builtins.str
@@ -395,7 +403,9 @@ class Reconciliation(_message.Message):
 
     @_builtins.property
     def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___BalanceComparison]:
-        """What our documents, and Xero, add up to per currency over all customers compared."""
+        """What our documents, and Xero, add up to per currency over all customers compared: those left over are in neither.
+        Empty until it has ended.
+        """
 
     def __init__(
         self,
@@ -454,6 +464,7 @@ class Discrepancy(_message.Message):
     RULED_OUT_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     XERO_URL_FIELD_NUMBER: _builtins.int
+    DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Opaque."""
     connection_id: _builtins.str
@@ -478,13 +489,17 @@ class Discrepancy(_message.Message):
     """The note of the last AcknowledgeDiscrepancy. Empty where there was none."""
     xero_url: _builtins.str
     """Where Xero shows the customer. Empty where the organisation has no short code."""
+    document_count: _builtins.int
+    """How many documents are involved; `documents` may name fewer of them."""
     @_builtins.property
     def ours(self) -> _types_pb2.Money:
-        """What our documents add up to."""
+        """What our documents in this currency add up to."""
 
     @_builtins.property
     def xero(self) -> _types_pb2.Money:
-        """What Xero states."""
+        """What Xero states. Where its one figure for the customer converts other currencies or leaves credits out, that
+        figure without them; `sentence` then says what Xero states as it stands.
+        """
 
     @_builtins.property
     def difference(self) -> _types_pb2.Money:
@@ -496,7 +511,9 @@ class Discrepancy(_message.Message):
 
     @_builtins.property
     def documents(self) -> _containers.RepeatedCompositeFieldContainer[Global___DiscrepancyDocument]:
-        """The documents involved, with both values."""
+        """The documents involved, with both values. Of very many those of the largest parts: 5 in a list, 5,000 from
+        GetDiscrepancy, 200 elsewhere; ExportEvidence has all.
+        """
 
     @_builtins.property
     def opened_at(self) -> _timestamp_pb2.Timestamp:
@@ -512,7 +529,9 @@ class Discrepancy(_message.Message):
 
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___DiscrepancyEvent]:
-        """Everything that happened to it, oldest first. Only from GetDiscrepancy and in WatchDiscrepancies."""
+        """What happened to it, oldest first: everything (the latest 1,000) from GetDiscrepancy, the latest 50 in
+        WatchDiscrepancies and in answers about one customer, nothing in a list.
+        """
 
     @_builtins.property
     def ruled_out(self) -> _containers.RepeatedScalarFieldContainer[Global___DiscrepancyCause.ValueType]:
@@ -543,10 +562,11 @@ class Discrepancy(_message.Message):
         ruled_out: _abc.Iterable[Global___DiscrepancyCause.ValueType] | None = ...,
         note: _builtins.str = ...,
         xero_url: _builtins.str = ...,
+        document_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "opened_at", b"opened_at", "ours", b"ours", "resolved_at", b"resolved_at", "updated_at", b"updated_at", "xero", b"xero"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "causes", b"causes", "connection_id", b"connection_id", "currency_code", b"currency_code", "customer_id", b"customer_id", "customer_name", b"customer_name", "difference", b"difference", "documents", b"documents", "history", b"history", "id", b"id", "note", b"note", "opened_at", b"opened_at", "ours", b"ours", "owner", b"owner", "resolved_at", b"resolved_at", "ruled_out", b"ruled_out", "sentence", b"sentence", "state", b"state", "updated_at", b"updated_at", "xero", b"xero", "xero_contact_id", b"xero_contact_id", "xero_url", b"xero_url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "causes", b"causes", "connection_id", b"connection_id", "currency_code", b"currency_code", "customer_id", b"customer_id", "customer_name", b"customer_name", "difference", b"difference", "document_count", b"document_count", "documents", b"documents", "history", b"history", "id", b"id", "note", b"note", "opened_at", b"opened_at", "ours", b"ours", "owner", b"owner", "resolved_at", b"resolved_at", "ruled_out", b"ruled_out", "sentence", b"sentence", "state", b"state", "updated_at", b"updated_at", "xero", b"xero", "xero_contact_id", b"xero_contact_id", "xero_url", b"xero_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1061,7 +1081,7 @@ class ReconcileCustomerResponse(_message.Message):
 
     @_builtins.property
     def repairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Repair]:
-        """What was put right. Empty where nothing had to be."""
+        """What was put right: the first 2,000. Empty where nothing had to be."""
 
     @_builtins.property
     def discrepancies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Discrepancy]:

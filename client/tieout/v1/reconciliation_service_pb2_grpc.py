@@ -112,7 +112,8 @@ class ReconciliationServiceServicer:
     def ReconcileCustomer(self, request, context):
         """Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
         a few calls to Xero, and seconds. A repeat reads again. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-        XERO_UNAVAILABLE, RATE_LIMITED.
+        XERO_UNAVAILABLE, RATE_LIMITED, and with NOT_PERMITTED_NOW where so much was removed in Xero that a sync would be
+        held for it: nothing is taken in then.
         CLI: `tieout reconcile CONNECTION CUSTOMER`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -182,8 +183,10 @@ class ReconciliationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportDiscrepancy(self, request, context):
-        """Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
-        whose pack ExportEvidence gives out. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+        """Reports a difference that was not flagged. The case is kept first; then its customers are compared, which takes
+        seconds each. Whoever does not wait for that gets the case, with what was found by then, by repeating the request
+        with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED,
+        and with CONNECTION_NOT_USABLE once the connection was disconnected.
         CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -205,7 +208,7 @@ class ReconciliationServiceServicer:
         closed its side of the stream. The first message names the connection; each may hold up to 1,000 balances, all
         together 100,000. Replaces what was submitted before, once all of it is there: a broken stream replaces nothing.
         Xero's side is what it stated when it was last compared with ours. Refuses with NOT_FOUND, INVALID_REQUEST,
-        REQUEST_ID_REUSED.
+        REQUEST_ID_REUSED, and with CONNECTION_NOT_USABLE once the connection was disconnected.
         CLI: `tieout platform-balances CONNECTION FILE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -214,8 +217,10 @@ class ReconciliationServiceServicer:
 
     def CheckChase(self, request, context):
         """Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
-        pending exports and from discrepancies; an invoice that may be chased as far as is known here, more than 10 minutes
-        ago, is read from Xero where calls are left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
+        pending exports and from discrepancies. Where what is here is more than 10 minutes old, or is not what Xero last
+        stated as the customer's balance, the invoice and that balance are read from Xero as far as calls are left: what is
+        here is as of now if that balance is what it adds up to. Up to 1,000 invoices. Refuses with NOT_FOUND,
+        INVALID_REQUEST.
         CLI: `tieout chase-check CONNECTION INVOICE…`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -41,7 +41,8 @@ class ReconciliationServiceStub:
     ReconcileCustomer: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ReconcileCustomerRequest, _reconciliation_service_pb2.ReconcileCustomerResponse]
     """Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
     a few calls to Xero, and seconds. A repeat reads again. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-    XERO_UNAVAILABLE, RATE_LIMITED.
+    XERO_UNAVAILABLE, RATE_LIMITED, and with NOT_PERMITTED_NOW where so much was removed in Xero that a sync would be
+    held for it: nothing is taken in then.
     CLI: `tieout reconcile CONNECTION CUSTOMER`.
     """
     StartReconciliation: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.StartReconciliationRequest, _reconciliation_service_pb2.StartReconciliationResponse]
@@ -79,8 +80,10 @@ class ReconciliationServiceStub:
     CLI: `tieout acknowledge DISCREPANCY --note NOTE`.
     """
     ReportDiscrepancy: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ReportDiscrepancyRequest, _reconciliation_service_pb2.ReportDiscrepancyResponse]
-    """Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
-    whose pack ExportEvidence gives out. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+    """Reports a difference that was not flagged. The case is kept first; then its customers are compared, which takes
+    seconds each. Whoever does not wait for that gets the case, with what was found by then, by repeating the request
+    with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED,
+    and with CONNECTION_NOT_USABLE once the connection was disconnected.
     CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
     """
     ExportEvidence: _grpc.UnaryStreamMultiCallable[_reconciliation_service_pb2.ExportEvidenceRequest, _reconciliation_service_pb2.ExportEvidenceResponse]
@@ -94,13 +97,15 @@ class ReconciliationServiceStub:
     closed its side of the stream. The first message names the connection; each may hold up to 1,000 balances, all
     together 100,000. Replaces what was submitted before, once all of it is there: a broken stream replaces nothing.
     Xero's side is what it stated when it was last compared with ours. Refuses with NOT_FOUND, INVALID_REQUEST,
-    REQUEST_ID_REUSED.
+    REQUEST_ID_REUSED, and with CONNECTION_NOT_USABLE once the connection was disconnected.
     CLI: `tieout platform-balances CONNECTION FILE`.
     """
     CheckChase: _grpc.UnaryUnaryMultiCallable[_reconciliation_service_pb2.CheckChaseRequest, _reconciliation_service_pb2.CheckChaseResponse]
     """Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
-    pending exports and from discrepancies; an invoice that may be chased as far as is known here, more than 10 minutes
-    ago, is read from Xero where calls are left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
+    pending exports and from discrepancies. Where what is here is more than 10 minutes old, or is not what Xero last
+    stated as the customer's balance, the invoice and that balance are read from Xero as far as calls are left: what is
+    here is as of now if that balance is what it adds up to. Up to 1,000 invoices. Refuses with NOT_FOUND,
+    INVALID_REQUEST.
     CLI: `tieout chase-check CONNECTION INVOICE…`.
     """
 
@@ -117,7 +122,8 @@ class ReconciliationServiceAsyncStub(ReconciliationServiceStub):
     ReconcileCustomer: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ReconcileCustomerRequest, _reconciliation_service_pb2.ReconcileCustomerResponse]  # type: ignore[assignment]
     """Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
     a few calls to Xero, and seconds. A repeat reads again. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-    XERO_UNAVAILABLE, RATE_LIMITED.
+    XERO_UNAVAILABLE, RATE_LIMITED, and with NOT_PERMITTED_NOW where so much was removed in Xero that a sync would be
+    held for it: nothing is taken in then.
     CLI: `tieout reconcile CONNECTION CUSTOMER`.
     """
     StartReconciliation: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.StartReconciliationRequest, _reconciliation_service_pb2.StartReconciliationResponse]  # type: ignore[assignment]
@@ -155,8 +161,10 @@ class ReconciliationServiceAsyncStub(ReconciliationServiceStub):
     CLI: `tieout acknowledge DISCREPANCY --note NOTE`.
     """
     ReportDiscrepancy: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.ReportDiscrepancyRequest, _reconciliation_service_pb2.ReportDiscrepancyResponse]  # type: ignore[assignment]
-    """Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
-    whose pack ExportEvidence gives out. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+    """Reports a difference that was not flagged. The case is kept first; then its customers are compared, which takes
+    seconds each. Whoever does not wait for that gets the case, with what was found by then, by repeating the request
+    with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED,
+    and with CONNECTION_NOT_USABLE once the connection was disconnected.
     CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
     """
     ExportEvidence: _aio.UnaryStreamMultiCallable[_reconciliation_service_pb2.ExportEvidenceRequest, _reconciliation_service_pb2.ExportEvidenceResponse]  # type: ignore[assignment]
@@ -170,13 +178,15 @@ class ReconciliationServiceAsyncStub(ReconciliationServiceStub):
     closed its side of the stream. The first message names the connection; each may hold up to 1,000 balances, all
     together 100,000. Replaces what was submitted before, once all of it is there: a broken stream replaces nothing.
     Xero's side is what it stated when it was last compared with ours. Refuses with NOT_FOUND, INVALID_REQUEST,
-    REQUEST_ID_REUSED.
+    REQUEST_ID_REUSED, and with CONNECTION_NOT_USABLE once the connection was disconnected.
     CLI: `tieout platform-balances CONNECTION FILE`.
     """
     CheckChase: _aio.UnaryUnaryMultiCallable[_reconciliation_service_pb2.CheckChaseRequest, _reconciliation_service_pb2.CheckChaseResponse]  # type: ignore[assignment]
     """Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
-    pending exports and from discrepancies; an invoice that may be chased as far as is known here, more than 10 minutes
-    ago, is read from Xero where calls are left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
+    pending exports and from discrepancies. Where what is here is more than 10 minutes old, or is not what Xero last
+    stated as the customer's balance, the invoice and that balance are read from Xero as far as calls are left: what is
+    here is as of now if that balance is what it adds up to. Up to 1,000 invoices. Refuses with NOT_FOUND,
+    INVALID_REQUEST.
     CLI: `tieout chase-check CONNECTION INVOICE…`.
     """
 
@@ -196,7 +206,8 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_reconciliation_service_pb2.ReconcileCustomerResponse, _abc.Awaitable[_reconciliation_service_pb2.ReconcileCustomerResponse]]:
         """Reads one customer afresh from Xero, repairs what was stale here, and answers with what is still off and why. Takes
         a few calls to Xero, and seconds. A repeat reads again. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
-        XERO_UNAVAILABLE, RATE_LIMITED.
+        XERO_UNAVAILABLE, RATE_LIMITED, and with NOT_PERMITTED_NOW where so much was removed in Xero that a sync would be
+        held for it: nothing is taken in then.
         CLI: `tieout reconcile CONNECTION CUSTOMER`.
         """
 
@@ -282,8 +293,10 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reconciliation_service_pb2.ReportDiscrepancyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.ReportDiscrepancyResponse, _abc.Awaitable[_reconciliation_service_pb2.ReportDiscrepancyResponse]]:
-        """Reports a difference that was not flagged. The service gathers the evidence by itself, and the answer has a case
-        whose pack ExportEvidence gives out. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED.
+        """Reports a difference that was not flagged. The case is kept first; then its customers are compared, which takes
+        seconds each. Whoever does not wait for that gets the case, with what was found by then, by repeating the request
+        with its `request_id`. ExportEvidence gives out its pack. Refuses with NOT_FOUND, INVALID_REQUEST, REQUEST_ID_REUSED,
+        and with CONNECTION_NOT_USABLE once the connection was disconnected.
         CLI: `tieout report CONNECTION DESCRIPTION --customer CUSTOMER --invoice INVOICE`.
         """
 
@@ -309,7 +322,7 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         closed its side of the stream. The first message names the connection; each may hold up to 1,000 balances, all
         together 100,000. Replaces what was submitted before, once all of it is there: a broken stream replaces nothing.
         Xero's side is what it stated when it was last compared with ours. Refuses with NOT_FOUND, INVALID_REQUEST,
-        REQUEST_ID_REUSED.
+        REQUEST_ID_REUSED, and with CONNECTION_NOT_USABLE once the connection was disconnected.
         CLI: `tieout platform-balances CONNECTION FILE`.
         """
 
@@ -320,8 +333,10 @@ class ReconciliationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_reconciliation_service_pb2.CheckChaseResponse, _abc.Awaitable[_reconciliation_service_pb2.CheckChaseResponse]]:
         """Says for each invoice whether it may be chased now, and as of when that is true. Answers from the copy, from
-        pending exports and from discrepancies; an invoice that may be chased as far as is known here, more than 10 minutes
-        ago, is read from Xero where calls are left. Up to 1,000 invoices. Refuses with NOT_FOUND, INVALID_REQUEST.
+        pending exports and from discrepancies. Where what is here is more than 10 minutes old, or is not what Xero last
+        stated as the customer's balance, the invoice and that balance are read from Xero as far as calls are left: what is
+        here is as of now if that balance is what it adds up to. Up to 1,000 invoices. Refuses with NOT_FOUND,
+        INVALID_REQUEST.
         CLI: `tieout chase-check CONNECTION INVOICE…`.
         """
 

@@ -138,3 +138,26 @@ def check_can_read(link: Link) -> None:
     if link.reason:
         facts |= {"connection_reason": link.reason.code.value, "owner": link.reason.owner.value}
     raise ConnectionNotUsableError(f"Connection {link.id} is {link.state}: {todo}.", **facts)
+
+
+def is_over(now: Link, since: Link) -> bool:
+    """Whether the connection has ended, or was connected anew, since this: nothing of what was read then is kept."""
+    return now.state == ConnectionState.DISCONNECTED or now.consented_at != since.consented_at
+
+
+def check_is_not_over(now: Link, since: Link | None = None) -> None:
+    """Whether what is about to be kept of it may be: it has not ended, nor was it connected anew `since` this.
+
+    The row is locked until the commit. What a purge erases must not come back by what was in flight.
+
+    Raises:
+        ConnectionNotUsableError: it has, or was.
+    """
+    if now.state == ConnectionState.DISCONNECTED:
+        check_can_read(now)
+    if since is not None and is_over(now, since):
+        raise ConnectionNotUsableError(
+            f"Connection {now.id} was connected anew while this was under way: ask again.",
+            connection_id=now.id,
+            state=now.state,
+        )

@@ -53,7 +53,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     open_only: bool = False
     """Only documents that count towards a balance: AUTHORISED."""
     drafts_only: bool = False
-    """Only invoices that are not in the ledger yet: DRAFT and SUBMITTED."""
+    """Only invoices, or credit notes, that are not in the ledger yet: DRAFT and SUBMITTED."""
     of: tuple[str, ...] = ()
     """Only invoices and credits of these contacts, by Xero's id; none means of all."""
 

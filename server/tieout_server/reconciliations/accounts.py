@@ -40,12 +40,15 @@ class _Here(msgspec.Struct, frozen=True):
 async def accounts_of(
     tx: Transaction, link: Link, customer: str, found: Collection[Discrepancy], *, only: str = ""
 ) -> list[Account]:
-    """The customer's accounts, by currency: those with documents, comparisons or discrepancies, or `only` one."""
+    """The customer's accounts, by currency: those with documents, comparisons or discrepancies, or `only` one.
+
+    Of several discrepancies `found` in one currency the last one counts.
+    """
     family = await customers.families(tx, link.id, [customer])
     who = await customers.find(tx, link.id, customer)
     here = await _here(tx, link.id, family)
     noted = await comparisons.history(tx, link.id, customer)
-    off = {one.currency: one for one in found if one.xero_contact_id == customer or not one.is_over}
+    off = {one.currency: one for one in found}
     currencies = {only} if only else {*off, *(one.item.currency for one in here), *(one.currency for one in noted)}
     name = who.contact.name if who else next((one.customer_name for one in found), customer)
     code = link.organisation.short_code if link.organisation else ""
@@ -74,9 +77,11 @@ def _account(account: Account, here: Sequence[_Here], noted: Sequence[Noted], sh
     found = account.discrepancy
     reading = _reading(account, here)
     documents = _documents(account, here, reading, short_code)
-    ours = sum((reading(one.item) or Decimal(0) for one in here), Decimal(0))
-    last = noted[-1] if noted else None
-    xero, as_of, source = (last.xero, last.at, last.source) if last else (ours, account.as_of, "")
+    ours = xero = sum((reading(one.item) or Decimal(0) for one in here), Decimal(0))
+    as_of, source = account.as_of, ""
+    if noted:  # both sides of one instant: what changed here since then is a line of its own (`arithmetic`)
+        last = noted[-1]
+        ours, xero, as_of, source = last.ours, last.xero, last.at, last.source
     if found is not None and not found.is_over:
         ours, xero, as_of = found.ours, found.xero, max(found.updated_at, as_of)
         source = source or BalanceSource.CONTACT.value

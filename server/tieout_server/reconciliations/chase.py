@@ -21,9 +21,9 @@ class ChaseVerdict(StrEnum):
     PAID = "PAID"
     """No: nothing is due any more."""
     STALE = "STALE"
-    """Not now: what is here is too old to tell, and Xero could not be asked."""
+    """Not now: what is here is too old to tell, and what Xero answered, if it did, does not settle it."""
     OFF_BALANCE = "OFF_BALANCE"
-    """Not now: the customer is off balance."""
+    """Not now: the customer is off balance, or Xero states another balance and nobody has examined that yet."""
     PAYMENT_PENDING = "PAYMENT_PENDING"
     """Not now: a payment of it is on its way into Xero."""
     UNKNOWN_INVOICE = "UNKNOWN_INVOICE"
@@ -38,6 +38,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """The instant up to which it is known; None while the first sync is not at its end."""
     discrepancy: Discrepancy | None = None
     """What its customer is off balance by, in the invoice's currency first of all."""
+    is_balanced: bool = True
+    """Whether the customer's documents here make the balance that Xero last stated of it."""
     payment_export_id: str = ""
     """The export that is bringing a payment of it into Xero."""
 
@@ -83,7 +85,7 @@ def is_stale(known_at: datetime | None, now: datetime) -> bool:
 
 
 def _verdict(standing: Standing, now: datetime) -> tuple[ChaseVerdict, str]:
-    invoice, known_at = standing.invoice, standing.known_at
+    invoice = standing.invoice
     if invoice.status == DocumentStatus.PAID or invoice.due <= 0:
         return ChaseVerdict.PAID, "Nothing is due any more."
     if standing.payment_export_id:
@@ -91,12 +93,19 @@ def _verdict(standing: Standing, now: datetime) -> tuple[ChaseVerdict, str]:
     if standing.discrepancy is not None:
         why = standing.discrepancy.sentence
         return ChaseVerdict.OFF_BALANCE, f"Its customer is off balance. {why}".rstrip()
-    if known_at is None:
-        return ChaseVerdict.STALE, "The books were not read to their end yet."
-    if is_stale(known_at, now):
-        minutes = int((now - known_at) / timedelta(minutes=1))
-        return ChaseVerdict.STALE, f"What is here is {minutes:,} minutes old, and Xero could not be asked."
+    if is_stale(standing.known_at, now):
+        return ChaseVerdict.STALE, _why_stale(standing, now)
+    if not standing.is_balanced:
+        return ChaseVerdict.OFF_BALANCE, "Xero last stated another balance of its customer than its documents make."
     return ChaseVerdict.SAFE, "It is open, and both sides agree."
+
+
+def _why_stale(standing: Standing, now: datetime) -> str:
+    if standing.known_at is None:
+        return "The books were not read to their end yet."
+    minutes = int((now - standing.known_at) / timedelta(minutes=1))
+    why = "Xero could not be asked about all of it" if standing.is_balanced else "Xero states another balance"
+    return f"What is here of its customer is {minutes:,} minutes old, and {why}."
 
 
 def _why_not_in_ledger(invoice: Invoice) -> str:

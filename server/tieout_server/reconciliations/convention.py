@@ -1,11 +1,12 @@
 """How to read the one figure that Xero states with a contact.
 
 Xero's own texts disagree on whether `Balances` is converted to the base currency, and only its examples suggest that it
-nets credits (the UNSURE register, U8). One organisation follows one convention, so it is inferred from all contacts
-together: the reading under which most of them agree with their documents. A contact is suspected only by that reading.
+nets credits (the UNSURE register, U8). A figure that is our balance as it is usually read agrees, however it was made.
+Any other is read as those of the other contacts are: one organisation follows one convention, so most of them tell it.
+Where nobody else tells, whatever reading makes the figure of the documents holds: no alarm hangs on a guess.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
 from itertools import product
 from typing import Protocol
@@ -29,13 +30,13 @@ class Counted(Protocol):
         ...
 
     @property
-    def rate(self) -> Decimal:
-        """Foreign units for one unit of the base currency."""
+    def converted(self) -> Decimal:
+        """The same before it is rounded to the cent."""
         ...
 
     @property
-    def count(self) -> int:
-        """How many documents it is."""
+    def slack(self) -> Decimal:
+        """How far `open_in_base` may be off, where it is of several documents of which each is rounded."""
         ...
 
 
@@ -50,13 +51,14 @@ class Convention(msgspec.Struct, frozen=True):
         counted = [item for item in items if self.nets_credits or item.open > 0]
         return sum((item.open_in_base if self.in_base else item.open for item in counted), Decimal(0))
 
-    def tolerance(self, items: Iterable[Counted]) -> Decimal:
-        """How far rounding may take a converted sum from Xero's: a cent for each document that is converted."""
-        return CENT * sum(item.count for item in items if self.in_base and item.rate != 1 and item.open)
-
     def agrees(self, stated: Decimal, items: Sequence[Counted]) -> bool:
-        """Whether the stated figure is what these documents make."""
-        return abs(stated - self.expected(items)) <= self.tolerance(items)
+        """Whether the stated figure is what these documents make; each may be converted to the cent, or their sum."""
+        expected = self.expected(items)
+        if stated == expected or not self.in_base:
+            return stated == expected
+        at_once = sum((item.converted for item in items if self.nets_credits or item.open > 0), Decimal(0))
+        slack = sum((item.slack for item in items), Decimal(0))
+        return stated == at_once.quantize(CENT) or abs(stated - expected) <= slack
 
 
 USUAL = Convention()
@@ -64,17 +66,41 @@ USUAL = Convention()
 ALL = (USUAL, *(c for c in (Convention(*sides) for sides in product((True, False), repeat=2)) if c != USUAL))
 
 
-def inferred(stated: Iterable[tuple[Decimal, Sequence[Counted]]]) -> Convention:
-    """The reading under which most contacts agree; only those tell on which the readings differ."""
-    votes = dict.fromkeys(ALL, 0)
-    for figure, items in stated:
-        if len({reading.expected(items) for reading in ALL}) == 1:
-            continue
-        for reading in ALL:
-            votes[reading] += reading.agrees(figure, items)
-    return elected(votes)
+Readings = tuple[Convention, ...]
+"""Conventions, the more usual first."""
 
 
-def elected(votes: Mapping[Convention, int]) -> Convention:
-    """The reading with the most votes; of equals the more usual one."""
-    return max(ALL, key=lambda reading: votes[reading])
+def differ(items: Sequence[Counted]) -> bool:
+    """Whether it makes a difference for these documents how a figure is read."""
+    return len({reading.expected(items) for reading in ALL}) > 1
+
+
+def readings(stated: Decimal, items: Sequence[Counted]) -> Readings:
+    """The conventions under which this figure is what these documents make."""
+    return tuple(reading for reading in ALL if reading.agrees(stated, items))
+
+
+class Told:
+    """How the figures of contacts tell that Xero makes them."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Readings] = {}
+        self._votes = dict.fromkeys(ALL, 0)
+
+    def add(self, xero_contact_id: str, agreeing: Readings) -> None:
+        """Count a contact's vote; one that agrees with every reading, or with none, tells nothing."""
+        if 0 < len(agreeing) < len(ALL):
+            self._of[xero_contact_id] = agreeing
+            for reading in agreeing:
+                self._votes[reading] += 1
+
+    def holding(self, besides: Collection[str] = ()) -> Readings:
+        """The readings with which most agree, other than these contacts; all of them where nobody else tells."""
+        own = [reading for contact in besides for reading in self._of.get(contact, ())]
+        votes = {reading: self._votes[reading] - own.count(reading) for reading in ALL}
+        return tuple(reading for reading in ALL if votes[reading] == max(votes.values()))
+
+    def reading(self, stated: Decimal, items: Sequence[Counted], besides: Collection[str]) -> Convention:
+        """By which reading to judge the figure of these contacts: one with which it agrees, if that holds."""
+        holding = self.holding(besides)
+        return next((reading for reading in holding if reading.agrees(stated, items)), holding[0])

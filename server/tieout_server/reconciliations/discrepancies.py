@@ -1,5 +1,7 @@
 """What callers do with discrepancies: list them, look at one, and say that they know."""
 
+from collections.abc import AsyncGenerator
+
 import msgspec
 
 from tieout_server.clock import Clock
@@ -7,13 +9,16 @@ from tieout_server.errors import NotFoundError
 from tieout_server.events.feed import Feed
 from tieout_server.ledger.links import CALLER
 from tieout_server.reconciliations import record
-from tieout_server.reconciliations.messages import Acknowledge, DiscrepancySnapshot
+from tieout_server.reconciliations.messages import Acknowledge
 from tieout_server.reconciliations.state import DiscrepancyState, Happening, move
 from tieout_server.storage import connections, customers, discrepancies, events
 from tieout_server.storage.database import Database
 from tieout_server.storage.discrepancies import Discrepancy, DiscrepancyQuery, Happened
 from tieout_server.storage.pages import Span
 from tieout_server.work.requests import Requests
+
+PAGE = 500
+"""Discrepancies that are read at a time."""
 
 
 class Discrepancies:
@@ -54,8 +59,8 @@ class Discrepancies:
             raise NotFoundError("discrepancy", discrepancy_id)
         return found
 
-    async def snapshot(self, connection_id: str, *, empty: bool = False) -> DiscrepancySnapshot:
-        """Those that are not over (or none), and the position from which events tell what happened since.
+    async def position(self, connection_id: str) -> int:
+        """The position from which events tell what happens to those of a connection that are read from now on.
 
         Raises:
             NotFoundError: there is no such connection.
@@ -63,9 +68,19 @@ class Discrepancies:
         async with self._database.read() as tx:
             if await connections.get(tx, connection_id) is None:
                 raise NotFoundError("connection", connection_id)
-            position = (await events.bounds(tx)).last
-            found = [] if empty else await discrepancies.every_open(tx, connection_id)
-        return DiscrepancySnapshot(position, found)
+            return (await events.bounds(tx)).last
+
+    async def every_open(self, connection_id: str) -> AsyncGenerator[Discrepancy]:
+        """Those that are not over, by id, in brief; what happens meanwhile is told by events."""
+        last = ""
+        while True:
+            async with self._database.read() as tx:
+                found = await discrepancies.some_open(tx, connection_id, after=last, limit=PAGE)
+            for one in found:
+                yield one.brief(record.TOLD_DOCUMENTS, record.TOLD_HISTORY)
+            if len(found) < PAGE:
+                return
+            last = found[-1].id
 
     async def acknowledge(self, asked: Acknowledge, actor: str = CALLER) -> Discrepancy:
         """Note that a person knows of it; a repeat replaces the note.
@@ -78,7 +93,10 @@ class Discrepancies:
         method = "AcknowledgeDiscrepancy"
         async with self._database.write() as tx:
             earlier = await self._requests.earlier(tx, method, asked.request_id, asked, str)
-            found = await discrepancies.get(tx, asked.discrepancy_id, lock=True)
+            if found := await discrepancies.get(tx, asked.discrepancy_id):
+                # Whoever compares holds the connection from reading the discrepancy to writing it.
+                await connections.get(tx, found.connection_id, lock=True)
+                found = await discrepancies.get(tx, asked.discrepancy_id, lock=True)
             if found is None:
                 raise NotFoundError("discrepancy", asked.discrepancy_id)
             if earlier:

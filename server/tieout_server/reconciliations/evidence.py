@@ -39,7 +39,9 @@ class Evidence:
             if found is None:
                 raise NotFoundError("discrepancy", discrepancy_id)
             link = await _link(tx, found.connection_id)
-            accounts = await accounts_of(tx, link, found.xero_contact_id, [found], only=found.currency)
+            merged = await customers.merges(tx, link.id, [found.xero_contact_id])
+            customer = merged.get(found.xero_contact_id, found.xero_contact_id)
+            accounts = await accounts_of(tx, link, customer, [found], only=found.currency)
             proof = await self._proof(tx, link, accounts, title=found.customer_name)
         return await asyncio.to_thread(pack, proof)
 
@@ -57,8 +59,10 @@ class Evidence:
             accounts: list[Account] = []
             for customer in case.customer_ids:
                 family = await customers.families(tx, link.id, [customer])
-                found = await discrepancies.of_customer(tx, link.id, family)
-                accounts += await accounts_of(tx, link, customer, found)
+                off = await discrepancies.of_customer(tx, link.id, family)
+                own = [one for one in off if one.xero_contact_id == customer]
+                lost = [one for one in off if one.xero_contact_id != customer and not one.is_over]
+                accounts += await accounts_of(tx, link, customer, [*lost, *own])
             names = {account.customer for account in accounts}
             title = names.pop() if len(names) == 1 else _organisation(link)
             proof = await self._proof(tx, link, accounts, title=title, case=case)

@@ -49,8 +49,12 @@ def repaired(found: Sequence[Mismatch], key: Key, ours: Decimal, read: ReadAt) -
     )
 
 
-def explained(found: Explanation, currency: str, ours: Decimal, read: ReadAt) -> Finding:
-    """A difference that stays after all repairs, in this currency, where our balance is `ours`."""
+def explained(found: Explanation, key: tuple[str, Decimal], read: ReadAt, figure: str = "") -> Finding:
+    """A difference that stays after all repairs, in a currency and from our balance in it.
+
+    `figure` says how the figure is made that Xero states, where that is not `xero` as it stands.
+    """
+    currency, ours = key
     by_cause: dict[Cause, list[Part]] = {}
     for part in found.parts:
         by_cause.setdefault(part.cause, []).append(part)
@@ -64,6 +68,7 @@ def explained(found: Explanation, currency: str, ours: Decimal, read: ReadAt) ->
         currency=currency,
         ours=ours,
         xero=ours - _sum(found.parts),
+        figure=figure,
         causes=causes,
         documents=tuple(_part(part, part.item, read) for part in found.parts if part.item is not None),
         ruled_out=tuple(cause.value for cause in found.ruled_out),

@@ -43,12 +43,21 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def open_in_base(self) -> Decimal:
         """The same in the base currency, at the document's own rate, to the cent."""
-        return self.open if self.rate == 1 else (self.open / self.rate).quantize(CENT)
+        return self.in_base(self.open)
 
     @property
-    def count(self) -> int:
-        """One document: sums of many count more (`convention.Counted`)."""
-        return 1
+    def converted(self) -> Decimal:
+        """The same before it is rounded to the cent."""
+        return self.open if self.rate == 1 else self.open / self.rate
+
+    @property
+    def slack(self) -> Decimal:
+        """None: of one document it is known how it is rounded (`convention.Counted`)."""
+        return Decimal(0)
+
+    def in_base(self, amount: Decimal) -> Decimal:
+        """An amount of this document in the base currency, to the cent."""
+        return amount if self.rate == 1 else (amount / self.rate).quantize(CENT)
 
     @property
     def adds_up(self) -> bool:

@@ -1,6 +1,5 @@
 """What callers ask of reconciliations, and what they are answered."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -105,10 +104,3 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     payment_ids: tuple[str, ...] = ()
     description: str = ""
     request_id: str = ""
-
-
-class DiscrepancySnapshot(msgspec.Struct, frozen=True):
-    """Discrepancies that are not over, with history, as they stood when the log of events ended at this position."""
-
-    position: int
-    discrepancies: Sequence[Discrepancy]

@@ -4,32 +4,34 @@ Each round reads Xero's side and takes it into the mirror in one transaction. A 
 in a row saw the same: whoever edits the books meanwhile makes no discrepancy. No transaction spans a call.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
 import msgspec
 
+from tieout_server.connections.state import check_is_not_over
 from tieout_server.errors import XeroUnavailableError
 from tieout_server.ledger.books import AgedReport, Books
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.links import Link
 from tieout_server.reconciliations import findings
-from tieout_server.reconciliations.afresh import Afresh, item_of
+from tieout_server.reconciliations.afresh import Afresh, Book, Side, item_of
 from tieout_server.reconciliations.compare import Cause
-from tieout_server.reconciliations.convention import ALL, USUAL, Convention, inferred
+from tieout_server.reconciliations.convention import USUAL, Convention, Told, differ
 from tieout_server.reconciliations.diagnose import Explanation, Part, explain
 from tieout_server.reconciliations.items import Item, balances
 from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.messages import BalanceSource, Comparison, Reconciled, Repair
-from tieout_server.reconciliations.overview import stated
+from tieout_server.reconciliations.readings import learn
 from tieout_server.reconciliations.record import Finding, Record
 from tieout_server.reconciliations.state import DiscrepancyState
-from tieout_server.reconciliations.suspects import Suspects, offered
-from tieout_server.reconciliations.take_in import Reading, Taken, base_currency, take_in
+from tieout_server.reconciliations.suspects import Suspects, begun_everywhere, offered
+from tieout_server.reconciliations.take_in import Reading, Taken, take_in
 from tieout_server.storage import comparisons, connections, customers, discrepancies, open_items
 from tieout_server.storage.comparisons import Compared
 from tieout_server.storage.database import Transaction
+from tieout_server.syncs import doubts
 from tieout_server.work.engine import Job
 
 ROUNDS = 4
@@ -40,22 +42,36 @@ class BooksMovingError(XeroUnavailableError):
     """A customer cannot be compared now: its documents change while they are read."""
 
 
+class RemovalDoubtedError(Exception):
+    """What was removed in Xero waits for somebody's decision (`syncs.doubts`): nothing of this customer counts."""
+
+
 class _Why(msgspec.Struct, frozen=True):
     """Why Xero states what it does; no parts: its report agrees with the documents, only the figure does not."""
 
     explanation: Explanation
-    source: BalanceSource
+    currency: str
+    source: BalanceSource = BalanceSource.CONTACT
+    figure: str = ""
+    """How the figure is made that Xero states with the contact, if it is that which differs."""
 
 
 class OneCustomer:
-    """Comparisons of single customers of one connection; `job` is whose work it is, if it is work."""
+    """Comparisons of single customers of one connection.
 
-    def __init__(self, means: Means, link: Link, books: Books, job: Job | None = None) -> None:
+    `job` is whose work it is, if it is work; what somebody asks for one customer is none, and no gate keeps it.
+    """
+
+    def __init__(
+        self, means: Means, link: Link, books: Books, job: Job | None = None, book: Book | None = None
+    ) -> None:
         self._means = means
         self._link = link
         self._job = job
-        self._afresh = Afresh(books, means.clock)
-        self._known_convention: Convention | None = None
+        self._afresh = Afresh(books, means.clock, book)
+        self._told: Told | None = None
+        self.removed: Mapping[Entity, int] = {}
+        """The rows of each entity that left, over all comparisons: a gate may close on all of them together."""
         self.healed = 0
         """Differences that were over because of a repair, over all comparisons."""
 
@@ -65,26 +81,36 @@ class OneCustomer:
         return self._afresh.calls
 
     async def compare(self, customer: str) -> Reconciled:
-        """Compare one customer, by the id of the contact that it is now.
+        """Compare one customer, as the contact that it is by now.
 
         Raises:
             BooksMovingError: its documents change while they are read.
+            RemovalDoubtedError: as work only: a gate holds what was removed, or somebody discarded it.
+            BudgetSpentError: `book` permits no further call.
+            DoubtedError: more was removed than is believed unasked; nothing of this customer was taken in.
+            ConnectionNotUsableError: it was ended, or connected anew, meanwhile: nothing of what was read is kept.
             XeroUnavailableError, CallLimitError, PersonMustActError, BugError: as `Books` says.
             LostLeaseError: another owner has the work now.
         """
         calls, repairs = self.calls, list[Repair]()
         before: Taken | None = None
         why: _Why | None = None
+        async with self._means.database.read() as tx:
+            customer = (await customers.merges(tx, self._link.id, [customer])).get(customer, customer)
         for _ in range(ROUNDS):
             read = await self._read(customer)
             async with self._means.database.write() as tx:
-                await connections.get(tx, self._link.id, lock=True)  # who compares the same customer waits
+                link = await connections.get(tx, self._link.id, lock=True)  # who compares the same customer waits
+                check_is_not_over(link or self._link, since=self._link)
                 if self._job:
                     await self._job.hold(tx)
+                    await self._doubt(tx, read.side)
                 await self._means.wake_news(tx, self._link.id)
                 taken = await take_in(tx, self._link, customer, read)
                 settled = await _settled(tx, taken, before, why)
                 found = await self._keep(tx, taken, settled)
+            customer = taken.whose.xero_contact_id  # it may have been merged this moment
+            self.removed = taken.removed
             repairs += taken.repairs
             if settled is not None:
                 source = why.source if why else BalanceSource.CONTACT
@@ -97,18 +123,24 @@ class OneCustomer:
             family = await customers.families(tx, self._link.id, [customer])
             ours = await open_items.of_contacts(tx, self._link.id, family)
         side = await self._afresh.side(family, ours)
-        items = [item_of(document) for document in side.documents.values()]
-        tells = len({reading.expected(items) for reading in ALL}) > 1
-        return Reading(side, await self._convention() if tells else USUAL, self._means.clock.now())
+        return Reading(side, await self._convention(side, family), self._means.clock.now(), self.removed)
 
-    async def _convention(self) -> Convention:
-        """How Xero makes its figure in this organisation: asked once, and only where it makes a difference."""
-        if self._known_convention is None:
-            base = base_currency(self._link)
-            async with self._means.database.read() as tx:
-                telling = await open_items.telling(tx, self._link.id, base)
-            self._known_convention = inferred(map(stated, telling))
-        return self._known_convention
+    async def _doubt(self, tx: Transaction, side: Side) -> None:
+        """Take nothing in behind a gate's back."""
+        shown = [*side.contacts, *side.documents.values()]
+        if (side.gone or await doubts.leaving(tx, self._link.id, shown)) and await doubts.is_open(
+            tx, self._link.id, self._means.clock.now()
+        ):
+            raise RemovalDoubtedError
+
+    async def _convention(self, side: Side, family: Collection[str]) -> Convention:
+        """How the customer's figure is to be read: others are asked only if it is not what it usually would be."""
+        whose = {contact.xero_contact_id for contact in side.contacts} | set(family)
+        items = [item for item in map(item_of, side.documents.values()) if item.xero_contact_id in whose]
+        if side.stated is None or not differ(items) or USUAL.agrees(side.stated, items):
+            return USUAL
+        self._told = self._told or await learn(self._means.database, self._link, self._afresh)
+        return self._told.reading(side.stated, items, whose)
 
     async def _keep(self, tx: Transaction, taken: Taken, settled: Mapping[str, Finding] | None) -> Record:
         """Note what was repaired and, once that is sure, what stays; the last statement of the transaction."""
@@ -133,18 +165,13 @@ class OneCustomer:
             drafts=await self._afresh.drafts(taken.whose.members),
             crossings=taken.crossings,
         )
-        difference = taken.difference
-        causes = offered(suspects, taken.convention, self._means.clock.now().date())
-        found = explain(difference, causes)
-        if found.parts[0].cause is not Cause.UNEXPLAINED:
-            return _Why(found, BalanceSource.CONTACT)
-        report = await self._afresh.report(taken.whose.xero_contact_id, taken.items)
-        if report is None:
-            return _Why(found, BalanceSource.CONTACT)
-        if taken.convention.agrees(report.closing, taken.items):
-            return _Why(Explanation(parts=()), BalanceSource.AGED_RECEIVABLES)
-        missing = _not_here(report, taken)
-        return _Why(explain(difference, {Cause.MISSING_DOCUMENT: missing, **causes}), BalanceSource.CONTACT)
+        causes = offered(suspects, taken.convention, begun_everywhere(self._means.clock.now()))
+        found = explain(taken.difference, causes)
+        if found.parts[0].cause is Cause.UNEXPLAINED:
+            report = await self._afresh.report(taken.whose.xero_contact_id, taken.items)
+            if report is not None:
+                return _reported(taken, report, causes)
+        return _Why(found, taken.currency, figure=taken.figure)
 
     def _answer(
         self,
@@ -174,7 +201,8 @@ async def _settled(tx: Transaction, taken: Taken, before: Taken | None, why: _Wh
         return await _as_known(tx, taken)
     if not why.explanation.parts:
         return {}
-    return {taken.currency: findings.explained(why.explanation, taken.currency, taken.ours, taken.read)}
+    key = (why.currency, taken.ours_in(why.currency))
+    return {why.currency: findings.explained(why.explanation, key, taken.read, why.figure)}
 
 
 async def _as_known(tx: Transaction, taken: Taken) -> dict[str, Finding] | None:
@@ -194,7 +222,7 @@ def _comparisons(taken: Taken, settled: Mapping[str, Finding], source: BalanceSo
     ours = {currency: amount for (_, currency), amount in balances(taken.items, {}).items()}
     figures = {currency: (amount, amount) for currency, amount in ours.items()}
     figures |= {currency: (finding.ours, finding.xero) for currency, finding in settled.items()}
-    told = {taken.currency} if settled or set(ours) <= {taken.currency} else set()
+    told = set(settled) or ({taken.currency} if set(ours) <= {taken.currency} else set())
     return [
         Comparison(
             xero_contact_id=customer,
@@ -212,17 +240,31 @@ def _compared(one: Comparison) -> Compared:
     return Compared(one.currency, one.as_of, one.ours, one.xero, one.source)
 
 
+def _reported(taken: Taken, report: AgedReport, causes: Mapping[Cause, Sequence[Part]]) -> _Why:
+    """What the report decides: it always nets credits, in the base currency, however the figure is made."""
+    base, source = taken.base_currency, BalanceSource.AGED_RECEIVABLES
+    if USUAL.agrees(report.closing, taken.items):
+        return _Why(Explanation(parts=()), base, source)
+    missing = {Cause.MISSING_DOCUMENT: _not_here(report, taken)}
+    found = explain(taken.difference, missing | dict(causes))
+    if found.parts[0].cause is Cause.UNEXPLAINED and taken.convention != USUAL:
+        own = explain(USUAL.expected(taken.items) - report.closing, missing)
+        if all(part.cause is Cause.MISSING_DOCUMENT for part in own.parts):
+            return _Why(own, base, source)
+    return _Why(found, taken.currency, figure=taken.figure)
+
+
 def _not_here(report: AgedReport, taken: Taken) -> list[Part]:
     """What the report counts and no listing showed."""
     here = {item.xero_id for item in taken.items}
     return [
-        Part(cause=Cause.MISSING_DOCUMENT, amount=-one.due, item=_reported(one.xero_id, one.number, one.due, taken))
+        Part(cause=Cause.MISSING_DOCUMENT, amount=-one.due, item=_item(one.xero_id, one.number, one.due, taken))
         for one in report.items
         if one.xero_id not in here and one.due
     ]
 
 
-def _reported(xero_id: str, number: str, due: Decimal, taken: Taken) -> Item:
+def _item(xero_id: str, number: str, due: Decimal, taken: Taken) -> Item:
     """What a report tells of a document, in the base currency."""
     at: datetime = taken.read.xero
     return Item(

@@ -1,19 +1,25 @@
 """All customers of an organisation against what Xero states of them, in one pass over the mirror and no call.
 
-Which reading of the stated figure holds is known only at the end of the pass (`convention`), so each is kept count of:
-those who do not agree under it. They are the only ones worth a call.
+Which reading of the stated figure holds is known only at the end of the pass (`convention`), so of everybody whose
+figure is not as usual it is kept under which other reading it agrees. They are the only ones worth a call.
 """
 
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import aclosing
 from decimal import Decimal
 from functools import lru_cache
 
 import msgspec
 
 from tieout_server.ledger.money import from_units
-from tieout_server.reconciliations.convention import ALL, Convention, elected
+from tieout_server.reconciliations.convention import ALL, USUAL, Readings, Told, readings
 from tieout_server.reconciliations.items import CENT
 from tieout_server.storage.open_items import Standing, Sum
+
+NETTING = tuple(reading for reading in ALL if reading.nets_credits)
+"""Under which a figure that nets credits agrees where nothing is converted."""
+GROSS = tuple(reading for reading in ALL if not reading.nets_credits)
+"""The same of one that leaves credits out."""
 
 
 class Lump(msgspec.Struct, frozen=True):
@@ -26,81 +32,87 @@ class Lump(msgspec.Struct, frozen=True):
     @property
     def open_in_base(self) -> Decimal:
         """The same in the base currency; each document of it may round otherwise than their sum."""
-        return self.open if self.rate == 1 else (self.open / self.rate).quantize(CENT)
+        return self.converted.quantize(CENT) if self.slack else self.open
+
+    @property
+    def converted(self) -> Decimal:
+        """The same before it is rounded to the cent."""
+        return self.open / self.rate if self.slack else self.open
+
+    @property
+    def slack(self) -> Decimal:
+        """A cent for each document that is converted."""
+        return CENT * self.count if self.rate != 1 else Decimal(0)
 
 
 class Overview:
     """Everybody compared: who does not agree, and what both sides come to."""
 
-    def __init__(self, merged: Mapping[str, str]) -> None:
+    def __init__(self, merged: Mapping[str, str], besides: Collection[str] = ()) -> None:
         self._owners = {loser: _end(merged, loser) for loser in merged}
         self._winners = frozenset(self._owners.values())
+        self._besides = besides
         self._families: dict[str, Standing] = {}
-        self._votes = dict.fromkeys(ALL, 0)
-        self._off: dict[Convention, list[str]] = {reading: [] for reading in ALL}
+        self._told = Told()
+        self._off: dict[str, Readings] = {}
         self.customers = 0
         self.totals: dict[str, int] = {}
-        """What is open here, in 1/10,000, by currency."""
+        """What is open here, in 1/10,000, by currency; of everybody but those `besides`."""
 
-    async def take(self, standings: AsyncIterable[Standing]) -> None:
+    async def take(self, standings: AsyncGenerator[Standing]) -> None:
         """Compare these; contacts that were merged count with the one that they are now."""
-        async for one in standings:
-            owner = self._owners.get(one.xero_contact_id, one.xero_contact_id)
-            if owner in self._winners:
-                known = self._families.get(owner)
-                self._families[owner] = _together(owner, known, one)
-            else:
-                self._add(one)
+        async with aclosing(standings) as rows:
+            async for one in rows:
+                owner = self._owners.get(one.xero_contact_id, one.xero_contact_id)
+                if owner in self._winners:
+                    known = self._families.get(owner)
+                    self._families[owner] = _together(owner, known, one)
+                else:
+                    self._add(one)
         for family in self._families.values():
             self._add(family)
         self._families.clear()
 
     @property
-    def has_told(self) -> bool:
-        """Whether it depends on the reading who agrees."""
-        return len({tuple(off) for off in self._off.values()}) > 1
+    def doubted(self) -> Collection[str]:
+        """Who does not agree as figures are usually made."""
+        return self._off.keys()
 
-    def suspects(self, reading: Convention | None = None) -> list[str]:
-        """Who does not agree under this reading; without one, under that with which most agree."""
-        return self._off[reading or elected(self._votes)]
+    @property
+    def depends(self) -> bool:
+        """Whether it depends on the reading who of them agrees."""
+        return any(self._off.values())
+
+    def suspects(self, told: Told | None = None) -> list[str]:
+        """Who agrees under no reading that holds, as others tell here; or as `told`, by figures that are newer."""
+        told = told or self._told
+        return [
+            customer
+            for customer, agreeing in self._off.items()
+            if not agreeing or not set(agreeing) & set(told.holding([customer]))
+        ]
 
     def _add(self, one: Standing) -> None:
         if not one.is_customer and not one.sums and not one.stated:
             return
         self.customers += 1
-        for each in one.sums:
+        for each in one.sums if one.xero_contact_id not in self._besides else ():
             self.totals[each.currency] = self.totals.get(each.currency, 0) + each.due - each.remaining
         if one.stated is None:
             return  # Xero states nothing, so there is nothing to disagree with
-        if all(_rate(each.rate) == 1 for each in one.sums):
-            self._vote_at_home(one.xero_contact_id, one.stated, one.sums)
-        else:
-            self._vote(one)
-
-    def _vote_at_home(self, xero_contact_id: str, figure: int, sums: Sequence[Sum]) -> None:
-        """The same for the many with nothing to convert, where only the netting of credits makes a difference."""
-        gross = sum(each.due for each in sums)
-        net = gross - sum(each.remaining for each in sums)
-        for reading in ALL:
-            if figure != (net if reading.nets_credits else gross):
-                self._off[reading].append(xero_contact_id)
-            elif net != gross:
-                self._votes[reading] += 1
-
-    def _vote(self, one: Standing) -> None:
-        figure, lumps = stated(one)
-        agreeing = [reading for reading in ALL if reading.agrees(figure, lumps)]
-        tells = len({reading.expected(lumps) for reading in ALL}) > 1
-        for reading in ALL:
-            if reading not in agreeing:
-                self._off[reading].append(one.xero_contact_id)
-            elif tells:
-                self._votes[reading] += 1
+        agreeing = agreeing_of(one.stated, one.sums)
+        self._told.add(one.xero_contact_id, agreeing)
+        if USUAL not in agreeing:
+            self._off[one.xero_contact_id] = agreeing
 
 
-def stated(one: Standing) -> tuple[Decimal, list[Lump]]:
-    """What Xero states of a contact, and what is open of it here."""
-    return from_units(one.stated or 0), [lump for each in one.sums for lump in _lumps(each)]
+def agreeing_of(stated: int, sums: Sequence[Sum]) -> Readings:
+    """The readings under which this figure, in 1/10,000, is what is open; quick where nothing is converted."""
+    if any(_rate(each.rate) != 1 for each in sums):
+        return readings(from_units(stated), [lump for each in sums for lump in _lumps(each)])
+    gross = sum(each.due for each in sums)
+    net = gross - sum(each.remaining for each in sums)
+    return (NETTING if stated == net else ()) + (GROSS if stated == gross else ())
 
 
 def _lumps(each: Sum) -> list[Lump]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from tieout_server.ledger.documents import Credit, Document, Invoice
+from tieout_server.ledger.documents import Credit, Document, Entity, Invoice
 from tieout_server.ledger.links import Link
 from tieout_server.reconciliations import findings
 from tieout_server.reconciliations.afresh import item_of
@@ -15,7 +15,9 @@ from tieout_server.reconciliations.record import Record, Whose
 from tieout_server.reconciliations.take_in import is_missed
 from tieout_server.storage import customers, mirror, open_items, watermarks
 from tieout_server.storage.database import Transaction
+from tieout_server.syncs import doubts
 from tieout_server.syncs.followers import follow
+from tieout_server.syncs.intake import id_of
 
 
 class Page:
@@ -28,8 +30,19 @@ class Page:
         self._now = now
         self.records: list[Record] = []
 
-    async def save(self, documents: Sequence[Document]) -> int:
-        """Make the mirror what these documents of one kind are; answers how many of its rows are other now."""
+    async def save(self, documents: Sequence[Document], removed: dict[Entity, int]) -> int:
+        """Make the mirror what these documents of one kind are; answers how many of its rows are other now.
+
+        While a gate holds what was removed, or after somebody discarded it, what counts here goes on counting.
+        `removed` is how many rows of each entity left before these, and then with them.
+
+        Raises:
+            DoubtedError: that is more than is believed unasked; nothing of the transaction may count.
+        """
+        if await doubts.is_open(self._tx, self._link.id, self._now):
+            leaving = await doubts.leaving(self._tx, self._link.id, documents)
+            documents = [document for document in documents if id_of(document) not in leaving]
+        removed |= await doubts.leave(self._tx, self._link.id, documents, removed)
         own = [document for document in documents if isinstance(document, Invoice | Credit)]
         await self._note_missed(own)
         saved = await mirror.save(self._tx, self._link.id, documents, seen_in=self._ordinal, at=self._now)

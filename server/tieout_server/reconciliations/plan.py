@@ -15,6 +15,8 @@ class Plan(msgspec.Struct, kw_only=True):
     """The steps: read what is open, look up what was not met, compare everybody, then suspects one by one."""
 
     lines: list[Line]
+    removed: dict[Entity, int] = {}
+    """The rows of each entity that left: the gates close on all of them together."""
     unmet: list[Entity]
     """The entities of which it is still to be looked up what is open here and was not met."""
     asked_up_to: str = ""
@@ -23,8 +25,9 @@ class Plan(msgspec.Struct, kw_only=True):
     """The customers that are still to be compared one by one; None until everybody was compared once."""
     suspected: int = 0
     """How many they were."""
-    moving: int = 0
-    """How many of them could not be compared, because their books changed all the time."""
+    left_out: list[str] = []
+    """Those of them that could not be compared: their books changed all the time, or a gate holds what was removed,
+    or nobody documented what Xero answered."""
 
     @property
     def line(self) -> Line | None:

@@ -10,6 +10,7 @@ from decimal import Decimal
 import msgspec
 
 from tieout_server.clock import Clock
+from tieout_server.connections.state import check_is_not_over
 from tieout_server.errors import InvalidRequestError, NotFoundError, Violation
 from tieout_server.ledger.money import from_units
 from tieout_server.reconciliations import platform
@@ -82,6 +83,7 @@ class PlatformBalances:
 
         Raises:
             NotFoundError: there is none.
+            ConnectionNotUsableError: it was ended.
         """
         async with self._database.read() as tx:
             await _check_known(tx, connection_id)
@@ -91,6 +93,7 @@ class PlatformBalances:
 
         Raises:
             NotFoundError: there is no such connection.
+            ConnectionNotUsableError: it was ended.
             RequestIdReusedError: the request_id came before with other content.
         """
         method, name, content = "SubmitPlatformBalances", submission.request_id, submission.content
@@ -102,6 +105,7 @@ class PlatformBalances:
         async with self._database.write() as tx:
             if earlier := await self._requests.earlier(tx, method, name, content, Submitted):
                 return earlier  # the same came twice at the same time
+            await _check_known(tx, submission.connection_id, lock=True)
             await platform_balances.replace(tx, submission.connection_id, stated, submission.as_of)
             await self._requests.keep(tx, method, name, content, compared)
         return compared
@@ -143,6 +147,8 @@ async def _ours(tx: Transaction, connection_id: str, merged: Mapping[str, str]) 
     return here, sums
 
 
-async def _check_known(tx: Transaction, connection_id: str) -> None:
-    if await connections.get(tx, connection_id) is None:
+async def _check_known(tx: Transaction, connection_id: str, *, lock: bool = False) -> None:
+    link = await connections.get(tx, connection_id, lock=lock)
+    if link is None:
         raise NotFoundError("connection", connection_id)
+    check_is_not_over(link)

@@ -20,6 +20,11 @@ from tieout_server.storage.database import Transaction
 from tieout_server.storage.discrepancies import Change, Discrepancy, Happened, Involved, Share
 from tieout_server.storage.events import Event
 
+TOLD_DOCUMENTS = 200
+"""Documents of one discrepancy that are told at most, which are some 110 KB."""
+TOLD_HISTORY = 50
+"""What happened to it lately that is told at most with what happens now."""
+
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A difference in one currency, and what it consists of; the shares add up to it."""
@@ -32,11 +37,18 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     ruled_out: tuple[str, ...] = ()
     remedy: str = ""
     owner: str = ""
+    figure: str = ""
+    """How the figure is made that Xero states, in a sentence; empty where it is `xero`."""
+
+    @property
+    def differs(self) -> str:
+        """What differs."""
+        return f"{sentences.differs(self.ours, self.xero, self.currency)} {self.figure}".strip()
 
     @property
     def sentence(self) -> str:
         """What differs and why."""
-        return " ".join((sentences.differs(self.ours, self.xero, self.currency), *(s.sentence for s in self.causes)))
+        return " ".join((self.differs, *(share.sentence for share in self.causes)))
 
 
 class Whose(msgspec.Struct, frozen=True):
@@ -95,7 +107,7 @@ class Record:
         known = self._known.get(finding.currency)
         steps = [(Happening.EXPLAINED, " ".join(share.sentence for share in finding.causes))]
         if known is None or known.is_over or known.state == DiscrepancyState.ACKNOWLEDGED:
-            steps.insert(0, (Happening.SEEN, sentences.differs(finding.ours, finding.xero, finding.currency)))
+            steps.insert(0, (Happening.SEEN, finding.differs))
         await self._go(_with(known or self._new(finding), finding), steps, was=known)
 
     async def _stays(self, finding: Finding) -> None:
@@ -111,8 +123,11 @@ class Record:
         if known is None or known.is_over or known.state == DiscrepancyState.ACKNOWLEDGED:
             await self._opened(finding)
             known = self._known[finding.currency]
-        left = [(Happening.LEFT_TO_A_PERSON, f"{finding.sentence} {finding.remedy}".strip())]
-        await self._go(_with(known, finding), left, was=known)
+        if _knew(known) == finding.ours - finding.xero:
+            step = (Happening.ACKNOWLEDGED, sentences.KNOWN)
+        else:
+            step = (Happening.LEFT_TO_A_PERSON, f"{finding.sentence} {finding.remedy}".strip())
+        await self._go(_with(known, finding), [step], was=known)
 
     async def _is_over(self, one: Discrepancy) -> None:
         if one.state == DiscrepancyState.CAUSE_FOUND:
@@ -127,7 +142,7 @@ class Record:
         """Take a discrepancy through these steps and keep it."""
         happened: list[Happened] = []
         state = None if was is None else DiscrepancyState(was.state)
-        changed = msgspec.structs.replace(changed, updated_at=self._at)
+        changed = msgspec.structs.replace(changed, updated_at=self._at, **self._called(changed))
         for happening, sentence in steps:
             state = move(state, happening)
             is_over = state in discrepancies.OVER
@@ -142,10 +157,10 @@ class Record:
                 history=(*changed.history, one),
             )
             self._told.append(Change(one, changed))
-        await discrepancies.put(self._tx, changed)
-        await discrepancies.add(self._tx, changed.id, happened)
         if _said(was) != _said(changed):  # the customer that readers know says so
             await mirror.mark_contact(self._tx, changed.connection_id, changed.xero_contact_id, self._at)
+        await discrepancies.put(self._tx, changed)
+        await discrepancies.add(self._tx, changed.id, happened)
         if changed.xero_contact_id == self._whose.xero_contact_id:
             self._known[changed.currency] = changed
 
@@ -154,15 +169,21 @@ class Record:
             id=f"dis_{secrets.token_hex(10)}",
             connection_id=self._whose.link.id,
             xero_contact_id=self._whose.xero_contact_id,
-            customer_name=self._whose.name,
+            customer_name="",
             currency=finding.currency,
             ours=finding.ours,
             xero=finding.xero,
             state=DiscrepancyState.OPENED,
             opened_at=self._at,
             updated_at=self._at,
-            short_code=self._whose.link.organisation.short_code if self._whose.link.organisation else "",
         )
+
+    def _called(self, one: Discrepancy) -> Mapping[str, str]:
+        """What the customer is called now, and the organisation: both may have been renamed."""
+        organisation = self._whose.link.organisation
+        short_code = organisation.short_code if organisation else one.short_code
+        is_its = one.xero_contact_id == self._whose.xero_contact_id and self._whose.name
+        return {"customer_name": self._whose.name if is_its else one.customer_name, "short_code": short_code}
 
 
 async def keep(tx: Transaction, feed: Feed, changed: Discrepancy, happened: Happened) -> None:
@@ -175,6 +196,13 @@ async def keep(tx: Transaction, feed: Feed, changed: Discrepancy, happened: Happ
 def _said(one: Discrepancy | None) -> str:
     """What a customer says of it; nothing once it is over."""
     return "" if one is None or one.is_over else one.sentence
+
+
+def _knew(one: Discrepancy) -> Decimal | None:
+    """The difference that a person acknowledged before something was repaired on the way; None if it was none."""
+    on_the_way = (DiscrepancyState.OPENED, DiscrepancyState.CAUSE_FOUND)
+    before = next((event for event in reversed(one.history) if event.state not in on_the_way), None)
+    return before.difference if before and before.state == DiscrepancyState.ACKNOWLEDGED else None
 
 
 def _with(known: Discrepancy, finding: Finding) -> Discrepancy:
@@ -191,6 +219,6 @@ def _with(known: Discrepancy, finding: Finding) -> Discrepancy:
 
 
 async def _tell(tx: Transaction, feed: Feed, change: Change) -> None:
-    one = change.discrepancy
-    payload = msgspec.json.encode(change)
+    one = change.discrepancy.brief(TOLD_DOCUMENTS, TOLD_HISTORY)
+    payload = msgspec.json.encode(Change(change.event, one))
     await feed.append(tx, Event(0, one.connection_id, DISCREPANCY, one.id, change.event.at, payload))

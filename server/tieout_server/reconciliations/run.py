@@ -5,33 +5,42 @@ is ours. Killed at any instruction, the next owner goes on from what was committ
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from tieout_server import log
+from tieout_server.errors import BugError
 from tieout_server.events.feed import RECONCILIATION
 from tieout_server.ledger.books import IDS_AT_ONCE, Books
-from tieout_server.ledger.documents import Document, DocumentStatus, Entity, Invoice
+from tieout_server.ledger.documents import Credit, Entity, Invoice
 from tieout_server.ledger.links import Link
 from tieout_server.ledger.money import from_units
-from tieout_server.reconciliations.afresh import Afresh
+from tieout_server.reconciliations.afresh import Afresh, BudgetSpentError
 from tieout_server.reconciliations.means import Means
-from tieout_server.reconciliations.one_customer import BooksMovingError, OneCustomer
+from tieout_server.reconciliations.one_customer import BooksMovingError, OneCustomer, RemovalDoubtedError
 from tieout_server.reconciliations.overview import Overview
 from tieout_server.reconciliations.pages import Page
 from tieout_server.reconciliations.plan import Plan
-from tieout_server.reconciliations.state import ReconciliationState
-from tieout_server.storage import connections, discrepancies, open_items, reconciliations
+from tieout_server.reconciliations.state import UNDER_WAY, ReconciliationState
+from tieout_server.reconciliations.take_in import deleted_in
+from tieout_server.storage import connections, customers, discrepancies, open_items, reconciliations
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.events import Event
 from tieout_server.storage.reconciliations import ReconciliationRecord, Total
-from tieout_server.syncs.plan import OVERLAP
 from tieout_server.work.engine import Job
+
+logger = log.get("reconciliations")
 
 SLICE = timedelta(seconds=10)
 """How long a slice goes on before others of its lane may have their turn."""
+
+
+class StoppedError(Exception):
+    """The reconciliation is not to go on: it ended with its connection."""
 
 
 class Run:
@@ -49,110 +58,134 @@ class Run:
 
         Raises:
             TryAgainError, PersonMustActError, BugError: as `Books` says; what was committed stays.
+            StoppedError: it ended meanwhile.
+            DoubtedError: more was removed than is believed unasked.
             LostLeaseError: another owner has the work now.
         """
         began_at = self._means.clock.now()
-        comparing = OneCustomer(self._means, self._link, books, self._job)
+        comparing = OneCustomer(self._means, self._link, books, self._job, self._book)
+        comparing.removed = self._plan.removed
         while self._run.state != ReconciliationState.SUCCEEDED:
             if self._means.clock.now() - began_at >= SLICE:
                 return self._means.clock.now()
-            await self._step(books, comparing)
+            try:
+                await self._step(books, comparing)
+            except BudgetSpentError:
+                await (self._end_early() if self._plan.suspects is None else self._finish())
         return None
 
     async def _step(self, books: Books, comparing: OneCustomer) -> None:
         if self._plan.suspects is None:
-            if self._is_used_up:
-                await self._end_early()
-            elif self._plan.line is not None:
+            if self._plan.line is not None:
                 await self._read_page(books)
             elif self._plan.unmet:
                 await self._look_up(books, self._plan.unmet[0])
             else:
                 await self._compare_everybody()
-        elif self._plan.suspects and not self._is_used_up:
+        elif self._plan.suspects:
             await self._compare_one(comparing, self._plan.suspects[0])
         else:
             await self._finish()
 
-    @property
-    def _is_used_up(self) -> bool:
-        return 0 < self._run.max_calls <= self._run.calls
+    async def _book(self, calls: int) -> None:
+        """Count calls before they are made: whatever becomes of them, there are never more than permitted."""
+        async with self._means.database.write(durable=False) as tx:
+            if not await reconciliations.book(tx, self._run.id, calls):
+                raise BudgetSpentError
+        self._run = msgspec.structs.replace(self._run, calls=self._run.calls + calls)
 
     async def _read_page(self, books: Books) -> None:
         line = self._plan.line
         assert line is not None, "only asked for while a listing is left"
         request = next(line.requests(frozenset()))
+        await self._book(1)
         page = await self._job.keep_during(self._means.database, books.read(request.query, request.purpose))
         async with self._means.database.write(durable=False) as tx:
             await self._hold(tx)
             await self._means.wake_news(tx, self._link.id)
             taken = Page(tx, self._link, self._run.ordinal, self._means.clock.now())
-            changed = await taken.save(page.documents)
+            changed = await taken.save(page.documents, self._plan.removed)
             line.take(request, page)
-            await self._keep(tx, taken, changed=changed, calls=self._run.calls + 1)
+            await self._keep(tx, taken, changed=changed)
 
     async def _look_up(self, books: Books, entity: Entity) -> None:
         """Read what is open here and was not met: it is settled, voided or gone there, or was edited meanwhile."""
-        async with self._means.database.read() as tx:
-            after = self._plan.asked_up_to
-            ids = await open_items.open_but_unseen(
-                tx, self._link.id, entity, seen_in=self._run.ordinal, after=after, limit=IDS_AT_ONCE
-            )
-        afresh = Afresh(books, self._means.clock)
+        ids = await self._unmet(entity, behind=self._plan.asked_up_to, limit=self._ids_at_once(entity))
+        if not ids:
+            await self._drop(entity)
+            return
+        afresh = Afresh(books, self._means.clock, self._book)
         found = await self._job.keep_during(self._means.database, afresh.by_ids(entity, ids))
         async with self._means.database.write(durable=False) as tx:
             await self._hold(tx)
             await self._means.wake_news(tx, self._link.id)
             taken = Page(tx, self._link, self._run.ordinal, self._means.clock.now())
-            changed = await taken.save(found)
-            changed += await taken.save(await self._gone(tx, ids, found))
-            self._plan.asked_up_to = ids[-1] if ids else ""
-            if not ids:
-                self._plan.unmet.remove(entity)
-            await self._keep(tx, taken, changed=changed, calls=self._run.calls + afresh.calls)
+            changed = await taken.save(found, self._plan.removed)
+            self._plan.asked_up_to = ids[-1]
+            await self._keep(tx, taken, changed=changed)
 
-    async def _gone(self, tx: Transaction, ids: Sequence[str], found: Sequence[Document]) -> list[Document]:
-        """What Xero does not show under its id any more, as deleted. Not so what came here only just now."""
-        shown = {
-            one.xero_invoice_id if isinstance(one, Invoice) else getattr(one, "xero_credit_id", "") for one in found
-        }
-        kept = await open_items.with_ids(tx, self._link.id, set(ids) - shown)
-        settled = [one.document for one in kept if one.read_at < self._means.clock.now() - OVERLAP]
-        return [msgspec.structs.replace(document, status=DocumentStatus.DELETED.value) for document in settled]
+    async def _drop(self, entity: Entity) -> None:
+        """Have deleted what Xero shows under its id no more: all of it at once, or a gate would see it too late."""
+        ids = await self._unmet(entity)
+        async with self._means.database.write(durable=False) as tx:
+            await self._hold(tx)
+            await self._means.wake_news(tx, self._link.id)
+            taken = Page(tx, self._link, self._run.ordinal, self._means.clock.now())
+            began_at = self._run.started_at or self._means.clock.now()
+            gone = deleted_in(await open_items.with_ids(tx, self._link.id, ids), began_at)
+            changed = 0
+            for kind in (Invoice, Credit):
+                changed += await taken.save([one for one in gone if isinstance(one, kind)], self._plan.removed)
+            self._plan.asked_up_to = ""
+            self._plan.unmet.remove(entity)
+            await self._keep(tx, taken, changed=changed)
+
+    async def _unmet(self, entity: Entity, *, behind: str = "", limit: int | None = None) -> Sequence[str]:
+        """What is open here and was not met, by id."""
+        async with self._means.database.read() as tx:
+            return await open_items.open_but_unseen(
+                tx, self._link.id, entity, seen_in=self._run.ordinal, after=behind, limit=limit
+            )
+
+    def _ids_at_once(self, entity: Entity) -> int:
+        """How many may be looked up; of credits each takes a call."""
+        left = self._run.max_calls - self._run.calls
+        return IDS_AT_ONCE if entity is Entity.INVOICES or not self._run.max_calls else min(IDS_AT_ONCE, max(left, 1))
 
     async def _compare_everybody(self) -> None:
         """Compare all balances in one pass; who disagrees, or was off before, is compared closely."""
         async with self._means.database.read() as tx:
             overview = Overview(await open_items.merged(tx, self._link.id))
             await overview.take(open_items.standings(tx, self._link.id))
-            off = await discrepancies.off_balance(tx, self._link.id)
+            merged = await customers.all_merges(tx, self._link.id)
+            off = {merged.get(contact, contact) for contact in await discrepancies.off_balance(tx, self._link.id)}
         self._plan.suspects = sorted(off | set(overview.suspects()))
         self._plan.suspected = len(self._plan.suspects)
-        totals = [Total(name, from_units(units), from_units(units)) for name, units in sorted(overview.totals.items())]
         compared = overview.customers - self._plan.suspected
         async with self._means.database.write(durable=False) as tx:
             await self._hold(tx)
-            await self._keep(
-                tx, customers=overview.customers, compared=compared, agreeing=compared, totals=tuple(totals)
-            )
+            await self._keep(tx, customers=overview.customers, compared=compared, agreeing=compared)
 
     async def _compare_one(self, comparing: OneCustomer, customer: str) -> None:
-        calls, healed = comparing.calls, comparing.healed
-        agrees = is_moving = False
+        healed = comparing.healed
+        agrees = is_left_out = False
         try:
             found = await self._job.keep_during(self._means.database, comparing.compare(customer))
             agrees = not found.discrepancies
-        except BooksMovingError:
-            is_moving = True
+        except (BooksMovingError, RemovalDoubtedError):
+            is_left_out = True
+        except BugError:  # of one customer it tells nothing about the others
+            logger.exception("not compared", reconciliation_id=self._run.id, customer=customer)
+            is_left_out = True
         assert self._plan.suspects is not None, "there are suspects once everybody was compared"
         self._plan.suspects.remove(customer)
-        self._plan.moving += is_moving
+        self._plan.left_out += [customer] * is_left_out
+        self._plan.removed = dict(comparing.removed)
         async with self._means.database.write(durable=False) as tx:
             await self._hold(tx)
             await self._keep(
                 tx,
-                calls=self._run.calls + comparing.calls - calls,
-                compared=self._run.compared + (not is_moving),
+                compared=self._run.compared + (not is_left_out),
                 agreeing=self._run.agreeing + agrees,
                 self_healed=self._run.self_healed + comparing.healed - healed,
             )
@@ -163,23 +196,28 @@ class Run:
             overview = Overview(await open_items.merged(tx, self._link.id))
             await overview.take(open_items.standings(tx, self._link.id))
         self._plan.suspects = []
-        await self._finish(customers=overview.customers, left_over=overview.customers)
+        await self._end(customers=overview.customers, left_over=overview.customers)
 
-    async def _finish(self, **changes: Any) -> None:  # noqa: ANN401 - fields of a ReconciliationRecord
-        now = self._means.clock.now()
-        left = len(self._plan.suspects or ()) + self._plan.moving
+    async def _finish(self) -> None:
+        """Add up who was compared, as the repairs left them; of the others it is not known what Xero states."""
+        left = {*(self._plan.suspects or ()), *self._plan.left_out}
+        async with self._means.database.read() as tx:
+            merged = await customers.all_merges(tx, self._link.id)
+            overview = Overview(merged, besides=left)
+            await overview.take(open_items.standings(tx, self._link.id))
+            known = await discrepancies.open_differences(tx, self._link.id)
+        off = {key: apart for key, apart in known.items() if merged.get(key[0], key[0]) not in left}
+        await self._end(
+            off_balance=len({customer for customer, _ in off}),
+            left_over=len(left),
+            totals=_totals(overview.totals, off),
+        )
+
+    async def _end(self, **changes: Any) -> None:  # noqa: ANN401 - fields of a ReconciliationRecord
         async with self._means.database.write() as tx:
             await self._hold(tx)
-            open_ones = await discrepancies.every_open(tx, self._link.id)
-            ended: dict[str, Any] = {
-                "state": ReconciliationState.SUCCEEDED,
-                "off_balance": len({one.xero_contact_id for one in open_ones}),
-                "left_over": left,
-                "totals": _less(self._run.totals, open_ones),
-                "percent": 100.0,
-                "ended_at": now,
-            }
-            await self._keep(tx, **(ended | changes))
+            ended_at = self._means.clock.now()
+            await self._keep(tx, state=ReconciliationState.SUCCEEDED, percent=100.0, ended_at=ended_at, **changes)
 
     async def _hold(self, tx: Transaction) -> None:
         await connections.get(tx, self._link.id, lock=True)  # before the work: see Transaction
@@ -192,7 +230,11 @@ class Run:
         changed: int = 0,
         **changes: Any,  # noqa: ANN401 - fields of a ReconciliationRecord
     ) -> None:
-        """Keep the reconciliation with these changes and what is left of it, and tell of all of it."""
+        """Keep the reconciliation with these changes and what is left of it, and tell of all of it.
+
+        Raises:
+            StoppedError: it ended meanwhile; nothing of this transaction may count.
+        """
         now = self._means.clock.now()
         kept = {
             "state": ReconciliationState.RUNNING,
@@ -203,7 +245,8 @@ class Run:
             **changes,
         }
         run = msgspec.structs.replace(self._run, **kept)
-        await reconciliations.save(tx, run, msgspec.json.encode(self._plan))
+        if not await reconciliations.save(tx, run, msgspec.json.encode(self._plan), while_in=UNDER_WAY):
+            raise StoppedError
         for record in page.records if page else ():
             await record.tell(self._means.feed)
         if changed:
@@ -218,10 +261,12 @@ async def tell(tx: Transaction, means: Means, run: ReconciliationRecord) -> None
     await means.feed.append(tx, event)
 
 
-def _less(totals: Sequence[Total], off: Sequence[discrepancies.Discrepancy]) -> tuple[Total, ...]:
+def _totals(ours: Mapping[str, int], off: Mapping[tuple[str, str], Decimal]) -> tuple[Total, ...]:
     """What Xero states is ours less all differences; a currency with nothing open may have one too."""
-    sums = {total.currency: total for total in totals}
-    for one in off:
-        total = sums.get(one.currency, Total(one.currency, from_units(0), from_units(0)))
-        sums[one.currency] = msgspec.structs.replace(total, xero=total.xero - one.difference)
-    return tuple(sums[currency] for currency in sorted(sums))
+    apart: dict[str, Decimal] = {}
+    for (_, currency), difference in off.items():
+        apart[currency] = apart.get(currency, Decimal(0)) + difference
+    return tuple(
+        Total(currency, from_units(ours.get(currency, 0)), from_units(ours.get(currency, 0)) - apart.get(currency, 0))
+        for currency in sorted(ours.keys() | apart.keys())
+    )

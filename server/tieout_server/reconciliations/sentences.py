@@ -13,6 +13,7 @@ FEW = 3
 
 AGREE = "Both sides agree again."
 HEALED = "What was stale here was read again from Xero; both sides agree."
+KNOWN = "What is left is the difference that was acknowledged."
 
 KINDS: Mapping[Entity, str] = {
     Entity.INVOICES: "invoice",
@@ -23,8 +24,8 @@ KINDS: Mapping[Entity, str] = {
 
 
 def money(amount: Decimal, currency: str) -> str:
-    """An amount as it is read out: 1,234.50 NZD."""
-    return f"{amount:,.2f} {currency}" if amount == round(amount, 2) else f"{amount:,} {currency}"
+    """An amount as it is read out: 1,234.50 NZD; the bare number of what is in no one currency."""
+    return (f"{amount:,.2f} {currency}" if amount == round(amount, 2) else f"{amount:,} {currency}").strip()
 
 
 def differs(ours: Decimal, xero: Decimal, currency: str) -> str:
@@ -32,6 +33,11 @@ def differs(ours: Decimal, xero: Decimal, currency: str) -> str:
     size = money(abs(ours - xero), currency)
     more = "more here than in Xero" if ours > xero else "less here than in Xero"
     return f"{money(ours, currency)} here, {money(xero, currency)} in Xero: {size} {more}."
+
+
+def stated(figure: str, how: Sequence[str]) -> str:
+    """What Xero states with a contact, where that is not the balance in one currency; empty where it is."""
+    return f"With the contact Xero states {figure}, {' and '.join(how)}." if how else ""
 
 
 def named(items: Sequence[Item]) -> str:

@@ -1,30 +1,34 @@
 """What callers do with reconciliations: have one customer or a whole organisation compared, and report what is odd."""
 
 import secrets
-from collections.abc import Collection
 
 import msgspec
 
+from tieout_server import log
 from tieout_server.connections.service import Connections
-from tieout_server.connections.state import check_can_read
-from tieout_server.errors import NotFoundError, PersonMustActError, TryAgainError
-from tieout_server.events.feed import RECONCILIATION
+from tieout_server.connections.state import check_can_read, check_is_not_over
+from tieout_server.errors import BugError, NotFoundError, NotPermittedNowError, PersonMustActError, TryAgainError
 from tieout_server.ledger.links import Link
 from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.messages import Asked, Reconciled, Report, StartReconciliation
 from tieout_server.reconciliations.one_customer import OneCustomer
 from tieout_server.reconciliations.references import contacts_meant
+from tieout_server.reconciliations.run import tell
 from tieout_server.reconciliations.state import UNDER_WAY, ReconciliationState
 from tieout_server.storage import cases, connections, customers, discrepancies, reconciliations
 from tieout_server.storage.cases import Case
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.events import Event
 from tieout_server.storage.reconciliations import ReconciliationRecord
+from tieout_server.syncs.intake import DoubtedError
 from tieout_server.work.engine import Priority
 from tieout_server.work.requests import Requests
 
+logger = log.get("reconciliations")
+
 WORK = "reconcile"
 """The kind of work that compares a whole organisation, slice by slice."""
+ENDED = "The connection was ended."
+"""Why a reconciliation failed that was under way then."""
 
 
 class Reconciliations:
@@ -35,6 +39,7 @@ class Reconciliations:
         self._database = means.database
         self._links = links
         self._requests = requests
+        links.at_end(self._end)
 
     async def reconcile_customer(self, connection_id: str, customer_id: str) -> Reconciled:
         """Read one customer afresh, repair what was stale here, and say what is still off.
@@ -44,6 +49,7 @@ class Reconciliations:
         Raises:
             NotFoundError: there is no such connection or customer.
             ConnectionNotUsableError: somebody has to act first.
+            NotPermittedNowError: so much of it was removed in Xero that a gate closed; nothing was taken in.
             XeroUnavailableError, CallLimitError: it cannot be compared now.
         """
         async with self._database.read() as tx:
@@ -74,8 +80,7 @@ class Reconciliations:
             answer = Asked(run, joined=current is not None)
             await self._requests.keep(tx, method, asked.request_id, asked, answer)
             if not answer.joined:
-                told = Event(0, link.id, RECONCILIATION, run.id, run.updated_at, msgspec.json.encode(run))
-                await self._means.feed.append(tx, told)
+                await tell(tx, self._means, run)
         return answer
 
     async def get(self, reconciliation_id: str) -> ReconciliationRecord:
@@ -91,54 +96,82 @@ class Reconciliations:
         return run
 
     async def report(self, asked: Report) -> Case:
-        """Open a case about a difference that was not flagged, with what comparing its customers finds at once.
+        """Open a case about a difference that was not flagged, and compare its customers at once.
 
-        The case is opened even where Xero cannot be asked; its sentence then says so.
+        The case is there first, and has what was found as soon as that is: cancelled, or where Xero cannot be asked,
+        its sentence says how far that is. A repeat is answered with the case as it is.
 
         Raises:
             NotFoundError: there is no such connection, or what a reference names is not here.
+            ConnectionNotUsableError: it was ended, or connected anew meanwhile.
             RequestIdReusedError: the request_id came before with other content.
         """
         method = "ReportDiscrepancy"
         async with self._database.write() as tx:
+            link = await _link(tx, asked.connection_id, lock=True)
             if earlier := await self._requests.earlier(tx, method, asked.request_id, asked, str):
                 return await _case(tx, earlier)
-            link = await _link(tx, asked.connection_id)
+            check_is_not_over(link)
             meant = await contacts_meant(tx, asked)
-        trouble = await self._compare_all(link, meant)
-        async with self._database.write() as tx:
-            if earlier := await self._requests.earlier(tx, method, asked.request_id, asked, str):
-                return await _case(tx, earlier)  # the same report came twice at the same time
-            found = await discrepancies.open_of(tx, link.id, meant)
             case = Case(
                 id=f"cas_{secrets.token_hex(10)}",
                 connection_id=link.id,
                 description=asked.description,
                 customer_ids=tuple(meant),
-                discrepancy_ids=tuple(one.id for own in found.values() for one in own),
-                sentence=_sentence(len(meant), len(found), trouble),
+                sentence=_sentence((0, len(meant)), 0, ""),
                 created_at=self._means.clock.now(),
             )
             await cases.insert(tx, case)
             await self._requests.keep(tx, method, asked.request_id, asked, case.id)
-        return case
+        return await self._examine(link, case)
 
-    async def _compare_all(self, link: Link, customers_meant: Collection[str]) -> str:
-        """Compare these customers one by one; answers what kept it from comparing all, empty if nothing did."""
-        for customer in customers_meant:
+    async def _examine(self, link: Link, case: Case) -> Case:
+        """Compare its customers one by one; answers the case with what was found."""
+        odd = ""
+        for before, customer in enumerate(case.customer_ids):
             try:
                 await self._compare(link, customer)
             except (PersonMustActError, TryAgainError) as trouble:
-                return trouble.sentence
-        return ""
+                return await self._found(link, case, before, trouble.sentence)
+            except (BugError, NotPermittedNowError) as trouble:  # of this customer: it tells nothing about the others
+                logger.exception("not compared", connection_id=link.id, customer=customer)
+                odd = trouble.sentence
+            case = await self._found(link, case, before + 1, odd)
+        return case
+
+    async def _found(self, link: Link, case: Case, compared: int, trouble: str) -> Case:
+        async with self._database.write() as tx:
+            check_is_not_over(await _link(tx, link.id, lock=True), since=link)
+            off = await discrepancies.open_of(tx, link.id, case.customer_ids)
+            found = msgspec.structs.replace(
+                case,
+                discrepancy_ids=tuple(one.id for own in off.values() for one in own),
+                sentence=_sentence((compared, len(case.customer_ids)), len(off), trouble),
+            )
+            await cases.update_found(tx, found)
+        return found
 
     async def _compare(self, link: Link, customer: str) -> Reconciled:
         check_can_read(link)
         try:
             return await OneCustomer(self._means, link, self._links.books(link)).compare(customer)
+        except DoubtedError as doubted:
+            raise NotPermittedNowError(doubted.doubt.sentence, state=doubted.doubt.gate) from doubted
         except PersonMustActError as refusal:
             await self._links.access_lost(link.id, refusal)
             raise
+
+    async def _end(self, tx: Transaction, connection_id: str) -> None:
+        """Fail what is under way, as the connection ends."""
+        run = await reconciliations.latest(tx, connection_id)
+        if run is None:
+            return
+        now = self._means.clock.now()
+        failed = msgspec.structs.replace(
+            run, state=ReconciliationState.FAILED, error_sentence=ENDED, ended_at=now, updated_at=now
+        )
+        if await reconciliations.save(tx, failed, while_in=UNDER_WAY):
+            await tell(tx, self._means, failed)
 
     async def _create(self, tx: Transaction, link: Link, asked: StartReconciliation) -> ReconciliationRecord:
         now = self._means.clock.now()
@@ -162,8 +195,8 @@ async def _case(tx: Transaction, case_id: str) -> Case:
     return case
 
 
-async def _link(tx: Transaction, connection_id: str) -> Link:
-    link = await connections.get(tx, connection_id)
+async def _link(tx: Transaction, connection_id: str, *, lock: bool = False) -> Link:
+    link = await connections.get(tx, connection_id, lock=lock)
     if link is None:
         raise NotFoundError("connection", connection_id)
     return link
@@ -177,10 +210,14 @@ async def _customer(tx: Transaction, connection_id: str, customer_id: str) -> st
     return now
 
 
-def _sentence(compared: int, off: int, trouble: str) -> str:
+def _sentence(compared: tuple[int, int], off: int, trouble: str) -> str:
+    """What was found of so many customers, of so many that it is about."""
+    done, of = compared
     if trouble:
         return f"Xero could not be asked about all of them now: {trouble}"
-    people = "The customer was" if compared == 1 else f"{compared} customers were"
+    if done < of:
+        return f"{done} of {of} customers were read afresh from Xero; it went no further."
+    people = "The customer was" if of == 1 else f"{of} customers were"
     if not off:
         return f"{people} read afresh from Xero, and both sides agree."
-    return f"{people} read afresh from Xero; {'it is' if compared == 1 else f'{off} of them are'} off balance."
+    return f"{people} read afresh from Xero; {'it is' if of == 1 else f'{off} of them are'} off balance."

@@ -8,7 +8,7 @@ import msgspec
 
 from tieout_server.ledger.documents import Contact, Credit, Document, DocumentStatus, Entity, Invoice
 from tieout_server.ledger.links import Link
-from tieout_server.reconciliations import findings
+from tieout_server.reconciliations import findings, sentences
 from tieout_server.reconciliations.afresh import Side, item_of
 from tieout_server.reconciliations.compare import Mismatch, by_owner, difference, mismatches
 from tieout_server.reconciliations.convention import Convention
@@ -17,14 +17,19 @@ from tieout_server.reconciliations.items import Item, balances
 from tieout_server.reconciliations.messages import Repair
 from tieout_server.reconciliations.record import Finding, Whose
 from tieout_server.reconciliations.suspects import Crossing
-from tieout_server.storage import customers, mirror, open_items, watermarks
+from tieout_server.storage import connections, customers, mirror, open_items, watermarks
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.open_items import Kept, OpenDocument
 from tieout_server.storage.watermarks import Watermark
+from tieout_server.syncs import doubts
 from tieout_server.syncs.followers import follow
 from tieout_server.syncs.plan import OVERLAP
 
 _KINDS = (Invoice, Credit)
+
+_CONVERTED = "other currencies converted"
+_ADDED_UP = "all currencies added up as they are"
+_WITHOUT_CREDITS = "credits left out"
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,12 +48,14 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     repairs: Sequence[Repair]
     changed: int
     """Rows of the mirror that are other now."""
+    removed: Mapping[Entity, int]
+    """The rows of each entity that left in this reading up to now."""
     is_moving: bool
     """Something came here while Xero was read: it has to be read again."""
 
     @property
     def difference(self) -> Decimal:
-        """What our documents make, less what Xero states; 0 where that is a matter of rounding conversions."""
+        """What our documents make, less what Xero states."""
         if self.stated is None or self.convention.agrees(self.stated, self.items):
             return Decimal(0)
         return self.convention.expected(self.items) - self.stated
@@ -56,7 +63,22 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ours(self) -> Decimal:
         """What our documents in the currency of Xero's figure add up to; those in others are balances of their own."""
-        return sum((item.open for item in self.items if item.currency == self.currency), Decimal(0))
+        return self.ours_in(self.currency)
+
+    def ours_in(self, currency: str) -> Decimal:
+        """What our documents in a currency add up to."""
+        return sum((item.open for item in self.items if item.currency == currency), Decimal(0))
+
+    @property
+    def figure(self) -> str:
+        """What Xero states, said with how it is made; empty where it is the balance in one currency as it stands."""
+        is_mixed = any(item.currency != self.currency for item in self.items)
+        how = [_CONVERTED if self.convention.in_base else _ADDED_UP] if is_mixed else []
+        if not self.convention.nets_credits and any(item.open < 0 for item in self.items):
+            how.append(_WITHOUT_CREDITS)
+        stated = self.stated or Decimal(0)
+        in_one = self.convention.in_base or not is_mixed
+        return sentences.stated(sentences.money(stated, self.currency if in_one else ""), how)
 
     @property
     def agrees(self) -> bool:
@@ -85,40 +107,56 @@ class Reading(msgspec.Struct, frozen=True):
     side: Side
     convention: Convention
     at: datetime
+    removed: Mapping[Entity, int] = {}
+    """The rows of each entity that left before it in the same reading."""
 
 
 async def take_in(tx: Transaction, link: Link, customer: str, found: Reading) -> Taken:
     """Make the mirror what Xero showed, as far as it is not newer, and say what that changed.
 
     The transaction holds the connection and has woken the news; whoever calls tells of the changes.
+
+    Raises:
+        DoubtedError: more was removed than is believed unasked; nothing of the transaction may count.
     """
     side, now = found.side, found.at
     family = await customers.families(tx, link.id, [customer])
     here = await _here(tx, link.id, family, side)
+    deleted = deleted_in([here[name] for name in side.gone & here.keys()], side.began_at)
+    shown = [*side.contacts, *side.documents.values(), *deleted]
+    removed = await doubts.leave(tx, link.id, shown, found.removed)
     changed = await _save(tx, link.id, side.contacts, side.documents.values(), now)
-    changed += await _mark_gone(tx, link.id, [here[name] for name in side.gone & here.keys()], side, now)
-    family = await customers.families(tx, link.id, [customer])  # merges may have come along
+    changed += await _save(tx, link.id, (), deleted, now)
+    now_is = (await customers.merges(tx, link.id, [customer])).get(customer, customer)  # merges may have come along
+    family = await customers.families(tx, link.id, [now_is])
     ours, theirs = _items(here.values(), family), _side_items(side, here, family)
     moved = [by_owner(mismatch, family) for mismatch in mismatches(ours, theirs)]
     read = ReadAt({name: kept.read_at for name, kept in here.items()}, side.began_at)
     return Taken(
-        whose=Whose(link, customer, _name(side.contacts, customer), family),
+        whose=Whose(link, now_is, _name(side.contacts, now_is), family),
         stated=side.stated,
         items=_open(await open_items.of_contacts(tx, link.id, family), family),
         crossings=await _crossings(tx, link.id, family),
         convention=found.convention,
         base_currency=base_currency(link),
         read=read,
-        missed=await _missed(tx, link.id, customer, (ours, moved), read),
+        missed=await _missed(tx, link.id, now_is, (ours, moved), read),
         repairs=findings.repairs(moved, read),
         changed=changed,
-        is_moving=_is_moving(here.values(), side),
+        removed=removed,
+        is_moving=now_is != customer or _is_moving(here.values(), side),
     )
 
 
 def base_currency(link: Link) -> str:
     """What an organisation keeps its books in."""
     return link.organisation.base_currency if link.organisation else ""
+
+
+def deleted_in(gone: Iterable[Kept], began_at: datetime) -> list[OpenDocument]:
+    """What Xero shows no more since `began_at`, as deleted: it counts no longer. Not so what came here only then."""
+    settled = [kept.document for kept in gone if kept.read_at < began_at - OVERLAP]
+    return [msgspec.structs.replace(document, status=DocumentStatus.DELETED.value) for document in settled]
 
 
 def is_missed(mismatch: Mismatch, marks: Mapping[Entity, Watermark]) -> bool:
@@ -142,19 +180,13 @@ async def _save(
     now: datetime,
 ) -> int:
     found = list(documents)
+    ordinal = await connections.sync_ordinal(tx, connection_id)  # a purge of what was read before leaves it
     kinds: list[Sequence[Document]] = [contacts, *([one for one in found if isinstance(one, k)] for k in _KINDS)]
-    saved = [(kind, await mirror.save(tx, connection_id, kind, seen_in=0, at=now)) for kind in kinds]
+    saved = [(kind, await mirror.save(tx, connection_id, kind, seen_in=ordinal, at=now)) for kind in kinds]
     for kind, one in saved:
         if one.changed:
             await follow(tx, connection_id, kind, now)
     return sum(one.changed for _, one in saved)
-
-
-async def _mark_gone(tx: Transaction, connection_id: str, gone: Sequence[Kept], side: Side, now: datetime) -> int:
-    """Xero shows nothing under these ids any more: they count no longer. Not so what came here only just now."""
-    settled = [kept.document for kept in gone if kept.read_at < side.began_at - OVERLAP]
-    deleted = [msgspec.structs.replace(document, status=DocumentStatus.DELETED.value) for document in settled]
-    return await _save(tx, connection_id, (), deleted, now)
 
 
 def _items(here: Iterable[Kept], owners: Mapping[str, str]) -> dict[str, Item]:

@@ -1,6 +1,7 @@
 """Watching reconciliations and discrepancies: the state now or a snapshot, what was missed, then what happens."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import msgspec
 
@@ -101,10 +102,13 @@ class DiscrepancyWatch:
             NotFoundError: there is no such connection.
             InvalidRequestError, ResumeTokenTooOldError: the token cannot be resumed from.
         """
-        now = await self._discrepancies.snapshot(connection_id, empty=not from_start)
-        for discrepancy in now.discrepancies:
-            yield Told(None, snapshot=discrepancy)
-        position = await self._feed.position_of(after) if after else now.position
+        position = await self._discrepancies.position(connection_id)
+        if from_start:
+            async with aclosing(self._discrepancies.every_open(connection_id)) as everything:
+                async for discrepancy in everything:
+                    yield Told(None, snapshot=discrepancy)
+        if after:
+            position = await self._feed.position_of(after)
         if not after:
             yield Told(position)
         wanted = self._feed.follow(position, lambda e: e.topic == DISCREPANCY and e.connection_id == connection_id)

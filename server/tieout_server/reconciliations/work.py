@@ -11,12 +11,13 @@ from tieout_server.errors import BugError, OperatorMustActError, PersonMustActEr
 from tieout_server.ledger.links import Link
 from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.plan import Plan, first_plan
-from tieout_server.reconciliations.run import Run, tell
+from tieout_server.reconciliations.run import Run, StoppedError, tell
 from tieout_server.reconciliations.service import WORK
 from tieout_server.reconciliations.state import UNDER_WAY, ReconciliationState
 from tieout_server.storage import connections, reconciliations
 from tieout_server.storage.reconciliations import ReconciliationRecord
 from tieout_server.syncs import trouble as troubles
+from tieout_server.syncs.intake import DoubtedError
 from tieout_server.work.engine import Job, Lane
 
 logger = log.get("reconciliations")
@@ -48,8 +49,12 @@ class ReconciliationWork:
             if link.state == ConnectionState.CONNECTED:
                 return troubles.after_refusal(link, self._means.clock.now())
             await self._fail(job, refusal.sentence)
+        except StoppedError:
+            logger.info("reconciliation was ended", reconciliation_id=run.id)
         except TryAgainError as trouble:
             return await self._wait(job, trouble)
+        except DoubtedError as doubted:
+            await self._fail(job, doubted.doubt.sentence)
         except BugError as bug:
             logger.exception("reconciliation failed", reconciliation_id=run.id)
             await self._fail(job, bug.sentence)
@@ -65,7 +70,7 @@ class ReconciliationWork:
             work = await reconciliations.work_of(tx, run.id)
         return link, run, msgspec.json.decode(work, type=Plan) if work else first_plan()
 
-    async def _wait(self, job: Job, trouble: TryAgainError | OperatorMustActError) -> datetime:
+    async def _wait(self, job: Job, trouble: TryAgainError | OperatorMustActError) -> datetime | None:
         """Park the reconciliation until the trouble has passed; no worker sleeps meanwhile."""
         async with self._means.database.write() as tx:
             await job.hold(tx)
@@ -81,7 +86,8 @@ class ReconciliationWork:
                 updated_at=now,
                 started_at=run.started_at or now,
             )
-            await reconciliations.save(tx, waiting)
+            if not await reconciliations.save(tx, waiting, while_in=UNDER_WAY):
+                return None  # it ended with its connection
             await tell(tx, self._means, waiting)
         logger.warning("reconciliation waits", reconciliation_id=run.id, until=again_at, trouble=trouble.sentence)
         return again_at
@@ -95,5 +101,5 @@ class ReconciliationWork:
             failed = msgspec.structs.replace(
                 run, state=ReconciliationState.FAILED, error_sentence=sentence, ended_at=now, updated_at=now
             )
-            await reconciliations.save(tx, failed)
-            await tell(tx, self._means, failed)
+            if await reconciliations.save(tx, failed, while_in=UNDER_WAY):
+                await tell(tx, self._means, failed)

@@ -14,6 +14,7 @@ from tieout_server.reconciliations.chase import ChaseCheck
 from tieout_server.reconciliations.messages import Comparison, Repair
 from tieout_server.reconciliations.platform import PlatformDifference, PlatformVerdict
 from tieout_server.reconciliations.platform_balances import Submitted
+from tieout_server.reconciliations.record import TOLD_DOCUMENTS, TOLD_HISTORY
 from tieout_server.rpc.convert import entity, iso, money, timestamp
 from tieout_server.storage.cases import Case
 from tieout_server.storage.discrepancies import Change, Discrepancy, Happened, Involved, Share, Values
@@ -57,8 +58,9 @@ def reconciliation(record: ReconciliationRecord) -> pb.Reconciliation:
     )
 
 
-def discrepancy(found: Discrepancy) -> pb.Discrepancy:
-    """A discrepancy, with history where it has been read."""
+def discrepancy(found: Discrepancy, documents: int = TOLD_DOCUMENTS, history: int = TOLD_HISTORY) -> pb.Discrepancy:
+    """A discrepancy, with history where it has been read; so much of both at most that clients take the message."""
+    found = found.brief(documents, history)
     return pb.Discrepancy(
         id=found.id,
         connection_id=found.connection_id,
@@ -69,6 +71,7 @@ def discrepancy(found: Discrepancy) -> pb.Discrepancy:
         cause=_cause(found.cause),
         causes=[_share(share, found.currency) for share in found.causes],
         documents=[_document(document, found) for document in found.documents],
+        document_count=len(found.documents) + found.more_documents,
         state=_state(found.state),
         sentence=found.sentence,
         owner=types_pb2.Owner.Value(f"OWNER_{found.owner or 'UNSPECIFIED'}"),

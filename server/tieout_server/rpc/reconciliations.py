@@ -46,6 +46,14 @@ class ReconciliationSubjects:
     chase_checks: ChaseChecks
 
 
+LISTED_DOCUMENTS = 5
+"""Documents that a list names of each discrepancy: with 1,000 of them it stays below the 4 MiB that clients take."""
+ALL_DOCUMENTS, ALL_HISTORY = 5_000, 1_000
+"""Documents, and what happened, that are told of one discrepancy by itself."""
+MOST_REPAIRS = 2_000
+"""Repairs that are told of one comparison."""
+
+
 class ReconciliationServicer(pb_grpc.ReconciliationServiceServicer):
     """Answers the calls of ReconciliationService."""
 
@@ -62,7 +70,7 @@ class ReconciliationServicer(pb_grpc.ReconciliationServiceServicer):
         platform = await self._subjects.platform_balances.of_customer(found.connection_id, found.xero_contact_id)
         answer = pb.ReconcileCustomerResponse(
             balances=[convert.comparison(one, platform) for one in found.balances],
-            repairs=[convert.repair(one) for one in found.repairs],
+            repairs=[convert.repair(one) for one in found.repairs[:MOST_REPAIRS]],
             discrepancies=[convert.discrepancy(one) for one in found.discrepancies],
             calls_used=found.calls,
         )
@@ -112,14 +120,14 @@ class ReconciliationServicer(pb_grpc.ReconciliationServiceServicer):
         span = paging.span_of(request)
         found, following = await self._subjects.discrepancies.page(request.connection_id, wanted, span)
         return pb.ListDiscrepanciesResponse(
-            discrepancies=[convert.discrepancy(one) for one in found],
+            discrepancies=[convert.discrepancy(one, LISTED_DOCUMENTS) for one in found],
             next_page_token=paging.next_token(request, following),
         )
 
     async def GetDiscrepancy(self, request: pb.GetDiscrepancyRequest, context: _Context) -> pb.GetDiscrepancyResponse:
         """The discrepancy with its history."""
         found = await self._subjects.discrepancies.get(request.discrepancy_id)
-        return pb.GetDiscrepancyResponse(discrepancy=convert.discrepancy(found))
+        return pb.GetDiscrepancyResponse(discrepancy=convert.discrepancy(found, ALL_DOCUMENTS, ALL_HISTORY))
 
     async def WatchDiscrepancies(
         self, request: pb.WatchDiscrepanciesRequest, context: _Context

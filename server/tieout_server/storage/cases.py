@@ -3,7 +3,7 @@
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Row, select
+from sqlalchemy import Row, select, update
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.storage.database import Transaction
@@ -11,7 +11,7 @@ from tieout_server.storage.reconciliation_tables import cases
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """A difference that was reported and not flagged. It never changes."""
+    """A difference that was reported and not flagged. It changes only as its customers are compared at once."""
 
     id: str
     connection_id: str
@@ -38,6 +38,12 @@ async def insert(tx: Transaction, case: Case) -> None:
             created_at=to_micros(case.created_at),
         )
     )
+
+
+async def update_found(tx: Transaction, case: Case) -> None:
+    """Keep what was found of a case; nothing, if it is not there any more."""
+    found = {"discrepancy_ids": msgspec.json.encode(case.discrepancy_ids).decode(), "sentence": case.sentence}
+    await tx.execute(update(cases).where(cases.c.id == case.id).values(**found))
 
 
 async def get(tx: Transaction, case_id: str) -> Case | None:

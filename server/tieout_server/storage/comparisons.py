@@ -5,12 +5,12 @@ from datetime import datetime
 from decimal import Decimal
 
 import msgspec
-from sqlalchemy import func, insert, select, union_all
+from sqlalchemy import exists, func, insert, select, union_all
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.ledger.money import from_units, to_units
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.reconciliation_tables import compared, comparisons
+from tieout_server.storage.reconciliation_tables import compared, comparisons, discrepancies
 from tieout_server.storage.tables import contacts, credits, invoices  # noqa: A004 - the field's word
 
 
@@ -57,6 +57,12 @@ async def history(tx: Transaction, connection_id: str, xero_contact_id: str) -> 
     ]
 
 
+async def compared_before(tx: Transaction, connection_id: str) -> set[str]:
+    """The customers of whom anything is kept."""
+    query = select(comparisons.c.xero_contact_id).where(comparisons.c.connection_id == connection_id)
+    return {row[0] for row in await tx.execute(query.distinct())}
+
+
 class Cursor(msgspec.Struct, frozen=True):
     """How far the changes of a mirror were compared, and the customers that are still to be compared closely."""
 
@@ -78,11 +84,21 @@ async def put_cursor(tx: Transaction, connection_id: str, now: Cursor) -> None:
 
 
 async def changed_contacts(tx: Transaction, connection_id: str, after: int) -> tuple[Sequence[str], int]:
-    """The contacts whose own data or documents changed behind this number, and the number up to which that is all."""
+    """The contacts whose own data or documents changed behind this number, and the number up to which that is all.
+
+    Left out are those of whom no more changed than that they were found to be off balance, or no longer.
+    """
+    found_then = exists().where(
+        discrepancies.c.connection_id == contacts.c.connection_id,
+        discrepancies.c.xero_contact_id == contacts.c.xero_contact_id,
+        discrepancies.c.updated_at == contacts.c.changed_at,
+    )
     changes = union_all(
         *(
             select(table.c.xero_contact_id, table.c.change_number).where(
-                table.c.connection_id == connection_id, table.c.change_number > after
+                table.c.connection_id == connection_id,
+                table.c.change_number > after,
+                *([~found_then] if table is contacts else []),
             )
             for table in (contacts, invoices, credits)
         )

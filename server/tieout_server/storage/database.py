@@ -71,6 +71,8 @@ class Database:
         self._after_commit: dict[Transaction, list[Callable[[], None]]] = {}
         if self.is_sqlite:
             _prepare_sqlite(self._engine.sync_engine)
+        else:
+            _prepare_postgresql(self._engine.sync_engine)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
@@ -146,3 +148,14 @@ def _prepare_sqlite(engine: Engine) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.exec_driver_sql("BEGIN")
+
+
+def _prepare_postgresql(engine: Engine) -> None:
+    """Leave no stream open in the driver."""
+
+    @event.listens_for(engine, "handle_error")
+    def _on_error(context: ExceptionContext) -> None:
+        # SQLAlchemy throws away a connection whose task was cancelled, and forgets the cursor that was at work.
+        at_work = context.execution_context
+        if isinstance(context.original_exception, asyncio.CancelledError) and at_work is not None:
+            at_work.cursor.close()

@@ -82,6 +82,8 @@ class Discrepancy(msgspec.Struct, frozen=True, kw_only=True):
     causes: tuple[Share, ...] = ()
     """The largest first; they add up to the difference."""
     documents: tuple[Involved, ...] = ()
+    more_documents: int = 0
+    """How many more are involved than are named here."""
     ruled_out: tuple[str, ...] = ()
     state: str
     """reconciliations.state.DiscrepancyState"""
@@ -112,9 +114,20 @@ class Discrepancy(msgspec.Struct, frozen=True, kw_only=True):
         """Whether both sides agree again."""
         return self.state in OVER
 
+    def brief(self, documents: int, history: int) -> "Discrepancy":
+        """The same with so many documents at most, those of the largest parts, and so much of its latest history."""
+        rest = max(len(self.documents) - documents, 0)
+        largest = sorted(self.documents, key=lambda one: -abs(one.difference)) if rest else self.documents
+        return msgspec.structs.replace(
+            self,
+            documents=tuple(largest[:documents]),
+            more_documents=self.more_documents + rest,
+            history=self.history[max(len(self.history) - history, 0) :],
+        )
+
 
 class Change(msgspec.Struct, frozen=True):
-    """What happened to a discrepancy, and what it is since, with its history: the content of an event."""
+    """What happened to a discrepancy, and what it is since, in brief: the content of an event."""
 
     event: Happened
     discrepancy: Discrepancy
@@ -205,6 +218,32 @@ async def open_of(tx: Transaction, connection_id: str, contacts: Collection[str]
     return {customer: list(own) for customer, own in groupby(found, key=lambda one: one.xero_contact_id)}
 
 
+async def take_over(tx: Transaction, connection_id: str, into: Mapping[str, str]) -> set[str]:
+    """Make what is open of contacts that were merged away `into` others theirs; answers who took something over.
+
+    Where one has had a discrepancy in the same currency itself, whoever compares it next ends the other.
+    """
+    rows = await tx.execute(
+        select(discrepancies.c.id, discrepancies.c.xero_contact_id, discrepancies.c.currency, discrepancies.c.state)
+        .where(
+            discrepancies.c.connection_id == connection_id,
+            discrepancies.c.xero_contact_id.in_({*into, *into.values()}),
+        )
+        .order_by(discrepancies.c.id)
+    )
+    known = rows.all()
+    taken = {(row.xero_contact_id, row.currency) for row in known}
+    winners = set()
+    for row in known:
+        winner = into.get(row.xero_contact_id)
+        if winner and row.state not in OVER and (winner, row.currency) not in taken:
+            taken.add((winner, row.currency))
+            winners.add(winner)
+            moved = update(discrepancies).where(discrepancies.c.id == row.id).values(xero_contact_id=winner)
+            await tx.execute(moved)
+    return winners
+
+
 async def off_balance(tx: Transaction, connection_id: str) -> set[str]:
     """The customers that are off balance, by id."""
     query = select(discrepancies.c.xero_contact_id).where(
@@ -221,12 +260,14 @@ async def open_differences(tx: Transaction, connection_id: str) -> Mapping[tuple
     return {(row[0], row[1]): from_units(row[2]) for row in await tx.execute(query)}
 
 
-async def every_open(tx: Transaction, connection_id: str) -> list[Discrepancy]:
-    """All that are not over, with history, in the order of lists."""
+async def some_open(tx: Transaction, connection_id: str, *, after: str = "", limit: int) -> list[Discrepancy]:
+    """Those that are not over, with history, by id: so many at most, behind this one."""
     query = select(discrepancies).where(
-        discrepancies.c.connection_id == connection_id, discrepancies.c.state.not_in(OVER)
+        discrepancies.c.connection_id == connection_id,
+        discrepancies.c.state.not_in(OVER),
+        discrepancies.c.id > after,
     )
-    rows = await tx.execute(query.order_by(discrepancies.c.place, discrepancies.c.id))
+    rows = await tx.execute(query.order_by(discrepancies.c.id).limit(limit))
     return await _with_history(tx, [_discrepancy(row) for row in rows])
 
 

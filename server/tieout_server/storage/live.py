@@ -28,16 +28,16 @@ async def count(tx: Transaction, connection_id: str, entity: Entity, *, open_onl
     return counted
 
 
-async def among(tx: Transaction, connection_id: str, entity: Entity, ids: Sequence[str]) -> int:
-    """How many of the documents with these ids are live here."""
+async def among(tx: Transaction, connection_id: str, entity: Entity, ids: Sequence[str]) -> set[str]:
+    """Which of the documents with these ids are live here."""
     table, key = table_of(entity)
-    counted = 0
+    found: set[str] = set()
     for start in range(0, len(ids), _AT_ONCE):
-        wanted = select(func.count()).where(
+        wanted = select(key).where(
             table.c.connection_id == connection_id, key.in_(ids[start : start + _AT_ONCE]), *is_live(entity)
         )
-        counted += (await tx.execute(wanted)).scalar_one()
-    return counted
+        found.update((await tx.execute(wanted)).scalars())
+    return found
 
 
 async def open_invoices(tx: Transaction, connection_id: str) -> set[str]:

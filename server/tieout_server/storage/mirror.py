@@ -18,8 +18,8 @@ import msgspec
 from sqlalchemy import Table, delete, func, select, update
 
 from tieout_server.clock import to_micros
-from tieout_server.ledger.documents import CREDITS, Credit, Document, Entity
-from tieout_server.storage import changes, rows, tables
+from tieout_server.ledger.documents import CREDITS, Contact, Credit, Document, Entity
+from tieout_server.storage import changes, customers, discrepancies, rows, tables
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.rows import Kind, Row, Stamp
 
@@ -59,6 +59,8 @@ async def save(
 ) -> Saved:
     """Write documents of one kind; repeating it changes nothing. A credit's allocations are replaced with it.
 
+    What is off balance of a contact that was merged away is its winner's from then on.
+
     `seen_in` is the ordinal of the sync that met them (it only rises), `at` is when they arrived here, `sync_id` names
     the sync that brought them, if one did. Writers of one connection take turns from here to their commit. Whoever
     changes something must append an event of the connection in the same transaction: a sync tells its progress,
@@ -77,6 +79,9 @@ async def save(
         changed += await _upsert(tx, kind.table, page[start : start + SLICE])
     if kind.table is tables.credits:
         changed += await _save_allocations(tx, [d for d in documents if isinstance(d, Credit)], stamp)
+    if losers := [d.xero_contact_id for d in documents if isinstance(d, Contact) and d.merged_into]:
+        winners = await discrepancies.take_over(tx, connection_id, await customers.merges(tx, connection_id, losers))
+        await _mark_changed(tx, stamp, tables.contacts, winners)
     return Saved(len(documents), changed)
 
 

@@ -1,6 +1,6 @@
 """What balances consist of in the mirror: open documents, what they add up to, and what crosses customers."""
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -86,7 +86,7 @@ async def with_ids(tx: Transaction, connection_id: str, ids: Collection[str]) ->
 
 
 async def open_but_unseen(
-    tx: Transaction, connection_id: str, entity: Entity, *, seen_in: int, after: str, limit: int
+    tx: Transaction, connection_id: str, entity: Entity, *, seen_in: int, after: str, limit: int | None
 ) -> Sequence[str]:
     """The documents of an entity that are open here and that no reading with this ordinal, or a later one, has met.
 
@@ -134,8 +134,8 @@ async def crossings(tx: Transaction, connection_id: str, of: Collection[str]) ->
     ]
 
 
-async def telling(tx: Transaction, connection_id: str, base_currency: str) -> list[Standing]:
-    """Contacts from which it can be told how Xero makes its figure: some with credits, some with foreign invoices."""
+async def telling(tx: Transaction, connection_id: str, base_currency: str, most: int) -> list[Standing]:
+    """Contacts from which it can be told how Xero makes its figure: half have credits, half have foreign invoices."""
     credited = select(credits.c.xero_contact_id).where(
         credits.c.connection_id == connection_id,
         credits.c.status == DocumentStatus.AUTHORISED,
@@ -146,22 +146,28 @@ async def telling(tx: Transaction, connection_id: str, base_currency: str) -> li
         invoices.c.status == DocumentStatus.AUTHORISED,
         invoices.c.currency != base_currency,
     )
-    tell = {row[0] for query in (credited, foreign) for row in await tx.execute(query.distinct().limit(AT_ONCE))}
-    query = _standings(connection_id, tell).where(contacts.c.stated_outstanding.is_not(None))
+    tell = {row[0] for query in (credited, foreign) for row in await tx.execute(query.distinct().limit(most // 2))}
+    query = _standings(connection_id, tell)
     return list(_grouped((await tx.execute(query.order_by(contacts.c.xero_contact_id))).all()))
 
 
-async def standings(tx: Transaction, connection_id: str, of: Collection[str] | None = None) -> AsyncIterator[Standing]:
-    """These contacts, or all, in the order of their ids, in one pass; a few are in memory at a time."""
+async def standings(tx: Transaction, connection_id: str, of: Collection[str] | None = None) -> AsyncGenerator[Standing]:
+    """These contacts, or all, in the order of their ids, in one pass; a few are in memory at a time.
+
+    Whoever does not read on to its end closes it.
+    """
     query = _standings(connection_id, of)
     rest: list[Found] = []
-    async with tx.stream(query.order_by(contacts.c.xero_contact_id)) as rows:
+    rows = await tx.stream(query.order_by(contacts.c.xero_contact_id))
+    try:  # as a context manager it would neither be closed by an exception nor let the generator be closed
         async for part in rows.partitions(AT_ONCE):
             rest += part
             last = rest[-1].xero_contact_id
             for standing in _grouped([row for row in rest if row.xero_contact_id != last]):
                 yield standing
             rest = [row for row in rest if row.xero_contact_id == last]
+    finally:
+        await rows.close()
     for standing in _grouped(rest):
         yield standing
 

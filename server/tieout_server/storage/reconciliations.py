@@ -1,6 +1,6 @@
 """Reconciliations of whole organisations, and what comparing has found of each customer over time."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -54,10 +54,28 @@ async def insert_new(tx: Transaction, run: ReconciliationRecord) -> None:
     await tx.execute(insert(reconciliations).values(id=run.id, connection_id=run.connection_id, **_columns(run)))
 
 
-async def save(tx: Transaction, run: ReconciliationRecord, work: bytes | None = None) -> None:
-    """Keep this reconciliation as it is now, and what is left to do of it where that changed."""
+async def save(
+    tx: Transaction, run: ReconciliationRecord, work: bytes | None = None, *, while_in: Collection[str]
+) -> bool:
+    """Keep this reconciliation as it is now, and what is left to do of it where that changed. Calls only `book` counts.
+
+    False, and nothing is kept, if its state here is none of these any more.
+    """
     values = _columns(run) | ({} if work is None else {"work": work})
-    await tx.execute(update(reconciliations).where(reconciliations.c.id == run.id).values(**values))
+    del values["call_count"]
+    is_it = (reconciliations.c.id == run.id) & reconciliations.c.state.in_(while_in)
+    return (await tx.execute(update(reconciliations).where(is_it).values(**values))).rowcount == 1
+
+
+async def book(tx: Transaction, reconciliation_id: str, calls: int) -> bool:
+    """Count so many calls; says whether they are permitted, or nothing is counted."""
+    t = reconciliations.c
+    booked = await tx.execute(
+        update(reconciliations)
+        .where(t.id == reconciliation_id, (t.max_calls == 0) | (t.call_count + calls <= t.max_calls))
+        .values(call_count=t.call_count + calls)
+    )
+    return bool(booked.rowcount)
 
 
 async def get(tx: Transaction, reconciliation_id: str) -> ReconciliationRecord | None:

@@ -11,8 +11,9 @@ from tieout_server.syncs.intake import entity_of, id_of
 
 FEW_CREDITS = 3
 """Credits of a merged contact that are read at once, of each kind: each is a call."""
-MOST_DELETED = 10
-"""Payments that are asked for, each by a call, because one of them was deleted; the sweep finds the others."""
+MOST_DELETED = 25
+"""Payments that are asked for, each by a call, because one of them was deleted: somebody may delete a whole batch of
+them. That is less than half of a minute's calls; the sweep finds the others."""
 OF_A_MERGE = 40
 """Documents of a merged contact that are read at once; the sweep finds the others."""
 

@@ -43,7 +43,7 @@ async def take_in(tx: Transaction, origin: Origin, line: Line, page: Page, *, is
     """
     wanted, unwanted = _sorted_out(page.documents)
     left = [id_of(document) for _, document in unwanted]
-    removed = await live.among(tx, origin.connection_id, line.entity, left) if left else 0
+    removed = len(await live.among(tx, origin.connection_id, line.entity, left))
     if not line.confirmed:
         await _check(tx, origin, line, removed, is_empty=is_first and not page.item_count)
     saved = await _save(tx, origin, wanted)

@@ -18,8 +18,9 @@ from tieout_server.ledger.documents import Document, Entity
 from tieout_server.ledger.links import Link
 from tieout_server.storage import connections, syncs, watermarks, work
 from tieout_server.storage.database import Transaction
-from tieout_server.syncs import progress, schedule
+from tieout_server.syncs import schedule
 from tieout_server.syncs import trouble as troubles
+from tieout_server.syncs.doubts import DISCARDED_FOR, DOUBTED_FOR, discarded
 from tieout_server.syncs.followers import follow
 from tieout_server.syncs.gates import Doubt
 from tieout_server.syncs.intake import Origin, id_of, take_in
@@ -27,19 +28,13 @@ from tieout_server.syncs.news import WORK as NEWS
 from tieout_server.syncs.plan import Line, Request
 from tieout_server.syncs.run import Means
 from tieout_server.syncs.service import StartSync, Syncs
-from tieout_server.syncs.state import AT_WORK, Decision, SyncMode, SyncState
+from tieout_server.syncs.state import AT_WORK, SyncMode, SyncState
 from tieout_server.work.engine import Engine, Job, Priority
 
 logger = log.get("syncs")
 
 STAND_BACK = timedelta(minutes=5)
 """How long to leave a connection alone whose sync is at work."""
-DOUBTED_FOR = timedelta(hours=1)
-"""How long what a gate holds is not looked at again."""
-DISCARDED_FOR = timedelta(days=1)
-"""How long what somebody discarded is not asked about again."""
-LOOKED_BACK = 2 * len(Entity)
-"""Cancelled syncs among which a decision is looked for: in a day one entity can be discarded once."""
 SCHEDULE = "schedule"
 """Who asks for a sync that a closed gate calls for."""
 
@@ -176,7 +171,7 @@ class Readings:
         now = self._means.clock.now()
         async with self._means.database.read() as tx:
             latest = await syncs.latest(tx, reading.link.id)
-            discarded_at = await _discarded_at(tx, reading.link.id, entity)
+            discarded_at = (await discarded(tx, reading.link.id)).get(entity)
         if latest and latest.state == SyncState.HELD:
             return now + DOUBTED_FOR
         if discarded_at and now < discarded_at + DISCARDED_FOR:
@@ -208,14 +203,3 @@ class Readings:
         await self._links.health(link.id, troubles.reason(link, held, trouble, now))
         logger.warning("reading waits", connection_id=job.connection_id, until=until, trouble=trouble.sentence)
         return until
-
-
-async def _discarded_at(tx: Transaction, connection_id: str, entity: Entity) -> datetime | None:
-    """When somebody last discarded what a gate held of this entity, as far as the latest syncs tell."""
-    for sync in await syncs.page(tx, connection_id, states=(SyncState.CANCELLED,), limit=LOOKED_BACK):
-        if sync.resolution is None or sync.resolution.decision != Decision.DISCARD:
-            continue
-        lines = [progress.load_line(stored) for stored in await syncs.lines(tx, sync.id)]
-        if any(line.held and line.entity is entity for line in lines):
-            return sync.ended_at
-    return None

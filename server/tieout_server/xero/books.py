@@ -168,6 +168,8 @@ def _narrowed_invoices(query: Query) -> dict[str, str]:
 def _conditions(query: Query) -> list[str]:
     """The same for credits, which have no such lists."""
     conditions = ['Status=="AUTHORISED"'] if query.open_only else []
+    if query.drafts_only:
+        conditions.append('(Status=="DRAFT" OR Status=="SUBMITTED")')
     if query.of:
         contacts = " OR ".join(f'Contact.ContactID==guid("{contact}")' for contact in query.of)
         conditions.append(f"({contacts})" if len(query.of) > 1 else contacts)

@@ -1,4 +1,4 @@
-"""Comparing runs on SQLite and on PostgreSQL."""
+"""Comparing runs on SQLite and on PostgreSQL; `around` is a connected organisation with its books."""
 
 from databases import (
     database,
@@ -9,8 +9,10 @@ from databases import (
     sqlite_template,
     sqlite_url,
 )
+from open_organisation import around
 
 __all__ = [
+    "around",
     "database",
     "database_url",
     "migrated_postgres_url",

@@ -1,7 +1,9 @@
 """Explaining what Xero states: the convention is inferred from all contacts, and causes are exact or not claimed."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,10 +12,10 @@ from hypothesis import strategies as st
 
 from tieout_server.ledger.documents import Entity
 from tieout_server.reconciliations.compare import Cause
-from tieout_server.reconciliations.convention import ALL, USUAL, Convention, inferred
+from tieout_server.reconciliations.convention import ALL, USUAL, Convention, Told, readings
 from tieout_server.reconciliations.diagnose import Part, explain
 from tieout_server.reconciliations.items import Item
-from tieout_server.reconciliations.suspects import Crossing, Suspects, offered
+from tieout_server.reconciliations.suspects import Crossing, Suspects, begun_everywhere, offered
 
 TODAY = date(2026, 11, 22)
 RATE = Decimal("0.5")
@@ -43,11 +45,19 @@ LATER = item("later", "45.00", issued_on=date(2027, 1, 5))
 DRAFT = item("draft", "17.50", status="DRAFT")
 
 
+def told(contacts: Sequence[tuple[Decimal, Sequence[Item]]]) -> Told:
+    """What these contacts tell by their figures and documents."""
+    found = Told()
+    for number, (figure, items) in enumerate(contacts):
+        found.add(f"c{number}", readings(figure, items))
+    return found
+
+
 @pytest.mark.parametrize("convention", ALL, ids=str)
 def test_the_convention_is_found_from_the_contacts_that_tell(convention: Convention) -> None:
     contacts = [[INVOICE], [INVOICE, CREDIT], [FOREIGN], [FOREIGN, CREDIT]]
 
-    assert inferred((convention.expected(items), items) for items in contacts) == convention
+    assert told([(convention.expected(items), items) for items in contacts]).holding() == (convention,)
 
 
 @pytest.mark.parametrize("convention", ALL, ids=str)
@@ -56,18 +66,22 @@ def test_one_contact_that_is_off_does_not_change_how_the_others_are_read(convent
     stated = [(convention.expected(items), items) for items in contacts]
     stated.append((Decimal("1.23"), [INVOICE, CREDIT, FOREIGN]))
 
-    assert inferred(stated) == convention
+    assert told(stated).holding() == (convention,)
 
 
-def test_where_nothing_tells_the_usual_reading_is_taken() -> None:
-    assert inferred([(Decimal(100), [INVOICE])]) == USUAL
+def test_where_nobody_else_tells_every_reading_holds_that_makes_the_figure() -> None:
+    alone = told([(Decimal(100), [INVOICE]), (Decimal(100), [INVOICE, CREDIT])])
+
+    assert alone.holding(["c1"]) == ALL
+    assert alone.reading(Decimal(100), [INVOICE, CREDIT], ["c1"]).agrees(Decimal(100), [INVOICE, CREDIT])
+    assert alone.reading(Decimal(99), [INVOICE, CREDIT], ["c1"]) == USUAL
+    assert not alone.reading(Decimal(70), [INVOICE, CREDIT], ["c2"]).nets_credits
 
 
-def test_a_conversion_may_be_off_by_a_cent_for_each_document() -> None:
+def test_a_figure_is_converted_document_by_document_or_as_a_whole() -> None:
     thirds = [item(f"t{n}", "10.00", currency="EUR", rate=Decimal("0.3")) for n in range(3)]
 
-    assert USUAL.agrees(USUAL.expected(thirds) + Decimal("0.03"), thirds)
-    assert not USUAL.agrees(USUAL.expected(thirds) + Decimal("0.04"), thirds)
+    assert [cents for cents in range(9_995, 10_005) if USUAL.agrees(Decimal(cents) / 100, thirds)] == [9_999, 10_000]
     assert not USUAL.agrees(Decimal("100.01"), [INVOICE])
 
 
@@ -155,3 +169,36 @@ def test_an_explanation_always_adds_up(difference: Decimal, found: list[Part]) -
     by_cause = {cause: [part for part in found if part.cause is cause and part.amount] for cause in INJECTED}
 
     assert sum((part.amount for part in explain(difference, by_cause).parts), Decimal(0)) == difference
+
+
+EUROS: dict[str, Any] = {"currency": "EUR", "rate": RATE}
+
+
+def test_drafts_and_allocations_in_another_currency_are_converted_as_the_figure_is() -> None:
+    around = Suspects(
+        xero_contact_id="acme",
+        items=[INVOICE],
+        drafts=[
+            item("invoice", "100.00", status="DRAFT", **EUROS),
+            item("credit", "11.00", Entity.CREDIT_NOTES, status="DRAFT", **EUROS),
+        ],
+        crossings=[
+            Crossing(
+                credit=item("moved", "30.00", Entity.CREDIT_NOTES, **EUROS),
+                invoice_contact_id="bolt",
+                amount=Decimal("30.00"),
+            )
+        ],
+    )
+    for difference, cause in (
+        ("-200", Cause.DRAFT_COUNTED),
+        ("22", Cause.DRAFT_COUNTED),
+        ("60", Cause.ALLOCATION_ON_OTHER_CONTACT),
+    ):
+        assert causes(Decimal(100) - Decimal(difference), around) == {cause: Decimal(difference)}
+    assert causes(Decimal(200), around, Convention(in_base=False)) == {Cause.DRAFT_COUNTED: Decimal(-100)}
+
+
+@pytest.mark.parametrize(("hour", "day"), [(11, 21), (12, 22)])
+def test_a_day_has_begun_once_it_has_begun_everywhere(hour: int, day: int) -> None:
+    assert begun_everywhere(datetime(2026, 11, 22, hour, tzinfo=UTC)) == date(2026, 11, day)

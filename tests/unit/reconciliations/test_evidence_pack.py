@@ -143,11 +143,12 @@ def test_the_lines_of_any_account_add_up(pairs: list[tuple[str, str]], ours: int
     assert sum((line.xero for line in lines), Decimal(0)) == account.xero
 
 
-def test_no_cell_is_a_formula_and_amounts_stay_numbers() -> None:
-    renamed = msgspec.structs.replace(KAURI, customer="=HYPERLINK(1)")
+@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "\n=HYPERLINK(1)"])
+def test_no_cell_is_a_formula_and_amounts_stay_numbers(name: str) -> None:
+    renamed = msgspec.structs.replace(KAURI, customer=name)
     files = opened(msgspec.structs.replace(PROOF, accounts=[renamed]))
-    for name in ("ours.csv", "xero.csv", "arithmetic.csv"):
-        assert {row["customer"] for row in rows(files[name])} == {"'=HYPERLINK(1)"}
+    for file in ("ours.csv", "xero.csv", "arithmetic.csv"):
+        assert {row["customer"] for row in rows(files[file])} == {f"'{name}"}
     assert Decimal(rows(files["arithmetic.csv"])[0]["difference"]) == Decimal("-25.40")
 
 

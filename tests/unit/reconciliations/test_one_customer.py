@@ -413,8 +413,11 @@ async def test_a_figure_in_the_base_currency_is_compared_with_our_documents_in_i
     ]
     (one,) = found.discrepancies
     assert (one.currency, one.ours, one.xero) == ("NZD", Decimal(100), Decimal("100.07"))
-    assert one.sentence.startswith("100.00 NZD here, 100.07 NZD in Xero: 0.07 NZD less here than in Xero.")
-    assert (await around.compare()).calls == 5
+    assert one.sentence.startswith(
+        "100.00 NZD here, 100.07 NZD in Xero: 0.07 NZD less here than in Xero. "
+        "With the contact Xero states 260.07 NZD, other currencies converted."
+    )
+    assert (await around.compare()).calls == 6, "one of them to learn how figures are made"
 
 
 async def test_who_comes_to_be_off_balance_and_who_no_longer_is_has_changed(around: Around) -> None:
@@ -451,7 +454,7 @@ async def test_what_was_explained_before_costs_five_calls(around: Around) -> Non
     await around.both(invoice("i1", **HUNDRED))
     around.books.stated["acme"] = Decimal("0.07")
 
-    assert (await around.compare()).calls == 11
+    assert (await around.compare()).calls == 12
     again = await around.compare()
 
     assert again.calls == 5
@@ -466,3 +469,89 @@ async def test_credits_are_looked_up_one_by_one_and_counted(around: Around) -> N
 
     assert [repair.cause for repair in found.repairs] == [Cause.MISSED_DELETION] * 4
     assert found.calls == len(around.books.calls) == 9
+
+
+async def credited(around: Around, *names: str, netted: bool) -> None:
+    """Have these customers owe 100 and have a credit of 20, with figures that are made so, old and new alike."""
+    for name in names:
+        around.books.stated[name] = Decimal(0 if netted else 20)
+        own = invoice(f"i-{name}", **HUNDRED | {"xero_contact_id": name}), credit(f"k-{name}", xero_contact_id=name)
+        await around.both(contact(name), *own)
+        await around.here(around.books.shown(contact(name)))
+
+
+async def test_a_first_credit_raises_no_alarm_however_figures_are_made(around: Around) -> None:
+    """Nobody else tells; and what the mirror has of the customer itself is older than the credit."""
+    await around.both(invoice("i1", **HUNDRED))
+    around.books.put(credit("k1", xero_contact_id="acme", updated_at=READ_UP_TO + timedelta(minutes=1)))
+    for net in (True, False):
+        around.books.stated["acme"] = Decimal(0 if net else 20)
+        assert (await around.compare()).discrepancies == ()
+    assert await around.all() == []
+
+
+async def test_figures_that_are_older_than_credits_do_not_tell_how_they_are_made(around: Around) -> None:
+    """BOLT's and COLD's credits just came: in the mirror their figures look as if credits were left out."""
+    await credited(around, "acme", "bolt", "cold", netted=True)
+    for name in ("bolt", "cold"):
+        await around.here(contact(name, stated_outstanding=Decimal(100)))
+    assert (await around.compare()).calls == 5
+
+    around.books.stated["acme"] = Decimal(20)
+    (found,) = (await around.compare()).discrepancies
+
+    assert (found.cause, found.ours, found.xero) == (Cause.UNALLOCATED_CREDIT, Decimal(80), Decimal(100))
+    assert "Xero states" not in found.sentence, "100.00 is what it states"
+
+
+async def test_the_report_is_read_as_it_is_made_however_figures_are(around: Around) -> None:
+    await credited(around, "acme", "bolt", "cold", netted=False)
+    around.books.stated["acme"] += Decimal(5)
+    around.books.hidden["acme"] = [AgedItem("", "journal", Decimal(5))]
+    (found,) = (await around.compare()).discrepancies
+    assert (found.cause, found.ours, found.xero) == (Cause.MISSING_DOCUMENT, Decimal(80), Decimal(85))
+    assert "With the contact Xero states 105.00 NZD, credits left out." in found.sentence
+
+    around.books.hidden.clear()
+    around.books.stated["acme"] += Decimal(1)
+    found_now = await around.compare()
+
+    assert found_now.discrepancies == ()
+    assert [one.source for one in found_now.balances] == [BalanceSource.AGED_RECEIVABLES]
+
+
+async def test_what_only_the_report_shows_is_found_by_the_report_where_figures_are_made_otherwise(
+    around: Around,
+) -> None:
+    """A credit that no listing shows: the figure leaves it out, and differs for a reason of its own."""
+    await credited(around, "acme", "bolt", "cold", netted=False)
+    around.books.stated["acme"] += Decimal(5)
+    around.books.hidden["acme"] = [AgedItem("ghost", "CN-9", Decimal(-33))]
+
+    found = await around.compare()
+
+    (one,) = found.discrepancies
+    assert (one.cause, one.ours, one.xero) == (Cause.MISSING_DOCUMENT, Decimal(80), Decimal(47))
+    assert [balance.source for balance in found.balances] == [BalanceSource.AGED_RECEIVABLES]
+
+
+async def test_a_cent_for_each_foreign_document_is_a_difference(around: Around) -> None:
+    euros = {"currency": "EUR", "rate": Decimal("0.5")}
+    await around.both(*(invoice(f"e{n}", **HUNDRED | euros) for n in range(30)))
+    around.books.stated["acme"] = Decimal("0.30")
+    around.books.hidden["acme"] = [AgedItem("e1", "rounded", Decimal("0.30"))]
+
+    (found,) = (await around.compare()).discrepancies
+
+    assert (found.cause, found.difference) == (Cause.UNEXPLAINED, Decimal("-0.30"))
+
+
+async def test_a_draft_credit_note_in_another_currency_is_named(around: Around) -> None:
+    euros = {"currency": "EUR", "rate": Decimal("0.5"), "status": "DRAFT"}
+    await around.both(invoice("i1", **HUNDRED), credit("k1", xero_contact_id="acme", **euros))
+    around.books.stated["acme"] = Decimal(-100)
+
+    (found,) = (await around.compare()).discrepancies
+
+    assert (found.cause, found.difference) == (Cause.DRAFT_COUNTED, Decimal(100))
+    assert [one.xero_id for one in found.documents] == ["k1"]

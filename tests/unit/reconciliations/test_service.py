@@ -1,21 +1,16 @@
 """What callers do with reconciliations, and what is compared without anybody asking."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-import fakes
 from documents import contact, invoice, payment
-from fakes import Xero
-from open_books import OpenBooks, engine_with_news
-from tieout_server.connections.messages import Connect, Return
+from open_organisation import AT, OFF, Around
 from tieout_server.connections.state import ConnectionState
 from tieout_server.errors import (
     AccessRevokedError,
@@ -30,120 +25,26 @@ from tieout_server.errors import (
     XeroUnavailableError,
 )
 from tieout_server.events import token
-from tieout_server.ledger.documents import Contact, Document, Entity
+from tieout_server.ledger.books import Page, Purpose
+from tieout_server.ledger.calls import Allowance
+from tieout_server.ledger.documents import Entity
 from tieout_server.reconciliations import changed
-from tieout_server.reconciliations.changed import Changed
-from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.messages import Acknowledge, InvoiceReference, Report, StartReconciliation
-from tieout_server.reconciliations.service import WORK, Reconciliations
+from tieout_server.reconciliations.service import WORK
 from tieout_server.reconciliations.state import DiscrepancyState, ReconciliationState
 from tieout_server.reconciliations.watch import DiscrepancyWatch, Told
-from tieout_server.reconciliations.work import ReconciliationWork
-from tieout_server.storage import comparisons, connections, discrepancies, mirror, tables, watermarks, work
+from tieout_server.storage import comparisons, connections, live, syncs, tables, watermarks
 from tieout_server.storage.discrepancies import DiscrepancyQuery
 from tieout_server.storage.pages import Span
-from tieout_server.storage.reconciliations import ReconciliationRecord
+from tieout_server.storage.syncs import SyncRecord
 from tieout_server.storage.watermarks import Watermark
-from tieout_server.storage.work import Task
-from tieout_server.syncs.service import COMPARE
-from tieout_server.work.engine import LEASE, Job
+from tieout_server.syncs.doubts import DISCARDED_FOR
+from tieout_server.syncs.plan import Line
+from tieout_server.syncs.progress import dump_line
+from tieout_server.syncs.service import ResolveHeldSync
+from tieout_server.syncs.state import Decision, SyncPhase
 
 pytestmark = pytest.mark.timeout(30)
-
-AT = datetime(2026, 11, 22, 11, tzinfo=UTC)
-OFF = Decimal("0.07")
-
-
-@dataclass
-class Around:
-    """A connected organisation whose first sync has ended, and its books."""
-
-    world: fakes.World
-    books: OpenBooks
-    connection_id: str
-    means: Means
-    changed: Changed
-    work: ReconciliationWork
-
-    @property
-    def service(self) -> Reconciliations:
-        return self.world.subjects.reconciliation.reconciliations
-
-    async def both(self, *documents: Document) -> None:
-        """Have these in the books and in the mirror."""
-        self.world.clock.time += timedelta(seconds=1)
-        self.books.put(*documents)
-        for document in documents:
-            shown = self.books.shown(document) if isinstance(document, Contact) else document
-            await self.here(shown)
-
-    async def here(self, *documents: Document) -> None:
-        """Have these in the mirror."""
-        async with self.world.database.write() as tx:
-            for document in documents:
-                await mirror.save(tx, self.connection_id, [document], seen_in=1, at=self.world.clock.now())
-
-    async def job(self, kind: str) -> Job:
-        """The connection's work of this kind, in hand."""
-        now, task = self.world.clock.now(), Task(kind, self.connection_id, "read")
-        async with self.world.database.write() as tx:
-            await work.wake(tx, task, priority=1, due_at=now)
-            await work.free_all(tx, now)
-            lease = await work.take(tx, task, owner="the test", now=now, lease=LEASE)
-        assert lease
-        return Job(lease, self.world.clock)
-
-    async def compare_changed(self) -> datetime | None:
-        """Compare what changed, once; answers when to look again."""
-        return await self.changed.perform(await self.job(COMPARE))
-
-    async def reconcile(self) -> ReconciliationRecord:
-        """A whole reconciliation."""
-        asked = await self.service.start(StartReconciliation(self.connection_id))
-        while await self.work.perform(await self.job(WORK)):
-            pass
-        return await self.service.get(asked.reconciliation.id)
-
-    async def off_balance(self) -> set[str]:
-        """Who is off balance."""
-        async with self.world.database.read() as tx:
-            return await discrepancies.off_balance(tx, self.connection_id)
-
-    def refuse(self, trouble: TieoutError) -> None:
-        """Have every call refused."""
-
-        def refuse(_: str) -> None:
-            raise trouble
-
-        self.books.before_call = refuse
-
-
-@pytest.fixture
-async def around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Around]:
-    async with fakes.world(tmp_path) as world:
-        books = OpenBooks(world.clock)
-        monkeypatch.setattr(Xero, "open", lambda *_: books)
-        started = await world.connections.connect(Connect("acme"))
-        state = parse_qs(urlsplit(started.consent.authorization_url).query)["state"][0]
-        link = (await world.connections.complete(Return(state, "code"))).link
-        means = Means(world.database, world.subjects.feed, world.clock, engine_with_news(world.database, world.clock))
-        async with world.database.write() as tx:
-            await connections.set_last_synced(tx, link.id, AT)
-            for entity in Entity:
-                await watermarks.put(tx, link.id, entity, Watermark(AT, AT))
-        made = Around(
-            world,
-            books,
-            link.id,
-            means,
-            Changed(means, world.connections),
-            ReconciliationWork(means, world.connections),
-        )
-        for n in range(3):
-            made.books.put(invoice(f"i{n}", xero_contact_id=f"c{n}"))
-            await made.here(invoice(f"i{n}", xero_contact_id=f"c{n}"))
-            await made.both(contact(f"c{n}"))
-        yield made
 
 
 async def test_an_organisation_is_reconciled_once_at_a_time(around: Around) -> None:
@@ -250,23 +151,103 @@ async def test_whoever_still_disagrees_is_compared_closely_a_few_at_a_time(
         around.books.stated[f"c{n}"] = OFF
         await around.both(contact(f"c{n}"))
 
-    rounds = 1
-    while await around.compare_changed() == around.world.clock.now():
-        rounds += 1
-        assert rounds < 10
-    assert await around.off_balance() == {"c0", "c1", "c2"}
+    for rounds in range(1, 4):
+        assert await around.compare_changed() == around.world.clock.now() + changed.EVERY
+        assert len(await around.off_balance()) == rounds
     async with around.world.database.read() as tx:
         assert (await comparisons.cursor(tx, around.connection_id)).suspects == ()
-    while await around.compare_changed() == around.world.clock.now():
-        pass  # that they are off balance is a change of theirs, which is looked at once more
     told = len(around.books.calls)
     await around.compare_changed()
-    assert len(around.books.calls) == told
+    assert len(around.books.calls) == told, "that they are off balance now is no change to be looked at"
+
+
+async def test_half_of_a_day_s_calls_is_left_for_others(around: Around) -> None:
+    around.books.stated["c1"] = OFF
+    await around.both(contact("c1"))
+    around.world.xero.allowance = Allowance(0, 60, 500, day_limit=1_000)
+
+    assert await around.compare_changed() == around.world.clock.now() + changed.EVERY
+    assert around.books.calls == []
+
+    around.world.xero.allowance = Allowance(0, 60, 501, day_limit=1_000)
+    await around.compare_changed()
+    assert await around.off_balance() == {"c1"}
+
+
+async def odd_contact(around: Around, name: str) -> None:
+    """Have everybody off balance, and nobody understand what Xero shows of this one."""
+    for n in range(3):
+        around.books.stated[f"c{n}"] = OFF
+        await around.both(contact(f"c{n}"))
+    by_ids = around.books.by_ids
+
+    async def odd(entity: Entity, ids: Sequence[str], purpose: Purpose) -> Page:
+        if name in ids:
+            raise UnexpectedAnswerError("A poem.")
+        return await by_ids(entity, ids, purpose)
+
+    around.books.by_ids = odd  # type: ignore[method-assign] # Xero, for once
+
+
+async def test_one_customer_whom_nobody_understands_keeps_no_other_waiting(around: Around) -> None:
+    await odd_contact(around, "c0")
+
+    await around.compare_changed()
+    assert await around.off_balance() == {"c1", "c2"}
+
+    told = len(around.books.calls)
+    await around.compare_changed()
+    assert len(around.books.calls) == told, "it is left alone for a while"
+    async with around.world.database.read() as tx:
+        assert (await comparisons.cursor(tx, around.connection_id)).suspects == ("c0",)
+    del around.books.by_ids
+    around.world.clock.time += changed.PUT_OFF
+    await around.compare_changed()
+    assert await around.off_balance() == {"c0", "c1", "c2"}
+
+
+async def test_a_case_is_opened_though_nobody_understands_one_of_its_customers(around: Around) -> None:
+    await odd_contact(around, "c0")
+
+    case = await around.service.report(Report(connection_id=around.connection_id, customer_ids=("c0", "c1")))
+
+    assert "A poem." in case.sentence
+
+
+async def test_a_report_that_nobody_understands_tells_nothing(around: Around) -> None:
+    around.books.stated["c1"] = Decimal(77)
+
+    def odd(what: str) -> None:
+        if what == "report":
+            raise UnexpectedAnswerError("It has no closing balance.")
+
+    around.books.before_call = odd
+
+    (off,) = (await around.service.reconcile_customer(around.connection_id, "c1")).discrepancies
+    assert off.cause == "UNEXPLAINED"
+
+
+async def test_what_comparing_would_remove_is_doubted_like_what_a_sync_would(around: Around) -> None:
+    for n in range(60):
+        await around.here(invoice(f"z{n}", xero_contact_id="c1"))
+    await around.both(contact("c1"))
+    around.world.clock.time += timedelta(hours=3)
+
+    with pytest.raises(NotPermittedNowError, match="60 of 63 invoices"):
+        await around.service.reconcile_customer(around.connection_id, "c1")
+    case = await around.service.report(Report(connection_id=around.connection_id, customer_ids=("c1",)))
+    assert "60 of 63 invoices" in case.sentence
+    await around.compare_changed()
+    assert (await around.reconcile()).state == ReconciliationState.FAILED
+
+    async with around.world.database.read() as tx:
+        assert await live.count(tx, around.connection_id, Entity.INVOICES, open_only=True) == 63
+    assert await around.off_balance() == set()
 
 
 @pytest.mark.parametrize(
     "trouble",
-    [XeroUnavailableError("Xero does not answer."), UnexpectedAnswerError("A poem."), AccessRevokedError("No more.")],
+    [XeroUnavailableError("Xero does not answer."), AccessRevokedError("No more.")],
 )
 async def test_trouble_leaves_the_suspects_for_later(around: Around, trouble: TieoutError) -> None:
     around.books.stated["c1"] = OFF
@@ -334,7 +315,7 @@ async def test_a_discrepancy_is_listed_acknowledged_and_watched(around: Around) 
     with pytest.raises(NotFoundError):
         await service.page("con_none", DiscrepancyQuery(), Span())
     with pytest.raises(NotFoundError):
-        await service.snapshot("con_none")
+        await service.position("con_none")
 
 
 async def test_a_report_opens_a_case_with_what_comparing_finds(around: Around) -> None:
@@ -380,3 +361,109 @@ async def test_a_report_is_taken_while_xero_does_not_answer(around: Around) -> N
     case = await around.service.report(Report(connection_id=around.connection_id, customer_ids=("c1",)))
 
     assert "Xero does not answer." in case.sentence
+
+
+async def held(around: Around) -> str:
+    """Have a sync held because of the invoices that it would void."""
+    now = around.world.clock.now()
+    line = Line(name="invoices", entity=Entity.INVOICES, phase=SyncPhase.CATCH_UP, purpose=Purpose.POLL, held=True)
+    async with around.world.database.write() as tx:
+        ordinal = await connections.next_sync_ordinal(tx, around.connection_id)
+        sync = SyncRecord(
+            id=f"syn{ordinal}", connection_id=around.connection_id, ordinal=ordinal, mode="INCREMENTAL", state="HELD",
+            entities=(Entity.INVOICES,), created_at=now, updated_at=now,
+        )  # fmt: skip
+        await syncs.insert(tx, sync)
+        await syncs.put_lines(tx, sync.id, [dump_line(0, line)])
+    return sync.id
+
+
+async def discard(around: Around, sync_id: str) -> None:
+    await around.world.subjects.syncs.resolve(ResolveHeldSync(sync_id, Decision.DISCARD))
+
+
+async def removed_behind_a_gate(around: Around, *, at: timedelta) -> None:
+    """Have c0's invoice voided and c1's shown no more, c2's paid, and the contacts' new figures here.
+
+    The comparison of what changed comes so long after somebody discarded that.
+    """
+    await around.compare_changed()
+    await discard(around, await held(around))
+    around.books.put(
+        invoice("i0", xero_contact_id="c0", status="VOIDED", due=Decimal(0)),
+        invoice("i2", xero_contact_id="c2", status="PAID", due=Decimal(0), paid=Decimal(100)),
+    )
+    around.books.drop("i1")
+    for n in range(3):
+        await around.both(contact(f"c{n}"))
+    around.world.clock.time += at
+
+
+async def statuses(around: Around) -> list[str]:
+    """Where the three invoices stand here."""
+    t = tables.invoices.c
+    async with around.world.database.read() as tx:
+        return list((await tx.execute(select(t.status).order_by(t.xero_invoice_id))).scalars())
+
+
+async def read_at(around: Around, at: datetime) -> None:
+    """Have the invoices read to their end at this instant."""
+    async with around.world.database.write() as tx:
+        await watermarks.put(tx, around.connection_id, Entity.INVOICES, Watermark(at, at))
+
+
+async def test_while_a_sync_is_held_nothing_is_compared_unasked(around: Around) -> None:
+    await around.both(invoice("i9", xero_contact_id="c1"))
+    await held(around)
+
+    assert await around.compare_changed() == around.world.clock.now() + changed.EVERY
+    assert around.books.calls == []
+
+
+async def test_what_was_discarded_is_not_taken_in_that_day_by_comparing_what_changed(around: Around) -> None:
+    await removed_behind_a_gate(around, at=DISCARDED_FOR - timedelta(minutes=1))
+    assert await around.compare_changed() == around.world.clock.now() + changed.EVERY
+    assert (around.books.calls, await statuses(around)) == ([], ["AUTHORISED"] * 3)
+
+    around.world.clock.time += timedelta(days=1)
+    await around.compare_changed()
+    assert await statuses(around) == ["AUTHORISED"] * 3, "polling has not asked again yet"
+
+    await read_at(around, around.world.clock.now())
+    while await around.compare_changed() == around.world.clock.now():
+        pass
+    assert await statuses(around) == ["VOIDED", "DELETED", "PAID"]
+
+
+async def test_what_was_discarded_is_taken_in_once_a_sync_went_through(around: Around) -> None:
+    await removed_behind_a_gate(around, at=timedelta(hours=1))
+    again = await held(around)
+    async with around.world.database.write() as tx:
+        sync = await syncs.get(tx, again)
+        assert sync
+        await syncs.save(tx, msgspec.structs.replace(sync, state="SUCCEEDED"), while_in=(sync.state,))
+
+    while await around.compare_changed() == around.world.clock.now():
+        pass
+    assert await statuses(around) == ["VOIDED", "DELETED", "PAID"]
+
+
+async def test_an_organisation_is_compared_without_what_was_discarded_and_those_customers_are_left_over(
+    around: Around,
+) -> None:
+    await removed_behind_a_gate(around, at=timedelta(hours=1))
+
+    run = await around.reconcile()
+
+    assert await statuses(around) == ["AUTHORISED", "AUTHORISED", "PAID"]
+    assert (run.compared, run.agreeing, run.left_over, run.self_healed) == (1, 1, 2, 1)
+    assert await around.off_balance() == set(), "a gate that holds is no discrepancy"
+
+
+async def test_what_somebody_asks_for_one_customer_is_taken_in_whatever_was_discarded(around: Around) -> None:
+    await removed_behind_a_gate(around, at=timedelta(hours=1))
+
+    found = await around.service.reconcile_customer(around.connection_id, "c0")
+
+    assert [repair.cause for repair in found.repairs] == ["MISSED_DELETION"]
+    assert await statuses(around) == ["VOIDED", "AUTHORISED", "AUTHORISED"]

@@ -284,6 +284,8 @@ async def test_what_is_too_old_is_read_from_xero_and_judged_anew(around: World, 
     around.clock.time += timedelta(minutes=11)
     known_at = around.clock.now()
     around.xero.documents[Entity.INVOICES, "i1"] = invoice("i1", number="INV-1", updated_at=known_at)
+    for one in (contact("c1", stated_outstanding=Decimal(KIWI)), contact("c3", merged_into="c1")):
+        around.xero.documents[Entity.CONTACTS, one.xero_contact_id] = one
     paid = {"status": "PAID", "due": Decimal(0), "paid": Decimal("230.50")}
     around.xero.documents[Entity.INVOICES, "i4"] = invoice(
         "i4", number="INV-4", xero_contact_id="c2", updated_at=known_at, **paid
