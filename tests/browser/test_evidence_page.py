@@ -18,14 +18,26 @@ pytestmark = pytest.mark.browser
 READABLE = 4.5
 """Contrast of text against its ground: WCAG 2.2, 1.4.3, level AA."""
 _TEXTS = """
-const shown = [...document.querySelectorAll("h1, h2, h3, p, a, dt, dd, td, th, li, caption, blockquote, footer, text")];
+const shown = [...document.querySelectorAll("h1, h2, h3, p, a, dt, dd, td, th, li, blockquote, footer")];
 return shown.filter((element) => element.checkVisibility() && element.textContent.trim()).map((element) => {
   let ground = element;
   while (ground && getComputedStyle(ground).backgroundColor === "rgba(0, 0, 0, 0)") ground = ground.parentElement;
   const style = getComputedStyle(element);
-  return [element.textContent.trim().slice(0, 40), element.tagName === "text" ? style.fill : style.color,
+  return [element.textContent.trim().slice(0, 40), style.color,
           getComputedStyle(ground).backgroundColor];
 });
+"""
+
+
+_BROKEN_WORDS = """
+const broken = [], walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) for (const word of walker.currentNode.data.matchAll(/[\\p{L}\\p{N}.,]+/gu)) {
+  const range = document.createRange();
+  range.setStart(walker.currentNode, word.index);
+  range.setEnd(walker.currentNode, word.index + word[0].length);
+  if (new Set([...range.getClientRects()].map((line) => Math.round(line.top))).size > 1) broken.push(word[0]);
+}
+return broken;
 """
 
 
@@ -43,7 +55,7 @@ def show(browser: Chrome, address: str, *, width: int, scheme: str = "light", me
     browser.get(address)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1200, "light"), (1200, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (360, "dark"), (1200, "light"), (1200, "dark")])
 @pytest.mark.parametrize("proof", [PROOF, CASE], ids=["discrepancy", "case"])
 def test_everybody_can_read_it(  # noqa: PLR0917 - pytest passes them by name
     blank: Chrome, screenshots: Path, tmp_path: Path, proof: Proof, width: int, scheme: str
@@ -57,6 +69,7 @@ def test_everybody_can_read_it(  # noqa: PLR0917 - pytest passes them by name
     texts = blank.execute_script(_TEXTS)
     assert len(texts) > 30
     assert [text for text, *colours in texts if contrast(*colours) < READABLE] == []
+    assert blank.execute_script(_BROKEN_WORDS) == []
     assert blank.get_log("browser") == []  # type: ignore[no-untyped-call] # nothing missing, nothing forbidden
     resources = blank.execute_script("return performance.getEntriesByType('resource').length")
     assert resources == 0
@@ -70,6 +83,23 @@ def test_both_lines_of_the_chart_are_drawn_and_told_apart_without_colour(chromiu
     assert (ours.size["width"] > 300, xero.size["width"] > 300) == (True, True)
     assert ours.value_of_css_property("stroke") != xero.value_of_css_property("stroke")
     assert xero.value_of_css_property("stroke-dasharray") != "none"
+
+
+def test_a_phone_shows_the_labels_of_the_chart_and_the_times_as_text_of_their_own(
+    chromium: Chrome, tmp_path: Path
+) -> None:
+    show(chromium, unpacked(PROOF, tmp_path), width=360)
+    labels = chromium.find_elements(By.CSS_SELECTOR, ".chart li")
+    assert [label.text for label in labels] == ["415.40", "356.93", "298.47", "240.00", "13 Nov 2026", "22 Nov 2026"]
+    assert {label.value_of_css_property("font-size") for label in labels} == {"13px"}
+    chart = chromium.find_element(By.CSS_SELECTOR, "svg[role=img]").rect
+    lines = [path.rect["y"] for path in chromium.find_elements(By.CSS_SELECTOR, "path.grid")]
+    for label, line in zip(labels[:4], reversed(lines), strict=True):
+        middle = label.rect["y"] + label.rect["height"] / 2
+        assert (label.rect["x"] + label.rect["width"] <= chart["x"], abs(middle - line) < 2) == (True, True)
+    for moment in chromium.find_elements(By.CSS_SELECTOR, ".timeline li"):
+        time, sentence = (moment.find_element(By.TAG_NAME, name).rect for name in ("time", "span"))
+        assert time["y"] + time["height"] <= sentence["y"]
 
 
 def test_it_prints_on_white_paper(chromium: Chrome, tmp_path: Path) -> None:

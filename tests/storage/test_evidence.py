@@ -19,11 +19,12 @@ from tieout_server.ledger.documents import Document, Entity, Organisation
 from tieout_server.reconciliations.arithmetic import CHANGED_SINCE
 from tieout_server.reconciliations.evidence import Evidence
 from tieout_server.reconciliations.pack import Pack
-from tieout_server.storage import cases, comparisons, connections, discrepancies, mirror
+from tieout_server.storage import cases, comparisons, connections, discrepancies, mirror, syncs
 from tieout_server.storage.cases import Case
 from tieout_server.storage.comparisons import Compared
 from tieout_server.storage.database import Database
 from tieout_server.storage.discrepancies import Discrepancy, Happened, Involved, Share, Values
+from tieout_server.storage.syncs import SyncRecord
 
 HERE = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HALF = Decimal("0.5")
@@ -161,8 +162,31 @@ async def test_a_discrepancy_that_is_over_counts_no_more_and_is_still_told(
     assert "Documents that made the difference" in page
     assert "-25.40 NZD" in page
     told = [moment["sentence"] for moment in json.loads(files(made)["timeline.json"])]
-    assert "They differ. (tieout)" in told
-    assert "Compared: ours 317.50, Xero's 317.50 NZD." in told
+    assert "They differ." in told
+    assert "Both sides were compared and agreed: 317.50 NZD." in told
+
+
+async def test_the_timeline_is_told_in_the_words_of_who_keeps_the_books(database: Database, evidence: Evidence) -> None:
+    found = discrepancy(involved("i1", "-25.40", "230.50", "255.90"), ours=OURS, xero="342.90")
+    told = "Acknowledged: a late fee."
+    known = Happened(state="ACKNOWLEDGED", sentence=told, actor="caller", at=HERE, difference=Decimal("-25.40"))
+    await keep(database, msgspec.structs.replace(found, history=(*found.history, known)))
+    full = SyncRecord(
+        id="syn_1", connection_id="con1", ordinal=1, mode="FULL", state="FAILED", created_at=HERE, updated_at=HERE,
+        ended_at=HERE,
+    )  # fmt: skip
+    async with database.write() as tx:
+        await syncs.insert(tx, full)
+    made = files(await evidence.of_discrepancy("dis_1"))
+    moments = [moment["sentence"] for moment in json.loads(made["timeline.json"])]
+    assert {
+        "They differ.",
+        f"{told} (through the platform)",
+        "Invoice I1 was read from Xero: authorised, 230.50 NZD due of 230.50 NZD.",
+        "Invoice I1 was last changed in Xero, by the date that Xero gives.",
+        "Invoice I1 was read again from Xero: authorised, 255.90 NZD due of 255.90 NZD.",
+        "A full reading from Xero failed.",
+    } == set(moments)
 
 
 async def test_what_changed_since_both_sides_were_compared_is_no_difference(

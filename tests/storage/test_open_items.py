@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import warnings
 
 import pytest
 
@@ -29,6 +30,15 @@ async def overview(database: Database) -> Overview:
     return found
 
 
+@pytest.fixture
+def others_are_collected() -> None:
+    """What tests before this one left to be collected is none of its business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.mark.usefixtures("others_are_collected")
 async def test_a_pass_that_is_cancelled_anywhere_leaves_no_cursor_open(database: Database) -> None:
     for steps in range(60):
         work = asyncio.create_task(overview(database))
@@ -43,6 +53,7 @@ async def test_a_pass_that_is_cancelled_anywhere_leaves_no_cursor_open(database:
     assert (await overview(database)).customers == 20
 
 
+@pytest.mark.usefixtures("others_are_collected")
 async def test_a_stream_that_is_left_early_is_closed(database: Database) -> None:
     async with database.read() as tx:
         async with contextlib.aclosing(open_items.standings(tx, "con1")) as rows:

@@ -85,8 +85,8 @@ def word(enum: Enum[Number_contra], number: Number_contra, prefix: str) -> str:
 
 
 def money(amounts: Iterable[Money]) -> str:
-    """Amounts of several currencies, each with its code."""
-    return "\n".join(f"{Decimal(amount.amount):,} {amount.currency_code}" for amount in amounts)
+    """Amounts of several currencies, each with its code; nothing where one is absent."""
+    return "\n".join(f"{Decimal(one.amount):,} {one.currency_code}" for one in amounts if one.ByteSize())
 
 
 def moment(at: Timestamp) -> str:

@@ -931,7 +931,7 @@ class PlatformDifference(_message.Message):
     """Who differs from whom."""
     @_builtins.property
     def balances(self) -> Global___BalanceComparison:
-        """The balance on each side. `customer_id` is empty where the customer is not known here."""
+        """The balance on each side. Where the customer is not known here, `customer_id` is empty and only `platform` is stated."""
 
     def __init__(
         self,

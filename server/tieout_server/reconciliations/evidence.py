@@ -6,19 +6,30 @@ from datetime import datetime, timedelta
 
 from tieout_server.clock import Clock
 from tieout_server.errors import NotFoundError
-from tieout_server.ledger.links import Link
+from tieout_server.ledger.links import CALLER, TIEOUT, Link
+from tieout_server.reconciliations import sentences
 from tieout_server.reconciliations.accounts import accounts_of
 from tieout_server.reconciliations.pack import Pack, pack
-from tieout_server.reconciliations.proof import Account, Compared, Moment, Proof
-from tieout_server.reconciliations.summary import kind
+from tieout_server.reconciliations.proof import Account, Compared, Moment, Point, Proof
+from tieout_server.reconciliations.summary import kind, standing
 from tieout_server.storage import cases, connections, customers, discrepancies, syncs
 from tieout_server.storage.cases import Case
 from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.discrepancies import Happened
+from tieout_server.storage.syncs import SyncRecord
+from tieout_server.syncs.state import SyncMode, SyncState
 
 SYNCS = 50
 """Of the connection's latest, in the timeline."""
 BEFORE = timedelta(days=1)
 """How long before a difference was first seen syncs still matter to it."""
+_ENDS = {
+    SyncState.SUCCEEDED: "was finished",
+    SyncState.FAILED: "failed",
+    SyncState.CANCELLED: "was cancelled",
+}
+_WHO = {TIEOUT: "", CALLER: " (through the platform)"}
+"""Whoever else it was is named."""
 
 
 class Evidence:
@@ -97,23 +108,33 @@ async def _link(tx: Transaction, connection_id: str) -> Link:
 def _moments(account: Account) -> Iterator[Moment]:
     who = account.xero_contact_id
     for point in account.over_time:
-        told = f"Compared: ours {point.ours:,.2f}, Xero's {point.xero:,.2f} {account.currency}."
-        yield Moment(at=point.at, what="compared", about=who, sentence=told)
+        yield Moment(at=point.at, what="compared", about=who, sentence=_compared(point, account.currency))
     for event in account.discrepancy.history if account.discrepancy else ():
-        yield Moment(at=event.at, what="discrepancy", about=who, sentence=f"{event.sentence} ({event.actor})")
+        yield Moment(at=event.at, what="discrepancy", about=who, sentence=_happened(event))
     for document in account.documents:
         if document.cause:
             yield from _of_document(document)
+
+
+def _compared(point: Point, currency: str) -> str:
+    ours, xero = sentences.money(point.ours, currency), sentences.money(point.xero, currency)
+    if point.ours == point.xero:
+        return f"Both sides were compared and agreed: {ours}."
+    return f"Both sides were compared: {ours} here, {xero} in Xero."
+
+
+def _happened(event: Happened) -> str:
+    return f"{event.sentence}{_WHO.get(event.actor, f' ({event.actor})')}"
 
 
 def _of_document(document: Compared) -> Iterator[Moment]:
     name = f"{kind(document.entity)} {document.number}".strip()
     told: list[tuple[datetime, str]] = []
     if document.ours is not None:
-        told.append((document.ours.read_at, f"{name} was read here as {document.ours.status}."))
+        told.append((document.ours.read_at, f"{name} was read from Xero: {standing(document, document.ours)}."))
     if document.xero is not None:
-        told.append((document.xero.xero_updated_at, f"{name} last got a date of change in Xero."))
-        told.append((document.xero.read_at, f"{name} was read afresh from Xero as {document.xero.status}."))
+        told.append((document.xero.xero_updated_at, f"{name} was last changed in Xero, by the date that Xero gives."))
+        told.append((document.xero.read_at, f"{name} was read again from Xero: {standing(document, document.xero)}."))
     for at, sentence in told:
         yield Moment(at=at, what="document", about=document.xero_id, sentence=sentence)
 
@@ -121,10 +142,15 @@ def _of_document(document: Compared) -> Iterator[Moment]:
 async def _syncs(tx: Transaction, connection_id: str, since: datetime) -> list[Moment]:
     latest = await syncs.page(tx, connection_id, limit=SYNCS)
     return [
-        Moment(at=one.ended_at, what="sync", about=one.id, sentence=f"A sync ({one.mode}) ended: {one.state}.")
+        Moment(at=one.ended_at, what="sync", about=one.id, sentence=_synced(one))
         for one in latest
         if one.ended_at is not None and one.ended_at >= since
     ]
+
+
+def _synced(sync: SyncRecord) -> str:
+    what = "A full reading" if sync.mode == SyncMode.FULL else "A reading of changes"
+    return f"{what} from Xero {_ENDS[SyncState(sync.state)]}."
 
 
 def _organisation(link: Link) -> str:

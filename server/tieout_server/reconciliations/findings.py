@@ -45,6 +45,7 @@ def repaired(found: Sequence[Mismatch], key: Key, ours: Decimal, read: ReadAt) -
         xero=ours - difference(own, key),
         causes=_shares(shares, key[1]),
         documents=tuple(_mismatched(mismatch, key, read) for mismatch in own),
+        figure=sentences.BY_DOCUMENTS,
         owner="NOBODY",
     )
 

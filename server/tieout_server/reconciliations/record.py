@@ -38,7 +38,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str = ""
     owner: str = ""
     figure: str = ""
-    """How the figure is made that Xero states, in a sentence; empty where it is `xero`."""
+    """How Xero's side is made, in a sentence; empty where `xero` is what Xero states."""
 
     @property
     def differs(self) -> str:

@@ -11,6 +11,7 @@ from tieout_server.reconciliations.items import Item
 FEW = 3
 """Documents that are named in a sentence; of more, how many there are."""
 
+BY_DOCUMENTS = "Xero's side is here what its documents add up to."
 AGREE = "Both sides agree again."
 HEALED = "What was stale here was read again from Xero; both sides agree."
 KNOWN = "What is left is the difference that was acknowledged."

@@ -37,7 +37,7 @@ CAUSES = {
     Cause.FUTURE_DATED: "A document dated in the future",
     Cause.DRAFT_COUNTED: "A draft that Xero's figure counts",
     Cause.PAYMENT_REMOVED_IN_XERO: "A payment that was removed in Xero",
-    Cause.UNEXPLAINED: "Nothing that Xero shows",
+    Cause.UNEXPLAINED: "Not explained by anything that Xero shows",
 }
 _SOURCES = {
     BalanceSource.CONTACT: "the balance that Xero states with the contact",
@@ -143,9 +143,9 @@ def _causes(account: Account) -> str:
     rows = [
         (_cause(share.cause), escape(share.sentence), _money(share.amount, account.currency)) for share in found.causes
     ]
-    excluded = ", ".join(_cause(cause).lower() for cause in found.ruled_out)
+    excluded = ", ".join(_within(_cause(cause)) for cause in found.ruled_out)
     note = f'<p class="note">Examined, and not the cause: {excluded}.</p>' if excluded else ""
-    table = _table("Causes", (("Cause", ""), ("What it is", ""), ("Part", "number")), rows)
+    table = _table("Why", (("Cause", "text"), ("What it is", "text"), ("Part", "number")), rows)
     return f"<h3>Why</h3>{table}{note}"
 
 
@@ -153,7 +153,7 @@ def _differing(account: Account) -> str:
     found = [document for document in account.documents if document.cause]
     if not found:
         return ""
-    heads = (("Document", ""), ("Cause", ""), ("Ours", ""), ("Xero's", ""), ("Difference", "number"))
+    heads = (("Document", ""), ("Cause", "text"), ("Ours", "text"), ("Xero's", "text"), ("Difference", "number"))
     rows = [
         (
             _name(one),
@@ -165,14 +165,14 @@ def _differing(account: Account) -> str:
         for one in found[:MOST_ROWS]
     ]
     heading = "Documents that make the difference" if account.difference else "Documents that made the difference"
-    return f"<h3>{heading}</h3>{_table('Documents', heads, rows)}{_more(found)}"
+    return f"<h3>{heading}</h3>{_table(heading, heads, rows)}{_more(found)}"
 
 
 def _arithmetic(account: Account) -> str:
     lines = lines_of(account)
     heads = (
         ("Line", ""),
-        ("Date", ""),
+        ("Date", "day"),
         ("Status", ""),
         ("Ours", "number"),
         ("Xero's", "number"),
@@ -181,8 +181,8 @@ def _arithmetic(account: Account) -> str:
     rows = [_line(line) for line in lines[:MOST_ROWS]]
     marks = ["differs" if line.difference else "" for line in lines[:MOST_ROWS]]
     total = ("Balance", "", "", *(_amount(amount) for amount in (account.ours, account.xero, account.difference)))
-    table = _table(f"Amounts in {account.currency}", heads, rows, marks=marks, total=total)
-    return f"<h3>How the balances come about</h3>{table}{_more(lines)}"
+    heading = f"How the balances come about, in {account.currency}"
+    return f"<h3>{escape(heading)}</h3>{_table(heading, heads, rows, marks=marks, total=total)}{_more(lines)}"
 
 
 def _line(line: ArithmeticLine) -> tuple[str, ...]:
@@ -210,14 +210,14 @@ def _files() -> str:
 
 
 def _table(
-    caption: str,
+    name: str,
     heads: Sequence[tuple[str, str]],
     rows: Sequence[Sequence[str]],
     *,
     marks: Sequence[str] = (),
     total: Sequence[str] = (),
 ) -> str:
-    """A table of cells that are HTML already; `heads` names each column and its class."""
+    """A table of cells that are HTML already; `name` is read out, `heads` names each column and its class."""
     head = "".join(f'<th scope="col" class="{style}">{name}</th>' for name, style in heads)
     styles = [style for _, style in heads]
     body = "".join(
@@ -226,8 +226,8 @@ def _table(
     )
     foot = f"<tfoot><tr>{_cells(total, styles)}</tr></tfoot>" if total else ""
     return (
-        f'<div class="wide"><table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody>{foot}</table></div>"
+        f'<div class="wide" role="region" aria-label="{escape(name)}" tabindex="0">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>{foot}</table></div>"
     )
 
 
@@ -242,19 +242,30 @@ def kind(entity: Entity) -> str:
 
 def _name(document: Compared) -> str:
     text = escape(f"{kind(document.entity)} {document.number}".strip())
-    return f'<a href="{escape(document.xero_url)}">{text}</a>' if document.xero_url else text
+    return f'<a href="{escape(document.xero_url)}">{text}</a>' if document.xero_url else f"<span>{text}</span>"
+
+
+def standing(document: Compared, values: Values) -> str:
+    """How a document stands on one side, as part of a sentence."""
+    what = "due" if document.entity is Entity.INVOICES else "left"
+    due, total = (sentences.money(amount, document.currency) for amount in (values.due, values.total))
+    return f"{values.status.lower()}, {due} {what} of {total}"
 
 
 def _values(document: Compared, values: Values | None) -> str:
     if values is None:
-        return "not there"
-    what = "due" if document.entity is Entity.INVOICES else "left"
-    open_part = f"{_money(values.due, document.currency)} {what} of {_money(values.total, document.currency)}"
-    return f"{escape(values.status.capitalize())}, {open_part}"
+        return "Not there"
+    words = standing(document, values)
+    return escape(f"{words[:1].upper()}{words[1:]}")
 
 
 def _cause(cause: str) -> str:
     return escape(CAUSES.get(Cause(cause), cause))
+
+
+def _within(words: str) -> str:
+    """The same words inside a sentence."""
+    return f"{words[:1].lower()}{words[1:]}"
 
 
 def _more(rows: Sequence[object]) -> str:

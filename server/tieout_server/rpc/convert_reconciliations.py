@@ -145,10 +145,11 @@ def chase_check(named: pb.InvoiceReference, found: ChaseCheck) -> pb.ChaseCheck:
 
 def _difference(found: PlatformDifference, as_of: datetime) -> pb.PlatformDifference:
     is_unknown = found.verdict is PlatformVerdict.UNKNOWN_CUSTOMER
+    here = {"currency_code": found.currency} if is_unknown else _sides(found.currency, found.ours, found.xero)
     return pb.PlatformDifference(
         balances=pb.BalanceComparison(
             customer_id="" if is_unknown else found.customer,
-            **_sides(found.currency, found.ours, found.xero),
+            **here,
             platform=_money(found.currency, found.platform),
             as_of=timestamp(as_of),
         ),

@@ -204,9 +204,13 @@ class Service:
         self.requests.extend(requests)
         sides = BalanceComparison(customer_id="c2", ours=nzd("1.00"), xero=nzd("1.00"), platform=nzd("2.00"))
         differs = PlatformVerdict.PLATFORM_VERDICT_PLATFORM_DIFFERS
-        return SubmitPlatformBalancesResponse(
-            received=2, agreeing=1, differing=1, differences=[PlatformDifference(balances=sides, verdict=differs)]
+        unknown = PlatformDifference(
+            balances=BalanceComparison(platform=nzd("7.00")),
+            unknown_customer="x",
+            verdict=PlatformVerdict.PLATFORM_VERDICT_UNKNOWN_CUSTOMER,
         )
+        differences = [PlatformDifference(balances=sides, verdict=differs), unknown]
+        return SubmitPlatformBalancesResponse(received=2, agreeing=1, differing=1, differences=differences)
 
     def check_chase(self, request: CheckChaseRequest, _context: Context) -> CheckChaseResponse:
         self.requests.append(request)
@@ -389,6 +393,7 @@ def test_the_balances_of_a_file_are_submitted_a_thousand_at_a_time(cli: Cli, tmp
     service = Service()
     result = cli(service.calls, "platform-balances", "acme", str(file), "--as-of", "2026-11-22T10:00:00")
     assert re.search(r"c2 +1\.00 NZD +1\.00 NZD +2\.00 NZD +platform differs", result.stdout)
+    assert re.search(r"x +7\.00 NZD +unknown customer", result.stdout), "neither side here says 0.00 of it"
     assert "2 balances received, 1 agree on all three sides, 1 do not" in result.stdout
     sent = [it for it in service.requests if isinstance(it, SubmitPlatformBalancesRequest)]
     assert [(it.connection_id, len(it.balances)) for it in sent] == [("c1", 1000), ("", 500)]

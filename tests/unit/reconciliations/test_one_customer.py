@@ -163,6 +163,7 @@ async def test_what_was_missed_is_named_repaired_and_heals(
     assert repair.cause == cause
     (healed,) = await around.all()
     assert (healed.cause, healed.difference, states(healed)) == (cause, Decimal(share), HEALED)
+    assert "Xero's side is here what its documents add up to." in healed.history[0].sentence
     assert [one.difference for one in healed.documents] == [Decimal(share)]
     assert [change.event.state for change in await around.told()] == HEALED
     (balance,) = found.balances

@@ -363,7 +363,7 @@ async def test_three_sides_are_compared_customer_by_customer(service: Any, conne
     ]
     assert found == [
         ("c2", "NZD", "230.50", "0.00", "0.00", pb.PLATFORM_VERDICT_OURS_DIFFERS),
-        ("x", "NZD", "0.00", "0.00", "7.00", pb.PLATFORM_VERDICT_UNKNOWN_CUSTOMER),
+        ("x", "NZD", "", "", "7.00", pb.PLATFORM_VERDICT_UNKNOWN_CUSTOMER),
         ("c1", "EUR", "0.00", "0.00", "5.00", pb.PLATFORM_VERDICT_PLATFORM_DIFFERS),
     ]
 

@@ -112,6 +112,6 @@ def _verdicts(checks: Sequence[ChaseCheck]) -> None:
     for it in checks:
         named = it.invoice.invoice_number or it.invoice.invoice_id
         verdict = word(ChaseVerdict, it.verdict, "CHASE_VERDICT_")
-        due = money([it.amount_due] if it.HasField("amount_due") else [])
+        due = money([it.amount_due])
         made.add_row(named, verdict, due, moment(it.as_of), it.sentence)
     say(made)
