@@ -7,7 +7,7 @@ out the same way each time.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -182,10 +182,11 @@ class Exporter:
         Raises:
             KilledError: the process was killed meanwhile.
         """
+        tasks: Sequence[Task] = ()
         for _ in range(MANY):
             async with self.database.read() as tx:
                 tasks = [one for one in await work.due(tx, self.clock.now(), 50) if not kinds or one.kind in kinds]
-            if not tasks or not any([await self._slice(task) for task in tasks]):  # noqa: C419 - all are done
+            if not tasks or not any([await self._slice(task) for task in tasks]):
                 return
         raise AssertionError(f"{tasks} never come to an end")
 

@@ -390,7 +390,7 @@ class Story:
             paid = self.sandbox.books.pay(invoice.id, line.amount, on=self.today, reference="by hand")
             self.twins.append(paid.id)
 
-    async def keep_books(self, number: int) -> None:  # noqa: C901, PLR0912 - one for each thing that people do
+    async def keep_books(self, number: int) -> None:
         """A bookkeeper does something to invoices, payments, accounts or periods."""
         books, organisation = self.sandbox.books, self.sandbox.organisations[0]
         with contextlib.suppress(NotAllowedError):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -116,7 +117,7 @@ def test_exactly_once_whatever_happens(fresh_database: Callable[[], str]) -> Non
             self.database_url = fresh_database()
             super().__init__()
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call] # Hypothesis does not say
+    run_state_machine_as_test(
         OnDatabase,
         settings=settings(
             max_examples=EXAMPLES,
@@ -188,8 +189,9 @@ STORIES: dict[str, Deeds] = {
         ("pay", PART + 12), ("twin", 2), ("pay", 8 + 12), ("work", BOTH),
     ],
     "taken back, removed and exported again": [
-        *PAID, ("work", BOTH), ("wait", 1), ("work", BOTH), ("reverse", 0), failing(DROP_AFTER, times=3), ("work", BOTH),
-        ("reverse", 1), ("work", BOTH), failing(DROP_AFTER, method=2, times=3), ("reverse", 6), ("kill", 4 * 7),
+        *PAID, ("work", BOTH), ("wait", 1), ("work", BOTH), ("reverse", 0),
+        failing(DROP_AFTER, times=3), ("work", BOTH), ("reverse", 1), ("work", BOTH),
+        failing(DROP_AFTER, method=2, times=3), ("reverse", 6), ("kill", 4 * 7),
         ("wait", 4), ("keep books", 2), ("wait", 6), ("work", 3), ("again", 0), ("again", 1), ("again", 2),
         ("work", BOTH), ("disconnect", 1), ("pay", SINGLE), ("work", 3), ("expire", 0), ("reconnect", 0),
     ],
@@ -232,7 +234,7 @@ def commits_nothing_before_sending() -> Iterator[None]:
     async def later(self: Any, steps: Any, now: Any, look_from: Any) -> Any:  # noqa: ANN401 - as it is given
         begun[id(self)] = (now, look_from)
         key = send.idempotency_key()
-        return [send.msgspec.structs.replace(step, idempotency_key=key) for step in steps]
+        return [msgspec.structs.replace(step, idempotency_key=key) for step in steps]
 
     async def first(self: Any, results: Any) -> None:  # noqa: ANN401 - as it is given
         await begin(self, [result.step for result in results], *begun[id(self)])
