@@ -155,7 +155,7 @@ def failing(kind: int, method: int = 0, times: int = 0) -> tuple[str, int]:
     )
 
 
-DROP, DROP_AFTER, TRUNCATED, SLOW = range(4)
+DROP, DROP_AFTER, TRUNCATED, SLOW, BOOKKEEPER_PAYS = 0, 1, 2, 3, 10
 PAID = [("pay", kind) for kind in (SINGLE, SEVERAL, EUROS, OVER)]
 STORIES: dict[str, Deeds] = {
     "killed before and after each commit": [
@@ -187,6 +187,7 @@ STORIES: dict[str, Deeds] = {
         ("pay", PART), ("twin", 0), ("work", EXPORTS),
         ("pay", PART), failing(DROP, times=3), ("work", EXPORTS), ("twin", 1), ("wait", 4), ("wait", 3), ("work", BOTH),
         ("pay", PART + 12), ("twin", 2), ("pay", 8 + 12), ("work", BOTH),
+        ("pay", OVER_ON_LINE), failing(BOOKKEEPER_PAYS), ("work", BOTH),
     ],
     "taken back, removed and exported again": [
         *PAID, ("work", BOTH), ("wait", 1), ("work", BOTH), ("reverse", 0),
