@@ -99,6 +99,21 @@ async def test_a_payment_is_exported_and_seen(stage: Stage) -> None:
     assert stage.xero.notes == [f"i1: Payment p1 of 100.00 NZD recorded by Tieout (export {export.id})."]
 
 
+async def test_the_rest_of_a_payment_follows_a_first_part_that_took_too_long(stage: Stage) -> None:
+    (one,) = stage.processes
+    await connect(one, overpayment_policy="SPLIT")
+    export = await one.pay("p1", "120", ("i1", "120"))
+
+    def xero_is_slow() -> None:
+        stage.clock.time += timedelta(seconds=31)
+
+    stage.xero.faults = [xero_is_slow]
+    await one.run()
+    assert await statuses(one, export) == ["VERIFIED"]
+    assert stage.in_xero() == Decimal(120)
+    assert sorted(made.kind for made in stage.xero.records.values()) == ["OVERPAYMENT", "PAYMENT"]
+
+
 async def test_what_a_note_says_is_said_once(stage: Stage) -> None:
     (one,) = stage.processes
     await one.pay("p1", "100", ("i1", "100"))
