@@ -7,7 +7,7 @@ out the same way each time.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -182,6 +182,7 @@ class Exporter:
         Raises:
             KilledError: the process was killed meanwhile.
         """
+        tasks: Sequence[Task] = ()
         for _ in range(MANY):
             async with self.database.read() as tx:
                 tasks = [one for one in await work.due(tx, self.clock.now(), 50) if not kinds or one.kind in kinds]

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from payments_story import Story
 from tieout_sandbox.books.books import Books
-from tieout_sandbox.books.documents import CreditKind, Invoice, Status
+from tieout_sandbox.books.documents import Credit, CreditKind, Invoice, Status
 from tieout_server.exports import markers
 from tieout_server.ledger.exports import PaymentExport, Step
 from tieout_server.ledger.writes import BatchDraft, Deletion, OverpaymentDraft, PaymentDraft
@@ -44,12 +44,10 @@ def live_records(books: Books) -> Iterator[tuple[str, str, Decimal]]:
             texts = [moved.reference, *(line.description for line in moved.lines)]
             name = moved.credit.id if moved.credit else moved.id
             yield from ((marker, name, moved.total) for marker in markers.within(texts))
-    for credit in books.credits_of(CreditKind.CREDIT_NOTE).values():
-        if credit.status not in (Status.DELETED, Status.VOIDED):
-            yield from ((marker, credit.id, credit.total) for marker in markers.within([credit.reference]))
-    for invoice in books.invoices.values():
-        if invoice.status not in (Status.DELETED, Status.VOIDED):
-            yield from ((marker, invoice.id, invoice.total) for marker in markers.within([invoice.reference]))
+    settled: list[Credit | Invoice] = [*books.credits_of(CreditKind.CREDIT_NOTE).values(), *books.invoices.values()]
+    for made in settled:
+        if made.status not in (Status.DELETED, Status.VOIDED):
+            yield from ((marker, made.id, made.total) for marker in markers.within([made.reference]))
 
 
 async def check(story: Story) -> None:
@@ -115,10 +113,10 @@ def _stands_well(export: PaymentExport, steps: list[Step], amounts: dict[str, De
     if status == "VERIFIED" and not any(one.kind != "REFUND" for one in export.reversals):
         assert own + _linked(export) == amount, f"{payment_id} is VERIFIED with {own} of {amount}"
     if status == "ALREADY_RECORDED":
-        assert (own, _linked(export)) == (0, amount), f"{payment_id}: {own}, {_linked(export)} of {amount}"
+        assert (own, _linked(export)) == (Decimal(0), amount), f"{payment_id}: {own}, {_linked(export)} of {amount}"
     if status == "ERROR":
         assert export.error is not None, payment_id
-        assert export.error.sentence and export.error.remedy and export.error.owner, export.error
+        assert all((export.error.sentence, export.error.remedy, export.error.owner)), export.error
     if status == "REMOVED_IN_XERO":
         assert own + _linked(export) < amount, f"{payment_id} is said to be removed, and all of it is there"
 

@@ -22,9 +22,9 @@ from tieout_server.connections.return_urls import ReturnUrls
 from tieout_server.connections.service import Connections
 from tieout_server.connections.service import Means as ConnectionMeans
 from tieout_server.connections.tokens import Tokens
-from tieout_server.errors import AnswerLostError, RejectedError, TieoutError
+from tieout_server.errors import AnswerLostError, CallLimitError, RejectedError, TieoutError
 from tieout_server.events.feed import Feed
-from tieout_server.exports.means import EXPORT, UPKEEP, Means
+from tieout_server.exports.means import EXPORT, NOTES, UPKEEP, Means
 from tieout_server.exports.messages import ExportPayment, Reexport
 from tieout_server.exports.preflight import Preflight
 from tieout_server.exports.service import Exports
@@ -115,6 +115,12 @@ class PayingXero(Xero):
     refusals: dict[str, str] = field(default_factory=dict)
     """What is said to drafts whose marked text has this in it."""
     notes: list[str] = field(default_factory=list)
+    notes_wait_until: datetime | None = None
+    """Until when a day's limit refuses them."""
+    calls_left: int | None = None
+    """How many records may be asked for one by one before the day has no more calls."""
+    is_silent_about_deletions: bool = False
+    """Whether listings leave out what is deleted."""
     unaskable: str = ""
     """The invoice for which a call is refused as a whole."""
     shows_references: bool = True
@@ -263,7 +269,9 @@ class PayingBooks(BooksOf):
     async def records_since(self, kind: RecordKind, since: datetime) -> Sequence[Found]:
         self._check()
         self.xero.listings.append((kind, since))
-        return [self._found(one) for one in self.xero.records.values() if one.kind is kind]
+        shown = [one for one in self.xero.records.values() if one.kind is kind]
+        hides = self.xero.is_silent_about_deletions
+        return [self._found(one) for one in shown if not hides or one.status != "DELETED"]
 
     def _found(self, one: Kept) -> Found:
         parts = tuple(
@@ -272,10 +280,16 @@ class PayingBooks(BooksOf):
         return Found(kind=one.kind, xero_id=one.xero_id, status=one.status, texts=(one.text,), parts=parts)
 
     async def status_of(self, kind: RecordKind, xero_id: str) -> Found | None:
+        if self.xero.calls_left is not None:
+            if not self.xero.calls_left:
+                raise CallLimitError("No calls left.", "day", self._now() + timedelta(days=1))
+            self.xero.calls_left -= 1
         one = self.xero.records.get(xero_id)
         return self._found(one) if one else None
 
     async def note(self, xero_invoice_id: str, text: str, idempotency_key: str) -> None:
+        if self.xero.notes_wait_until:
+            raise CallLimitError("Half of a day's calls is kept for others.", "day", self.xero.notes_wait_until)
         self.xero.notes.append(f"{xero_invoice_id}: {text}")
 
     async def organisation(self, purpose: Purpose) -> Organisation:
@@ -338,7 +352,7 @@ class Process:
         """Do everything that is due, and let time pass up to what is due next, for so long."""
         ends_at = self.clock.now() + until
         for _ in range(200):
-            again = [await self.slice(kind) for kind in (EXPORT, UPKEEP)]
+            again = [await self.slice(kind) for kind in (EXPORT, UPKEEP, NOTES)]
             async with self.database.read() as tx:
                 due = [await exports.next_due_at(tx, CONNECTION), await exports.next_verify_at(tx, CONNECTION)]
             coming = [at for at in due if at is not None]

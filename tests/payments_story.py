@@ -33,7 +33,7 @@ from tieout_server.errors import (
 )
 from tieout_server.events import token
 from tieout_server.events.feed import EXPORT as EXPORTS
-from tieout_server.exports.means import EXPORT, UPKEEP
+from tieout_server.exports.means import EXPORT, NOTES, UPKEEP
 from tieout_server.exports.messages import Dismiss, ExportPayment, Reexport, ReexportAll, Reverse, UpdateSettings
 from tieout_server.exports.watch import Told
 from tieout_server.ledger.exports import PaymentExport, PaymentLine, PlatformPayment
@@ -48,7 +48,7 @@ LOSES = (
     FaultKind.UNAVAILABLE, FaultKind.UNAVAILABLE_HTML, FaultKind.ANSWER, FaultKind.LIMIT_MINUTE,
     FaultKind.ELEMENT_ERROR, FaultKind.BOOKKEEPER_PAYS, FaultKind.ORGANISATION_OFFLINE, FaultKind.LIMIT_DAY,
 )  # fmt: skip
-WHERE = ("", "/Payments", "/BatchPayments", "/BankTransactions", "/Invoices", "/CreditNotes")
+WHERE = ("", "/Payments", "/BatchPayments", "/BankTransactions", "/Invoices", "/CreditNotes", "/Invoices/.+/history")
 METHODS = ("PUT", "PUT", "POST", "GET", None)
 WELCOME = (TryAgainError, PersonMustActError)
 """What callers may be told while things go wrong."""
@@ -170,16 +170,17 @@ class Story:
             paid = [self.invoices[number % len(self.invoices)]]
         else:
             paid = [self._owed(number + n, currency) for n in range(size if kind in (2, 4, 10) else 1)]
-        lines = tuple(self._line(kind, invoice, number) for invoice in paid)
+        lines = [self._line(kind, invoice, number) for invoice in paid]
         over = Decimal(20) if kind in (5, 10) else Decimal(0)
-        payment = PlatformPayment(
+        whole = sum((Decimal(line.amount.amount) for line in lines), over)
+        stated = pb.PlatformPayment(
             payment_id=f"pay-{len(self.asked)}",
-            paid_on=self.today,
-            currency=paid[0].currency,
-            amount=sum((line.amount for line in lines), over),
+            paid_on=self.today.isoformat(),
+            amount=_money(whole, paid[0]),
             lines=lines,
             reference=f"till {number}",
         )
+        payment = payment_of(stated)
         asked = ExportPayment(self.connection_id, payment, self.request_id() if number % 2 else "")
         self.asked.append(asked)
         self.invoices += [one for one in paid if one not in self.invoices]
@@ -200,11 +201,18 @@ class Story:
         found = next((one for one in books.contacts.values() if one.name == "Kauri & Co"), None)
         return found or books.create_contact("Kauri & Co")
 
-    def _line(self, kind: int, invoice: Invoice, number: int) -> PaymentLine:
+    def _line(self, kind: int, invoice: Invoice, number: int) -> pb.PaymentLine:
         due = invoice.amount_due or invoice.total
-        amount = {1: Decimal(25), 6: due + 15}.get(kind, due)
-        named = {"invoice_number": invoice.number} if number % 3 == 0 else {"xero_invoice_id": invoice.id}
-        return PaymentLine(amount=amount, **named)
+        amount = _money({1: Decimal(25), 6: due + 15}.get(kind, due), invoice)
+        if number % 3 == 0:
+            return pb.PaymentLine(invoice_number=invoice.number, amount=amount)
+        name = invoice.id.upper() if number % 3 == 1 else invoice.id
+        return pb.PaymentLine(xero_invoice_id=name, amount=amount)
+
+    def paid_by(self, line: PaymentLine) -> Invoice:
+        """The invoice that a line names."""
+        named = (line.xero_invoice_id.lower(), line.invoice_number)
+        return next(one for one in self.invoices if one.id == named[0] or one.number == named[1])
 
     async def repeat(self, number: int) -> None:
         """A request comes again, twice at once: as it was, under another request_id, or with other content."""
@@ -465,7 +473,7 @@ class Story:
         if due_at is None or due_at > self.exporters[0].clock.now():
             return due_at
         c = tables.work.c  # it was due, and put off
-        next_at = select(func.min(func.coalesce(c.leased_until, c.due_at))).where(c.kind.in_((EXPORT, UPKEEP)))
+        next_at = select(func.min(func.coalesce(c.leased_until, c.due_at))).where(c.kind.in_((EXPORT, UPKEEP, NOTES)))
         put_off = (await self.tx(lambda tx: tx.execute(next_at))).scalar_one()
         assert put_off is not None, "nobody will look at what is left to be done"
         return from_micros(put_off)

@@ -99,8 +99,8 @@ async def many(count: int, database: str) -> dict[str, float]:
             assert len(due) == count, f"the books have {len(due)} open invoices"
             ids = await export(running, connection_id, [payment(f"pay-{n}", *it) for n, it in enumerate(due)])
             await all_are(running, connection_id, ids, XERO_STATUS_ERROR)
+            await asyncio.sleep(65)  # the minute's calls are whole again
             chosen = {"NZD": await account(running, connection_id)}
-            await asyncio.sleep(60)  # the minute's calls are whole again
             before, began = len(await calls_to(base)), time.perf_counter()
             await running.client.payment_exports.update_settings(connection_id, chosen)
             await all_are(running, connection_id, ids, XERO_STATUS_EXPORTED, XERO_STATUS_VERIFIED)

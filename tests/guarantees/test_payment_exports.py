@@ -71,7 +71,7 @@ class Desk:
         """A payment of so much of each of these invoices."""
         self.paid += 1
         lines = tuple(PaymentLine(xero_invoice_id=invoice.id, amount=Decimal(amount)) for invoice, amount in paid)
-        stated = {
+        stated: dict[str, Any] = {
             "payment_id": f"pay-{self.paid}",
             "paid_on": self.sandbox.clock.now().date(),
             "currency": paid[0][0].currency,
@@ -290,7 +290,6 @@ async def test_an_export_waits_for_a_connection_that_is_lost(desk: Desk) -> None
 
 
 async def test_an_export_waits_for_a_consent_that_permits_writing(desk: Desk) -> None:
-    (app,) = desk.sandbox.authority.apps.values()
     user = desk.sandbox.authority.user_by_email("ada.adviser@example.com")
     assert user
     without = "openid profile email offline_access accounting.settings.read accounting.contacts.read"
@@ -329,7 +328,7 @@ async def test_more_than_is_due_becomes_an_overpayment_where_that_is_wanted(desk
     assert await desk.choose(SPLIT) >= 1
     export = await desk.rest(held)
     (over,) = [it for it in desk.books.overpayments.values() if it.contact is invoice.contact]
-    assert (export.xero_status, invoice.amount_due, over.total) == ("VERIFIED", 0, Decimal("20.50"))
+    assert (export.xero_status, invoice.amount_due, over.total) == ("VERIFIED", Decimal(0), Decimal("20.50"))
 
 
 async def test_fifty_payments_are_one_call_and_one_that_is_refused_does_not_hurt_the_others(desk: Desk) -> None:
@@ -409,7 +408,7 @@ async def test_a_chargeback_makes_invoices_due_again(desk: Desk, count: int) -> 
         await desk.one.exports.reverse(Reverse(export_id=export.id, kind="REFUND", reversal_id=f"again {export.id}"))
 
 
-async def _reconciled(desk: Desk, invoice: Invoice) -> None:
+async def _reconciled(_desk: Desk, invoice: Invoice) -> None:
     invoice.payments[0].is_reconciled = True
 
 
@@ -441,7 +440,10 @@ async def test_a_refund_is_a_credit_note_that_is_paid_back(desk: Desk) -> None:
     whole = await desk.reverse(paid, "REFUND", "50.00")
     assert whole.xero_status == "REVERSED"
     notes = [it for it in desk.books.credit_notes.values() if it.contact is invoice.contact]
-    assert sorted((it.total, it.remaining_credit) for it in notes) == [(Decimal(30), 0), (Decimal(50), 0)]
+    assert sorted((it.total, it.remaining_credit) for it in notes) == [
+        (Decimal(30), Decimal(0)),
+        (Decimal(50), Decimal(0)),
+    ]
 
 
 # For good, and beside everything else

@@ -128,7 +128,8 @@ class PaymentExportServiceServicer:
 
     def UpdateExportSettings(self, request, context):
         """Replaces the settings as a whole, after examining each account, and wakes the exports that they unblock. Nothing is
-        ever guessed: a currency without an account has none. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
+        ever guessed: a currency without an account has none. Once this is answered, no further payment is sent by the former
+        settings; what was SENDING or OUTCOME_UNKNOWN may have gone by them. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
         INVALID_REQUEST, CHANGED_MEANWHILE, REQUEST_ID_REUSED, XERO_UNAVAILABLE, RATE_LIMITED.
         CLI: `tieout export-settings CONNECTION --account EUR=CODE`.
         """

@@ -49,7 +49,8 @@ class PaymentExportServiceStub:
     """
     UpdateExportSettings: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.UpdateExportSettingsRequest, _payment_export_service_pb2.UpdateExportSettingsResponse]
     """Replaces the settings as a whole, after examining each account, and wakes the exports that they unblock. Nothing is
-    ever guessed: a currency without an account has none. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
+    ever guessed: a currency without an account has none. Once this is answered, no further payment is sent by the former
+    settings; what was SENDING or OUTCOME_UNKNOWN may have gone by them. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
     INVALID_REQUEST, CHANGED_MEANWHILE, REQUEST_ID_REUSED, XERO_UNAVAILABLE, RATE_LIMITED.
     CLI: `tieout export-settings CONNECTION --account EUR=CODE`.
     """
@@ -123,7 +124,8 @@ class PaymentExportServiceAsyncStub(PaymentExportServiceStub):
     """
     UpdateExportSettings: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.UpdateExportSettingsRequest, _payment_export_service_pb2.UpdateExportSettingsResponse]  # type: ignore[assignment]
     """Replaces the settings as a whole, after examining each account, and wakes the exports that they unblock. Nothing is
-    ever guessed: a currency without an account has none. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
+    ever guessed: a currency without an account has none. Once this is answered, no further payment is sent by the former
+    settings; what was SENDING or OUTCOME_UNKNOWN may have gone by them. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
     INVALID_REQUEST, CHANGED_MEANWHILE, REQUEST_ID_REUSED, XERO_UNAVAILABLE, RATE_LIMITED.
     CLI: `tieout export-settings CONNECTION --account EUR=CODE`.
     """
@@ -212,7 +214,8 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.UpdateExportSettingsResponse, _abc.Awaitable[_payment_export_service_pb2.UpdateExportSettingsResponse]]:
         """Replaces the settings as a whole, after examining each account, and wakes the exports that they unblock. Nothing is
-        ever guessed: a currency without an account has none. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
+        ever guessed: a currency without an account has none. Once this is answered, no further payment is sent by the former
+        settings; what was SENDING or OUTCOME_UNKNOWN may have gone by them. Refuses with NOT_FOUND, CONNECTION_NOT_USABLE,
         INVALID_REQUEST, CHANGED_MEANWHILE, REQUEST_ID_REUSED, XERO_UNAVAILABLE, RATE_LIMITED.
         CLI: `tieout export-settings CONNECTION --account EUR=CODE`.
         """

@@ -150,10 +150,8 @@ class Exporting:
             await tell(tx, self._turn.means, linked, said)
 
     async def _send(self, outgoing: Sequence[Outgoing], seen: Seen) -> None:
-        accounts = seen.situation.ground.accounts
-        owners = ExportOutcomes(
-            self._turn.means, {one.export.id: one for one in outgoing}, accounts, self._memory.examined_again
-        )
+        of_export = {one.export.id: one for one in outgoing}
+        owners = ExportOutcomes(self._turn.means, of_export, seen.situation.ground, self._memory.examined_again)
         sender = Sender(self._turn, owners)
         for group in _groups(outgoing, self._memory.alone):
             if self._turn.now() - seen.read_at > GOOD_FOR:

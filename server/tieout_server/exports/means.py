@@ -13,7 +13,9 @@ from tieout_server.work.engine import Engine, Priority
 EXPORT = "export"
 """Examining and sending what waits, and settling what was sent: payments, and what is taken back of them."""
 UPKEEP = "export_upkeep"
-"""Looking whether Xero shows what was sent and still does, and adding notes."""
+"""Looking whether Xero shows what was sent and still does."""
+NOTES = "export_notes"
+"""Adding notes to the history of invoices: in a lane of its own, as each may wait for its call for a minute."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,10 @@ class Means(run.Means):
     async def wake_upkeep(self, tx: Transaction, connection_id: str, at: datetime | None = None) -> None:
         """Have looked for what was sent, now or at this instant; before rows of exports are locked."""
         await self.engine.wake(tx, UPKEEP, connection_id, priority=Priority.POLL, at=at)
+
+    async def wake_notes(self, tx: Transaction, connection_id: str) -> None:
+        """Have notes added; before rows of exports are locked."""
+        await self.engine.wake(tx, NOTES, connection_id, priority=Priority.UPKEEP)
 
     async def wake_news(self, tx: Transaction, connection_id: str) -> None:
         """Have read what moves with the documents that this transaction writes; before them: see Transaction."""

@@ -12,17 +12,17 @@ from decimal import Decimal
 import msgspec
 
 from tieout_server.exports import plan, record
+from tieout_server.exports.accounts import Ground
 from tieout_server.exports.checks import settled
 from tieout_server.exports.means import Means
 from tieout_server.exports.refusals import Refused, classify
 from tieout_server.exports.send import VERIFY_AFTER, Result, by_export
 from tieout_server.exports.sentences import money
 from tieout_server.exports.state import ExportReason, StepState, XeroStatus, move
-from tieout_server.ledger.documents import Account
 from tieout_server.ledger.exports import ExportError, ExportEvent, PaymentExport, Step, XeroRecord
 from tieout_server.ledger.links import TIEOUT
 from tieout_server.ledger.writes import BatchDraft, Draft, PaymentDraft
-from tieout_server.storage import export_steps, exports, receivables
+from tieout_server.storage import export_settings, export_steps, exports, receivables
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.exports import KEEP
 
@@ -75,20 +75,27 @@ class ExportOutcomes:
         self,
         means: Means,
         outgoing: Mapping[str, Outgoing] | None = None,
-        accounts: Mapping[str, Account] | None = None,
+        ground: Ground | None = None,
         examined_again: set[str] | None = None,
     ) -> None:
-        """`examined_again` remembers which exports were examined once more after a refusal that may be a race."""
+        """`ground` is what `outgoing` was examined by.
+
+        `examined_again` remembers which exports were examined once more after a refusal that may be a race.
+        """
         self._means = means
         self._outgoing = outgoing or {}
-        self._accounts = accounts or {}
+        self._ground = ground
+        self._accounts = ground.accounts if ground else {}
         self._again = examined_again if examined_again is not None else set()
 
     async def begin(self, tx: Transaction, steps: Sequence[Step]) -> Sequence[Step]:
         """Note that these are about to be sent, with all of their plan; exports that changed meanwhile are left out.
 
-        A purge may have taken an export, and an earlier part of its plan may have been refused: neither is sent.
+        A purge may have taken an export, and an earlier part of its plan may have been refused: neither is sent. And
+        nothing is, once the settings are others than those it was examined by: it is still due, and examined again.
         """
+        if not await self._is_as_chosen(tx, steps):
+            return []
         sending = by_export(steps)
         held = await exports.lock_all(tx, sending)
         known = await export_steps.of_exports(tx, sending)
@@ -98,11 +105,10 @@ class ExportOutcomes:
             export = held.get(export_id)
             if export is None:
                 continue
-            if export.xero_status in WAITING:
+            is_kept = {step.id for step in known[export_id]} >= {step.id for step in some}
+            if export.xero_status in WAITING and not is_kept:  # kept, it is what is left of a plan that was given up
                 export = await self._first(tx, export, known[export_id], some)
-            elif export.xero_status == XeroStatus.SENDING and {step.id for step in known[export_id]} >= {
-                step.id for step in some
-            }:
+            elif export.xero_status == XeroStatus.SENDING and is_kept:
                 for step in some:
                     await export_steps.put(tx, step)
             else:
@@ -111,6 +117,11 @@ class ExportOutcomes:
             told.append((self._on_its_way(export), _on_its_way(some)))
         await self._tell(tx, told)
         return begun
+
+    async def _is_as_chosen(self, tx: Transaction, steps: Sequence[Step]) -> bool:
+        """Whether the settings are as they were examined by; until the commit nobody changes them."""
+        settings = await export_settings.get(tx, steps[0].connection_id, lock=True)
+        return self._ground is not None and settings.revision == self._ground.settings.revision
 
     async def _first(
         self, tx: Transaction, export: PaymentExport, known: Sequence[Step], some: Sequence[Step]
@@ -153,8 +164,8 @@ class ExportOutcomes:
         states = {step.state for step in steps}
         export = msgspec.structs.replace(export, records=await records_of(tx, export, steps))
         after, sentence = self._after(export, steps, results, refused)
-        if after.xero_status == XeroStatus.SENDING:  # the next part of its plan follows
-            await exports.put(tx, after)
+        if after.xero_status == XeroStatus.SENDING:  # the next part of its plan follows, or a slice that takes it over
+            await exports.put(tx, msgspec.structs.replace(after, due_at=self._means.clock.now()))
             return []
         if StepState.PLANNED in states:
             for step in [one for one in steps if one.state == StepState.PLANNED]:

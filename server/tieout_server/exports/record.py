@@ -16,6 +16,14 @@ from tieout_server.storage.exports import KEEP
 TOLD = 50
 """Entries of its history that come with each event about an export; reading the export gives all."""
 
+AT_ONCE = 50
+"""Exports that are changed in one transaction, so that nobody who waits for one of them waits for long."""
+
+
+def in_parts(export_ids: Sequence[str]) -> list[Sequence[str]]:
+    """These, so many at a time as are changed in one transaction."""
+    return [export_ids[start : start + AT_ONCE] for start in range(0, len(export_ids), AT_ONCE)]
+
 
 async def keep(
     tx: Transaction,

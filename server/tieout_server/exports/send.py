@@ -32,7 +32,7 @@ from tieout_server.exports import waits
 from tieout_server.exports.state import StepState
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.exports import ExportError, Step
-from tieout_server.ledger.writes import Draft, Written
+from tieout_server.ledger.writes import Deletion, Draft, Written
 from tieout_server.storage import export_steps
 from tieout_server.storage.database import Transaction
 
@@ -123,8 +123,21 @@ class Sender:
                 await self._give_back(steps, refused)
                 raise
             written = [Written(messages=refused.messages or (refused.sentence,))]
-        results = [_result(step, one) for step, one in zip(steps, written, strict=True)]
+        answers = zip(steps, written, strict=True)
+        results = [_result(step, await self._beyond_refusal(step, one)) for step, one in answers]
         await self._keep(results)  # commit B
+
+    async def _beyond_refusal(self, step: Step, written: Written | None) -> Written | None:
+        """What a deletion came to: one that Xero refuses because somebody was faster is done all the same."""
+        if not isinstance(step.draft, Deletion) or written is None or written.xero_id:
+            return written
+        try:
+            found = await self._turn.ask(self._turn.books.status_of(step.draft.record, step.draft.xero_id))
+        except TieoutError as trouble:  # it is looked for again, and sent again if it is there
+            logger.info("refused deletion not looked at", step_id=step.id, trouble=trouble.sentence)
+            return None
+        is_gone = found is not None and not found.is_there
+        return Written(xero_id=step.draft.xero_id) if is_gone else written
 
     async def _begin(self, steps: Sequence[Step], now: datetime, look_from: datetime) -> Sequence[Step]:
         """Commit A."""

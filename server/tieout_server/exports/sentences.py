@@ -280,6 +280,15 @@ def unavailable(case: Case) -> ExportError:
     return case.passing(ExportReason.XERO_UNAVAILABLE, said, "Nothing is to be done.", Owner.XERO)
 
 
+def nothing_to_refund(case: Case) -> ExportError:
+    """The payment that is to be refunded is not in Xero as it was exported."""
+    return case.error(
+        ExportReason.REJECTED_BY_XERO,
+        "Somebody removed the payment, or a part of it, in Xero: there is nothing to refund.",
+        "Export the payment again, and then take it back once more; or record both in Xero, and dismiss it.",
+    )
+
+
 def rejected(case: Case, messages: Sequence[str], remedy: str = "") -> ExportError:
     """Xero refused it for a cause that is not known here."""
     words = "; ".join(messages)

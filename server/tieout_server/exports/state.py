@@ -64,7 +64,11 @@ _FOLLOWS: Mapping[XeroStatus, tuple[XeroStatus, ...]] = {
     XeroStatus.VERIFIED: (XeroStatus.REVERSED, XeroStatus.REMOVED_IN_XERO),
     XeroStatus.ALREADY_RECORDED: (XeroStatus.REMOVED_IN_XERO,),
     XeroStatus.ERROR: (XeroStatus.QUEUED, XeroStatus.DISMISSED),
-    XeroStatus.REMOVED_IN_XERO: (XeroStatus.QUEUED, XeroStatus.DISMISSED),
+    XeroStatus.REMOVED_IN_XERO: (
+        XeroStatus.QUEUED,
+        XeroStatus.DISMISSED,
+        XeroStatus.REVERSED,  # it was to be taken back, and somebody was faster
+    ),
     XeroStatus.REVERSED: (),
     XeroStatus.DISMISSED: (),
 }

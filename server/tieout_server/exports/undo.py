@@ -13,21 +13,21 @@ from datetime import datetime
 import msgspec
 
 from tieout_server.errors import RejectedError
-from tieout_server.exports import plan
+from tieout_server.exports import plan, sentences
 from tieout_server.exports.means import Means
-from tieout_server.exports.outcomes import invoices_of, look_at, records_of, tell
+from tieout_server.exports.outcomes import covered, invoices_of, look_at, records_of, tell
 from tieout_server.exports.preflight import XERO_CLOCK_MARGIN, Footing, Preflight, read_payables
 from tieout_server.exports.recovery import kind_of
 from tieout_server.exports.refusals import Refused, classify, says_undeletable
 from tieout_server.exports.send import VERIFY_AFTER, Result, Sender
-from tieout_server.exports.sentences import money
-from tieout_server.exports.state import ReversalKind, StepState, XeroStatus
-from tieout_server.exports.taking_back import Undoing, take_back
+from tieout_server.exports.sentences import Case, money
+from tieout_server.exports.state import REVERSIBLE, ReversalKind, StepState, XeroStatus
+from tieout_server.exports.taking_back import Undoing, Undone, take_back
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.books import Purpose
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.exports import ExportError, PaymentExport, Reversal, Step, XeroRecord
-from tieout_server.ledger.writes import Deletion, InvoiceLines, Payable, RefundDraft
+from tieout_server.ledger.writes import BatchDraft, Deletion, InvoiceLines, Payable, PaymentDraft, RefundDraft
 from tieout_server.storage import export_steps, exports, receivables, reversals
 from tieout_server.storage.database import Transaction
 
@@ -99,16 +99,21 @@ class ReversalOutcomes:
             await self._put(tx, reversal, xero_status=XeroStatus.SENDING, due_at=now)
             await exports.put(tx, export)
             return
+        await self.finish(tx, export, reversal)
+
+    async def finish(self, tx: Transaction, export: PaymentExport, reversal: Reversal) -> None:
+        """Note that all of a reversal is done; what it leaves of the export is its status as it is held."""
+        now = self._means.clock.now()
         await self._put(
             tx, reversal, xero_status=XeroStatus.EXPORTED, error=None, due_at=now + VERIFY_AFTER, completed_at=now
         )
-        others = [one for one in export.reversals if one.id != reversal.id and one.xero_status in DONE]
-        taken = sum((one.amount for one in others), reversal.amount)
-        if taken >= export.payment.amount:
-            export = msgspec.structs.replace(export, xero_status=XeroStatus.REVERSED, error=None, due_at=None)
-            await exports.put(tx, export, verify_at=None)
         said = f"Taken back in Xero: {money(reversal.amount, reversal.currency)} ({reversal.kind.lower()})."
-        await tell(tx, self._means, export, said.replace("_", " "))
+        said = said.replace("_", " ")
+        if not _is_over(export, reversal):
+            await tell(tx, self._means, export, said)
+            return
+        over = msgspec.structs.replace(export, xero_status=XeroStatus.REVERSED, error=None, due_at=None)
+        await tell(tx, self._means, over, said, verify_at=None)
 
     async def _delete(self, tx: Transaction, export: PaymentExport, step: Step) -> Sequence[Step]:
         """All steps of the export; what this one deleted is GONE from now on, and nobody's surprise."""
@@ -170,7 +175,7 @@ class Reversing:
 
     async def _take_back(self, reversal: Reversal) -> None:
         footing = await self._preflight.current(self._turn)
-        if not await self._is_planned(reversal) and not await self._plan(reversal, footing):
+        if not await self._is_begun(reversal) and not await self._plan(reversal, footing):
             return
         sender = Sender(self._turn, self._owners)
         while step := await self._next(reversal):
@@ -179,9 +184,10 @@ class Reversing:
             except RejectedError:  # pragma: no cover - of a single step it is an answer
                 return
 
-    async def _is_planned(self, reversal: Reversal) -> bool:
-        """Whether there is a plan to go on with."""
-        return any(step.state == StepState.PLANNED for step in await self._steps(reversal))
+    async def _is_begun(self, reversal: Reversal) -> bool:
+        """Whether there is a plan to go on with; one of which nothing is done yet may be out of date."""
+        states = {step.state for step in await self._steps(reversal)}
+        return {StepState.PLANNED, StepState.DONE} <= states
 
     async def _steps(self, reversal: Reversal) -> list[Step]:
         async with self._turn.means.database.read() as tx:
@@ -195,14 +201,42 @@ class Reversing:
             if export is None:
                 return False
             steps = (await export_steps.of_exports(tx, [export.id]))[export.id]
-            made = [name for s in steps if not s.reversal_id for name in (s.xero_id, *(p for _, p in s.parts)) if name]
+        gone = await self._gone(steps)
+        steps = [gone.get(step.id, step) for step in steps]
+        undone = await self._take_apart(reversal, export, steps, footing)
+        async with self._turn.commit() as tx:
+            held = await exports.get(tx, export.id, lock=True)
+            if held is None:
+                return False
+            await _drop_planned(tx, reversal)
+            if undone.findings:
+                await self._owners.fail(tx, held, reversal, undone.findings)
+                return False
+            for step in gone.values():
+                await export_steps.put(tx, step)
+            held = msgspec.structs.replace(held, records=await records_of(tx, held, steps))
+            if not undone.plan:  # somebody was faster: nothing of it is left in Xero
+                await self._owners.finish(tx, held, reversal)
+                return False
+            await exports.put(tx, held)
+            await export_steps.add(tx, [_step(reversal, one) for one in undone.plan])
+        return True
+
+    async def _take_apart(
+        self, reversal: Reversal, export: PaymentExport, steps: Sequence[Step], footing: Footing
+    ) -> Undone:
+        """What is to be written to take it back; these steps are as Xero shows them now."""
+        if reversal.kind == ReversalKind.REFUND and covered(export, steps) != export.payment.amount:
+            return Undone(findings=(sentences.nothing_to_refund(Case(at=self._turn.now())),))
+        made = [name for s in steps if not s.reversal_id for name in (s.xero_id, *(p for _, p in s.parts)) if name]
+        async with self._turn.means.database.read() as tx:
             seen = await receivables.payments_named(tx, export.connection_id, made)
             ground = await self._preflight.ground(tx, self._turn, footing)
         reconciled = {one.payment.xero_payment_id for one in seen if one.payment.is_reconciled}
         kept = {s.xero_id for s in steps if {s.xero_id, *(part for _, part in s.parts)} & reconciled}
         kept |= {s.draft.xero_id for s in steps_of(reversal, steps) if _is_kept(s) and isinstance(s.draft, Deletion)}
         payables = await self._paid(export, steps)
-        undone = take_back(
+        return take_back(
             Undoing(
                 reversal=reversal,
                 export=export,
@@ -214,16 +248,21 @@ class Reversing:
                 kept=kept,
             )
         )
-        async with self._turn.commit() as tx:
-            held = await exports.get(tx, export.id, lock=True)
-            if held is None:
-                return False
-            if not undone.plan:
-                errors = undone.findings or (classify((), _refused(reversal, self._turn.now())),)
-                await self._owners.fail(tx, held, reversal, errors)
-                return False
-            await export_steps.add(tx, [_step(reversal, one) for one in undone.plan])
-        return True
+
+    async def _gone(self, steps: Sequence[Step]) -> dict[str, Step]:
+        """Of the payments that the export made, those that somebody removed: nothing of them is to be taken back."""
+        gone = {}
+        for step in steps:
+            if (
+                step.reversal_id
+                or step.state != StepState.DONE
+                or not isinstance(step.draft, PaymentDraft | BatchDraft)
+            ):
+                continue
+            found = await self._turn.ask(self._turn.books.status_of(kind_of(step.draft), step.xero_id))
+            if found is not None and not found.is_there:
+                gone[step.id] = msgspec.structs.replace(step, state=StepState.GONE)
+        return gone
 
     async def _paid(self, export: PaymentExport, steps: Sequence[Step]) -> dict[str, Payable]:
         ids = {name for step in steps if not step.reversal_id for name in invoices_of(step.draft)}
@@ -270,6 +309,15 @@ class Reversing:
 
 
 _GOING = (XeroStatus.QUEUED, XeroStatus.CHECKED, XeroStatus.SENDING)
+
+
+def _is_over(export: PaymentExport, reversal: Reversal) -> bool:
+    """Whether with this reversal all of an export is taken back."""
+    others = [one for one in export.reversals if one.id != reversal.id and one.xero_status in DONE]
+    if sum((one.amount for one in others), reversal.amount) < export.payment.amount:
+        return False
+    is_removed = export.xero_status == XeroStatus.REMOVED_IN_XERO and reversal.kind != ReversalKind.REFUND
+    return is_removed or export.xero_status in REVERSIBLE  # a refund of what was removed leaves that to somebody
 
 
 def _is_kept(step: Step) -> bool:

@@ -5,6 +5,7 @@ polling and webhooks keep: a payment that is DELETED there, and that no reversal
 somebody. All of this only reads Xero. Killed anywhere, it is looked at again.
 """
 
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -17,21 +18,25 @@ from tieout_server.exports.checks import settled
 from tieout_server.exports.notes import of_export
 from tieout_server.exports.outcomes import REMOVED, covered, invoices_of, own_steps, records_of, tell
 from tieout_server.exports.preflight import read_payables
-from tieout_server.exports.recovery import kind_of
+from tieout_server.exports.record import in_parts
+from tieout_server.exports.recovery import MARGIN, kind_of
 from tieout_server.exports.sentences import money
 from tieout_server.exports.state import IN_XERO, StepState, XeroStatus
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.exports import PaymentExport, Step
-from tieout_server.ledger.writes import BatchDraft, Payable, PaymentDraft, PaymentSeen
+from tieout_server.ledger.writes import BatchDraft, Found, Payable, PaymentDraft, PaymentSeen
 from tieout_server.storage import export_notes, export_steps, exports
 from tieout_server.storage.database import Transaction
 
 logger = log.get("exports")
+_CHANCE = secrets.SystemRandom()
 
 AT_ONCE = 1_000
 """Exports that are looked for in one slice: by two calls or so, however many they are."""
-COMMIT_AT_ONCE = 50
-"""Exports that are noted in one transaction, so that nobody waits for long."""
+FEW = 2
+"""So many records are asked for one by one; of more all that changed since is listed, 1,000 in a call."""
+ASKED_AT_ONCE = 20
+"""Records in one slice that are asked for one by one, as no listing has them: each is a call."""
 AGAIN_AFTER = timedelta(seconds=5)
 """When to look again the first time; then the later the longer it lasts."""
 ALARM_AFTER = timedelta(hours=1)
@@ -59,43 +64,62 @@ class Verification:
         ids = {name for own in made.values() for step in own for name in invoices_of(step.draft)}
         ids |= {one.xero_invoice_id for export in due for one in export.records if one.xero_invoice_id}
         payables = {one.invoice.xero_invoice_id: one for one in await read_payables(self._turn, sorted(ids))}
-        missing = {export.id: await self._missing(made[export.id], payables) for export in due}
-        gone = await self._gone(due, missing)
-        for start in range(0, len(due), COMMIT_AT_ONCE):
+        missing = await self._missing(made, payables)
+        for some in in_parts([export.id for export in due if not missing[export.id]]):
             async with self._turn.commit() as tx:
-                held = await exports.lock_all(tx, [export.id for export in due[start : start + COMMIT_AT_ONCE]])
-                for export in [one for one in held.values() if one.xero_status == XeroStatus.EXPORTED]:
-                    lost = missing[export.id]
-                    if any(step.id in gone for step in lost):
-                        await _removed(tx, self._turn, export, {step.xero_id for step in lost if step.id in gone})
-                    elif lost:
-                        await self._not_seen(tx, export)
-                    else:
-                        await self._seen(tx, export, made[export.id], payables)
+                await self._turn.means.wake_notes(tx, self._turn.link.id)
+                for export in await _still_exported(tx, some):
+                    await self._seen(tx, export, made[export.id], payables)
+        lost = [export for export in due if missing[export.id]]
+        gone = await self._gone(lost, missing)
+        for some in in_parts([export.id for export in lost]):
+            async with self._turn.commit() as tx:
+                for export in await _still_exported(tx, some):
+                    await self._not_all_seen(tx, export, {s.xero_id for s in missing[export.id] if s.id in gone})
         await self._look_for_doubles(payables)
 
-    async def _missing(self, steps: Sequence[Step], payables: Mapping[str, Payable]) -> list[Step]:
-        """The steps of which Xero does not show what they made."""
-        missing = []
-        for step in steps:
-            if isinstance(step.draft, PaymentDraft | BatchDraft):
-                is_shown = _shows(step, payables)
-            else:
-                found = await self._turn.ask(self._turn.books.status_of(kind_of(step.draft), step.xero_id))
-                is_shown = found is not None and found.is_there
-            if not is_shown:
-                missing.append(step)
-        return missing
+    async def _missing(
+        self, made: Mapping[str, Sequence[Step]], payables: Mapping[str, Payable]
+    ) -> Mapping[str, Sequence[Step]]:
+        """The steps of each export of which Xero does not show what they made.
 
-    async def _gone(self, due: Sequence[PaymentExport], missing: Mapping[str, list[Step]]) -> set[str]:
-        """Of these steps those whose record somebody has removed."""
-        now, gone = self._turn.now(), set()
-        for export in due:
-            for step in missing[export.id] if now - (export.exported_at or now) > ASK_AFTER else ():
-                found = await self._turn.ask(self._turn.books.status_of(kind_of(step.draft), step.xero_id))
-                if found is not None and not found.is_there:
-                    gone.add(step.id)
+        Payments are seen on their invoices; what is on none is asked for itself.
+        """
+        elsewhere = [s for own in made.values() for s in own if not isinstance(s.draft, PaymentDraft | BatchDraft)]
+        listed = await self._standing(elsewhere)
+
+        def is_shown(step: Step) -> bool:
+            if isinstance(step.draft, PaymentDraft | BatchDraft):
+                return _shows(step, payables)
+            return (found := listed.get(step.id)) is not None and found.is_there
+
+        return {export_id: [step for step in own if not is_shown(step)] for export_id, own in made.items()}
+
+    async def _gone(self, lost: Sequence[PaymentExport], missing: Mapping[str, Sequence[Step]]) -> Collection[str]:
+        """Of these steps those whose record somebody has removed, as far as that was asked."""
+        now = self._turn.now()
+        old = [s for one in lost if now - (one.exported_at or now) > ASK_AFTER for s in missing[one.id]]
+        listed = await self._standing(old)
+        gone = {step.id for step in old if step.id in listed and not listed[step.id].is_there}
+        unlisted = [step for step in old if step.id not in listed]  # Xero may list no deletions (UNSURE register, U5)
+        some = _CHANCE.sample(unlisted, min(len(unlisted), ASKED_AT_ONCE)) if len(old) > FEW else ()
+        for step in some:  # chosen by lot, so that each has its turn
+            found = await self._turn.ask(self._turn.books.status_of(kind_of(step.draft), step.xero_id))
+            gone |= {step.id} if found is not None and not found.is_there else set()
         return gone
+
+    async def _standing(self, steps: Sequence[Step]) -> Mapping[str, Found]:
+        """How what these steps made stands now; without what Xero does not tell."""
+        if len(steps) <= FEW:
+            asked = {s.id: await self._turn.ask(self._turn.books.status_of(kind_of(s.draft), s.xero_id)) for s in steps}
+            return {name: found for name, found in asked.items() if found}
+        standing: dict[str, Found] = {}
+        for kind in dict.fromkeys(kind_of(step.draft) for step in steps):
+            some = [step for step in steps if kind_of(step.draft) is kind]
+            since = min(step.look_from for step in some if step.look_from) - MARGIN
+            listed = {one.xero_id: one for one in await self._turn.ask(self._turn.books.records_since(kind, since))}
+            standing |= {step.id: listed[step.xero_id] for step in some if step.xero_id in listed}
+        return standing
 
     async def _seen(
         self, tx: Transaction, export: PaymentExport, steps: Sequence[Step], payables: Mapping[str, Payable]
@@ -104,6 +128,15 @@ class Verification:
         await export_notes.add(tx, of_export(export, paid, now))
         verified = msgspec.structs.replace(export, xero_status=XeroStatus.VERIFIED, verified_at=now)
         await tell(tx, self._turn.means, verified, _moved(paid, payables), verify_at=None)
+
+    async def _not_all_seen(self, tx: Transaction, export: PaymentExport, gone: Collection[str]) -> None:
+        """Note that Xero does not show all of it, and which of its records are gone."""
+        if await export_steps.being_deleted(tx, [export.id]):  # the reversal tells what becomes of it
+            await exports.put(tx, export, verify_at=self._turn.now() + ASK_AFTER)
+        elif gone:
+            await _removed(tx, self._turn, export, gone)
+        else:
+            await self._not_seen(tx, export)
 
     async def _not_seen(self, tx: Transaction, export: PaymentExport) -> None:
         now = self._turn.now()
@@ -148,6 +181,12 @@ class Verification:
                     "Delete that one."
                 )
                 await tell(tx, self._turn.means, export, said)
+
+
+async def _still_exported(tx: Transaction, export_ids: Collection[str]) -> Sequence[PaymentExport]:
+    """Those of these exports, held, that are still to be seen in Xero."""
+    held = await exports.lock_all(tx, export_ids)
+    return [export for export in held.values() if export.xero_status == XeroStatus.EXPORTED]
 
 
 async def note_removals(turn: Turn) -> None:

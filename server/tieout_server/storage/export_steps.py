@@ -19,6 +19,13 @@ _BEGUN = ("SENDING", "UNKNOWN", "DONE")
 _UNDONE = ("CHARGEBACK", "LATE_FAILURE")
 """The reversals that delete payments."""
 
+_OF_OURS = (
+    select(export_steps.c.export_id)
+    .join(export_reversals, export_reversals.c.id == export_steps.c.reversal_id)
+    .where(export_steps.c.state.in_(_BEGUN), export_reversals.c.kind.in_(_UNDONE))
+)
+"""The exports that a reversal of ours has begun to delete."""
+
 _draft = msgspec.json.Decoder(Draft).decode
 _parts = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
 
@@ -91,15 +98,6 @@ async def removed_in_mirror(tx: Transaction, connection_id: str, limit: int) -> 
     no longer in Xero.
     """
     payment, own = tables.payments, export_links.c
-    ours = (
-        select(export_steps.c.id)
-        .join(export_reversals, export_reversals.c.id == export_steps.c.reversal_id)
-        .where(
-            export_steps.c.export_id == payment_exports.c.id,
-            export_steps.c.state.in_(_BEGUN),
-            export_reversals.c.kind.in_(_UNDONE),
-        )
-    )
     query = (
         select(own.export_id, own.xero_id)
         .join(payment_exports, payment_exports.c.id == own.export_id)
@@ -112,11 +110,16 @@ async def removed_in_mirror(tx: Transaction, connection_id: str, limit: int) -> 
             payment_exports.c.xero_status.in_(IN_XERO),
             own.is_gone.is_(False),
             payment.c.status == "DELETED",
-            ~exists(ours),
+            ~exists(_OF_OURS.where(export_steps.c.export_id == payment_exports.c.id)),
         )
     )
     rows = await tx.execute(query.order_by(own.export_id, own.xero_id).limit(limit))
     return [(row[0], row[1]) for row in rows]
+
+
+async def being_deleted(tx: Transaction, export_ids: Collection[str]) -> set[str]:
+    """Those of these exports of which a reversal of ours deletes what they made, or did: nobody else removed that."""
+    return set((await tx.execute(_OF_OURS.where(export_steps.c.export_id.in_(export_ids)))).scalars())
 
 
 def _columns(step: Step) -> dict[str, object]:

@@ -44,6 +44,8 @@ class Lane(StrEnum):
     WRITE = "write"
     NEWS = "news"
     """What a webhook named: it is fetched while a slice of a backfill goes on."""
+    NOTES = "notes"
+    """What nobody waits for: it may stand in the line for calls for long, and holds nothing up meanwhile."""
 
 
 class Priority(IntEnum):

@@ -8,14 +8,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from documents import payment
 from fakes import SettableClock, _database
-from paying import KilledError, PayingXero, Process, books_with, connect, mirrored_deletion, process
+from paying import CONNECTION, KilledError, PayingXero, Process, books_with, connect, mirrored_deletion, process
+from tieout_server.errors import CallLimitError, NotPermittedNowError
 from tieout_server.exports.messages import Reverse
 from tieout_server.exports.state import ReversalKind
 from tieout_server.ledger.documents import Account, Entity
 from tieout_server.ledger.exports import PaymentExport
 from tieout_server.ledger.money import Money
 from tieout_server.ledger.writes import RecordKind
+from tieout_server.storage import mirror
 
 REFUNDS = "refunds"
 
@@ -100,6 +103,138 @@ async def test_what_our_reversal_deleted_is_nobodys_removal(stage: tuple[Stage, 
     await one.run()
     assert "REMOVED_IN_XERO" not in [event.xero_status for event in (await one.now(export)).history]
     assert there.counting(RecordKind.PAYMENT) == []
+
+
+async def test_our_deletion_is_nobodys_removal_while_its_answer_is_lost(stage: tuple[Stage, Process]) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.slice()
+    there.xero.shows_new = False  # Xero is slow to show what it accepted: it is EXPORTED, and not VERIFIED
+    there.clock.time += timedelta(seconds=73)
+    await one.slice("export_upkeep")
+    await reverse(one, export)
+    there.xero.faults = ["after"] * 3
+    await one.slice()
+    there.xero.shows_new = True
+    there.clock.time += timedelta(seconds=75)
+    await one.slice("export_upkeep")
+    assert there.counting(RecordKind.PAYMENT) == []
+    assert (await one.now(export)).xero_status == "EXPORTED"
+    await one.run()
+    done = await one.now(export)
+    assert (done.xero_status, [r.xero_status for r in done.reversals]) == ("REVERSED", ["VERIFIED"])
+    assert "REMOVED_IN_XERO" not in [event.xero_status for event in done.history]
+
+
+async def removed(there: Stage, one: Process) -> None:
+    """Somebody deletes the payment, and polling brings it."""
+    (name,) = there.counting(RecordKind.PAYMENT)
+    there.xero.records[name] = msgspec.structs.replace(there.xero.records[name], status="DELETED")
+    await mirrored_deletion(one, name)
+    there.clock.time += timedelta(minutes=3)
+    await one.slice("export_upkeep")
+
+
+async def test_what_is_on_its_way_back_is_not_exported_again(stage: tuple[Stage, Process]) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    await reverse(one, export)
+    await removed(there, one)
+    assert (await one.now(export)).xero_status == "REMOVED_IN_XERO"
+    with pytest.raises(NotPermittedNowError, match="under way"):
+        await one.again(export)
+    await one.run()
+    done = await one.now(export)
+    assert (done.xero_status, [r.xero_status for r in done.reversals]) == ("REVERSED", ["VERIFIED"])
+    assert there.counting(RecordKind.PAYMENT) == []
+
+
+@pytest.mark.parametrize(
+    "said", ["This payment cannot be deleted: it is DELETED.", "Payment has already been deleted", "Unheard of."]
+)
+async def test_a_deletion_that_somebody_was_faster_with_is_done(stage: tuple[Stage, Process], said: str) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    (name,) = there.counting(RecordKind.PAYMENT)
+
+    def somebody_deletes_it() -> None:
+        there.xero.records[name] = msgspec.structs.replace(there.xero.records[name], status="DELETED")
+        there.xero.refusals = {"Deletion": said}
+
+    there.xero.faults = [somebody_deletes_it]
+    await reverse(one, export)
+    await one.run()
+    done = await one.now(export)
+    assert (done.xero_status, [r.xero_status for r in done.reversals]) == ("REVERSED", ["VERIFIED"])
+    assert [record.removed for record in done.records] == [True]
+    assert there.counting(RecordKind.INVOICE) == there.counting(RecordKind.SPENT_MONEY) == []
+
+
+@pytest.mark.parametrize("has_waited", [False, True])
+async def test_what_is_gone_is_not_owed_again(stage: tuple[Stage, Process], *, has_waited: bool) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    (name,) = there.counting(RecordKind.PAYMENT)
+    await _reconciled(one, name)
+    await reverse(one, export)
+    if has_waited:  # with a plan
+        there.xero.faults = [CallLimitError("No more today.", "day", there.clock.now() + timedelta(hours=5))]
+        await one.slice()
+        there.clock.time += timedelta(hours=6)
+    there.xero.records[name] = msgspec.structs.replace(there.xero.records[name], status="DELETED")
+    await one.run()
+    done = await one.now(export)
+    assert (done.xero_status, [r.xero_status for r in done.reversals]) == ("REVERSED", ["VERIFIED"])
+    assert there.counting(RecordKind.INVOICE) == there.counting(RecordKind.SPENT_MONEY) == []
+
+
+async def _reconciled(one: Process, xero_payment_id: str) -> None:
+    async with one.database.write() as tx:
+        document = payment(xero_payment_id, xero_document_id="i1", is_reconciled=True)
+        await mirror.save(tx, CONNECTION, [document], seen_in=0, at=one.clock.now())
+
+
+async def test_what_somebody_removed_is_not_refunded(stage: tuple[Stage, Process]) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    await reverse(one, export, ReversalKind.REFUND)
+    await removed(there, one)
+    await one.run()
+    gone = await one.now(export)
+    (failed,) = gone.reversals
+    assert (gone.xero_status, failed.xero_status) == ("REMOVED_IN_XERO", "ERROR")
+    assert failed.error
+    assert "nothing to refund" in failed.error.sentence
+    assert there.counting(RecordKind.CREDIT_NOTE) == []
+    await one.again(export)
+    await one.run()
+    await one.again(export)
+    await one.run()
+    assert (await one.now(export)).xero_status == "REVERSED"
+    assert len(there.counting(RecordKind.REFUND)) == len(there.counting(RecordKind.PAYMENT)) == 1
+
+
+async def test_a_refund_does_not_hide_that_its_payment_was_removed(stage: tuple[Stage, Process]) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    await reverse(one, export, ReversalKind.REFUND)
+    limit = CallLimitError("No more today.", "day", there.clock.now() + timedelta(hours=5))
+
+    def the_refund_waits() -> None:
+        there.xero.faults = [limit]
+
+    there.xero.faults = [the_refund_waits]
+    await one.slice()
+    await removed(there, one)
+    there.clock.time += timedelta(hours=6)
+    await one.run()
+    done = await one.now(export)
+    assert (done.xero_status, [r.xero_status for r in done.reversals]) == ("REMOVED_IN_XERO", ["VERIFIED"])
 
 
 async def test_what_xero_does_not_delete_is_owed_again_in_the_open_period(stage: tuple[Stage, Process]) -> None:

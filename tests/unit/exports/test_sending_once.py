@@ -1,5 +1,6 @@
 """Each payment is in Xero once: whatever is killed, lost, paused or refused between two commits."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from documents import account
 from fakes import SettableClock, _database
 from paying import (
+    BANK,
     CONNECTION,
     EXCEEDS,
     KilledError,
@@ -97,6 +100,21 @@ async def test_a_payment_is_exported_and_seen(stage: Stage) -> None:
     assert done.attempts == 1
     assert "went from 100.00 NZD to 0.00 NZD" in done.history[-1].sentence
     assert stage.xero.notes == [f"i1: Payment p1 of 100.00 NZD recorded by Tieout (export {export.id})."]
+
+
+async def test_the_rest_of_a_payment_follows_a_first_part_that_took_too_long(stage: Stage) -> None:
+    (one,) = stage.processes
+    await connect(one, overpayment_policy="SPLIT")
+    export = await one.pay("p1", "120", ("i1", "120"))
+
+    def xero_is_slow() -> None:
+        stage.clock.time += timedelta(seconds=31)
+
+    stage.xero.faults = [xero_is_slow]
+    await one.run()
+    assert await statuses(one, export) == ["VERIFIED"]
+    assert stage.in_xero() == Decimal(120)
+    assert sorted(made.kind for made in stage.xero.records.values()) == ["OVERPAYMENT", "PAYMENT"]
 
 
 async def test_what_a_note_says_is_said_once(stage: Stage) -> None:
@@ -573,6 +591,38 @@ async def test_an_account_that_is_mended_is_seen_at_once(stage: Stage) -> None:
     await one.again(failed)
     await one.run()
     assert (await statuses(one, failed), stage.in_xero()) == (["VERIFIED"], Decimal(90))
+
+
+async def test_once_other_settings_are_kept_nothing_leaves_by_the_former(stage: Stage) -> None:
+    (one,) = stage.processes
+    second = account("second", name="Second", currency="NZD", takes_payments=True)
+    stage.xero.documents[Entity.ACCOUNTS, "second"] = second
+    for number in range(60):  # two calls
+        await one.pay(f"p{number:02}", "1", ("i3", "1"))
+
+    async def others_are_chosen() -> None:
+        await connect(one, accounts={"NZD": "second"}, revision=2)
+
+    stage.xero.faults = [others_are_chosen]
+    await one.run()
+    went_to = Counter(made.draft.xero_account_id for made in stage.xero.records.values())  # type: ignore[union-attr] # payments
+    assert went_to == {BANK: 50, "second": 10}  # what had left when they were kept, and the rest
+
+
+async def test_an_overpayment_that_is_no_longer_wanted_does_not_follow_its_payment(stage: Stage) -> None:
+    (one,) = stage.processes
+    await connect(one, overpayment_policy="SPLIT")
+    export = await one.pay("p1", "120", ("i1", "120"))
+
+    async def it_is_held_from_now_on() -> None:
+        await connect(one, overpayment_policy="HOLD", revision=2)
+
+    stage.xero.faults = [it_is_held_from_now_on]
+    await one.run()
+    held = await one.now(export)
+    assert held.error
+    assert (held.xero_status, held.error.reason) == ("ERROR", "AMOUNT_EXCEEDS_DUE")
+    assert [made.kind for made in stage.xero.records.values()] == [RecordKind.PAYMENT]
 
 
 async def test_what_xero_does_not_show_yet_is_looked_for_again(stage: Stage) -> None:
