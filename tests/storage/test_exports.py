@@ -275,21 +275,24 @@ async def test_exports_are_found_by_status_and_reason_and_locked_in_order(databa
 
 
 async def test_payments_under_way_are_found_by_their_invoices(database: Database) -> None:
-    numbered = PaymentLine(invoice_number="INV-2", amount=Decimal(1))
+    numbered = PaymentLine(invoice_number="inv-2", amount=Decimal(1))
     await keep(
         database,
         QUEUED,
         other("by_number", numbered),
         other("over", PaymentLine(xero_invoice_id="i3", amount=Decimal(1)), xero_status="VERIFIED"),
         other("unseen", PaymentLine(xero_invoice_id="i4", amount=Decimal(1)), xero_status="EXPORTED"),
+        other("refused", PaymentLine(xero_invoice_id="i6", amount=Decimal(1)), xero_status="ERROR"),
+        other("removed", PaymentLine(xero_invoice_id="i7", amount=Decimal(1)), xero_status="REMOVED_IN_XERO"),
+        other("given_up", PaymentLine(xero_invoice_id="i8", amount=Decimal(1)), xero_status="DISMISSED"),
         changed(other("elsewhere", PaymentLine(xero_invoice_id="i5", amount=Decimal(1))), connection_id="con2"),
     )
     async with database.write() as tx:
-        documents = [invoice(f"i{n}", number=f"INV-{n}") for n in range(1, 6)]
+        documents = [invoice(f"i{n}", number=f"INV-{n}") for n in range(1, 9)]
         await mirror.save(tx, "con1", documents, seen_in=1, at=AT)
     async with database.read() as tx:
-        found = await exports.pending_of(tx, "con1", ["i1", "i2", "i3", "i4", "i5"])
-        assert found == {"i1": "exp1", "i2": "by_number", "i4": "unseen"}
+        found = await exports.pending_of(tx, "con1", [f"i{n}" for n in range(1, 9)])
+        assert found == {"i1": "exp1", "i2": "by_number", "i4": "unseen", "i6": "refused", "i7": "removed"}
         assert await exports.pending_of(tx, "con1", ["i4"]) == {"i4": "unseen"}
         assert await exports.pending_of(tx, "con1", []) == {}
 

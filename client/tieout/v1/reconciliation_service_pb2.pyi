@@ -247,7 +247,7 @@ class _ChaseVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChaseVer
     CHASE_VERDICT_OFF_BALANCE: _ChaseVerdict.ValueType  # 4
     """Not now: the customer is off balance."""
     CHASE_VERDICT_PAYMENT_PENDING: _ChaseVerdict.ValueType  # 5
-    """Not now: a payment of it is on its way into Xero."""
+    """Not now: a payment of it is on its way into Xero, or waits for somebody before it is."""
     CHASE_VERDICT_UNKNOWN_INVOICE: _ChaseVerdict.ValueType  # 6
     """No such invoice, or one that was voided or deleted."""
 
@@ -265,7 +265,7 @@ CHASE_VERDICT_STALE: ChaseVerdict.ValueType  # 3
 CHASE_VERDICT_OFF_BALANCE: ChaseVerdict.ValueType  # 4
 """Not now: the customer is off balance."""
 CHASE_VERDICT_PAYMENT_PENDING: ChaseVerdict.ValueType  # 5
-"""Not now: a payment of it is on its way into Xero."""
+"""Not now: a payment of it is on its way into Xero, or waits for somebody before it is."""
 CHASE_VERDICT_UNKNOWN_INVOICE: ChaseVerdict.ValueType  # 6
 """No such invoice, or one that was voided or deleted."""
 Global___ChaseVerdict: _TypeAlias = ChaseVerdict  # noqa: Y015
