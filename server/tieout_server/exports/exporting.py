@@ -7,18 +7,17 @@ from datetime import timedelta
 import msgspec
 
 from tieout_server.errors import RejectedError
-from tieout_server.exports import checks, sentences, waits
+from tieout_server.exports import checks, waits
 from tieout_server.exports.checks import Examined, Situation
 from tieout_server.exports.outcomes import WAITING, ExportOutcomes, Outgoing, own_steps, tell, with_links
 from tieout_server.exports.plan import PlannedWrite
 from tieout_server.exports.preflight import GOOD_FOR, GROUND_REASONS, Preflight, Seen
 from tieout_server.exports.refusals import Refused, classify
 from tieout_server.exports.send import Sender, by_export
-from tieout_server.exports.sentences import Case
 from tieout_server.exports.state import StepState, XeroStatus
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.exports import PaymentExport, Step
-from tieout_server.ledger.writes import WRITES_AT_ONCE, BatchDraft, OverpaymentDraft
+from tieout_server.ledger.writes import WRITES_AT_ONCE, BatchDraft
 from tieout_server.storage import export_steps, exports
 from tieout_server.storage.database import Transaction
 
@@ -94,18 +93,12 @@ class Exporting:
         """Each after the other: what one pays of an invoice is not due for the next."""
         for export in due:
             before = checks.settled(own_steps(steps[export.id]), export.records)
-            examined = self._permitted(checks.examine(export.payment, situation, before))
+            examined = checks.examine(export.payment, situation, before)
+            examined = waits.permitted(examined, self._turn.link, self._turn.now())
             situation = checks.after(situation, examined)
             planned = () if examined.findings or examined.waits else examined.plan
             outgoing = Outgoing(export=export, steps=tuple(_step(export, one) for one in planned), links=examined.twins)
             yield _Judged(export, examined, outgoing if planned else None)
-
-    def _permitted(self, examined: Examined) -> Examined:
-        """With what the consent does not cover as a finding: an overpayment needs a scope of its own."""
-        needs = any(isinstance(one.draft, OverpaymentDraft) for one in examined.plan)
-        if needs and waits.may_not_write(self._turn.link, waits.BANK_TRANSACTIONS):
-            return Examined(findings=(sentences.scope_missing(Case(at=self._turn.now())),), twins=examined.twins)
-        return examined
 
     async def _note(self, judged: Sequence[_Judged]) -> None:
         """Commit what is not sent: what is wrong, what is in Xero already, and what has to wait."""

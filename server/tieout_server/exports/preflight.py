@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from tieout_server.exports import checks
+from tieout_server.exports import checks, waits
 from tieout_server.exports.accounts import Ground
 from tieout_server.exports.checks import Examined, Situation
 from tieout_server.exports.many import MANY, read_many
@@ -76,7 +76,7 @@ class Preflight:
         """
         turn = Turn(self._means, None, link, books)
         seen = await self.look(turn, [payment], is_new=True)
-        return checks.examine(payment, seen.situation), seen.read_at
+        return waits.permitted(checks.examine(payment, seen.situation), link, turn.now()), seen.read_at
 
     async def look(self, turn: Turn, payments: Sequence[PlatformPayment], *, is_new: bool = False) -> Seen:
         """What these payments are examined by; accounts and lock dates are not older than 5 minutes, or new."""
