@@ -48,7 +48,7 @@ async def read_many(turn: Turn, ids: Sequence[str], numbers: Sequence[str]) -> S
     if invoices is None or payments is None:
         return None
     as_of = min(invoices.as_of, payments.as_of)
-    async with turn.commit() as tx:
+    async with turn.save() as tx:
         await turn.means.wake_news(tx, turn.link.id)
         new: list[Document] = [one for one in invoices.documents if _is_meant(one, ids, numbers)]
         changed = await _save(tx, turn, new)

@@ -170,7 +170,7 @@ async def _keep(turn: Turn, documents: Sequence[Document]) -> None:
     """Take what was read into the mirror, and have read what moved with it."""
     if not documents:
         return
-    async with turn.commit() as tx:
+    async with turn.save() as tx:
         await turn.means.wake_news(tx, turn.link.id)
         now = turn.now()
         saved = await mirror.save(tx, turn.link.id, documents, seen_in=0, at=now)
