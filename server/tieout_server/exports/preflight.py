@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from tieout_server.errors import RejectedError
 from tieout_server.exports import checks, waits
 from tieout_server.exports.accounts import Ground
 from tieout_server.exports.checks import Examined, Situation
@@ -37,6 +38,10 @@ GROUND_REASONS = frozenset(
 )
 MANY_STEPS = 10_000
 """Steps of a connection whose outcome is unknown, at most."""
+
+
+class UnaskableError(RejectedError):
+    """Xero does not even let the invoices of these payments be asked for."""
 
 
 class Footing(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,10 +84,17 @@ class Preflight:
         return waits.permitted(checks.examine(payment, seen.situation), link, turn.now()), seen.read_at
 
     async def look(self, turn: Turn, payments: Sequence[PlatformPayment], *, is_new: bool = False) -> Seen:
-        """What these payments are examined by; accounts and lock dates are not older than 5 minutes, or new."""
+        """What these payments are examined by; accounts and lock dates are not older than 5 minutes, or new.
+
+        Raises:
+            UnaskableError: an invoice of one of these payments cannot be asked for. And what `WritableBooks` does.
+        """
         read_at, known = turn.now(), self._footings.get(turn.link.id)
         footing = await (self.footing(turn) if is_new else self.current(turn))
-        payables = await self.payables(turn, payments)
+        try:
+            payables = await self.payables(turn, payments)
+        except RejectedError as refusal:
+            raise UnaskableError(refusal.sentence, refusal.messages) from refusal
         async with self._means.database.read() as tx:
             situation = await self._situation(tx, turn, footing, payables)
         return Seen(
