@@ -148,14 +148,15 @@ EXPORTS, BOTH = 0, 2
 """Of `work`: what is due by then."""
 
 
-def failing(kind: int, method: int = 0, times: int = 0) -> tuple[str, int]:
+def failing(kind: int, method: int = 0, times: int = 0, where: int = 0) -> tuple[str, int]:
     """The next calls fail: see `payments_story`."""
     return "fail", next(
-        n for n in range(kind, 2_000, 13) if n // 13 % 5 == method and n // 2 % 4 == times and not n // 65 % 6
+        n for n in range(kind, 8_000, 13) if (n // 13 % 5, n // 2 % 4, n // 65 % 7) == (method, times, where)
     )
 
 
-DROP, DROP_AFTER, TRUNCATED, SLOW, BOOKKEEPER_PAYS = 0, 1, 2, 3, 10
+DROP, DROP_AFTER, TRUNCATED, SLOW, ELEMENT_ERROR, BOOKKEEPER_PAYS = 0, 1, 2, 3, 9, 10
+BANK_TRANSACTIONS = 3
 PAID = [("pay", kind) for kind in (SINGLE, SEVERAL, EUROS, OVER)]
 STORIES: dict[str, Deeds] = {
     "killed before and after each commit": [
@@ -189,12 +190,32 @@ STORIES: dict[str, Deeds] = {
         ("pay", PART + 12), ("twin", 2), ("pay", 8 + 12), ("work", BOTH),
         ("pay", OVER_ON_LINE), failing(BOOKKEEPER_PAYS), ("work", BOTH),
     ],
-    "taken back, removed and exported again": [
-        *PAID, ("work", BOTH), ("wait", 1), ("work", BOTH), ("reverse", 0),
-        failing(DROP_AFTER, times=3), ("work", BOTH), ("reverse", 1), ("work", BOTH),
-        failing(DROP_AFTER, method=2, times=3), ("reverse", 6), ("kill", 4 * 7),
-        ("wait", 4), ("keep books", 2), ("wait", 6), ("work", 3), ("again", 0), ("again", 1), ("again", 2),
-        ("work", BOTH), ("disconnect", 1), ("pay", SINGLE), ("work", 3), ("expire", 0), ("reconnect", 0),
+    "calls that take half a minute": [
+        *(
+            deed
+            for calls in (2, 3, 0)
+            for deed in (("pay", OVER), ("pay", SEVERAL), ("drag", calls * 3 + 1), ("work", BOTH), ("wait", 3))
+        ),
+        ("choose", 0), ("pay", OVER), ("drag", 4), ("work", EXPORTS),
+    ],
+    "other accounts chosen while payments are on their way": [
+        deed
+        for n in range(3)
+        for deed in (
+            ("pay", OVER), ("pay", SEVERAL), ("pay", SINGLE), ("stall", 2 + 6 * n), ("choose", 25 - n % 2), ("wake", 0),
+            ("work", BOTH), ("choose", n % 2),
+        )
+    ],
+    "taken back by one reversal when another had failed": [
+        ("pay", PART), ("work", BOTH), ("wait", 1), ("work", BOTH), ("choose", 6), ("reverse", 1), ("work", BOTH),
+        ("reverse", 0), ("work", BOTH), ("choose", 0), ("work", BOTH), ("again", 1), ("work", BOTH),
+        ("pay", SINGLE), ("work", BOTH), ("wait", 1), ("work", BOTH), ("choose", 6), ("reverse", 3), ("work", BOTH),
+        ("reverse", 1), ("work", BOTH), ("choose", 0), ("work", BOTH), ("again", 1), ("work", BOTH),
+    ],
+    "owed again by a reversal that fails half-way": [
+        ("pay", SINGLE), ("work", BOTH), ("wait", 1), ("work", BOTH), ("keep books", 7),
+        failing(ELEMENT_ERROR, times=3, where=BANK_TRANSACTIONS), ("reverse", 0), ("work", BOTH),
+        ("choose", 96), ("work", BOTH), ("again", 1), ("work", BOTH),
     ],
 }  # fmt: skip
 
