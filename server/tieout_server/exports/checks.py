@@ -39,7 +39,9 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     contact_statuses: Mapping[str, str] = {}
     """By Xero's id, where known: a ContactStatus."""
     linked: Collection[str] = frozenset()
-    """Xero's ids of payments that any export of the connection made or is linked to."""
+    """Xero's ids of payments and batches that any export of the connection made or is linked to."""
+    marked: Collection[str] = frozenset()
+    """The markers of ours that payments of these invoices bear."""
     pending: Sequence[Pending] = ()
     """Of all other exports of the connection: steps SENDING and UNKNOWN."""
     planned: Mapping[str, Decimal] = {}
@@ -55,6 +57,8 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """By invoice, linked payments included."""
     overpaid: Decimal = ZERO
     has_twins: bool = False
+    markers: Collection[str] = frozenset()
+    """Those of all that the export ever tried."""
 
 
 NOTHING = Settled()
@@ -264,7 +268,8 @@ class _Examination:
             payable=one.payable,
             paid_on=self.payment.paid_on,
             amounts=one.amounts if whole else (missing,),
-            linked=self.situation.linked,
+            linked=frozenset(self.situation.linked),
+            theirs=frozenset(self.situation.marked).difference(self.before.markers),
             pending=self.situation.pending,
         )
         comparable = missing > 0 and one.payable.invoice.currency == self.payment.currency

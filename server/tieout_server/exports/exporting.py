@@ -117,6 +117,7 @@ class Exporting:
         """Each after the other: what one pays of an invoice is not due for the next."""
         for export in due:
             before = checks.settled(own_steps(steps[export.id]), export.records)
+            before = msgspec.structs.replace(before, markers=frozenset(step.marker for step in steps[export.id]))
             examined = checks.examine(export.payment, situation, before)
             examined = waits.permitted(examined, self._turn.link, self._turn.now())
             situation = checks.after(situation, examined)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from tieout_server.errors import RejectedError
-from tieout_server.exports import checks, waits
+from tieout_server.exports import checks, markers, waits
 from tieout_server.exports.accounts import Ground
 from tieout_server.exports.checks import Examined, Situation
 from tieout_server.exports.many import MANY, read_many
@@ -145,7 +145,9 @@ class Preflight:
         link_id = turn.link.id
         by_id, by_number = checks.filed(payables)
         contacts = {one.invoice.xero_contact_id for one in payables}
-        seen = {payment.xero_payment_id for one in payables for payment in one.payments}
+        payments = [payment for one in payables for payment in one.payments]
+        seen = {name for one in payments for name in (one.xero_payment_id, one.xero_batch_payment_id) if name}
+        borne = set(markers.within([one.reference for one in payments]))
         unsettled = await export_steps.in_state(tx, link_id, (StepState.SENDING, StepState.UNKNOWN), MANY_STEPS)
         return Situation(
             ground=await self.ground(tx, turn, footing),
@@ -154,6 +156,7 @@ class Preflight:
             by_number=by_number,
             contact_statuses=await _statuses(tx, link_id, contacts),
             linked=await export_steps.linked(tx, link_id, seen),
+            marked={step.marker for step in await export_steps.with_marker(tx, link_id, borne)},
             pending=checks.pending(unsettled),
             now=turn.now(),
         )
