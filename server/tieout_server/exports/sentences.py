@@ -129,7 +129,7 @@ def invoice_unknown(case: Case, name: str) -> ExportError:
     return case.error(
         ExportReason.INVOICE_NOT_PAYABLE,
         said,
-        "Look for the invoice in Xero, dismiss this one, and export the payment under another id for the one that it pays.",
+        "Look for the invoice in Xero; dismiss this one, and export the payment under another id for the one it pays.",
     )
 
 
