@@ -140,7 +140,7 @@ def _taken_back_well(export: PaymentExport, steps: list[Step], removed: set[str]
     """What was taken back is what we say, never more than was paid, and nothing is owed or credited twice."""
     payment_id, own = export.payment.payment_id, _own(steps)
     gone = [step for step in steps if step.state == "GONE" and step.xero_id in removed]  # after it was paid back
-    own += sum((plan.total(step.draft) for step in gone), Decimal(0))
+    paid = own + sum((plan.total(step.draft) for step in gone), Decimal(0))
     for reversal in export.reversals:
         assert reversal.xero_status in ("VERIFIED", "ERROR"), f"{reversal.reversal_id} is {reversal.xero_status}"
         assert (reversal.xero_status == "ERROR") == (reversal.error is not None), reversal
@@ -148,8 +148,8 @@ def _taken_back_well(export: PaymentExport, steps: list[Step], removed: set[str]
     spent = _done(steps, RefundDraft, SpentMoneyDraft, reversing=True)
     owed, credited = (_done(steps, kind, reversing=True) for kind in (InvoiceDraft, CreditNoteDraft))
     assert said <= export.payment.amount, f"{said} of {payment_id} is said to be taken back"
-    assert spent <= own, f"{spent} of {payment_id} was paid back, and {own} paid"
-    on_invoices = own - _done(steps, OverpaymentDraft)
+    assert spent <= paid, f"{spent} of {payment_id} was paid back, and {paid} paid"
+    on_invoices = paid - _done(steps, OverpaymentDraft)
     assert owed + credited <= on_invoices, f"{payment_id}: {owed} is owed again, {credited} credited of {on_invoices}"
     if export.xero_status == "REVERSED":
         assert said == export.payment.amount, f"{payment_id} is REVERSED, and {said} taken back"

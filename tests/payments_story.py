@@ -110,6 +110,8 @@ class Story:
     """The ids of payments and batches that a bookkeeper deleted."""
     chosen: list[Chosen] = field(default_factory=list)
     """The accounts that were chosen, one choice after the other."""
+    patience: int = 80
+    """How often it is looked whether everything has come to rest."""
     watcher: Watcher = field(default_factory=Watcher)
     clearing: str = ""
     """An account that is no bank account, and takes payments."""
@@ -486,12 +488,12 @@ class Story:
         await self.watch(0)
 
     async def _come_to_rest(self) -> None:
-        for turn in range(80):
+        for turn in range(self.patience):
             await self._work_all()
             if (due_at := await self._due_at()) is None:
                 return
             now = self.exporters[0].clock.now()
-            self.sandbox.clock.advance(max(due_at - now, 2 * SECOND, (turn - 30) * timedelta(minutes=1)))
+            self.sandbox.clock.advance(max(due_at - now, 2 * SECOND, (turn - 20) * timedelta(minutes=1)))
         stuck = [(one.payment.payment_id, one.xero_status, one.due_at) for one in await self.every()]
         raise AssertionError(f"it never comes to rest: {stuck}")
 
