@@ -407,6 +407,25 @@ async def test_payments_that_were_deleted_in_xero_are_found_until_that_is_settle
         assert await export_steps.removed_in_mirror(tx, "con1", 9) == [], "both may be exported again meanwhile"
 
 
+async def test_payments_that_bear_the_marker_of_a_step_given_up_are_found(database: Database) -> None:
+    await keep(database, QUEUED)
+    given_up = msgspec.structs.replace(STEP, state="DROPPED", sent_at=AT)
+    bearing = {"late": STEP.marker, "deleted": STEP.marker, "known": STEP.marker, "other": "TIE987654321"}
+    async with database.write() as tx:
+        documents = [
+            payment(name, reference=f"{marker} Card", status="DELETED" if name == "deleted" else "AUTHORISED")
+            for name, marker in bearing.items()
+        ]
+        await mirror.save(tx, "con1", documents, seen_in=1, at=AT)
+        assert await export_steps.dropped_in_mirror(tx, "con1", AT) == {}, "nothing was given up"
+        await export_steps.add(tx, [given_up])
+        await export_steps.link(tx, "con1", "exp1", {"known": False})
+    async with database.read() as tx:
+        assert await export_steps.dropped_in_mirror(tx, "con1", AT) == {"late": given_up}
+        assert await export_steps.dropped_in_mirror(tx, "con1", AT + SECOND) == {}, "it was sent before"
+        assert await export_steps.dropped_in_mirror(tx, "con2", AT) == {}
+
+
 @pytest.mark.parametrize(("kind", "told"), [("CHARGEBACK", []), ("REFUND", [("exp1", "xp2")])])
 async def test_what_a_chargeback_deletes_is_not_taken_for_somebody_elses_deletion(
     database: Database, kind: str, told: list[tuple[str, str]]
