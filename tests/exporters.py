@@ -67,12 +67,19 @@ class StoryClock:
 
     sandbox: Sandbox
     ahead: timedelta = timedelta()
+    drags: list[timedelta] = field(default_factory=list)
+    """How long the next calls to Xero take, the next one last."""
 
     def now(self) -> datetime:
         return self.sandbox.clock.now() + self.ahead
 
     def monotonic(self) -> float:
         return self.sandbox.clock.now().timestamp()
+
+    def drag(self, *_told: object) -> None:
+        """An answer has come; it took as long as calls take now."""
+        if self.drags:
+            self.sandbox.clock.advance(self.drags.pop())
 
     async def sleep(self, seconds: float) -> None:
         self.sandbox.clock.advance(timedelta(seconds=max(0.0, seconds)))
@@ -240,6 +247,7 @@ async def start(sandbox: Sandbox, url: str, *, ahead: timedelta = timedelta()) -
     stack.push_async_callback(database.close)
     given = Settings(**settings_of(sandbox.url, url), xero_timeout=PATIENCE)
     session = await stack.enter_async_context(open_session(given))
+    session._trace_configs.append(_calling(clock.drag))
     library, identity = XeroLibrary(session, given, clock, CallsInMemory()), XeroIdentity(session, given, clock)
     feed, engine, vault = Feed(database, clock), Engine(database, clock), Vault({"test": bytes(32)})
     requests = Requests(vault, clock)
@@ -278,6 +286,18 @@ async def start(sandbox: Sandbox, url: str, *, ahead: timedelta = timedelta()) -
     return Exporter(
         clock, database, engine, links, syncs, exports, settings, ExportWatch(feed, exports), feed, browser, stack
     )
+
+
+def _calling(then: Callable[..., None]) -> aiohttp.TraceConfig:
+    """Has this called after each answer."""
+
+    async def answered(*told: object) -> None:
+        then(*told)
+
+    calls = aiohttp.TraceConfig()
+    calls.on_request_end.append(answered)
+    calls.freeze()
+    return calls
 
 
 async def _end(task: "asyncio.Task[None]") -> None:

@@ -1,6 +1,6 @@
 """What must hold of payments once the dust settles: Xero shows each once, or visibly not, and all sums agree."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import pairwise
@@ -8,12 +8,22 @@ from itertools import pairwise
 from payments_story import Story
 from tieout_sandbox.books.books import Books
 from tieout_sandbox.books.documents import Credit, CreditKind, Invoice, Status
-from tieout_server.exports import markers
+from tieout_server.exports import markers, plan
 from tieout_server.ledger.exports import PaymentExport, Step
-from tieout_server.ledger.writes import BatchDraft, Deletion, OverpaymentDraft, PaymentDraft
+from tieout_server.ledger.writes import (
+    BatchDraft,
+    CreditNoteDraft,
+    Deletion,
+    InvoiceDraft,
+    OverpaymentDraft,
+    PaymentDraft,
+    RefundDraft,
+    SpentMoneyDraft,
+)
 from tieout_server.storage import export_steps
 
 AT_REST = {"VERIFIED", "ERROR", "ALREADY_RECORDED", "REVERSED", "REMOVED_IN_XERO", "DISMISSED"}
+KINDS = ("PAYMENT", "BATCH_PAYMENT", "OVERPAYMENT")
 LOOKED_AFTER_NO_MORE = {"REVERSED", "DISMISSED", "ERROR"}
 FOLLOW = {
     "QUEUED": {"CHECKED", "SENDING", "EXPORTED", "ERROR", "ALREADY_RECORDED"},
@@ -63,10 +73,10 @@ async def check(story: Story) -> None:
     }
     each = [step for some in steps.values() for step in some]
     _each_step_once(story.sandbox.books, each, story.removed & over)
-    amounts = {name: amount for _, name, amount in live_records(story.sandbox.books)}
     for export in exports:
-        _stands_well(export, steps[export.id], amounts)
-    _sums_agree(exports, steps, amounts)
+        _stands_well(export, steps[export.id])
+        _taken_back_well(export, steps[export.id], story.removed)
+        _to_where_was_chosen(story, export, steps[export.id])
     _nothing_twice(story)
     _histories(exports)
     _watched(story, exports)
@@ -77,74 +87,98 @@ def _each_step_once(books: Books, steps: list[Step], removed: set[str]) -> None:
 
     `removed`: what somebody deleted of exports that nobody looks after any more.
     """
-    found = defaultdict[str, list[str]](list)
-    for marker, name, _ in live_records(books):
-        found[marker].append(name)
+    found = defaultdict[str, list[tuple[str, Decimal]]](list)
+    for marker, name, amount in live_records(books):
+        found[marker].append((name, amount))
     known = {step.marker: step for step in steps}
     assert not found.keys() - known.keys(), "Xero has something that we know nothing of"
     for step in steps:
         if isinstance(step.draft, Deletion):
             if step.state == "DONE":
-                assert step.draft.xero_id not in [name for some in found.values() for name in some], step
+                assert step.draft.xero_id not in [name for some in found.values() for name, _ in some], step
             continue
-        expected = [step.xero_id] if step.state == "DONE" and step.xero_id not in removed else []
+        is_there = step.state == "DONE" and step.xero_id not in removed
+        expected = [(step.xero_id, plan.total(step.draft))] if is_there else []
         assert found[step.marker] == expected, f"{step} is in Xero as {found[step.marker]}"
 
 
-def _own(steps: list[Step], amounts: dict[str, Decimal]) -> Decimal:
+def _done(steps: list[Step], *drafts: type, reversing: bool = False) -> Decimal:
+    """What the steps of these kinds that are done come to: the export's own, or its reversals'."""
+    made = [step for step in steps if bool(step.reversal_id) == reversing and isinstance(step.draft, drafts)]
+    return sum((plan.total(step.draft) for step in made if step.state == "DONE"), Decimal(0))
+
+
+def _own(steps: list[Step]) -> Decimal:
     """How much of a payment is in Xero because we put it there."""
-    made = [s for s in steps if not s.reversal_id and isinstance(s.draft, PaymentDraft | BatchDraft | OverpaymentDraft)]
-    return sum((amounts.get(step.xero_id, Decimal(0)) for step in made if step.state == "DONE"), Decimal(0))
+    return _done(steps, PaymentDraft, BatchDraft, OverpaymentDraft)
 
 
 def _linked(export: PaymentExport) -> Decimal:
     return sum((one.amount for one in export.records if not one.is_ours and not one.removed), Decimal(0))
 
 
-def _stands_well(export: PaymentExport, steps: list[Step], amounts: dict[str, Decimal]) -> None:
+def _stands_well(export: PaymentExport, steps: list[Step]) -> None:
     """Each is at rest, says why where it is not in Xero, and is there with its whole amount where it says so."""
     payment_id, status = export.payment.payment_id, export.xero_status
     assert status in AT_REST, f"{payment_id} is {status} for ever: {export.error}"
-    own, amount = _own(steps, amounts), export.payment.amount
-    assert own + _linked(export) <= amount, f"{payment_id} of {amount} is in Xero with {own} and {_linked(export)}"
-    for reversal in export.reversals:
-        assert reversal.xero_status in ("VERIFIED", "ERROR"), f"{reversal.reversal_id} is {reversal.xero_status}"
-        assert (reversal.xero_status == "ERROR") == (reversal.error is not None), reversal
-    if status == "VERIFIED" and not any(one.kind != "REFUND" for one in export.reversals):
-        assert own + _linked(export) == amount, f"{payment_id} is VERIFIED with {own} of {amount}"
+    own, linked, amount = _own(steps), _linked(export), export.payment.amount
+    assert own + linked <= amount, f"{payment_id} of {amount} is in Xero with {own} and {linked}"
+    if status == "VERIFIED":
+        assert own + linked == amount, f"{payment_id} is VERIFIED with {own} of {amount}"
     if status == "ALREADY_RECORDED":
-        assert (own, _linked(export)) == (Decimal(0), amount), f"{payment_id}: {own}, {_linked(export)} of {amount}"
+        assert (own, linked) == (Decimal(0), amount), f"{payment_id}: {own}, {linked} of {amount}"
     if status == "ERROR":
         assert export.error is not None, payment_id
         assert all((export.error.sentence, export.error.remedy, export.error.owner)), export.error
     if status == "REMOVED_IN_XERO":
-        assert own + _linked(export) < amount, f"{payment_id} is said to be removed, and all of it is there"
+        assert own + linked < amount, f"{payment_id} is said to be removed, and all of it is there"
+    ours = [one for one in export.records if one.is_ours and not one.removed and one.kind in KINDS]
+    assert sum((one.amount for one in ours), Decimal(0)) == own, f"Xero shows {own} of {payment_id}, we say {ours}"
 
 
-def _sums_agree(exports: list[PaymentExport], steps: dict[str, list[Step]], amounts: dict[str, Decimal]) -> None:
-    """What Xero shows of us is what our records say, to the cent."""
-    kinds = ("PAYMENT", "BATCH_PAYMENT", "OVERPAYMENT")
-    shown = sum((_own(steps[export.id], amounts) for export in exports), Decimal(0))
-    said = [
-        one for export in exports for one in export.records if one.is_ours and not one.removed and one.kind in kinds
-    ]
-    batches = {one.xero_id: one.amount for one in said if one.kind == "BATCH_PAYMENT"}
-    singles = sum((one.amount for one in said if one.kind != "BATCH_PAYMENT"), Decimal(0))
-    assert shown == sum(batches.values(), singles) or not said, f"Xero shows {shown}; we say {said}"
+def _taken_back_well(export: PaymentExport, steps: list[Step], removed: set[str]) -> None:
+    """What was taken back is what we say, never more than was paid, and nothing is owed or credited twice."""
+    payment_id, own = export.payment.payment_id, _own(steps)
+    gone = [step for step in steps if step.state == "GONE" and step.xero_id in removed]  # after it was paid back
+    paid = own + sum((plan.total(step.draft) for step in gone), Decimal(0))
+    for reversal in export.reversals:
+        assert reversal.xero_status in ("VERIFIED", "ERROR"), f"{reversal.reversal_id} is {reversal.xero_status}"
+        assert (reversal.xero_status == "ERROR") == (reversal.error is not None), reversal
+    said = sum((one.amount for one in export.reversals if one.xero_status == "VERIFIED"), Decimal(0))
+    spent = _done(steps, RefundDraft, SpentMoneyDraft, reversing=True)
+    owed, credited = (_done(steps, kind, reversing=True) for kind in (InvoiceDraft, CreditNoteDraft))
+    assert said <= export.payment.amount, f"{said} of {payment_id} is said to be taken back"
+    assert spent <= paid, f"{spent} of {payment_id} was paid back, and {paid} paid"
+    on_invoices = paid - _done(steps, OverpaymentDraft)
+    assert owed + credited <= on_invoices, f"{payment_id}: {owed} is owed again, {credited} credited of {on_invoices}"
+    if export.xero_status == "REVERSED":
+        assert said == export.payment.amount, f"{payment_id} is REVERSED, and {said} taken back"
+        assert spent == own, f"{payment_id} is REVERSED with {own} in Xero, of which {spent} was paid back"
+
+
+def _to_where_was_chosen(story: Story, export: PaymentExport, steps: list[Step]) -> None:
+    """What was sent after a choice of accounts had been answered went to the account that was chosen."""
+    for step in [one for one in steps if not one.reversal_id]:
+        if (at := step.sent_at) is None:
+            continue
+        assert isinstance(step.draft, PaymentDraft | BatchDraft | OverpaymentDraft)
+        before = [one for one in story.chosen if one.answered_at < at][-1:]
+        during = [one for one in story.chosen if one.began_at <= at <= one.answered_at]
+        may_be = {one.accounts.get(export.payment.currency, "") for one in (*before, *during)}
+        assert step.draft.xero_account_id in may_be, f"{export.payment.payment_id} went to another account at {at}"
 
 
 def _nothing_twice(story: Story) -> None:
     """No invoice has more of the platform's money than the platform has said, whoever recorded it."""
-    said = Counter[str]()
+    left = defaultdict[str, Decimal](Decimal)
     for asked in story.asked:
         for line in asked.payment.lines:
-            invoice = next(i for i in story.invoices if i.id == line.xero_invoice_id or i.number == line.invoice_number)
-            said[invoice.id] += line.amount  # type: ignore[assignment] # amounts are counted
+            left[story.paid_by(line).id] += line.amount
     for payment in story.sandbox.books.payments.values():
         is_ours = bool(markers.within([payment.reference])) or payment.id in story.twins
         if is_ours and payment.status is not Status.DELETED and isinstance(payment.target, Invoice):
-            said[payment.target.id] -= payment.amount  # type: ignore[assignment] # likewise
-    assert not {name: left for name, left in said.items() if left < 0}, "the same money is recorded twice"
+            left[payment.target.id] -= payment.amount
+    assert all(amount >= 0 for amount in left.values()), "the same money is recorded twice"
 
 
 def _histories(exports: list[PaymentExport]) -> None:

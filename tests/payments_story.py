@@ -18,8 +18,10 @@ from sqlalchemy import func, select
 import exporters
 from exporters import Exporter, KilledError
 from servers import ROOMY
+from tieout.v1 import payment_export_service_pb2 as pb
+from tieout.v1 import types_pb2
 from tieout_sandbox import FaultKind, FaultRule, Sandbox, Status
-from tieout_sandbox.books.documents import Contact, Invoice
+from tieout_sandbox.books.documents import Account, Contact, Invoice
 from tieout_sandbox.books.rules import NotAllowedError
 from tieout_server.clock import from_micros
 from tieout_server.connections.messages import Disconnect
@@ -38,11 +40,13 @@ from tieout_server.exports.messages import Dismiss, ExportPayment, Reexport, Ree
 from tieout_server.exports.watch import Told
 from tieout_server.ledger.exports import PaymentExport, PaymentLine, PlatformPayment
 from tieout_server.ledger.money import Money
+from tieout_server.rpc.convert_exports import payment_of
 from tieout_server.storage import connections, export_notes, exports, tables
 from tieout_server.storage.database import Transaction
 
 SECOND = timedelta(seconds=1)
 PAUSES = tuple(timedelta(seconds=seconds) for seconds in (1, 5, 40, 100, 7 * 60, 31 * 60, 86_400))
+DRAGS = tuple(timedelta(seconds=seconds) for seconds in (8, 31, 58))
 LOSES = (
     FaultKind.DROP, FaultKind.DROP_AFTER, FaultKind.TRUNCATED, FaultKind.SLOW, FaultKind.DROP_AFTER,
     FaultKind.UNAVAILABLE, FaultKind.UNAVAILABLE_HTML, FaultKind.ANSWER, FaultKind.LIMIT_MINUTE,
@@ -72,6 +76,19 @@ class Watcher:
             self.changes.append((told.change.export.id, event.xero_status, event.sentence, event.occurred_at))
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Accounts by currency, and between which instants of ours they came to be chosen."""
+
+    began_at: datetime
+    answered_at: datetime
+    accounts: Mapping[str, str]
+
+
+def _money(amount: Decimal, invoice: Invoice) -> types_pb2.Money:
+    return types_pb2.Money(currency_code=invoice.currency, amount=f"{amount:f}")
+
+
 @dataclass
 class Story:
     """A story while it is told."""
@@ -91,18 +108,36 @@ class Story:
     not show yet."""
     removed: set[str] = field(default_factory=set)
     """The ids of payments and batches that a bookkeeper deleted."""
+    chosen: list[Chosen] = field(default_factory=list)
+    """The accounts that were chosen, one choice after the other."""
+    patience: int = 80
+    """How often it is looked whether everything has come to rest."""
     watcher: Watcher = field(default_factory=Watcher)
+    clearing: str = ""
+    """An account that is no bank account, and takes payments."""
+    sales: list[str] = field(default_factory=list)
+    """Accounts for what is taken back."""
     _asked: int = 0
 
     async def begin(self) -> None:
         """Connect, read the books, and choose accounts."""
         self.sandbox.limits.quota = ROOMY
+        self.clearing = self._account("Clearing", "CURRENT", takes_payments=True)
+        self.sales = [self._account(name, "REVENUE") for name in ("Sales in shops", "Sales at fairs")]
         for _ in range(2):
             self.exporters.append(await exporters.start(self.sandbox, self.database_url, ahead=self.ahead))
         first = self.exporters[0]
         self.connection_id = await first.connect()
         await first.work()
         await self.choose(0)
+
+    def _account(self, name: str, type_: str, *, takes_payments: bool = False) -> str:
+        """The id of a new account."""
+        books, code = self.sandbox.books, str(900 + len(self.sandbox.books.accounts))
+        kind = "REVENUE" if type_ == "REVENUE" else "ASSET"
+        made = Account(books.ids.new(), code, name, type_, kind, "NONE", books.stamp(), takes_payments=takes_payments)
+        books.accounts[made.id] = made
+        return made.id
 
     async def end(self) -> None:
         """Give everything back."""
@@ -204,9 +239,9 @@ class Story:
     def _line(self, kind: int, invoice: Invoice, number: int) -> pb.PaymentLine:
         due = invoice.amount_due or invoice.total
         amount = _money({1: Decimal(25), 6: due + 15}.get(kind, due), invoice)
-        if number % 3 == 0:
+        if number // 36 % 3 == 1:
             return pb.PaymentLine(invoice_number=invoice.number, amount=amount)
-        name = invoice.id.upper() if number % 3 == 1 else invoice.id
+        name = invoice.id.upper() if number // 36 % 3 == 2 else invoice.id
         return pb.PaymentLine(xero_invoice_id=name, amount=amount)
 
     def paid_by(self, line: PaymentLine) -> Invoice:
@@ -265,20 +300,27 @@ class Story:
             await self.by(number + 1, lambda one: one.exports.reverse(asked))  # the same request once more
 
     async def choose(self, number: int) -> None:
-        """Other settings are chosen: what happens to more than is due, and whether euros have an account."""
+        """Other settings are chosen: accounts for each currency and for refunds, and what becomes of a rest."""
         books = self.sandbox.books
-        chosen = [("NZD", books.bank_account("NZD").id)]
-        chosen += [("EUR", books.bank_account("EUR").id)] if number % 3 != 1 else []
-        revenue = next(one for one in books.accounts.values() if one.type == "REVENUE" and not one.system_account)
+        chosen = {"NZD": self.clearing if number // 24 % 3 == 1 else books.bank_account("NZD").id}
+        chosen |= {"EUR": books.bank_account("EUR").id} if number % 3 != 1 else {}
         asked = UpdateSettings(
             connection_id=self.connection_id,
-            accounts=tuple(chosen),
+            accounts=tuple(chosen.items()),
             overpayment_policy=("SPLIT", "HOLD")[number % 2],
-            refund_xero_account_id=revenue.id,
+            refund_xero_account_id="" if number // 6 % 4 == 1 else self.sales[number // 96 % 2],
             request_id=self.request_id(),
         )
+        began_at = self._tick()
         with contextlib.suppress(InvalidRequestError, *WELCOME):
             await self.by(number, lambda one: one.settings.update(asked))
+            self.chosen.append(Chosen(began_at, self.exporters[0].clock.now(), chosen))
+            self._tick()
+
+    def _tick(self) -> datetime:
+        """Let a second pass, so that it can be told what came before."""
+        self.sandbox.clock.advance(SECOND)
+        return self.exporters[0].clock.now()
 
     async def watch(self, number: int) -> None:
         """Somebody goes on watching where they left off, and leaves again."""
@@ -363,6 +405,11 @@ class Story:
             FaultRule(kind, rf"/api\.xro/2\.0{where}", method=method, times=number // 2 % 4 + 1, seconds=seconds)
         )
 
+    async def drag(self, number: int) -> None:
+        """One of the next calls to Xero takes long."""
+        for one in self.exporters:
+            one.clock.drags[:] = [DRAGS[number % len(DRAGS)], *[timedelta()] * (number // 3 % 6)]
+
     async def expire(self, _number: int) -> None:
         """All access tokens expire."""
         self.sandbox.clock.advance(timedelta(minutes=31))
@@ -388,9 +435,7 @@ class Story:
         if any(one.stalled for one in self.exporters) or (export := await self.one(number)) is None:
             return
         line = export.payment.lines[number % len(export.payment.lines)]
-        invoice = next(
-            one for one in self.invoices if line.xero_invoice_id == one.id or line.invoice_number == one.number
-        )
+        invoice = self.paid_by(line)
         is_open = export.xero_status in ("QUEUED", "ERROR", "OUTCOME_UNKNOWN", "CHECKED")
         if not is_open or export.records or any("TIE" in one.reference for one in invoice.payments):
             return
@@ -435,33 +480,31 @@ class Story:
         await self.wake(0)
         for one in self.exporters:
             one.database.spare()
-        await self._reconnected()
+            one.clock.drags.clear()
         for _ in range(3):  # somebody may have removed what is proven: that is seen when the books are read again
             await self._come_to_rest()
             self.sandbox.clock.advance(timedelta(hours=7))
         await self._come_to_rest()
         await self.watch(0)
 
-    async def _reconnected(self) -> None:
-        for number in range(3):
-            link = await self.tx(lambda tx: connections.get(tx, self.connection_id))
-            if link.state != ConnectionState.CONNECTED or number == 0:
-                await self.reconnect(number)
-            await self._work_all()
-
     async def _come_to_rest(self) -> None:
-        for _ in range(50):
+        for turn in range(self.patience):
             await self._work_all()
             if (due_at := await self._due_at()) is None:
                 return
             now = self.exporters[0].clock.now()
-            self.sandbox.clock.advance(max(due_at - now, 2 * SECOND))
+            self.sandbox.clock.advance(max(due_at - now, 2 * SECOND, (turn - 20) * timedelta(minutes=1)))
         stuck = [(one.payment.payment_id, one.xero_status, one.due_at) for one in await self.every()]
         raise AssertionError(f"it never comes to rest: {stuck}")
 
     async def _work_all(self) -> None:
+        """Both do what is due; if it turns out that nobody may, somebody consents again."""
         for place in range(len(self.exporters)):
             await self.by(place, lambda one: one.work())
+        link = await self.tx(lambda tx: connections.get(tx, self.connection_id))
+        if link.state != ConnectionState.CONNECTED:
+            await self.reconnect(0)
+            await self.by(0, lambda one: one.work())
 
     async def _due_at(self) -> datetime | None:
         """When something is to be done next for an export, a reversal, a proof or a note; None if nothing is left."""
@@ -494,6 +537,7 @@ DEEDS: Mapping[str, Callable[[Story, int], Awaitable[Any]]] = {
     "wake": Story.wake,
     "wait": Story.wait,
     "fail": Story.fail,
+    "drag": Story.drag,
     "expire": Story.expire,
     "disconnect": Story.disconnect,
     "reconnect": Story.reconnect,

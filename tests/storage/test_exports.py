@@ -275,21 +275,24 @@ async def test_exports_are_found_by_status_and_reason_and_locked_in_order(databa
 
 
 async def test_payments_under_way_are_found_by_their_invoices(database: Database) -> None:
-    numbered = PaymentLine(invoice_number="INV-2", amount=Decimal(1))
+    numbered = PaymentLine(invoice_number="inv-2", amount=Decimal(1))
     await keep(
         database,
         QUEUED,
         other("by_number", numbered),
         other("over", PaymentLine(xero_invoice_id="i3", amount=Decimal(1)), xero_status="VERIFIED"),
         other("unseen", PaymentLine(xero_invoice_id="i4", amount=Decimal(1)), xero_status="EXPORTED"),
+        other("refused", PaymentLine(xero_invoice_id="i6", amount=Decimal(1)), xero_status="ERROR"),
+        other("removed", PaymentLine(xero_invoice_id="i7", amount=Decimal(1)), xero_status="REMOVED_IN_XERO"),
+        other("given_up", PaymentLine(xero_invoice_id="i8", amount=Decimal(1)), xero_status="DISMISSED"),
         changed(other("elsewhere", PaymentLine(xero_invoice_id="i5", amount=Decimal(1))), connection_id="con2"),
     )
     async with database.write() as tx:
-        documents = [invoice(f"i{n}", number=f"INV-{n}") for n in range(1, 6)]
+        documents = [invoice(f"i{n}", number=f"INV-{n}") for n in range(1, 9)]
         await mirror.save(tx, "con1", documents, seen_in=1, at=AT)
     async with database.read() as tx:
-        found = await exports.pending_of(tx, "con1", ["i1", "i2", "i3", "i4", "i5"])
-        assert found == {"i1": "exp1", "i2": "by_number", "i4": "unseen"}
+        found = await exports.pending_of(tx, "con1", [f"i{n}" for n in range(1, 9)])
+        assert found == {"i1": "exp1", "i2": "by_number", "i4": "unseen", "i6": "refused", "i7": "removed"}
         assert await exports.pending_of(tx, "con1", ["i4"]) == {"i4": "unseen"}
         assert await exports.pending_of(tx, "con1", []) == {}
 
@@ -402,6 +405,25 @@ async def test_payments_that_were_deleted_in_xero_are_found_until_that_is_settle
         await exports.put(tx, other("twin", xero_status="ALREADY_RECORDED", records=(record,)))
     async with database.read() as tx:
         assert await export_steps.removed_in_mirror(tx, "con1", 9) == [], "both may be exported again meanwhile"
+
+
+async def test_payments_that_bear_the_marker_of_a_step_given_up_are_found(database: Database) -> None:
+    await keep(database, QUEUED)
+    given_up = msgspec.structs.replace(STEP, state="DROPPED", sent_at=AT)
+    bearing = {"late": STEP.marker, "deleted": STEP.marker, "known": STEP.marker, "other": "TIE987654321"}
+    async with database.write() as tx:
+        documents = [
+            payment(name, reference=f"{marker} Card", status="DELETED" if name == "deleted" else "AUTHORISED")
+            for name, marker in bearing.items()
+        ]
+        await mirror.save(tx, "con1", documents, seen_in=1, at=AT)
+        assert await export_steps.dropped_in_mirror(tx, "con1", AT) == {}, "nothing was given up"
+        await export_steps.add(tx, [given_up])
+        await export_steps.link(tx, "con1", "exp1", {"known": False})
+    async with database.read() as tx:
+        assert await export_steps.dropped_in_mirror(tx, "con1", AT) == {"late": given_up}
+        assert await export_steps.dropped_in_mirror(tx, "con1", AT + SECOND) == {}, "it was sent before"
+        assert await export_steps.dropped_in_mirror(tx, "con2", AT) == {}
 
 
 @pytest.mark.parametrize(("kind", "told"), [("CHARGEBACK", []), ("REFUND", [("exp1", "xp2")])])

@@ -249,7 +249,7 @@ class _ChaseVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChaseVer
     is no `discrepancy_id`.
     """
     CHASE_VERDICT_PAYMENT_PENDING: _ChaseVerdict.ValueType  # 5
-    """Not now: a payment of it is on its way into Xero."""
+    """Not now: a payment of it is on its way into Xero, or waits for somebody before it is."""
     CHASE_VERDICT_UNKNOWN_INVOICE: _ChaseVerdict.ValueType  # 6
     """No such invoice, or one that was voided or deleted."""
 
@@ -269,7 +269,7 @@ CHASE_VERDICT_OFF_BALANCE: ChaseVerdict.ValueType  # 4
 is no `discrepancy_id`.
 """
 CHASE_VERDICT_PAYMENT_PENDING: ChaseVerdict.ValueType  # 5
-"""Not now: a payment of it is on its way into Xero."""
+"""Not now: a payment of it is on its way into Xero, or waits for somebody before it is."""
 CHASE_VERDICT_UNKNOWN_INVOICE: ChaseVerdict.ValueType  # 6
 """No such invoice, or one that was voided or deleted."""
 Global___ChaseVerdict: _TypeAlias = ChaseVerdict  # noqa: Y015

@@ -35,11 +35,13 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     organisation: Organisation
     by_id: Mapping[str, Payable]
     by_number: Mapping[str, Sequence[Payable]]
-    """Every sales invoice that has the number."""
+    """Every sales invoice that has the number, by its letters in lower case: Xero finds it by either."""
     contact_statuses: Mapping[str, str] = {}
     """By Xero's id, where known: a ContactStatus."""
     linked: Collection[str] = frozenset()
-    """Xero's ids of payments that any export of the connection made or is linked to."""
+    """Xero's ids of payments and batches that any export of the connection made or is linked to."""
+    marked: Collection[str] = frozenset()
+    """The markers of ours that payments of these invoices bear."""
     pending: Sequence[Pending] = ()
     """Of all other exports of the connection: steps SENDING and UNKNOWN."""
     planned: Mapping[str, Decimal] = {}
@@ -55,6 +57,8 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """By invoice, linked payments included."""
     overpaid: Decimal = ZERO
     has_twins: bool = False
+    markers: Collection[str] = frozenset()
+    """Those of all that the export ever tried."""
 
 
 NOTHING = Settled()
@@ -82,11 +86,11 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def filed(payables: Sequence[Payable]) -> tuple[dict[str, Payable], dict[str, list[Payable]]]:
-    """These invoices by id and by number."""
+    """These invoices by id, and by number in lower case."""
     by_id = {payable.invoice.xero_invoice_id: payable for payable in payables}
     by_number: dict[str, list[Payable]] = {}
     for payable in by_id.values():
-        by_number.setdefault(payable.invoice.number, []).append(payable)
+        by_number.setdefault(payable.invoice.number.casefold(), []).append(payable)
     return by_id, by_number
 
 
@@ -227,7 +231,8 @@ class _Examination:
         if line.xero_invoice_id:
             found = [self.situation.by_id[line.xero_invoice_id]] if line.xero_invoice_id in self.situation.by_id else []
         else:
-            found = list(self.situation.by_number.get(line.invoice_number, ()))
+            alike = self.situation.by_number.get(line.invoice_number.casefold(), ())
+            found = [one for one in alike if one.invoice.number == line.invoice_number] or list(alike)
         in_use = [payable for payable in found if payable.invoice.status not in _OUT_OF_USE]
         match in_use or found[:1]:
             case [only]:
@@ -263,7 +268,8 @@ class _Examination:
             payable=one.payable,
             paid_on=self.payment.paid_on,
             amounts=one.amounts if whole else (missing,),
-            linked=self.situation.linked,
+            linked=frozenset(self.situation.linked),
+            theirs=frozenset(self.situation.marked).difference(self.before.markers),
             pending=self.situation.pending,
         )
         comparable = missing > 0 and one.payable.invoice.currency == self.payment.currency

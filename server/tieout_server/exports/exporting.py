@@ -7,23 +7,24 @@ from datetime import timedelta
 import msgspec
 
 from tieout_server.errors import RejectedError
-from tieout_server.exports import checks, sentences, waits
+from tieout_server.exports import checks, returned, waits
 from tieout_server.exports.checks import Examined, Situation
 from tieout_server.exports.outcomes import WAITING, ExportOutcomes, Outgoing, own_steps, tell, with_links
 from tieout_server.exports.plan import PlannedWrite
-from tieout_server.exports.preflight import GOOD_FOR, GROUND_REASONS, Preflight, Seen
+from tieout_server.exports.preflight import GOOD_FOR, GROUND_REASONS, Preflight, Seen, UnaskableError
 from tieout_server.exports.refusals import Refused, classify
 from tieout_server.exports.send import Sender, by_export
-from tieout_server.exports.sentences import Case
 from tieout_server.exports.state import StepState, XeroStatus
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.exports import PaymentExport, Step
-from tieout_server.ledger.writes import WRITES_AT_ONCE, BatchDraft, OverpaymentDraft
+from tieout_server.ledger.writes import WRITES_AT_ONCE, BatchDraft
 from tieout_server.storage import export_steps, exports
 from tieout_server.storage.database import Transaction
 
 AT_ONCE = 1_000
 """Exports that are examined in one slice: two calls or so for their invoices, twenty for the payments."""
+LOOKS = 40
+"""At most in one slice, for whose invoices cannot be asked for: of 1,000 exports one is found by 20."""
 NOTED_AT_ONCE = 50
 """Exports in one commit: others write in between."""
 BATCHES_AT_ONCE = 20
@@ -67,9 +68,11 @@ class Exporting:
         payments = [export.payment for export in due]
         try:
             seen = await self._preflight.look(self._turn, payments)
-        except RejectedError:
-            await self._single_out(due)
+        except UnaskableError as refusal:
+            await self._single_out(due, refusal)
             return
+        back = await returned.note(self._turn, due, steps, seen.situation.by_id.values())
+        due = [export for export in due if export.id not in back]  # the others are still due
         judged = list(self._judge(due, steps, seen.situation))
         if not seen.is_new and any(_is_of_ground(one.examined) for one in judged):
             seen = await self._preflight.look(self._turn, payments, is_new=True)
@@ -77,16 +80,36 @@ class Exporting:
         await self._note(judged)
         await self._send([one.outgoing for one in judged if one.outgoing], seen)
 
-    async def _single_out(self, due: Sequence[PaymentExport]) -> None:
-        """Find whose invoices Xero does not even let be asked for; the others are still due, without them."""
-        for export in due:
-            try:
-                await self._preflight.look(self._turn, [export.payment])
-            except RejectedError as refusal:
-                now, payment = self._turn.now(), export.payment
-                words = refusal.messages or (refusal.sentence,)
-                error = classify(words, Refused(currency=payment.currency, paid_on=payment.paid_on, at=now))
-                await self._note([_Judged(export, Examined(findings=(error,)), None)])
+    async def _single_out(self, due: Sequence[PaymentExport], refusal: UnaskableError) -> None:
+        """Find whose invoices Xero does not even let be asked for; the others are still due, without them.
+
+        Half of them is asked for, and of what is refused half again: each that is found costs a few looks.
+
+        Raises:
+            UnaskableError: Xero refuses whatever is asked, so it is none of these payments that it minds.
+        """
+        suspects, guilty = [(due, refusal)], []
+        looks, is_any_fine = 0, False
+        while suspects and looks < LOOKS:
+            some, refusal = suspects.pop()
+            if len(some) == 1:
+                guilty.append(self._refused(some[0], refusal))
+                continue
+            for half in (some[: len(some) // 2], some[len(some) // 2 :]):
+                looks += 1
+                try:
+                    await self._preflight.look(self._turn, [export.payment for export in half])
+                    is_any_fine = True
+                except UnaskableError as again:
+                    suspects.append((half, again))
+        if suspects and not is_any_fine:
+            raise refusal
+        await self._note(guilty)
+
+    def _refused(self, export: PaymentExport, refusal: UnaskableError) -> _Judged:
+        payment, words = export.payment, refusal.messages or (refusal.sentence,)
+        error = classify(words, Refused(currency=payment.currency, paid_on=payment.paid_on, at=self._turn.now()))
+        return _Judged(export, Examined(findings=(error,)), None)
 
     def _judge(
         self, due: Sequence[PaymentExport], steps: Mapping[str, Sequence[Step]], situation: Situation
@@ -94,18 +117,13 @@ class Exporting:
         """Each after the other: what one pays of an invoice is not due for the next."""
         for export in due:
             before = checks.settled(own_steps(steps[export.id]), export.records)
-            examined = self._permitted(checks.examine(export.payment, situation, before))
+            before = msgspec.structs.replace(before, markers=frozenset(step.marker for step in steps[export.id]))
+            examined = checks.examine(export.payment, situation, before)
+            examined = waits.permitted(examined, self._turn.link, self._turn.now())
             situation = checks.after(situation, examined)
             planned = () if examined.findings or examined.waits else examined.plan
             outgoing = Outgoing(export=export, steps=tuple(_step(export, one) for one in planned), links=examined.twins)
             yield _Judged(export, examined, outgoing if planned else None)
-
-    def _permitted(self, examined: Examined) -> Examined:
-        """With what the consent does not cover as a finding: an overpayment needs a scope of its own."""
-        needs = any(isinstance(one.draft, OverpaymentDraft) for one in examined.plan)
-        if needs and waits.may_not_write(self._turn.link, waits.BANK_TRANSACTIONS):
-            return Examined(findings=(sentences.scope_missing(Case(at=self._turn.now())),), twins=examined.twins)
-        return examined
 
     async def _note(self, judged: Sequence[_Judged]) -> None:
         """Commit what is not sent: what is wrong, what is in Xero already, and what has to wait."""
@@ -155,7 +173,7 @@ class Exporting:
         sender = Sender(self._turn, owners)
         for group in _groups(outgoing, self._memory.alone):
             if self._turn.now() - seen.read_at > GOOD_FOR:
-                return  # what was not sent is still due, and examined again
+                return  # what was not sent, or only in part, is still due, and examined again
             try:
                 await sender.send(group, seen.look_from)
             except RejectedError:

@@ -25,10 +25,10 @@ MOST_PAGES = 5
 """Of 1,000 documents. Where more changed, the copy here is far behind, and invoices are read by their ids."""
 
 
-class _Changed(msgspec.Struct, frozen=True):
+class Changed(msgspec.Struct, frozen=True):
     """What changed of one entity since its watermark."""
 
-    documents: Sequence[Document]
+    documents: Sequence[Invoice | Payment]
     as_of: datetime
     """By Xero's clock."""
 
@@ -43,12 +43,12 @@ async def read_many(turn: Turn, ids: Sequence[str], numbers: Sequence[str]) -> S
         marks = await watermarks.every(tx, turn.link.id)
     if Entity.INVOICES not in marks or Entity.PAYMENTS not in marks:
         return None
-    invoices = await _changed(turn, Entity.INVOICES, marks[Entity.INVOICES].watermark_at - OVERLAP)
-    payments = await _changed(turn, Entity.PAYMENTS, marks[Entity.PAYMENTS].watermark_at - OVERLAP)
+    invoices = await changed_since(turn, Entity.INVOICES, marks[Entity.INVOICES].watermark_at - OVERLAP)
+    payments = await changed_since(turn, Entity.PAYMENTS, marks[Entity.PAYMENTS].watermark_at - OVERLAP)
     if invoices is None or payments is None:
         return None
     as_of = min(invoices.as_of, payments.as_of)
-    async with turn.commit() as tx:
+    async with turn.save() as tx:
         await turn.means.wake_news(tx, turn.link.id)
         new: list[Document] = [one for one in invoices.documents if _is_meant(one, ids, numbers)]
         changed = await _save(tx, turn, new)
@@ -65,19 +65,29 @@ async def read_many(turn: Turn, ids: Sequence[str], numbers: Sequence[str]) -> S
     return [one for one in known if _adds_up(one) and one.invoice.number not in odd]
 
 
-async def _changed(turn: Turn, entity: Entity, since: datetime) -> _Changed | None:
-    """All of this entity that changed since then; None where that is too much."""
-    found: list[Document] = []
-    number, page_count, as_of = 0, 1, since
-    while number < page_count:
-        number += 1
-        query = Query(entity=entity, page=number, order=Order.BY_CHANGE, since=since)
+async def changed_since(turn: Turn, entity: Entity, since: datetime) -> Changed | None:
+    """All of this entity that changed since then; None where that is too much.
+
+    Each page begins where the last one ended in time, not in number: what changes meanwhile moves to the end, and what
+    comes behind it would slip through between two numbers.
+    """
+    found: dict[str, Invoice | Payment] = {}
+    as_of: datetime | None = None
+    for _ in range(MOST_PAGES):
+        query = Query(entity=entity, order=Order.BY_CHANGE, since=since)
         page = await turn.ask(turn.books.read(query, Purpose.PAYMENT_EXPORT))
-        page_count, as_of = page.page_count, page.served_at if number == 1 else as_of
-        if page_count > MOST_PAGES:
+        as_of = as_of or page.served_at
+        found |= {_id(one): one for one in page.documents if isinstance(one, Invoice | Payment)}
+        if page.page_count <= 1:
+            return Changed(list(found.values()), as_of)
+        if page.page_count > MOST_PAGES or page.last_change_at is None:
             return None
-        found += page.documents
-    return _Changed(found, as_of)
+        since = page.last_change_at
+    return None
+
+
+def _id(document: Invoice | Payment) -> str:
+    return document.xero_invoice_id if isinstance(document, Invoice) else document.xero_payment_id
 
 
 async def _save(tx: Transaction, turn: Turn, documents: Sequence[Document]) -> int:

@@ -1,4 +1,4 @@
-"""Which invoices wait for payments that are on their way into Xero."""
+"""Which invoices are paid by payments that are on their way into Xero, or wait for somebody before they are."""
 
 from collections.abc import Collection, Mapping
 
@@ -12,5 +12,5 @@ class PendingExports:
     async def pending(
         self, tx: Transaction, connection_id: str, xero_invoice_ids: Collection[str]
     ) -> Mapping[str, str]:
-        """Of these invoices those of which a payment is on its way or not yet seen in Xero, each with its export."""
+        """Of these invoices those of which a payment was collected and is not seen in Xero, each with its export."""
         return await exports.pending_of(tx, connection_id, xero_invoice_ids)

@@ -196,17 +196,3 @@ def filled(step: Step, others: Sequence[Step]) -> Draft:
     if len(made) != 1:
         raise BugError(f"Step {step.id} refunds a credit note, of which {len(made)} are made.")
     return msgspec.structs.replace(step.draft, xero_credit_id=made[0].xero_id)
-
-
-def unmarked(draft: Draft) -> Draft:
-    """The same draft without its marker: what it has in common with one that was planned for the same before."""
-    match draft:
-        case OverpaymentDraft():
-            return msgspec.structs.replace(draft, text="")
-        case BatchDraft():
-            parts = tuple(msgspec.structs.replace(part, reference="") for part in draft.parts)
-            return msgspec.structs.replace(draft, reference="", parts=parts)
-        case Deletion():
-            return draft
-        case _:
-            return msgspec.structs.replace(draft, reference="")

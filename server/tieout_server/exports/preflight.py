@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from tieout_server.exports import checks
+from tieout_server.errors import RejectedError
+from tieout_server.exports import checks, markers, waits
 from tieout_server.exports.accounts import Ground
 from tieout_server.exports.checks import Examined, Situation
 from tieout_server.exports.many import MANY, read_many
@@ -37,6 +38,10 @@ GROUND_REASONS = frozenset(
 )
 MANY_STEPS = 10_000
 """Steps of a connection whose outcome is unknown, at most."""
+
+
+class UnaskableError(RejectedError):
+    """Xero does not even let the invoices of these payments be asked for."""
 
 
 class Footing(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,13 +81,20 @@ class Preflight:
         """
         turn = Turn(self._means, None, link, books)
         seen = await self.look(turn, [payment], is_new=True)
-        return checks.examine(payment, seen.situation), seen.read_at
+        return waits.permitted(checks.examine(payment, seen.situation), link, turn.now()), seen.read_at
 
     async def look(self, turn: Turn, payments: Sequence[PlatformPayment], *, is_new: bool = False) -> Seen:
-        """What these payments are examined by; accounts and lock dates are not older than 5 minutes, or new."""
+        """What these payments are examined by; accounts and lock dates are not older than 5 minutes, or new.
+
+        Raises:
+            UnaskableError: an invoice of one of these payments cannot be asked for. And what `WritableBooks` does.
+        """
         read_at, known = turn.now(), self._footings.get(turn.link.id)
         footing = await (self.footing(turn) if is_new else self.current(turn))
-        payables = await self.payables(turn, payments)
+        try:
+            payables = await self.payables(turn, payments)
+        except RejectedError as refusal:
+            raise UnaskableError(refusal.sentence, refusal.messages) from refusal
         async with self._means.database.read() as tx:
             situation = await self._situation(tx, turn, footing, payables)
         return Seen(
@@ -133,7 +145,9 @@ class Preflight:
         link_id = turn.link.id
         by_id, by_number = checks.filed(payables)
         contacts = {one.invoice.xero_contact_id for one in payables}
-        seen = {payment.xero_payment_id for one in payables for payment in one.payments}
+        payments = [payment for one in payables for payment in one.payments]
+        seen = {name for one in payments for name in (one.xero_payment_id, one.xero_batch_payment_id) if name}
+        borne = set(markers.within([one.reference for one in payments]))
         unsettled = await export_steps.in_state(tx, link_id, (StepState.SENDING, StepState.UNKNOWN), MANY_STEPS)
         return Situation(
             ground=await self.ground(tx, turn, footing),
@@ -142,6 +156,7 @@ class Preflight:
             by_number=by_number,
             contact_statuses=await _statuses(tx, link_id, contacts),
             linked=await export_steps.linked(tx, link_id, seen),
+            marked={step.marker for step in await export_steps.with_marker(tx, link_id, borne)},
             pending=checks.pending(unsettled),
             now=turn.now(),
         )
@@ -170,7 +185,7 @@ async def _keep(turn: Turn, documents: Sequence[Document]) -> None:
     """Take what was read into the mirror, and have read what moved with it."""
     if not documents:
         return
-    async with turn.commit() as tx:
+    async with turn.save() as tx:
         await turn.means.wake_news(tx, turn.link.id)
         now = turn.now()
         saved = await mirror.save(tx, turn.link.id, documents, seen_in=0, at=now)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from tieout_server import log
+from tieout_server.errors import BugError
 from tieout_server.exports.outcomes import SURE_AFTER
 from tieout_server.exports.send import Owners, Result, keep
 from tieout_server.exports.state import StepState
@@ -92,19 +93,29 @@ class Recovery:
         began_at = self._turn.now()
         steps = await self._due(began_at)
         results: list[Result] = []
+        failed: BugError | None = None
         for kind in dict.fromkeys(kind_of(step.draft) for step in steps if not isinstance(step.draft, Deletion)):
             some = [s for s in steps if not isinstance(s.draft, Deletion) and kind_of(s.draft) is kind]
             since = min(step.look_from for step in some if step.look_from) - MARGIN
-            found = await self._turn.ask(self._turn.books.records_since(kind, since))
+            try:
+                found = await self._turn.ask(self._turn.books.records_since(kind, since))
+            except BugError as bug:  # what else is unknown is looked for all the same
+                failed = failed or bug
+                continue
             results += [_settled(step, _marked(step, found), began_at) for step in some]
         for step in steps:
             if isinstance(step.draft, Deletion):
                 of = self._turn.books.status_of(step.draft.record, step.draft.xero_id)
-                results.append(_settled_deletion(step, await self._turn.ask(of), began_at))
+                try:
+                    results.append(_settled_deletion(step, await self._turn.ask(of), began_at))
+                except BugError as bug:
+                    failed = failed or bug
         if results:
             async with self._turn.commit() as tx:
                 await self._turn.wake_upkeep(tx, began_at)
                 await _keep(tx, self._owners, results)
+        if failed:
+            raise failed
 
     async def _due(self, now: datetime) -> list[Step]:
         """The steps of exports and reversals whose time has come to be looked for."""

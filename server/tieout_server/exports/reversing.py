@@ -18,6 +18,7 @@ from tieout_server.errors import (
     Violation,
 )
 from tieout_server.exports import fingerprint, record
+from tieout_server.exports.currencies import is_too_fine
 from tieout_server.exports.means import Means
 from tieout_server.exports.messages import Reverse
 from tieout_server.exports.sentences import money
@@ -110,6 +111,8 @@ def _amount(asked: Reverse, export: PaymentExport) -> Decimal:
         return payment.amount
     if wanted.currency != payment.currency:
         raise InvalidRequestError(Violation("amount.currency_code", f"must be that of the payment: {payment.currency}"))
+    if is_too_fine(wanted.amount, payment.currency):
+        raise InvalidRequestError(Violation("amount", f"must have no more decimals than {payment.currency} has"))
     if wanted.amount > payment.amount:
         whole = money(payment.amount, payment.currency)
         raise InvalidRequestError(Violation("amount", f"must be at most what was paid: {whole}"))

@@ -129,7 +129,7 @@ def invoice_unknown(case: Case, name: str) -> ExportError:
     return case.error(
         ExportReason.INVOICE_NOT_PAYABLE,
         said,
-        "Look for the invoice in Xero, and export the payment under another id for the one that it pays.",
+        "Look for the invoice in Xero; dismiss this one, and export the payment under another id for the one it pays.",
     )
 
 
@@ -137,7 +137,9 @@ def invoice_ambiguous(case: Case, number: str, count: int) -> ExportError:
     """The number does not say which invoice is meant."""
     said = f"{count} invoices have the number {number}."
     return case.error(
-        ExportReason.INVOICE_NOT_PAYABLE, said, "Export the payment under another id, with Xero's id of the invoice."
+        ExportReason.INVOICE_NOT_PAYABLE,
+        said,
+        "Dismiss this one, and export the payment under another id, with Xero's id of the invoice.",
     )
 
 
@@ -278,6 +280,24 @@ def unavailable(case: Case) -> ExportError:
     """Xero fails, and nothing was sent."""
     said = "Xero does not answer properly at the moment; nothing was sent."
     return case.passing(ExportReason.XERO_UNAVAILABLE, said, "Nothing is to be done.", Owner.XERO)
+
+
+def nothing_to_take_back(case: Case) -> ExportError:
+    """A reversal that is tried again is of a payment that is not in Xero."""
+    return case.error(
+        ExportReason.REJECTED_BY_XERO,
+        "The payment is not in Xero at present: there is nothing to take back.",
+        "Take it back once it is exported, or dismiss the export.",
+    )
+
+
+def taken_back_meanwhile(case: Case, left: Decimal, currency: str) -> ExportError:
+    """Other reversals left too little of a payment for one that had failed before them."""
+    return case.error(
+        ExportReason.REJECTED_BY_XERO,
+        f"Other reversals took the payment back meanwhile: {money(left, currency)} of it is left.",
+        "Nothing is to be done where they were meant instead; otherwise take back what is left.",
+    )
 
 
 def nothing_to_refund(case: Case) -> ExportError:

@@ -6,7 +6,7 @@ import msgspec
 
 from tieout_server.connections.service import Connections
 from tieout_server.connections.state import check_can_read
-from tieout_server.errors import NotFoundError, PaymentIdReusedError, PersonMustActError
+from tieout_server.errors import NotFoundError, NotPermittedNowError, PaymentIdReusedError, PersonMustActError
 from tieout_server.exports import fingerprint, record
 from tieout_server.exports.means import Means
 from tieout_server.exports.messages import (
@@ -168,7 +168,7 @@ class Exports:
 
         Raises:
             NotFoundError: there is none.
-            NotPermittedNowError: it is in Xero, or over.
+            NotPermittedNowError: it is in Xero, or over, or on its way back.
             RequestIdReusedError: the request_id came before with other content.
         """
         method = "ReexportPayment"
@@ -185,6 +185,9 @@ class Exports:
             failed = [one for one in export.reversals if one.xero_status == XeroStatus.ERROR]
             if export.xero_status in REVERSIBLE and failed:
                 return await self._reverse_again(tx, export, failed, actor)
+            if going := [one for one in export.reversals if one.xero_status in UNDER_WAY]:
+                sentence = f"Reversal {going[0].reversal_id!r} is under way: wait for its end."
+                raise NotPermittedNowError(sentence, export_id=export.id, state=export.xero_status)
             again, happened = record.again(export, self._means.clock.now(), AGAIN, actor)
             await record.keep(tx, self._means.feed, again, happened)
         return again
@@ -212,29 +215,31 @@ class Exports:
             NotFoundError: there is no such connection.
             RequestIdReusedError: the request_id came before with other content.
         """
-        method, count, more = "ReexportPayments", 0, True
+        method, count, after = "ReexportPayments", 0, ""
         async with self._database.write() as tx:
             earlier = await self._requests.earlier(tx, method, asked.request_id, asked, int)
             if await connections.get(tx, asked.connection_id) is None:
                 raise NotFoundError("connection", asked.connection_id)
         if earlier is not None:
             return earlier
-        while more:
+        while True:
             async with self._database.write() as tx:
                 if (earlier := await self._requests.earlier(tx, method, asked.request_id, asked, int)) is not None:
                     return earlier  # the same request came twice at the same time
                 await self._means.wake(tx, asked.connection_id)
                 some = await exports.with_status(
-                    tx, asked.connection_id, (XeroStatus.ERROR,), asked.reasons, limit=AT_ONCE
+                    tx, asked.connection_id, (XeroStatus.ERROR,), asked.reasons, limit=AT_ONCE, after=after
                 )
                 held, now = await exports.lock_all(tx, [one.id for one in some]), self._means.clock.now()
                 stuck = [one for one in held.values() if one.xero_status == XeroStatus.ERROR]
-                count, more = count + len(stuck), len(some) == AT_ONCE
-                if not more:
+                count, is_last = count + len(stuck), len(some) < AT_ONCE
+                if is_last:
                     await self._requests.keep(tx, method, asked.request_id, asked, count)
                 queued = [record.again(one, now, AGAIN, actor) for one in stuck]
                 await record.keep_all(tx, self._means.feed, queued)
-        return count
+            if is_last:
+                return count
+            after = some[-1].id
 
     async def dismiss(self, asked: Dismiss, actor: str = CALLER) -> PaymentExport:
         """Note that somebody handled a payment elsewhere; it is not tried again. A repeat replaces the note.

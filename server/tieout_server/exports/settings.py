@@ -125,9 +125,9 @@ class SettingsOfExports:
         return Updated(self._now(change.after), woken)
 
     async def revalidate(self, connection_id: str) -> int:
-        """Set going again what failed because of an account that changed since, as it is known here; says how many.
+        """Set going again what failed for want of a consent or because of an account, where that is mended since.
 
-        To be called now and then: it makes no calls to Xero.
+        Answers how many exports that were. To be called now and then: it goes by what is known here, without calls.
         """
         async with self._database.read() as tx:
             link = await connections.get(tx, connection_id)
@@ -135,17 +135,32 @@ class SettingsOfExports:
             if link is None or link.organisation is None:
                 return 0
             found = await _found(tx, settings)
+        after = _ground(settings, _by_id(found), link.organisation.base_currency)
+        return await self._go_on_since_consent(link) + await self._go_on_since_mended(found, after)
+
+    async def _go_on_since_consent(self, link: Link) -> int:
+        """Set going again what an earlier consent did not cover; answers how many exports that were."""
+        consented_at = link.consented_at
+        if consented_at is None:
+            return 0
+        told, reasons = (link.id, "Xero was connected again: it is tried again.", TIEOUT), (ExportReason.SCOPE_MISSING,)
+        woken = await self._wake_exports(*told, lambda _: True, reasons=reasons, updated_before=consented_at)
+        return woken + await self._wake_reversals(
+            *told,
+            lambda one: one.updated_at < consented_at and one.error is not None and one.error.reason in reasons,
+        )
+
+    async def _go_on_since_mended(self, found: Sequence[FoundAccount], after: Ground) -> int:
+        """Set going again what failed because of an account that changed since; answers how many exports that were."""
         last = max((one.updated_at for one in found), default=None)
         if last is None:
             return 0
-        base = link.organisation.base_currency
-        after = _ground(settings, _by_id(found), base)
 
         def before(failed: PaymentExport | Reversal) -> Ground:
             unchanged = [one for one in found if one.updated_at <= failed.updated_at]
-            return _ground(settings, _by_id(unchanged), base)
+            return _ground(after.settings, _by_id(unchanged), after.base_currency)
 
-        told = (connection_id, "The account was mended: it is tried again.", TIEOUT)
+        told = (after.settings.connection_id, "The account was mended: it is tried again.", TIEOUT)
         woken = await self._wake_exports(
             *told, lambda one: rules.unblocks(one, before(one), after), updated_before=last
         )
@@ -189,6 +204,7 @@ class SettingsOfExports:
         actor: str,
         is_unblocked: Callable[[PaymentExport], bool],
         *,
+        reasons: Collection[ExportReason] = MENDED,
         updated_before: datetime | None = None,
     ) -> int:
         """Set going again what is unblocked of the exports in ERROR; answers how many that are."""
@@ -199,7 +215,7 @@ class SettingsOfExports:
                     tx,
                     connection_id,
                     (XeroStatus.ERROR,),
-                    MENDED,
+                    reasons,
                     limit=AT_ONCE,
                     after=behind,
                     updated_before=updated_before,

@@ -79,6 +79,20 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True):
         return self.invoice.xero_contact_id, self.xero_account_id
 
 
+def _what_for(draft: Draft) -> tuple[object, ...]:
+    """What a write is for, however it is worded: accounts and lines may be others when it is planned again."""
+    kind, amount = type(draft), plan.total(draft)
+    match draft:
+        case Deletion():
+            return kind, draft.record, draft.xero_id
+        case RefundDraft():
+            return kind, draft.entity, draft.xero_credit_id, amount
+        case CreditNoteDraft() | InvoiceDraft() | SpentMoneyDraft():
+            return kind, draft.xero_contact_id, amount
+        case _:
+            return kind, amount
+
+
 class _TakingBack:
     """One plan on its way."""
 
@@ -87,7 +101,7 @@ class _TakingBack:
         self.case = Case(undoing.reversal.updated_at)
         self.done = [step for step in undoing.steps if step.state == StepState.DONE and not step.reversal_id]
         self.done_before = [
-            plan.unmarked(step.draft)
+            _what_for(step.draft)
             for step in undoing.steps
             if step.state == StepState.DONE and step.reversal_id == undoing.reversal.id
         ]
@@ -175,20 +189,32 @@ class _TakingBack:
                 self._refund_overpayment(step, step.draft)
 
     def _refund_part(self) -> None:
-        """From an overpayment of just that amount, or by a credit note on the account for refunds."""
-        for step in self.done if self._is_first() else ():
-            if isinstance(step.draft, OverpaymentDraft) and step.draft.amount == self.reversal.amount:
-                self._refund_overpayment(step, step.draft)
-                return
+        """From what is left of an overpayment, and by a credit note on the account for refunds."""
+        left = self.reversal.amount
+        for step in self.done:
+            if isinstance(step.draft, OverpaymentDraft) and (paid := min(left, self._left_of(step, step.draft))):
+                self._refund_overpayment(step, msgspec.structs.replace(step.draft, amount=paid))
+                left -= paid
+        if not left:
+            return
         parts = [*(part for step in self.done for part in self._parts(step)), *self._linked()]
         if len({part.place for part in parts}) > 1:
             self.findings.append(sentences.taken_back_in_part(self.case))
         elif parts:
-            part = msgspec.structs.replace(parts[0], amount=self.reversal.amount)
+            part = msgspec.structs.replace(parts[0], amount=left)
             self._credit(part, self._note_by_hand(part))
 
-    def _is_first(self) -> bool:
-        return all(other.id == self.reversal.id for other in self.undoing.export.reversals)
+    def _left_of(self, overpaid: Step, draft: OverpaymentDraft) -> Decimal:
+        """What other reversals have left of an overpayment."""
+        refunds = [
+            step.draft.amount
+            for step in self.undoing.steps
+            if step.state == StepState.DONE
+            and step.reversal_id != self.reversal.id
+            and isinstance(step.draft, RefundDraft)
+            and step.draft.xero_credit_id == overpaid.xero_id
+        ]
+        return draft.amount - sum(refunds, ZERO)
 
     def _note_of(self, part: _Part) -> InvoiceLines:
         """The invoice's own lines where it is refunded as a whole, and they come to just that."""
@@ -303,7 +329,7 @@ class _TakingBack:
     def _add(self, draft: Draft, marker: str) -> None:
         """Plan a write, unless it was done when this was tried before. Its number is the same each time."""
         self.count += 1
-        if (key := plan.unmarked(draft)) in self.done_before:
+        if (key := _what_for(draft)) in self.done_before:
             self.done_before.remove(key)
         else:
             self.plan.append(PlannedWrite(number=self.count, draft=draft, marker=marker))

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+from tieout_server.connections.state import check_can_read
 from tieout_server.exports.means import Means
 from tieout_server.ledger.books import WritableBooks
 from tieout_server.ledger.links import Link
+from tieout_server.storage import connections
 from tieout_server.storage.database import Transaction
 from tieout_server.work.engine import Job
 
@@ -45,6 +47,23 @@ class Turn:
             LostLeaseError: it is not ours.
         """
         async with self.means.database.write() as tx:
+            if self.job:
+                await self.job.hold(tx)
+            yield tx
+
+    @asynccontextmanager
+    async def save(self) -> AsyncIterator[Transaction]:
+        """A commit that takes what was read into the copy, unless the connection has ended since it was asked for.
+
+        So nothing comes back that a purge erased meanwhile.
+
+        Raises:
+            ConnectionNotUsableError: it has ended, or somebody has to act first.
+            LostLeaseError: see `commit`.
+        """
+        async with self.means.database.write() as tx:
+            link = await connections.get(tx, self.link.id, lock=True)  # before the work: see Transaction
+            check_can_read(link or self.link)
             if self.job:
                 await self.job.hold(tx)
             yield tx

@@ -26,8 +26,10 @@ class Sought(msgspec.Struct, frozen=True, kw_only=True):
     paid_on: date
     amounts: tuple[Decimal, ...]
     """One for each line of the payment that names the invoice."""
-    linked: Collection[str]
+    linked: frozenset[str]
     pending: Sequence[Pending]
+    theirs: Collection[str] = frozenset()
+    """The markers of all that other exports made, or tried to."""
 
 
 class Twins(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,11 +48,11 @@ def find(sought: Sought) -> Twins:
 
 
 def _is_free(seen: PaymentSeen, sought: Sought) -> bool:
-    """Whether it is of the day, and no other export's. A marker of ours that is no other export's does not matter."""
-    theirs = {pending.marker for pending in sought.pending}
+    """Whether it is of the day, and no other export's. What this export tried and gave up is its own."""
+    theirs = {pending.marker for pending in sought.pending}.union(sought.theirs)
     return (
         seen.paid_on == sought.paid_on
-        and seen.xero_payment_id not in sought.linked
+        and sought.linked.isdisjoint({seen.xero_payment_id, seen.xero_batch_payment_id} - {""})
         and theirs.isdisjoint(markers.within((seen.reference,)))
     )
 

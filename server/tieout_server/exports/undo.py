@@ -8,38 +8,47 @@ delete is planned anew, in the open period.
 
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
-from tieout_server.errors import RejectedError
+from tieout_server import log
+from tieout_server.errors import BugError, RejectedError
 from tieout_server.exports import plan, sentences
+from tieout_server.exports.accounts import REFUNDS
 from tieout_server.exports.means import Means
 from tieout_server.exports.outcomes import covered, invoices_of, look_at, records_of, tell
 from tieout_server.exports.preflight import XERO_CLOCK_MARGIN, Footing, Preflight, read_payables
 from tieout_server.exports.recovery import kind_of
 from tieout_server.exports.refusals import Refused, classify, says_undeletable
+from tieout_server.exports.reversal_rules import as_planned, is_kept, is_over, out_of_date, records_made, steps_of
 from tieout_server.exports.send import VERIFY_AFTER, Result, Sender
 from tieout_server.exports.sentences import Case, money
-from tieout_server.exports.state import REVERSIBLE, ReversalKind, StepState, XeroStatus
+from tieout_server.exports.state import ReversalKind, StepState, XeroStatus
 from tieout_server.exports.taking_back import Undoing, Undone, take_back
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.books import Purpose
-from tieout_server.ledger.documents import Entity
-from tieout_server.ledger.exports import ExportError, PaymentExport, Reversal, Step, XeroRecord
-from tieout_server.ledger.writes import BatchDraft, Deletion, InvoiceLines, Payable, PaymentDraft, RefundDraft
+from tieout_server.ledger.exports import ExportError, PaymentExport, Reversal, Step
+from tieout_server.ledger.writes import (
+    BatchDraft,
+    CreditNoteDraft,
+    Deletion,
+    Draft,
+    InvoiceDraft,
+    InvoiceLines,
+    Payable,
+    PaymentDraft,
+    SpentMoneyDraft,
+)
 from tieout_server.storage import export_steps, exports, receivables, reversals
 from tieout_server.storage.database import Transaction
 
+logger = log.get("exports")
+
 AT_ONCE = 20
 """Reversals in one slice."""
-DONE = (XeroStatus.EXPORTED, XeroStatus.VERIFIED)
-LIVE = (StepState.PLANNED, StepState.SENDING, StepState.UNKNOWN, StepState.DONE, StepState.REFUSED)
-
-
-def steps_of(reversal: Reversal, steps: Sequence[Step]) -> list[Step]:
-    """The reversal's own steps that count, in order."""
-    return [step for step in steps if step.reversal_id == reversal.id and step.state in LIVE]
+LATER = timedelta(minutes=30)
+"""When to look again at what Xero answered beyond understanding."""
 
 
 class ReversalOutcomes:
@@ -93,8 +102,8 @@ class ReversalOutcomes:
         now = self._means.clock.now()
         steps = await self._delete(tx, export, step)
         export = msgspec.structs.replace(export, records=await records_of(tx, export, steps))
-        own = [one for one in steps_of(reversal, steps) if not _is_kept(one)]
-        reversal = msgspec.structs.replace(reversal, records=_records(reversal, own))
+        own = [one for one in steps_of(reversal, steps) if not is_kept(one)]
+        reversal = msgspec.structs.replace(reversal, records=records_made(reversal, own))
         if any(one.state != StepState.DONE for one in own):
             await self._put(tx, reversal, xero_status=XeroStatus.SENDING, due_at=now)
             await exports.put(tx, export)
@@ -109,7 +118,7 @@ class ReversalOutcomes:
         )
         said = f"Taken back in Xero: {money(reversal.amount, reversal.currency)} ({reversal.kind.lower()})."
         said = said.replace("_", " ")
-        if not _is_over(export, reversal):
+        if not is_over(export, reversal):
             await tell(tx, self._means, export, said)
             return
         over = msgspec.structs.replace(export, xero_status=XeroStatus.REVERSED, error=None, due_at=None)
@@ -139,7 +148,7 @@ class ReversalOutcomes:
         # Tried again, what is missing is planned anew; what is DONE stays so.
         await export_steps.put(tx, msgspec.structs.replace(step, state=StepState.DROPPED))
         await _drop_planned(tx, reversal)
-        await self.fail(tx, export, reversal, (classify(result.messages, _refused(reversal, now)),))
+        await self.fail(tx, export, reversal, (classify(result.messages, _refused(reversal, now, step.draft)),))
 
     async def fail(
         self, tx: Transaction, export: PaymentExport, reversal: Reversal, errors: Sequence[ExportError]
@@ -168,10 +177,25 @@ class Reversing:
         async with self._turn.means.database.read() as tx:
             found = await reversals.with_status(tx, self._turn.link.id, statuses)
         for reversal in [one for one in found if one.due_at and one.due_at <= now][:AT_ONCE]:
-            if reversal.xero_status == XeroStatus.EXPORTED:
-                await self._prove(reversal)
-            else:
-                await self._take_back(reversal)
+            try:
+                await (self._prove if reversal.xero_status == XeroStatus.EXPORTED else self._take_back)(reversal)
+            except BugError as bug:  # the others go on
+                logger.exception("reversal failed", reversal_id=reversal.id, trouble=bug.sentence)
+                await self._fail(reversal, bug)
+
+    async def _fail(self, reversal: Reversal, bug: BugError) -> None:
+        """Have somebody look at what cannot be taken back; what is only not proven is looked at again later."""
+        messages = bug.messages if isinstance(bug, RejectedError) else ()
+        async with self._turn.commit() as tx:
+            export = await exports.get(tx, reversal.export_id, lock=True)
+            held = await reversals.get(tx, reversal.id)
+            if export is None or held is None:
+                return
+            if held.xero_status in _GOING:
+                error = classify(messages or (bug.sentence,), _refused(held, self._turn.now()))
+                await self._owners.fail(tx, export, held, (error,))
+            elif held.xero_status == XeroStatus.EXPORTED:
+                await reversals.put(tx, msgspec.structs.replace(held, due_at=self._turn.now() + LATER))
 
     async def _take_back(self, reversal: Reversal) -> None:
         footing = await self._preflight.current(self._turn)
@@ -209,8 +233,9 @@ class Reversing:
             if held is None:
                 return False
             await _drop_planned(tx, reversal)
-            if undone.findings:
-                await self._owners.fail(tx, held, reversal, undone.findings)
+            own = (await export_steps.of_exports(tx, [export.id]))[export.id]
+            if findings := undone.findings or out_of_date(held, reversal, own, self._turn.now()):
+                await self._owners.fail(tx, held, reversal, findings)
                 return False
             for step in gone.values():
                 await export_steps.put(tx, step)
@@ -234,13 +259,13 @@ class Reversing:
             ground = await self._preflight.ground(tx, self._turn, footing)
         reconciled = {one.payment.xero_payment_id for one in seen if one.payment.is_reconciled}
         kept = {s.xero_id for s in steps if {s.xero_id, *(part for _, part in s.parts)} & reconciled}
-        kept |= {s.draft.xero_id for s in steps_of(reversal, steps) if _is_kept(s) and isinstance(s.draft, Deletion)}
+        kept |= {s.draft.xero_id for s in steps_of(reversal, steps) if is_kept(s) and isinstance(s.draft, Deletion)}
         payables = await self._paid(export, steps)
         return take_back(
             Undoing(
                 reversal=reversal,
                 export=export,
-                steps=tuple(_as_planned(step) for step in steps),
+                steps=tuple(as_planned(step) for step in steps),
                 ground=ground,
                 organisation=footing.organisation,
                 payables=payables,
@@ -279,7 +304,7 @@ class Reversing:
 
     async def _next(self, reversal: Reversal) -> Step | None:
         """The next step to be sent; None where there is none, or the one before it is not done."""
-        steps = [step for step in await self._steps(reversal) if not _is_kept(step)]
+        steps = [step for step in await self._steps(reversal) if not is_kept(step)]
         async with self._turn.means.database.read() as tx:
             now = await reversals.get(tx, reversal.id)
         step = next((one for one in steps if one.state != StepState.DONE), None)
@@ -311,42 +336,20 @@ class Reversing:
 _GOING = (XeroStatus.QUEUED, XeroStatus.CHECKED, XeroStatus.SENDING)
 
 
-def _is_over(export: PaymentExport, reversal: Reversal) -> bool:
-    """Whether with this reversal all of an export is taken back."""
-    others = [one for one in export.reversals if one.id != reversal.id and one.xero_status in DONE]
-    if sum((one.amount for one in others), reversal.amount) < export.payment.amount:
-        return False
-    is_removed = export.xero_status == XeroStatus.REMOVED_IN_XERO and reversal.kind != ReversalKind.REFUND
-    return is_removed or export.xero_status in REVERSIBLE  # a refund of what was removed leaves that to somebody
-
-
-def _is_kept(step: Step) -> bool:
-    """Whether Xero does not let anybody delete it: another way was planned in its place."""
-    return isinstance(step.draft, Deletion) and step.state == StepState.REFUSED
-
-
-def _as_planned(step: Step) -> Step:
-    """The step as it was before it learnt which credit note it refunds: so a new plan finds it again."""
-    draft = step.draft
-    if not isinstance(draft, RefundDraft) or draft.entity is not Entity.CREDIT_NOTES:
-        return step
-    return msgspec.structs.replace(step, draft=msgspec.structs.replace(draft, xero_credit_id=""))
-
-
 async def _drop_planned(tx: Transaction, reversal: Reversal) -> None:
     for step in (await export_steps.of_exports(tx, [reversal.export_id]))[reversal.export_id]:
         if step.reversal_id == reversal.id and step.state == StepState.PLANNED:
             await export_steps.put(tx, msgspec.structs.replace(step, state=StepState.DROPPED))
 
 
-def _records(reversal: Reversal, steps: Sequence[Step]) -> tuple[XeroRecord, ...]:
-    """What was made in Xero for it; nothing where a payment was deleted."""
-    made = [step for step in steps if step.state == StepState.DONE]
-    return tuple(one for step in made for one in plan.records(step.draft, reversal.currency, {}, step.xero_id))
-
-
-def _refused(reversal: Reversal, at: datetime) -> Refused:
-    return Refused(currency=reversal.currency, paid_on=reversal.reversed_on, at=at)
+def _refused(reversal: Reversal, at: datetime, draft: Draft | None = None) -> Refused:
+    is_between = isinstance(draft, InvoiceDraft | SpentMoneyDraft | CreditNoteDraft)
+    return Refused(
+        currency=reversal.currency,
+        paid_on=reversal.reversed_on,
+        account_is_for=REFUNDS if is_between else "",
+        at=at,
+    )
 
 
 def _step(reversal: Reversal, planned: plan.PlannedWrite) -> Step:

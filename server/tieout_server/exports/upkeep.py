@@ -19,7 +19,7 @@ from tieout_server.errors import (
 from tieout_server.exports.means import NOTES, UPKEEP, Means
 from tieout_server.exports.notes import send_notes
 from tieout_server.exports.turn import Turn
-from tieout_server.exports.verify import Verification, note_removals
+from tieout_server.exports.verify import Verification, note_doubles, note_removals
 from tieout_server.ledger.links import Link
 from tieout_server.storage import connections, export_notes, exports
 from tieout_server.work.engine import Job, Lane
@@ -79,6 +79,7 @@ class Upkeep:
     async def _prove(self, turn: Turn) -> None:
         await self._revalidate(turn.link.id)
         await note_removals(turn)
+        await note_doubles(turn)
         await Verification(turn).go()
 
     async def _tried(

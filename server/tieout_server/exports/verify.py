@@ -25,8 +25,9 @@ from tieout_server.exports.state import IN_XERO, StepState, XeroStatus
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.exports import PaymentExport, Step
 from tieout_server.ledger.writes import BatchDraft, Found, Payable, PaymentDraft, PaymentSeen
-from tieout_server.storage import export_notes, export_steps, exports
+from tieout_server.storage import export_notes, export_steps, exports, receivables
 from tieout_server.storage.database import Transaction
+from tieout_server.storage.receivables import FoundPayment
 
 logger = log.get("exports")
 _CHANCE = secrets.SystemRandom()
@@ -43,6 +44,8 @@ ALARM_AFTER = timedelta(hours=1)
 """When it is told that Xero does not show what it accepted; it is looked for each such time afterwards."""
 ASK_AFTER = timedelta(minutes=1)
 """When a payment that its invoice does not show is asked for by its id: somebody may have removed it at once."""
+DOUBLES_FOR = timedelta(days=7)
+"""How long payments that were given up are watched for."""
 TOLD = 3
 """Invoices of which is told what is due since."""
 
@@ -90,7 +93,7 @@ class Verification:
 
         def is_shown(step: Step) -> bool:
             if isinstance(step.draft, PaymentDraft | BatchDraft):
-                return _shows(step, payables)
+                return shows(step, payables)
             return (found := listed.get(step.id)) is not None and found.is_there
 
         return {export_id: [step for step in own if not is_shown(step)] for export_id, own in made.items()}
@@ -167,20 +170,51 @@ class Verification:
         for step in [one for one in known if one.state == StepState.DROPPED]:
             payable, seen = marked[step.marker]
             if seen.xero_payment_id not in linked:
-                await self._tell_of_double(step, payable, seen)
-
-    async def _tell_of_double(self, step: Step, payable: Payable, seen: PaymentSeen) -> None:
-        logger.error("paid twice", export_id=step.export_id, xero_payment_id=seen.xero_payment_id, marker=step.marker)
-        async with self._turn.commit() as tx:
-            export = await exports.get(tx, step.export_id, lock=True)
-            if export:
-                await export_steps.link(tx, export.connection_id, export.id, {seen.xero_payment_id: False})
-                said = (
-                    f"Xero shows it twice on invoice {payable.invoice.number}: payment {seen.xero_payment_id} of "
-                    f"{money(seen.amount, export.payment.currency)} ({step.marker}) was given up as lost. "
-                    "Delete that one."
+                await _tell_of_double(
+                    self._turn, step, _Double(seen.xero_payment_id, payable.invoice.number, seen.amount)
                 )
-                await tell(tx, self._turn.means, export, said)
+
+
+class _Double(msgspec.Struct, frozen=True):
+    """A payment that Xero shows although it was given up: its id there, of which invoice, and how much."""
+
+    xero_payment_id: str
+    number: str
+    amount: Decimal
+
+
+async def note_doubles(turn: Turn) -> None:
+    """Note which payments came after they were given up, as far as the mirror knows; no call is made."""
+    since = turn.now() - DOUBLES_FOR
+    async with turn.means.database.read() as tx:
+        came = await export_steps.dropped_in_mirror(tx, turn.link.id, since)
+        found = {one.payment.xero_payment_id: one.payment for one in await _payments_named(tx, turn, came)}
+        ids = {one.xero_document_id for one in found.values()}
+        meant = await receivables.invoices_meant(tx, turn.link.id, ids, ()) if ids else ()
+    numbers = {one.xero_invoice_id: one.number for one in meant}
+    for name, step in came.items():
+        if (payment := found.get(name)) is not None:
+            double = _Double(name, numbers.get(payment.xero_document_id, ""), payment.amount)
+            await _tell_of_double(turn, step, double)
+
+
+async def _payments_named(tx: Transaction, turn: Turn, ids: Collection[str]) -> Sequence[FoundPayment]:
+    return await receivables.payments_named(tx, turn.link.id, ids) if ids else ()
+
+
+async def _tell_of_double(turn: Turn, step: Step, double: _Double) -> None:
+    """Tell of a payment that came beside the one sent instead of it. Before that one is there it is no double yet."""
+    async with turn.commit() as tx:
+        export = await exports.get(tx, step.export_id, lock=True)
+        if export is None or export.xero_status not in IN_XERO:
+            return
+        await export_steps.link(tx, export.connection_id, export.id, {double.xero_payment_id: False})
+        said = (
+            f"Xero shows it twice on invoice {double.number}: payment {double.xero_payment_id} of "
+            f"{money(double.amount, export.payment.currency)} ({step.marker}) was given up as lost. Delete that one."
+        )
+        await tell(tx, turn.means, export, said)
+    logger.error("paid twice", export_id=step.export_id, xero_payment_id=double.xero_payment_id, marker=step.marker)
 
 
 async def _still_exported(tx: Transaction, export_ids: Collection[str]) -> Sequence[PaymentExport]:
@@ -235,7 +269,7 @@ def _made(steps: Sequence[Step]) -> list[Step]:
     return [step for step in own_steps(steps) if step.state == StepState.DONE]
 
 
-def _shows(step: Step, payables: Mapping[str, Payable]) -> bool:
+def shows(step: Step, payables: Mapping[str, Payable]) -> bool:
     """Whether the invoices show what this step paid of them."""
     if isinstance(step.draft, PaymentDraft):
         seen = _payments(payables, step.draft.xero_invoice_id)

@@ -14,9 +14,11 @@ from tieout_server.errors import (
     TryAgainError,
 )
 from tieout_server.exports import sentences
+from tieout_server.exports.checks import Examined
 from tieout_server.exports.sentences import Case
 from tieout_server.ledger.exports import ExportError
 from tieout_server.ledger.links import Link, Owner
+from tieout_server.ledger.writes import OverpaymentDraft
 
 PAYMENTS = "accounting.payments"
 BANK_TRANSACTIONS = "accounting.banktransactions"
@@ -44,6 +46,17 @@ def of_trouble(trouble: TieoutError, now: datetime) -> ExportError:
 def may_not_write(link: Link, scope: str = PAYMENTS) -> bool:
     """Whether the consent does not permit what this scope does."""
     return not scopes.covers(link.scopes, scope)
+
+
+def permitted(examined: Examined, link: Link, now: datetime) -> Examined:
+    """With what the consent does not cover as a finding; an overpayment needs a scope of its own."""
+    if not examined.plan and not examined.findings:
+        return examined
+    overpays = any(isinstance(one.draft, OverpaymentDraft) for one in examined.plan)
+    if not any(may_not_write(link, scope) for scope in (PAYMENTS, *([BANK_TRANSACTIONS] if overpays else ()))):
+        return examined
+    finding = sentences.scope_missing(Case(at=now))
+    return Examined(findings=(*examined.findings, finding), twins=examined.twins)
 
 
 def until(trouble: TieoutError, began_at: datetime | None, now: datetime) -> datetime:

@@ -4,7 +4,7 @@ All that is sent is sent by the kind `export`, whose fence is the row's: of two 
 is another kind, which may run beside it on another replica; it reads Xero, moves what was sent on, and adds notes.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -25,14 +25,17 @@ from tieout_server.exports.exporting import Exporting, Memory
 from tieout_server.exports.means import EXPORT, Means
 from tieout_server.exports.outcomes import WAITING, ExportOutcomes, tell
 from tieout_server.exports.preflight import Preflight
+from tieout_server.exports.record import in_parts
 from tieout_server.exports.recovery import Recovery, take_over
 from tieout_server.exports.state import XeroStatus
 from tieout_server.exports.turn import Turn
 from tieout_server.exports.undo import ReversalOutcomes, Reversing
 from tieout_server.exports.upkeep import Revalidate, Upkeep
 from tieout_server.ledger.books import WritableBooks
+from tieout_server.ledger.exports import ExportError
 from tieout_server.ledger.links import Link
 from tieout_server.storage import connections, exports
+from tieout_server.storage.database import Transaction
 from tieout_server.work.engine import Job, Lane
 
 logger = log.get("exports")
@@ -100,28 +103,29 @@ class ExportWork:
         )
         if is_news and isinstance(trouble, PersonMustActError):
             await self._links.access_lost(link.id, trouble)
-        async with self._means.database.write() as tx:
-            await job.hold(tx)
-            now = self._means.clock.now()
-            error = waits.of_trouble(trouble, now)
+        now = self._means.clock.now()
+        error = waits.of_trouble(trouble, now)
+        async with self._means.database.read() as tx:
             due = await exports.due(tx, link.id, now, WAITING_AT_ONCE)
-            since = [one.error.occurred_at for one in due if one.error and one.error.reason == error.reason]
-            again_at = waits.until(trouble, min(since, default=None), now)
-            held = await exports.lock_all(tx, [one.id for one in due])
-            new = []
-            for export in held.values():
-                if export.xero_status not in WAITING:
-                    continue
-                if export.error and export.error.reason == error.reason:
-                    await exports.put(tx, msgspec.structs.replace(export, due_at=again_at))
-                else:
-                    new.append(
-                        msgspec.structs.replace(export, xero_status=XeroStatus.QUEUED, error=error, due_at=again_at)
-                    )
-            for export in new:
-                await tell(tx, self._means, export, error.sentence)
+        since = [one.error.occurred_at for one in due if one.error and one.error.reason == error.reason]
+        again_at = waits.until(trouble, min(since, default=None), now)
+        for some in in_parts([one.id for one in due]):
+            async with self._means.database.write() as tx:
+                await job.hold(tx)
+                await self._put_off(tx, some, error, again_at)
         logger.warning("exports wait", connection_id=link.id, until=again_at.isoformat(), trouble=trouble.sentence)
         return again_at
+
+    async def _put_off(self, tx: Transaction, export_ids: Sequence[str], error: ExportError, until: datetime) -> None:
+        """Have these wait; those that wait for something else than before are told what for."""
+        held = await exports.lock_all(tx, export_ids)
+        waiting = [one for one in held.values() if one.xero_status in WAITING]
+        is_told = {one.id for one in waiting if one.error and one.error.reason == error.reason}
+        for export in [one for one in waiting if one.id in is_told]:
+            await exports.put(tx, msgspec.structs.replace(export, due_at=until))
+        for export in [one for one in waiting if one.id not in is_told]:
+            new = msgspec.structs.replace(export, xero_status=XeroStatus.QUEUED, error=error, due_at=until)
+            await tell(tx, self._means, new, error.sentence)
 
 
 async def _all_of(*parts: Callable[[], Awaitable[None]]) -> BugError | None:

@@ -25,7 +25,7 @@ class ChaseVerdict(StrEnum):
     OFF_BALANCE = "OFF_BALANCE"
     """Not now: the customer is off balance, or Xero states another balance and nobody has examined that yet."""
     PAYMENT_PENDING = "PAYMENT_PENDING"
-    """Not now: a payment of it is on its way into Xero."""
+    """Not now: a payment of it is on its way into Xero, or waits for somebody before it is."""
     UNKNOWN_INVOICE = "UNKNOWN_INVOICE"
     """No such invoice, or one that was voided or deleted."""
 
@@ -89,7 +89,7 @@ def _verdict(standing: Standing, now: datetime) -> tuple[ChaseVerdict, str]:
     if invoice.status == DocumentStatus.PAID or invoice.due <= 0:
         return ChaseVerdict.PAID, "Nothing is due any more."
     if standing.payment_export_id:
-        return ChaseVerdict.PAYMENT_PENDING, "A payment of it is on its way into Xero."
+        return ChaseVerdict.PAYMENT_PENDING, "A payment of it was collected, and Xero does not show it yet."
     if standing.discrepancy is not None:
         why = standing.discrepancy.sentence
         return ChaseVerdict.OFF_BALANCE, f"Its customer is off balance. {why}".rstrip()

@@ -1,5 +1,6 @@
 """Payment exports, their errors, settings and accounts, as messages; and payments as they are asked for."""
 
+import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
@@ -33,6 +34,8 @@ _SHOWN_AS: Mapping[RecordKind, Entity] = {
 }
 """By which page Xero shows each; a batch has none that can be linked to."""
 
+_GUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
 
 def payment_of(asked: pb.PlatformPayment) -> PlatformPayment:
     """The payment that a request states, once it is known to be sound."""
@@ -45,8 +48,8 @@ def payment_of(asked: pb.PlatformPayment) -> PlatformPayment:
         amount=Decimal(asked.amount.amount),
         lines=tuple(
             PaymentLine(
-                xero_invoice_id=line.xero_invoice_id,
-                invoice_number=line.invoice_number,
+                xero_invoice_id=_as_xero_says(line.xero_invoice_id),
+                invoice_number=line.invoice_number.strip(),
                 amount=Decimal(line.amount.amount),
             )
             for line in asked.lines
@@ -54,6 +57,11 @@ def payment_of(asked: pb.PlatformPayment) -> PlatformPayment:
         reference=asked.reference,
         method=pb.PaymentMethod.Name(asked.method).removeprefix("PAYMENT_METHOD_").removeprefix("UNSPECIFIED"),
     )
+
+
+def _as_xero_says(name: str) -> str:
+    """An id as Xero says it: a GUID is the same in capitals, and here all are compared as texts."""
+    return name.lower() if _GUID.fullmatch(name) else name
 
 
 def amount_of(asked: types_pb2.Money) -> Money:

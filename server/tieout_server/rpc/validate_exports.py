@@ -43,11 +43,19 @@ CURRENCIES = 200
 """Accounts in one request: more than there are currencies."""
 TAX_TYPE = 50
 
+
+def _number_is_not_blank(line: Message) -> Iterator[Violation]:
+    number: str = getattr(line, "invoice_number")  # noqa: B009 - of whatever message
+    if number and not number.strip():
+        yield Violation("invoice_number", "must not be blank")
+
+
 _EXPORT = needed("export_id")
 _LINE = (
     chosen("invoice", "xero_invoice_id", "invoice_number"),
     text("xero_invoice_id", ID),
     text("invoice_number", SEARCH),
+    _number_is_not_blank,
     an_amount("amount"),
     above_zero("amount"),
 )

@@ -1,9 +1,10 @@
 """The single writes to Xero that exports and reversals consist of, and what they made or are linked to there."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 import msgspec
-from sqlalchemy import Row, exists, insert, select, update
+from sqlalchemy import Row, exists, func, insert, select, update
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.ledger.exports import Step
@@ -16,6 +17,8 @@ IN_XERO = ("EXPORTED", "VERIFIED", "ALREADY_RECORDED")
 """The statuses (`exports.state`) in which Xero shows the payment."""
 _BEGUN = ("SENDING", "UNKNOWN", "DONE")
 """The states of a step (`exports.state`) that Xero has done or may have done."""
+_MOST = 1_000
+"""Steps given up that are watched for: the last ones."""
 _UNDONE = ("CHARGEBACK", "LATE_FAILURE")
 """The reversals that delete payments."""
 
@@ -115,6 +118,33 @@ async def removed_in_mirror(tx: Transaction, connection_id: str, limit: int) -> 
     )
     rows = await tx.execute(query.order_by(own.export_id, own.xero_id).limit(limit))
     return [(row[0], row[1]) for row in rows]
+
+
+async def dropped_in_mirror(tx: Transaction, connection_id: str, since: datetime) -> Mapping[str, Step]:
+    """The payments in the mirror that bear the marker of a step given up, with that step; of those sent since then.
+
+    What is linked to an export already is left out. One look at all payments, and none where nothing was given up.
+    """
+    own, payment = export_steps.c, tables.payments.c
+    query = select(export_steps).where(
+        own.connection_id == connection_id, own.state == "DROPPED", own.sent_at >= to_micros(since)
+    )
+    dropped = {
+        step.marker: step for step in map(_step, await tx.execute(query.order_by(own.sent_at.desc()).limit(_MOST)))
+    }
+    if not dropped:
+        return {}
+    begins = func.substr(payment.reference, 1, len(next(iter(dropped))))
+    is_known = select(export_links.c.xero_id).where(
+        export_links.c.connection_id == connection_id, export_links.c.xero_id == payment.xero_payment_id
+    )
+    bearing = select(payment.xero_payment_id, begins).where(
+        payment.connection_id == connection_id,
+        payment.status != "DELETED",
+        begins.in_(dropped),
+        ~exists(is_known),
+    )
+    return {row[0]: dropped[row[1]] for row in await tx.execute(bearing.order_by(payment.xero_payment_id))}
 
 
 async def being_deleted(tx: Transaction, export_ids: Collection[str]) -> set[str]:

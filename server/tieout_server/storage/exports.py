@@ -20,8 +20,8 @@ KEEP: Final = msgspec.UNSET
 """Leaves as it is when an export is to be looked for in Xero."""
 _WAITING = ("QUEUED", "CHECKED")
 """The statuses (`exports.state`) in which an export waits for its turn."""
-_UNSEEN = (*_WAITING, "SENDING", "OUTCOME_UNKNOWN", "EXPORTED")
-"""The statuses in which a payment is under way, and was not yet seen to have moved what is due."""
+_UNSEEN = (*_WAITING, "SENDING", "OUTCOME_UNKNOWN", "EXPORTED", "ERROR", "REMOVED_IN_XERO")
+"""The statuses in which a payment that was collected is not seen in Xero: under way, or waiting for somebody."""
 _OVER = ("VERIFIED", "ALREADY_RECORDED", "REVERSED", "DISMISSED")
 """The statuses in which nothing more is to be done."""
 
@@ -58,7 +58,7 @@ async def insert(tx: Transaction, export: PaymentExport, fingerprint: str, accep
             "position": position,
             "connection_id": export.connection_id,
             "xero_invoice_id": line.xero_invoice_id,
-            "invoice_number": line.invoice_number,
+            "invoice_number": line.invoice_number.casefold(),
         }
         for position, line in enumerate(export.payment.lines)
     ]
@@ -242,9 +242,9 @@ async def has_any(tx: Transaction, connection_id: str) -> bool:
 
 
 async def pending_of(tx: Transaction, connection_id: str, xero_invoice_ids: Collection[str]) -> Mapping[str, str]:
-    """Those of these invoices for which a payment is under way or not yet seen in Xero, with the export's id.
+    """Those of these invoices that are paid, which Xero does not show yet, with the export's id.
 
-    A line that names its invoice by number is about the invoice with that number in the mirror.
+    A line that names its invoice by number is about the invoice with that number in the mirror, in capitals or not.
     """
     under_way = (
         select(export_lines.c.xero_invoice_id, export_lines.c.invoice_number, payment_exports.c.id)
@@ -263,7 +263,7 @@ async def pending_of(tx: Transaction, connection_id: str, xero_invoice_ids: Coll
     )
     numbers: dict[str, list[str]] = {}
     for row in named:
-        numbers.setdefault(row.number, []).append(row.xero_invoice_id)
+        numbers.setdefault(row.number.casefold(), []).append(row.xero_invoice_id)
     by_number = await tx.execute(under_way.where(export_lines.c.invoice_number.in_(numbers)))
     for number, export_id in [(row.invoice_number, row.id) for row in by_number]:
         found |= dict.fromkeys(numbers[number], export_id)

@@ -97,6 +97,19 @@ def test_an_invoice_on_two_lines_is_paid_once_however_it_is_named() -> None:
     assert draft.amount == Decimal(100)
 
 
+def test_an_invoice_is_meant_by_its_number_in_capitals_or_not() -> None:
+    books = situation(payable("i1", number="Inv-1"))
+    [draft] = drafts(examine(payment(line("INV-1", by_number=True)), books))
+    assert draft.xero_invoice_id == "i1"
+
+
+def test_of_numbers_alike_the_very_one_is_meant() -> None:
+    books = situation(payable("i1", number="Inv-1"), payable("i2", number="INV-1"))
+    [draft] = drafts(examine(payment(line("INV-1", by_number=True)), books))
+    assert draft.xero_invoice_id == "i2"
+    assert reasons(payment(line("inv-1", by_number=True)), books) == ["INVOICE_NOT_PAYABLE"]
+
+
 def test_a_payment_may_lie_in_the_future() -> None:
     assert reasons(payment(paid_on=date(2027, 2, 1)), situation()) == []
 

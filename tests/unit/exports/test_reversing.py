@@ -113,6 +113,7 @@ async def test_refunds_of_parts_follow_each_other_up_to_the_whole(desk: Desk) ->
     [
         ({"amount": Money("EUR", Decimal(1))}, "amount.currency_code"),
         ({"amount": nzd("12.51")}, "amount"),
+        ({"amount": nzd("0.001")}, "amount"),
         ({"amount": nzd("12.49"), "kind": "CHARGEBACK"}, "amount"),
         ({"amount": nzd("12.49"), "kind": "LATE_FAILURE"}, "amount"),
     ],

@@ -10,15 +10,26 @@ import pytest
 
 from documents import payment
 from fakes import SettableClock, _database
-from paying import CONNECTION, KilledError, PayingXero, Process, books_with, connect, mirrored_deletion, process
-from tieout_server.errors import CallLimitError, NotPermittedNowError
+from paying import (
+    CONNECTION,
+    KilledError,
+    PayingBooks,
+    PayingXero,
+    Process,
+    books_with,
+    connect,
+    mirrored_deletion,
+    process,
+)
+from tieout_server.errors import CallLimitError, NotPermittedNowError, UnexpectedAnswerError
 from tieout_server.exports.messages import Reverse
 from tieout_server.exports.state import ReversalKind
+from tieout_server.ledger.books import Purpose
 from tieout_server.ledger.documents import Account, Entity
 from tieout_server.ledger.exports import PaymentExport
 from tieout_server.ledger.money import Money
-from tieout_server.ledger.writes import RecordKind
-from tieout_server.storage import mirror
+from tieout_server.ledger.writes import RecordKind, RefundDraft
+from tieout_server.storage import export_settings, mirror, reversals
 
 REFUNDS = "refunds"
 
@@ -330,3 +341,114 @@ async def test_a_payment_that_somebody_deletes_is_told_and_exported_again_when_a
     await one.again(export)
     await one.run()
     assert ((await one.now(export)).xero_status, len(there.counting(RecordKind.PAYMENT))) == ("VERIFIED", 1)
+
+
+async def refunds_on(there: Stage, one: Process, account: str, code: str = "300") -> None:
+    """The account for refunds is chosen anew; empty: none is. What was read of accounts is forgotten by then."""
+    there.clock.time += timedelta(minutes=6)
+    there.xero.documents[Entity.ACCOUNTS, account] = Account(
+        xero_account_id=account, name=account, kind="CURRLIAB", status="ACTIVE", updated_at=there.clock.now(), code=code
+    )
+    async with one.database.write() as tx:
+        chosen = await export_settings.get(tx, CONNECTION)
+        await export_settings.put(tx, msgspec.structs.replace(chosen, refund_xero_account_id=account))
+
+
+@pytest.mark.parametrize(("first", "then"), [("100", "100"), ("60", "70")])
+async def test_a_failed_reversal_does_not_take_back_what_another_took_meanwhile(
+    stage: tuple[Stage, Process], first: str, then: str
+) -> None:
+    there, one = stage
+    await refunds_on(there, one, "")
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    await reverse(one, export, ReversalKind.REFUND, first)
+    await one.run()
+    await refunds_on(there, one, REFUNDS)
+    amount = Money("NZD", Decimal(then))
+    await one.exports.reverse(
+        Reverse(export_id=export.id, kind=ReversalKind.REFUND, reversal_id="another", amount=amount)
+    )
+    await one.run()
+    (failed,) = [r for r in (await one.now(export)).reversals if r.xero_status == "ERROR"]
+    async with one.database.write() as tx:  # as changed settings and ReexportPayment do
+        await one.exports._means.wake(tx, CONNECTION)
+        due = msgspec.structs.replace(failed, xero_status="QUEUED", error=None, due_at=there.clock.now())
+        await reversals.put(tx, due)
+    await one.run()
+    still = next(r for r in (await one.now(export)).reversals if r.id == failed.id)
+    assert still.error
+    assert (still.xero_status, "meanwhile" in still.error.sentence) == ("ERROR", True)
+    assert len(there.counting(RecordKind.CREDIT_NOTE)) == len(there.counting(RecordKind.REFUND)) == 1
+
+
+async def test_a_refund_that_goes_on_with_another_account_is_one_credit_note(stage: tuple[Stage, Process]) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    there.xero.refusals = {"RefundDraft": "You cannot do this on a Sunday."}
+    await reverse(one, export, ReversalKind.REFUND)
+    await one.run()
+    there.xero.refusals = {}
+    await refunds_on(there, one, "others")
+    await one.again(export)
+    await one.run()
+    assert (await one.now(export)).xero_status == "REVERSED"
+    assert len(there.counting(RecordKind.CREDIT_NOTE)) == len(there.counting(RecordKind.REFUND)) == 1
+
+
+async def test_what_is_owed_again_is_so_once_though_the_account_is_chosen_anew(stage: tuple[Stage, Process]) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    kept = {"Deletion": "This payment cannot be deleted as it has been reconciled."}
+    there.xero.refusals = {**kept, "SpentMoneyDraft": "Account code '299' is not a valid code for this document"}
+    await reverse(one, export)
+    await one.run()
+    (failed,) = (await one.now(export)).reversals
+    assert failed.error
+    assert "refunds" in failed.error.sentence
+    there.xero.refusals = kept
+    await refunds_on(there, one, "others")
+    await one.again(export)
+    await one.run()
+    assert (await one.now(export)).xero_status == "REVERSED"
+    assert len(there.counting(RecordKind.INVOICE)) == len(there.counting(RecordKind.SPENT_MONEY)) == 1
+
+
+async def test_part_refunds_take_what_was_overpaid_first(stage: tuple[Stage, Process]) -> None:
+    there, one = stage
+    await connect(one, refund_xero_account_id=REFUNDS, overpayment_policy="SPLIT")
+    export = await one.pay("p1", "120", ("i1", "120"))
+    await one.run()
+    for amount in ("15", "55", "49", "1"):
+        await reverse(one, export, ReversalKind.REFUND, amount)
+        await one.run()
+    assert (await one.now(export)).xero_status == "REVERSED"
+    drafts = [one.draft for one in there.xero.records.values()]
+    refunds = [(d.entity, d.amount) for d in drafts if isinstance(d, RefundDraft)]
+    credit, over = Entity.CREDIT_NOTES, Entity.OVERPAYMENTS
+    parts = [(over, 15), (over, 5), (credit, 50), (credit, 49), (credit, 1)]
+    assert refunds == [(entity, Decimal(amount)) for entity, amount in parts]
+
+
+async def test_what_cannot_be_read_of_one_reversal_stops_no_other(
+    stage: tuple[Stage, Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, one = stage
+    paid = [await one.pay("p1", "100", ("i1", "100")), await one.pay("p2", "200", ("i2", "200"))]
+    await one.run()
+    odd, other = sorted(paid, key=lambda export: export.id)
+
+    async def lines(_: PayingBooks, name: str, purpose: Purpose) -> None:  # noqa: ARG001 - as the books are asked
+        if name == odd.payment.lines[0].xero_invoice_id:
+            raise UnexpectedAnswerError("Xero's answer is not what was expected.")
+
+    monkeypatch.setattr(PayingBooks, "invoice_lines", lines)
+    for export in (odd, other):
+        await reverse(one, export, ReversalKind.REFUND)
+    await one.run()
+    (failed,) = (await one.now(odd)).reversals
+    assert failed.error
+    assert (failed.xero_status, failed.error.reason) == ("ERROR", "REJECTED_BY_XERO")
+    assert (await one.now(other)).xero_status == "REVERSED"

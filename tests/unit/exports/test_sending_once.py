@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from documents import account
@@ -115,6 +116,41 @@ async def test_the_rest_of_a_payment_follows_a_first_part_that_took_too_long(sta
     assert await statuses(one, export) == ["VERIFIED"]
     assert stage.in_xero() == Decimal(120)
     assert sorted(made.kind for made in stage.xero.records.values()) == ["OVERPAYMENT", "PAYMENT"]
+
+
+async def test_a_part_of_a_batch_whose_id_xero_does_not_tell_is_nobodys_payment(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = stage.processes
+    arrive = stage.xero.arrive
+    monkeypatch.setattr(
+        stage.xero,
+        "arrive",
+        lambda drafts, key: [msgspec.structs.replace(made, parts=()) for made in arrive(drafts, key)],
+    )
+    batch = await one.pay("p1", "100", ("i2", "50"), ("i3", "50"))
+    await one.run()
+    another = await one.pay("p2", "50", ("i2", "50"))
+    await one.run()
+    assert await statuses(one, batch, another) == ["VERIFIED", "VERIFIED"]
+    assert stage.in_xero() == Decimal(150)
+
+
+async def test_what_another_export_gave_up_as_lost_is_nobodys_twin(stage: Stage) -> None:
+    (one,) = stage.processes
+    first = await one.pay("p1", "50", ("i1", "50"))
+    stage.xero.faults = ["before"] * 3
+    await one.slice()
+    async with one.database.read() as tx:
+        (step,) = (await export_steps.of_exports(tx, [first.id]))[first.id]
+    await one.run()
+    stage.xero.somebody_pays("i1", "50", f"{step.marker} hours late")
+    stage.xero.documents[Entity.INVOICES, "i1"] = msgspec.structs.replace(
+        stage.xero.documents[Entity.INVOICES, "i1"], total=Decimal(200)
+    )
+    second = await one.pay("p2", "50", ("i1", "50"))
+    await one.run()
+    assert await statuses(one, second) == ["VERIFIED"]
 
 
 async def test_what_a_note_says_is_said_once(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,8 +23,9 @@ from tieout_server.exports import service
 from tieout_server.exports.messages import Dismiss, ExportPayment, Reexport, ReexportAll, Reverse
 from tieout_server.exports.pending import PendingExports
 from tieout_server.ledger.documents import Entity
-from tieout_server.ledger.exports import PaymentLine, PlatformPayment
+from tieout_server.ledger.exports import PaymentExport, PaymentLine, PlatformPayment
 from tieout_server.storage import exports
+from tieout_server.storage.database import Transaction
 from tieout_server.storage.exports import ExportQuery
 from tieout_server.storage.pages import Span
 
@@ -177,6 +179,25 @@ async def test_everything_in_error_is_tried_again_or_what_is_for_one_reason(
         await desk.exports.reexport_all(ReexportAll("con_unknown"))
 
 
+async def test_what_fails_again_meanwhile_is_not_tried_twice_by_one_request(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "AT_ONCE", 2)
+    made = [await desk.handed_over(paid(f"p{number}"), **desk.in_error()) for number in range(5)]
+    go_on, rounds = exports.with_status, 0
+
+    async def as_quick_as_the_caller(tx: Transaction, *query: Any, **more: Any) -> list[PaymentExport]:  # noqa: ANN401 - what it takes
+        nonlocal rounds
+        rounds += 1
+        assert rounds < 10, "it never ends"
+        for export in made:
+            await exports.put(tx, export)
+        return await go_on(tx, *query, **more)
+
+    monkeypatch.setattr(exports, "with_status", as_quick_as_the_caller)
+    assert await desk.exports.reexport_all(ReexportAll(desk.connection_id)) == 5
+
+
 async def test_what_was_handled_elsewhere_is_dismissed_with_a_note_that_may_be_replaced(desk: Desk) -> None:
     stuck = await desk.handed_over(**desk.in_error())
     await desk.exports.dismiss(Dismiss(stuck.id, "paid by hand", "r1"))
@@ -199,7 +220,7 @@ async def test_a_payment_is_examined_without_being_kept(desk: Desk) -> None:
     desk.show("bank")
     desk.xero.documents[(Entity.INVOICES, "i1")] = invoice("i1", currency="NZD", due=Decimal(99), number="INV-1")
     checked = await desk.exports.check(desk.connection_id, paid())
-    assert [finding.reason for finding in checked.findings] == ["ACCOUNT_NOT_CHOSEN"]
+    assert [finding.reason for finding in checked.findings] == ["ACCOUNT_NOT_CHOSEN", "SCOPE_MISSING"]
     assert checked.plan == ()
     assert checked.as_of == desk.clock.now()
     assert await desk.exports.page(desk.connection_id, ExportQuery(), Span(9)) == ([], None)

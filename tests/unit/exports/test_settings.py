@@ -21,7 +21,7 @@ from tieout_server.exports import settings as settings_module
 from tieout_server.exports.messages import Reverse, UpdateSettings
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.exports import PaymentExport
-from tieout_server.storage import mirror, reversals
+from tieout_server.storage import connections, exports, mirror, reversals
 
 MINUTE = timedelta(minutes=1)
 
@@ -214,6 +214,23 @@ async def test_a_reversal_goes_on_when_the_account_for_refunds_works_again(desk:
     assert await desk.settings.revalidate(desk.connection_id) == 1
     (back,) = (await desk.exports.get(export.id)).reversals
     assert back.xero_status == "QUEUED"
+
+
+async def test_a_new_consent_sets_going_what_an_earlier_one_did_not_cover_once(desk: Desk) -> None:
+    desk.clock.time += MINUTE
+    failed = await desk.handed_over(**desk.in_error("SCOPE_MISSING"))
+    locked = await desk.handed_over(paid("locked"), **desk.in_error("PERIOD_LOCKED"))
+    desk.clock.time += MINUTE
+    assert await desk.settings.revalidate(desk.connection_id) == 0, "nobody has consented since"
+    async with desk.database.write() as tx:
+        link = await connections.get(tx, desk.connection_id)
+        assert link
+        await connections.save(tx, msgspec.structs.replace(link, consented_at=desk.clock.now()))
+    assert await desk.settings.revalidate(desk.connection_id) == 1
+    assert (await stands(desk, failed), await stands(desk, locked)) == ("QUEUED", "ERROR")
+    async with desk.database.write() as tx:
+        await exports.put(tx, msgspec.structs.replace(failed, updated_at=desk.clock.now()))
+    assert await desk.settings.revalidate(desk.connection_id) == 0, "it was tried with this consent"
 
 
 async def test_what_xero_refused_although_the_account_looked_right_is_not_tried_again_for_ever(desk: Desk) -> None:

@@ -272,11 +272,14 @@ def test_what_was_overpaid_is_given_back_from_the_overpayment() -> None:
 
 
 def test_an_overpayment_is_not_given_back_twice() -> None:
+    asked = undoing(reversal("REFUND", "20.00"), step(PAID, xero_id="p1"), step(OVER, xero_id="o1"))
+    [given_back] = drafts(take_back(asked))
     earlier = {"reversals": (reversal("REFUND", "20.00", id="rev_0", reversal_id="r-0"),)}
     asked = undoing(
         reversal("REFUND", "20.00"),
         step(PAID, xero_id="p1"),
         step(OVER, xero_id="o1"),
+        step(given_back, reversal_id="rev_0", xero_id="refund-1"),
         export=earlier,
         ground=BY_REFUNDS,
     )

@@ -2,17 +2,22 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import delete
 
+from documents import payment
 from fakes import SettableClock, _database
 from paying import CONNECTION, Process, books_with, connect, mirrored_deletion, process
-from tieout_server.exports.means import NOTES, UPKEEP
+from tieout_server.exports.means import EXPORT, NOTES, UPKEEP
 from tieout_server.ledger.exports import PaymentExport
 from tieout_server.ledger.writes import RecordKind
-from tieout_server.storage import exports
+from tieout_server.storage import export_steps, exports, mirror
+from tieout_server.storage.export_tables import export_links
+from tieout_server.work.engine import Priority
 
 MANY = 60
 """More than one transaction notes."""
@@ -111,3 +116,45 @@ async def test_what_is_not_shown_is_asked_for_in_few_calls_and_holds_no_proof_up
     one.clock.time += timedelta(hours=1)
     await one.slice(UPKEEP)
     assert await count(one, "REMOVED_IN_XERO") == len(hidden), "where it tells of them, no more calls are needed"
+
+
+async def test_what_comes_long_after_it_was_given_up_is_told_wherever_it_is_seen(one: Process) -> None:
+    export = await one.pay("p1", "40", ("i1", "40"))
+    one.xero.faults = ["before", "before", "before"]
+    await one.run()
+    done = await one.now(export)
+    assert done.xero_status == "VERIFIED"
+    async with one.database.write() as tx:
+        (lost,) = await export_steps.in_state(tx, CONNECTION, ("DROPPED",), 9)
+        late = payment("late", xero_document_id="i1", reference=f"{lost.marker} p1", amount=Decimal(40))
+        await mirror.save(tx, CONNECTION, [late], seen_in=0, at=one.clock.now())
+    for _ in range(2):
+        one.clock.time += timedelta(minutes=3)
+        await one.slice(UPKEEP)
+    told = (await one.now(export)).history[len(done.history) :]
+    assert len(told) == 1, "it is told once"
+    assert "payment late of 40.00 NZD" in told[0].sentence
+    await mirrored_deletion(one, "late")
+    one.clock.time += timedelta(minutes=3)
+    await one.slice(UPKEEP)
+    again = await one.now(export)
+    assert (again.xero_status, again.history[-1].sentence) == ("VERIFIED", "What Xero showed twice was removed there.")
+
+
+async def test_what_comes_before_it_is_sent_again_is_no_double(one: Process) -> None:
+    export = await one.pay("p1", "40", ("i1", "40"))
+    other = await one.pay("p2", "5", ("i1", "5"))
+    await one.slice()
+    async with one.database.write() as tx:
+        await one.engine.wake(tx, EXPORT, CONNECTION, priority=Priority.ASKED, at=one.clock.now())
+        (sent,) = (await export_steps.of_exports(tx, [export.id]))[export.id]
+        await export_steps.put(tx, msgspec.structs.replace(sent, state="DROPPED", xero_id=""))
+        await tx.execute(delete(export_links).where(export_links.c.export_id == export.id))
+        queued = msgspec.structs.replace(await one.now(export), xero_status="QUEUED", records=())
+        await exports.put(tx, msgspec.structs.replace(queued, due_at=one.clock.now() + timedelta(minutes=1)))
+    one.clock.time += timedelta(seconds=3)
+    await one.slice(UPKEEP)
+    assert (await one.now(other)).xero_status == "VERIFIED"
+    assert "twice" not in repr((await one.now(export)).history)
+    await one.run()
+    assert ((await one.now(export)).xero_status, one.xero.due("i1")) == ("ALREADY_RECORDED", Decimal(55))

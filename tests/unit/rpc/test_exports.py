@@ -118,6 +118,23 @@ async def test_a_payment_is_taken_over_once_whatever_the_request_id(service: Any
     assert (await refused(service.ExportPayment(again)))[0] == "PAYMENT_ID_REUSED"
 
 
+async def test_an_invoice_is_meant_however_its_id_and_its_number_are_written(service: Any, connection_id: str) -> None:
+    guid = "a2321c58-0a3b-4e5f-8c6d-7e8f9a0b1c2d"
+    lines = [
+        pb.PaymentLine(xero_invoice_id=guid.upper(), amount=nzd("200.00")),
+        pb.PaymentLine(invoice_number=" INV-1 ", amount=nzd("30.50")),
+    ]
+    asked = pb.ExportPaymentRequest(connection_id=connection_id, payment=payment(lines=lines))
+    first = await service.ExportPayment(asked)
+    named = first.export.payment.lines
+    assert (named[0].xero_invoice_id, named[1].invoice_number) == (guid, "INV-1")
+    asked.payment.lines[0].xero_invoice_id = guid
+    assert (await service.ExportPayment(asked)).existing
+    asked.payment.lines[1].invoice_number = " "
+    fault = await refused(service.ExportPayment(asked))
+    assert "invoice_number" in str(fault)
+
+
 async def test_an_export_is_found_by_its_id_and_by_the_callers(service: Any, connection_id: str) -> None:
     export = await accepted(service, connection_id)
     by_id = await service.GetPaymentExport(pb.GetPaymentExportRequest(export_id=export.id))
