@@ -272,7 +272,7 @@ async def start(sandbox: Sandbox, url: str, *, ahead: timedelta = timedelta()) -
     Polls(reading, readings, engine, library.allowance)
     Sweeps(reading, readings, engine)
     comparing = reconciliation_means.Means(database, feed, clock, engine)
-    Changed(comparing, links)
+    Changed(comparing, links, library.allowance)
     ReconciliationWork(comparing, links)
     means = Means(database, feed, clock, engine, library.allowance)
     preflight = Preflight(means)
