@@ -152,7 +152,7 @@ class Xero:
             access_token="secret-access",
             refresh_token="secret-refresh",
             access_expires_at=self.clock.now() + timedelta(minutes=30),
-            scopes=("offline_access",),
+            scopes=self.scopes,
             authentication_event_id=f"event-{code}",
             email=self.user,
             name="Ruth",

@@ -45,7 +45,12 @@ async def run(running: Service, *arguments: str, target: str = "") -> Ran:
     process = await asyncio.create_subprocess_exec(
         TIEOUT, *arguments, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    out, err = await process.communicate()
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:  # cancelled: nothing of it stays behind
+            process.kill()
+            await process.communicate()
     assert process.returncode is not None
     return Ran(process.returncode, out.decode(), err.decode())
 

@@ -38,6 +38,7 @@ BANK, EURO, OLD, SALES = (
 async def connection_id(around: World) -> str:
     """A connection to books with two bank accounts that are in use, and one invoice."""
     around.xero.short_code = "!abc"
+    around.xero.scopes = ("offline_access", "accounting.payments", "accounting.banktransactions")
     started = await around.connections.connect(Connect("m-1"))
     (state,) = parse_qs(urlsplit(started.consent.authorization_url).query)["state"]
     link = (await around.connections.complete(Return(state, code="code"))).link
