@@ -56,3 +56,13 @@ def to_micros(instant: datetime) -> int:
 def from_micros(micros: int) -> datetime:
     """The aware UTC instant that `to_micros` stored."""
     return EPOCH + timedelta(microseconds=micros)
+
+
+def to_micros_if_any(instant: datetime | None) -> int | None:
+    """The same of an instant that may be unknown."""
+    return None if instant is None else to_micros(instant)
+
+
+def from_micros_if_any(micros: int | None) -> datetime | None:
+    """The instant that `to_micros_if_any` stored."""
+    return None if micros is None else from_micros(micros)

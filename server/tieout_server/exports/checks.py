@@ -10,11 +10,12 @@ from tieout_server.exports import accounts, markers, plan, sentences, twins
 from tieout_server.exports.accounts import BANK, Ground
 from tieout_server.exports.currencies import is_too_fine
 from tieout_server.exports.plan import PlannedWrite, Share
-from tieout_server.exports.sentences import Case, money
+from tieout_server.exports.sentences import Case
 from tieout_server.exports.state import ExportReason, OverpaymentPolicy, StepState
 from tieout_server.exports.twins import Pending, Sought
 from tieout_server.ledger.documents import ContactStatus, DocumentStatus, Organisation
 from tieout_server.ledger.exports import ExportError, PaymentLine, PlatformPayment, Step, XeroRecord
+from tieout_server.ledger.money import readable
 from tieout_server.ledger.writes import (
     BatchDraft,
     Draft,
@@ -312,13 +313,13 @@ class _Examination:
         if planned and missing > due - planned:
             self.waits = True
         elif missing > due and not self.splits:
-            paid, open_ = money(missing, self.payment.currency), money(due, self.payment.currency)
+            paid, open_ = readable(missing, self.payment.currency), readable(due, self.payment.currency)
             self.findings.append(sentences.exceeds_due(self._case(one.index), one.number, paid, open_))
 
     # What is left over
 
     def _check_rest(self, rest: Decimal, named: Sequence[_Named]) -> None:
-        case, amount = self._case(), money(rest, self.payment.currency)
+        case, amount = self._case(), readable(rest, self.payment.currency)
         if not self.splits:
             self.findings.append(sentences.rest_held(case, amount))
             return

@@ -12,9 +12,9 @@ import msgspec
 from tieout_server import log
 from tieout_server.errors import AnswerLostError, BugError, TryAgainError
 from tieout_server.exports.send import idempotency_key
-from tieout_server.exports.sentences import money
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.exports import PaymentExport
+from tieout_server.ledger.money import readable
 from tieout_server.storage import export_notes
 from tieout_server.storage.export_notes import ExportNote
 
@@ -30,7 +30,7 @@ LATER = timedelta(minutes=10)
 def of_export(export: PaymentExport, invoices: Collection[str], now: datetime) -> list[ExportNote]:
     """The notes for an export that was seen in Xero: one for each of the invoices that it pays."""
     payment = export.payment
-    amount = money(payment.amount, payment.currency)
+    amount = readable(payment.amount, payment.currency)
     said = f"Payment {payment.payment_id} of {amount} recorded by Tieout (export {export.id})."
     return [
         ExportNote(

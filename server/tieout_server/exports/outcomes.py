@@ -17,10 +17,10 @@ from tieout_server.exports.checks import settled
 from tieout_server.exports.means import Means
 from tieout_server.exports.refusals import Refused, classify
 from tieout_server.exports.send import VERIFY_AFTER, Result, by_export
-from tieout_server.exports.sentences import money
 from tieout_server.exports.state import ExportReason, StepState, XeroStatus, move
 from tieout_server.ledger.exports import ExportError, ExportEvent, PaymentExport, Step, XeroRecord
 from tieout_server.ledger.links import TIEOUT
+from tieout_server.ledger.money import readable
 from tieout_server.ledger.writes import BatchDraft, Draft, PaymentDraft
 from tieout_server.storage import export_settings, export_steps, exports, receivables
 from tieout_server.storage.database import Transaction
@@ -194,7 +194,7 @@ class ExportOutcomes:
             exported = replace(
                 export, xero_status=XeroStatus.EXPORTED, error=None, due_at=None, exported_at=now, verified_at=None
             )
-            return exported, f"Xero accepted {money(export.payment.amount, export.payment.currency)}."
+            return exported, f"Xero accepted {readable(export.payment.amount, export.payment.currency)}."
         return self._in_part(export, steps, results, refused)
 
     def _in_part(

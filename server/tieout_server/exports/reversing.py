@@ -21,9 +21,9 @@ from tieout_server.exports import fingerprint, record
 from tieout_server.exports.currencies import is_too_fine
 from tieout_server.exports.means import Means
 from tieout_server.exports.messages import Reverse
-from tieout_server.exports.sentences import money
 from tieout_server.exports.state import REVERSIBLE, UNDER_WAY, ReversalKind, StepState, XeroStatus
 from tieout_server.ledger.exports import ExportEvent, PaymentExport, Reversal, Step
+from tieout_server.ledger.money import readable
 from tieout_server.storage import export_steps, exports, reversals
 from tieout_server.storage.database import Transaction
 from tieout_server.work.requests import Requests
@@ -92,7 +92,7 @@ class ReversalRequests:
         )
         await reversals.insert(tx, reversal, fingerprint.of_reversal(asked, amount))
         because = f": {asked.reason}" if asked.reason else ""
-        what = money(amount, export.payment.currency)
+        what = readable(amount, export.payment.currency)
         sentence = f"{what} is to be taken back as {_NOUNS[ReversalKind(asked.kind)]}{because}."
         happened = ExportEvent(xero_status=export.xero_status, sentence=sentence, actor=actor, occurred_at=now)
         changed = msgspec.structs.replace(export, updated_at=now)
@@ -114,7 +114,7 @@ def _amount(asked: Reverse, export: PaymentExport) -> Decimal:
     if is_too_fine(wanted.amount, payment.currency):
         raise InvalidRequestError(Violation("amount", f"must have no more decimals than {payment.currency} has"))
     if wanted.amount > payment.amount:
-        whole = money(payment.amount, payment.currency)
+        whole = readable(payment.amount, payment.currency)
         raise InvalidRequestError(Violation("amount", f"must be at most what was paid: {whole}"))
     if asked.kind != ReversalKind.REFUND and wanted.amount != payment.amount:
         raise InvalidRequestError(Violation("amount", f"must be all of the payment for a {asked.kind}"))
@@ -147,7 +147,9 @@ def _check_may_be_taken_back(export: PaymentExport, steps: Sequence[Step], amoun
             raise _refusal(export, sentence)
     left = export.payment.amount - sum((one.amount for one in counted), Decimal(0))
     if amount > left:
-        raise _refusal(export, f"Only {money(left, export.payment.currency)} of the payment is left to be taken back.")
+        raise _refusal(
+            export, f"Only {readable(left, export.payment.currency)} of the payment is left to be taken back."
+        )
 
 
 def _refusal(export: PaymentExport, sentence: str) -> NotPermittedNowError:

@@ -10,6 +10,7 @@ from tieout_server.exports.state import ExportReason
 from tieout_server.ledger.documents import Account, DocumentStatus
 from tieout_server.ledger.exports import ExportError
 from tieout_server.ledger.links import Owner
+from tieout_server.ledger.money import readable
 
 LONGEST_QUOTE = 300
 """Characters of Xero's words that a sentence repeats; all of them are in `xero_messages`."""
@@ -35,11 +36,6 @@ class Case(msgspec.Struct, frozen=True):
     def passing(self, reason: ExportReason, sentence: str, remedy: str, owner: Owner) -> ExportError:
         """This case's error; it goes on by itself."""
         return msgspec.structs.replace(self.error(reason, sentence, remedy, owner), retries_by_itself=True)
-
-
-def money(amount: Decimal, currency: str) -> str:
-    """An amount as it is read out: 1,234.50 NZD."""
-    return f"{amount:,.2f} {currency}" if amount == round(amount, 2) else f"{amount:,} {currency}"
 
 
 def day(on: date) -> str:
@@ -295,7 +291,7 @@ def taken_back_meanwhile(case: Case, left: Decimal, currency: str) -> ExportErro
     """Other reversals left too little of a payment for one that had failed before them."""
     return case.error(
         ExportReason.REJECTED_BY_XERO,
-        f"Other reversals took the payment back meanwhile: {money(left, currency)} of it is left.",
+        f"Other reversals took the payment back meanwhile: {readable(left, currency)} of it is left.",
         "Nothing is to be done where they were meant instead; otherwise take back what is left.",
     )
 

@@ -23,12 +23,13 @@ from tieout_server.exports.recovery import kind_of
 from tieout_server.exports.refusals import Refused, classify, says_undeletable
 from tieout_server.exports.reversal_rules import as_planned, is_kept, is_over, out_of_date, records_made, steps_of
 from tieout_server.exports.send import VERIFY_AFTER, Result, Sender
-from tieout_server.exports.sentences import Case, money
+from tieout_server.exports.sentences import Case
 from tieout_server.exports.state import ReversalKind, StepState, XeroStatus
 from tieout_server.exports.taking_back import Undoing, Undone, take_back
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.books import Purpose
 from tieout_server.ledger.exports import ExportError, PaymentExport, Reversal, Step
+from tieout_server.ledger.money import readable
 from tieout_server.ledger.writes import (
     BatchDraft,
     CreditNoteDraft,
@@ -116,7 +117,7 @@ class ReversalOutcomes:
         await self._put(
             tx, reversal, xero_status=XeroStatus.EXPORTED, error=None, due_at=now + VERIFY_AFTER, completed_at=now
         )
-        said = f"Taken back in Xero: {money(reversal.amount, reversal.currency)} ({reversal.kind.lower()})."
+        said = f"Taken back in Xero: {readable(reversal.amount, reversal.currency)} ({reversal.kind.lower()})."
         said = said.replace("_", " ")
         if not is_over(export, reversal):
             await tell(tx, self._means, export, said)

@@ -20,10 +20,10 @@ from tieout_server.exports.outcomes import REMOVED, covered, invoices_of, own_st
 from tieout_server.exports.preflight import read_payables
 from tieout_server.exports.record import in_parts
 from tieout_server.exports.recovery import MARGIN, kind_of
-from tieout_server.exports.sentences import money
 from tieout_server.exports.state import IN_XERO, StepState, XeroStatus
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.exports import PaymentExport, Step
+from tieout_server.ledger.money import readable
 from tieout_server.ledger.writes import BatchDraft, Found, Payable, PaymentDraft, PaymentSeen
 from tieout_server.storage import export_notes, export_steps, exports, receivables
 from tieout_server.storage.database import Transaction
@@ -211,7 +211,7 @@ async def _tell_of_double(turn: Turn, step: Step, double: _Double) -> None:
         await export_steps.link(tx, export.connection_id, export.id, {double.xero_payment_id: False})
         said = (
             f"Xero shows it twice on invoice {double.number}: payment {double.xero_payment_id} of "
-            f"{money(double.amount, export.payment.currency)} ({step.marker}) was given up as lost. Delete that one."
+            f"{readable(double.amount, export.payment.currency)} ({step.marker}) was given up as lost. Delete that one."
         )
         await tell(tx, turn.means, export, said)
     logger.error("paid twice", export_id=step.export_id, xero_payment_id=double.xero_payment_id, marker=step.marker)
@@ -296,6 +296,6 @@ def _moved(paid: Mapping[str, Decimal], payables: Mapping[str, Payable]) -> str:
     seen = []
     for name, amount in list(paid.items())[:TOLD]:
         invoice = payables[name].invoice
-        due, before = money(invoice.due, invoice.currency), money(invoice.due + amount, invoice.currency)
+        due, before = readable(invoice.due, invoice.currency), readable(invoice.due + amount, invoice.currency)
         seen.append(f"what is due of {invoice.number or name} went from {before} to {due}")
     return f"Seen in Xero: {'; '.join(seen)}." if seen else "Seen in Xero."

@@ -39,3 +39,8 @@ def from_units(units: int) -> Decimal:
     if units % 100 == 0:
         return Decimal(units // 100).scaleb(-2)
     return Decimal(units).scaleb(-4)
+
+
+def readable(amount: Decimal, currency: str) -> str:
+    """An amount as it is read out: 1,234.50 NZD; the bare number of what is in no one currency."""
+    return (f"{amount:,.2f} {currency}" if amount == round(amount, 2) else f"{amount:,} {currency}").strip()

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from tieout_server.clock import Clock
 from tieout_server.errors import NotFoundError
 from tieout_server.ledger.links import CALLER, TIEOUT, Link
-from tieout_server.reconciliations import sentences
+from tieout_server.ledger.money import readable
 from tieout_server.reconciliations.accounts import accounts_of
 from tieout_server.reconciliations.pack import Pack, pack
 from tieout_server.reconciliations.proof import Account, Compared, Moment, Point, Proof
@@ -117,7 +117,7 @@ def _moments(account: Account) -> Iterator[Moment]:
 
 
 def _compared(point: Point, currency: str) -> str:
-    ours, xero = sentences.money(point.ours, currency), sentences.money(point.xero, currency)
+    ours, xero = readable(point.ours, currency), readable(point.xero, currency)
     if point.ours == point.xero:
         return f"Both sides were compared and agreed: {ours}."
     return f"Both sides were compared: {ours} here, {xero} in Xero."

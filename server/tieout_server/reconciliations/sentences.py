@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.links import Owner
+from tieout_server.ledger.money import readable
 from tieout_server.reconciliations.compare import Cause
 from tieout_server.reconciliations.items import Item
 
@@ -24,16 +25,11 @@ KINDS: Mapping[Entity, str] = {
 }
 
 
-def money(amount: Decimal, currency: str) -> str:
-    """An amount as it is read out: 1,234.50 NZD; the bare number of what is in no one currency."""
-    return (f"{amount:,.2f} {currency}" if amount == round(amount, 2) else f"{amount:,} {currency}").strip()
-
-
 def differs(ours: Decimal, xero: Decimal, currency: str) -> str:
     """What differs, in a sentence."""
-    size = money(abs(ours - xero), currency)
+    size = readable(abs(ours - xero), currency)
     more = "more here than in Xero" if ours > xero else "less here than in Xero"
-    return f"{money(ours, currency)} here, {money(xero, currency)} in Xero: {size} {more}."
+    return f"{readable(ours, currency)} here, {readable(xero, currency)} in Xero: {size} {more}."
 
 
 def stated(figure: str, how: Sequence[str]) -> str:
@@ -51,7 +47,7 @@ def named(items: Sequence[Item]) -> str:
 
 def why(cause: Cause, amount: Decimal, currency: str, items: Sequence[Item]) -> str:
     """What one cause explains, in a sentence."""
-    return _WHY[cause].format(part=money(abs(amount), currency), what=named(items) or "a document")
+    return _WHY[cause].format(part=readable(abs(amount), currency), what=named(items) or "a document")
 
 
 def remedy(cause: Cause) -> tuple[str, Owner]:

@@ -12,6 +12,7 @@ from string import Template
 
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.links import Owner
+from tieout_server.ledger.money import readable
 from tieout_server.reconciliations import sentences
 from tieout_server.reconciliations.arithmetic import ArithmeticLine, lines_of
 from tieout_server.reconciliations.chart import chart
@@ -248,7 +249,7 @@ def _name(document: Compared) -> str:
 def standing(document: Compared, values: Values) -> str:
     """How a document stands on one side, as part of a sentence."""
     what = "due" if document.entity is Entity.INVOICES else "left"
-    due, total = (sentences.money(amount, document.currency) for amount in (values.due, values.total))
+    due, total = (readable(amount, document.currency) for amount in (values.due, values.total))
     return f"{values.status.lower()}, {due} {what} of {total}"
 
 
@@ -278,7 +279,7 @@ def _amount(amount: Decimal) -> str:
 
 
 def _money(amount: Decimal, currency: str) -> str:
-    return escape(sentences.money(amount, currency))
+    return escape(readable(amount, currency))
 
 
 def _instant(at: datetime) -> str:

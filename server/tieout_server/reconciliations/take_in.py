@@ -8,6 +8,7 @@ import msgspec
 
 from tieout_server.ledger.documents import Contact, Credit, Document, DocumentStatus, Entity, Invoice
 from tieout_server.ledger.links import Link
+from tieout_server.ledger.money import readable
 from tieout_server.reconciliations import findings, sentences
 from tieout_server.reconciliations.afresh import Side, item_of
 from tieout_server.reconciliations.compare import Mismatch, by_owner, difference, mismatches
@@ -78,7 +79,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
             how.append(_WITHOUT_CREDITS)
         stated = self.stated or Decimal(0)
         in_one = self.convention.in_base or not is_mixed
-        return sentences.stated(sentences.money(stated, self.currency if in_one else ""), how)
+        return sentences.stated(readable(stated, self.currency if in_one else ""), how)
 
     @property
     def agrees(self) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -9,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tieout.v1 import types_pb2
 from tieout_server.clock import Clock
 from tieout_server.ledger.documents import Entity
-from tieout_server.ledger.money import Money
+from tieout_server.ledger.money import Money, from_units, to_units
 
 
 def timestamp(instant: datetime | None) -> Timestamp | None:
@@ -42,6 +43,11 @@ def day(text: str) -> date | None:
 def money(value: Money) -> types_pb2.Money:
     """The amount, exact."""
     return types_pb2.Money(currency_code=value.currency, amount=f"{value.amount:f}")
+
+
+def money_of(currency: str, amount: Decimal) -> types_pb2.Money:
+    """The amount as all amounts are told, zero as 0.00, whatever it was computed from."""
+    return money(Money(currency, from_units(to_units(amount))))
 
 
 def moneys(values: Iterable[Money]) -> list[types_pb2.Money]:

@@ -20,9 +20,9 @@ from tieout_server.ledger.exports import (
     Reversal,
     XeroRecord,
 )
-from tieout_server.ledger.money import Money, from_units, to_units
+from tieout_server.ledger.money import Money
 from tieout_server.ledger.writes import RecordKind
-from tieout_server.rpc.convert import day, iso, money, timestamp
+from tieout_server.rpc.convert import day, iso, money_of, timestamp
 
 _SHOWN_AS: Mapping[RecordKind, Entity] = {
     RecordKind.PAYMENT: Entity.PAYMENTS,
@@ -147,7 +147,7 @@ def _payment(payment: PlatformPayment) -> pb.PlatformPayment:
     return pb.PlatformPayment(
         payment_id=payment.payment_id,
         paid_on=iso(payment.paid_on),
-        amount=_money(payment.currency, payment.amount),
+        amount=money_of(payment.currency, payment.amount),
         lines=[_line(line, payment.currency) for line in payment.lines],
         reference=payment.reference,
         method=pb.PaymentMethod.Value(f"PAYMENT_METHOD_{payment.method or 'UNSPECIFIED'}"),
@@ -155,7 +155,7 @@ def _payment(payment: PlatformPayment) -> pb.PlatformPayment:
 
 
 def _line(line: PaymentLine, currency: str) -> pb.PaymentLine:
-    amount = _money(currency, line.amount)
+    amount = money_of(currency, line.amount)
     if line.xero_invoice_id:
         return pb.PaymentLine(xero_invoice_id=line.xero_invoice_id, amount=amount)
     return pb.PaymentLine(invoice_number=line.invoice_number, amount=amount)
@@ -168,7 +168,7 @@ def _record(made: XeroRecord, short_code: str) -> pb.XeroRecord:
         xero_id=made.xero_id,
         xero_invoice_id=made.xero_invoice_id,
         invoice_number=made.invoice_number,
-        amount=_money(made.currency, made.amount),
+        amount=money_of(made.currency, made.amount),
         xero_account_id=made.xero_account_id,
         removed=made.removed,
         xero_url=deep_links.document(short_code, shown_as, made.xero_id) if shown_as else "",
@@ -180,7 +180,7 @@ def _reversal(taken_back: Reversal, short_code: str) -> pb.Reversal:
     return pb.Reversal(
         reversal_id=taken_back.reversal_id,
         kind=pb.ReversalKind.Value(f"REVERSAL_KIND_{taken_back.kind}"),
-        amount=_money(taken_back.currency, taken_back.amount),
+        amount=money_of(taken_back.currency, taken_back.amount),
         reason=taken_back.reason,
         xero_status=_status(taken_back.xero_status),
         error=_error(taken_back.error),
@@ -222,8 +222,3 @@ def _error(error: ExportError | None) -> pb.ExportError | None:
 
 def _status(status: str) -> "pb.XeroStatus.ValueType":
     return pb.XeroStatus.Value(f"XERO_STATUS_{status}")
-
-
-def _money(currency: str, amount: Decimal) -> types_pb2.Money:
-    """The amount as all amounts are told, zero as 0.00."""
-    return money(Money(currency, from_units(to_units(amount))))

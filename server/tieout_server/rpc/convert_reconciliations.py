@@ -9,13 +9,12 @@ from tieout.v1 import reconciliation_service_pb2 as pb
 from tieout.v1 import types_pb2
 from tieout_server.ledger import deep_links
 from tieout_server.ledger.documents import Entity
-from tieout_server.ledger.money import Money, from_units, to_units
 from tieout_server.reconciliations.chase import ChaseCheck
 from tieout_server.reconciliations.messages import Comparison, Repair
 from tieout_server.reconciliations.platform import PlatformDifference, PlatformVerdict
 from tieout_server.reconciliations.platform_balances import Submitted
 from tieout_server.reconciliations.record import TOLD_DOCUMENTS, TOLD_HISTORY
-from tieout_server.rpc.convert import entity, iso, money, timestamp
+from tieout_server.rpc.convert import entity, iso, money, money_of, timestamp
 from tieout_server.storage.cases import Case
 from tieout_server.storage.discrepancies import Change, Discrepancy, Happened, Involved, Share, Values
 from tieout_server.storage.reconciliations import ReconciliationRecord
@@ -26,7 +25,7 @@ def comparison(found: Comparison, platform: Mapping[str, Decimal]) -> pb.Balance
     return pb.BalanceComparison(
         customer_id=found.xero_contact_id,
         **_sides(found.currency, found.ours, found.xero),
-        platform=_money(found.currency, platform.get(found.currency, Decimal(0))) if platform else None,
+        platform=money_of(found.currency, platform.get(found.currency, Decimal(0))) if platform else None,
         xero_source=pb.BalanceSource.Value(f"BALANCE_SOURCE_{found.source}"),
         as_of=timestamp(found.as_of),
     )
@@ -150,7 +149,7 @@ def _difference(found: PlatformDifference, as_of: datetime) -> pb.PlatformDiffer
         balances=pb.BalanceComparison(
             customer_id="" if is_unknown else found.customer,
             **here,
-            platform=_money(found.currency, found.platform),
+            platform=money_of(found.currency, found.platform),
             as_of=timestamp(as_of),
         ),
         unknown_customer=found.customer if is_unknown else "",
@@ -167,7 +166,7 @@ def _document(involved: Involved, found: Discrepancy) -> pb.DiscrepancyDocument:
         cause=_cause(involved.cause),
         ours=_values(involved.ours, involved.entity, involved.currency),
         xero=_values(involved.xero, involved.entity, involved.currency),
-        difference=_money(found.currency, involved.difference),
+        difference=money_of(found.currency, involved.difference),
         xero_url=deep_links.document(found.short_code, involved.entity, involved.xero_id) if involved.xero else "",
     )
 
@@ -179,22 +178,22 @@ def _values(side: Values | None, kind: Entity, currency: str) -> pb.DocumentValu
     values = pb.DocumentValues(
         status=side.status,
         issued_on=iso(side.issued_on),
-        total=_money(currency, side.total),
+        total=money_of(currency, side.total),
         xero_contact_id=side.xero_contact_id,
         xero_updated_at=timestamp(side.xero_updated_at),
         read_at=timestamp(side.read_at),
     )
     if kind is Entity.INVOICES:
-        values.amount_due.CopyFrom(_money(currency, side.due))
-        values.amount_paid.CopyFrom(_money(currency, side.paid))
-        values.amount_credited.CopyFrom(_money(currency, side.credited))
+        values.amount_due.CopyFrom(money_of(currency, side.due))
+        values.amount_paid.CopyFrom(money_of(currency, side.paid))
+        values.amount_credited.CopyFrom(money_of(currency, side.credited))
     else:
-        values.remaining_credit.CopyFrom(_money(currency, side.due))
+        values.remaining_credit.CopyFrom(money_of(currency, side.due))
     return values
 
 
 def _share(share: Share, currency: str) -> pb.CauseShare:
-    return pb.CauseShare(cause=_cause(share.cause), amount=_money(currency, share.amount), sentence=share.sentence)
+    return pb.CauseShare(cause=_cause(share.cause), amount=money_of(currency, share.amount), sentence=share.sentence)
 
 
 def _event(happened: Happened, currency: str) -> pb.DiscrepancyEvent:
@@ -203,7 +202,7 @@ def _event(happened: Happened, currency: str) -> pb.DiscrepancyEvent:
         sentence=happened.sentence,
         actor=happened.actor,
         occurred_at=timestamp(happened.at),
-        difference=_money(currency, happened.difference),
+        difference=money_of(currency, happened.difference),
     )
 
 
@@ -211,15 +210,10 @@ def _sides(currency: str, ours: Decimal, xero: Decimal) -> dict[str, Any]:
     """The fields that every message with two sides has."""
     return {
         "currency_code": currency,
-        "ours": _money(currency, ours),
-        "xero": _money(currency, xero),
-        "difference": _money(currency, ours - xero),
+        "ours": money_of(currency, ours),
+        "xero": money_of(currency, xero),
+        "difference": money_of(currency, ours - xero),
     }
-
-
-def _money(currency: str, amount: Decimal) -> types_pb2.Money:
-    """The amount as all amounts are told, zero as 0.00, whatever it was computed from."""
-    return money(Money(currency, from_units(to_units(amount))))
 
 
 def _cause(cause: str) -> "pb.DiscrepancyCause.ValueType":

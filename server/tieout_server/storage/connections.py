@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Row, case, delete, func, select, tuple_, update
 from sqlalchemy.sql import ColumnElement
 
-from tieout_server.clock import MICROSECOND, from_micros, to_micros
+from tieout_server.clock import MICROSECOND, from_micros, from_micros_if_any, to_micros, to_micros_if_any
 from tieout_server.ledger.documents import Organisation
 from tieout_server.ledger.links import AuthorisedBy, Granted, Link, OrganisationChoice, Reason
 from tieout_server.storage.database import Transaction
@@ -182,8 +182,8 @@ async def find_authorisation(tx: Transaction, state_hash: str) -> Authorisation 
         return_url=row.return_url,
         expires_at=from_micros(row.expires_at),
         created_at=from_micros(row.created_at),
-        used_at=_instant(row.used_at),
-        ended_at=_instant(row.ended_at),
+        used_at=from_micros_if_any(row.used_at),
+        ended_at=from_micros_if_any(row.ended_at),
         granted=msgspec.json.decode(row.granted, type=Granted) if row.granted else None,
     )
 
@@ -191,7 +191,7 @@ async def find_authorisation(tx: Transaction, state_hash: str) -> Authorisation 
 async def mark_authorisation(tx: Transaction, state_hash: str, used_at: datetime | None) -> None:
     """Note since when somebody has this consent in hand, unless it has ended; None when it may be taken again."""
     is_open = (authorisations.c.state_hash == state_hash) & authorisations.c.ended_at.is_(None)
-    await tx.execute(update(authorisations).where(is_open).values(used_at=_micros(used_at)))
+    await tx.execute(update(authorisations).where(is_open).values(used_at=to_micros_if_any(used_at)))
 
 
 async def mark_granted(tx: Transaction, state_hash: str, granted: Granted) -> None:
@@ -239,7 +239,7 @@ async def consent_open_until(
     query = select(func.max(until)).where(
         authorisations.c.connection_id == connection_id, authorisations.c.ended_at.is_(None), until > to_micros(now)
     )
-    return _instant((await tx.execute(query)).scalar_one())
+    return from_micros_if_any((await tx.execute(query)).scalar_one())
 
 
 async def free_authorisations(tx: Transaction) -> None:
@@ -271,9 +271,9 @@ def _columns(link: Link) -> dict[str, object]:
         "authorised_by": _dump(link.authorised_by),
         "scopes": " ".join(link.scopes),
         "choices": _dump(link.choices or None),
-        "last_synced_at": _micros(link.last_synced_at),
-        "consented_at": _micros(link.consented_at),
-        "gap_from_at": _micros(link.gap_from_at),
+        "last_synced_at": to_micros_if_any(link.last_synced_at),
+        "consented_at": to_micros_if_any(link.consented_at),
+        "gap_from_at": to_micros_if_any(link.gap_from_at),
         "created_at": to_micros(link.created_at),
         "updated_at": to_micros(link.updated_at),
     }
@@ -293,9 +293,9 @@ def _link(row: Row[tuple[object, ...]]) -> Link:
         authorised_by=msgspec.json.decode(r["authorised_by"], type=AuthorisedBy) if r["authorised_by"] else None,
         scopes=tuple(r["scopes"].split()),
         choices=_choices(r["choices"]),
-        last_synced_at=_instant(r["last_synced_at"]),
-        consented_at=_instant(r["consented_at"]),
-        gap_from_at=_instant(r["gap_from_at"]),
+        last_synced_at=from_micros_if_any(r["last_synced_at"]),
+        consented_at=from_micros_if_any(r["consented_at"]),
+        gap_from_at=from_micros_if_any(r["gap_from_at"]),
         created_at=from_micros(r["created_at"]),
         updated_at=from_micros(r["updated_at"]),
     )
@@ -303,14 +303,6 @@ def _link(row: Row[tuple[object, ...]]) -> Link:
 
 def _choices(text: str) -> tuple[OrganisationChoice, ...]:
     return msgspec.json.decode(text, type=tuple[OrganisationChoice, ...]) if text else ()
-
-
-def _micros(instant: datetime | None) -> int | None:
-    return None if instant is None else to_micros(instant)
-
-
-def _instant(micros: int | None) -> datetime | None:
-    return None if micros is None else from_micros(micros)
 
 
 def _dump(value: object) -> str:

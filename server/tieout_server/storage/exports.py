@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Row, Select, func, select, update
 
-from tieout_server.clock import from_micros, to_micros
+from tieout_server.clock import from_micros, from_micros_if_any, to_micros, to_micros_if_any
 from tieout_server.ledger.documents import Organisation
 from tieout_server.ledger.exports import ExportError, ExportEvent, PaymentExport, PlatformPayment, XeroRecord
 from tieout_server.storage import export_steps, reversals
@@ -303,11 +303,11 @@ def _columns(one: PaymentExport) -> dict[str, object]:
         "error": "" if one.error is None else msgspec.json.encode(one.error).decode(),
         "records": msgspec.json.encode(one.records).decode(),
         "attempts": one.attempts,
-        "due_at": _micros(one.due_at),
+        "due_at": to_micros_if_any(one.due_at),
         "created_at": to_micros(one.created_at),
         "updated_at": to_micros(one.updated_at),
-        "exported_at": _micros(one.exported_at),
-        "verified_at": _micros(one.verified_at),
+        "exported_at": to_micros_if_any(one.exported_at),
+        "verified_at": to_micros_if_any(one.verified_at),
         "dismissal_note": one.dismissal_note,
         "dismissed_by": one.dismissed_by,
     }
@@ -323,11 +323,11 @@ def _export(row: Row[Any]) -> PaymentExport:
         error=_error(r["error"]) if r["error"] else None,
         records=_records(r["records"]),
         attempts=r["attempts"],
-        due_at=_instant(r["due_at"]),
+        due_at=from_micros_if_any(r["due_at"]),
         created_at=from_micros(r["created_at"]),
         updated_at=from_micros(r["updated_at"]),
-        exported_at=_instant(r["exported_at"]),
-        verified_at=_instant(r["verified_at"]),
+        exported_at=from_micros_if_any(r["exported_at"]),
+        verified_at=from_micros_if_any(r["verified_at"]),
         dismissal_note=r["dismissal_note"],
         dismissed_by=r["dismissed_by"],
         short_code=_organisation(r["organisation"]).short_code if r["organisation"] else "",
@@ -343,11 +343,3 @@ def _event(row: Row[Any]) -> ExportEvent:
         occurred_at=from_micros(r["at"]),
         error=_error(r["error"]) if r["error"] else None,
     )
-
-
-def _micros(instant: datetime | None) -> int | None:
-    return None if instant is None else to_micros(instant)
-
-
-def _instant(micros: int | None) -> datetime | None:
-    return None if micros is None else from_micros(micros)

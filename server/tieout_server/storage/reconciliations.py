@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 from sqlalchemy import Row, insert, select, update
 
-from tieout_server.clock import from_micros, to_micros
+from tieout_server.clock import from_micros, from_micros_if_any, to_micros, to_micros_if_any
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.reconciliation_tables import reconciliations
 
@@ -122,8 +122,8 @@ def _columns(run: ReconciliationRecord) -> dict[str, object]:
         "totals": msgspec.json.encode(run.totals).decode(),
         "failures": run.failures,
         "created_at": to_micros(run.created_at),
-        "started_at": _micros(run.started_at),
-        "ended_at": _micros(run.ended_at),
+        "started_at": to_micros_if_any(run.started_at),
+        "ended_at": to_micros_if_any(run.ended_at),
         "updated_at": to_micros(run.updated_at),
     }
 
@@ -148,15 +148,7 @@ def _record(row: Row[tuple[object, ...]]) -> ReconciliationRecord:
         totals=msgspec.json.decode(r["totals"], type=tuple[Total, ...]),
         failures=r["failures"],
         created_at=from_micros(r["created_at"]),
-        started_at=_instant(r["started_at"]),
-        ended_at=_instant(r["ended_at"]),
+        started_at=from_micros_if_any(r["started_at"]),
+        ended_at=from_micros_if_any(r["ended_at"]),
         updated_at=from_micros(r["updated_at"]),
     )
-
-
-def _micros(instant: datetime | None) -> int | None:
-    return None if instant is None else to_micros(instant)
-
-
-def _instant(micros: int | None) -> datetime | None:
-    return None if micros is None else from_micros(micros)

@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Row, select, update
 
-from tieout_server.clock import from_micros, to_micros
+from tieout_server.clock import from_micros, from_micros_if_any, to_micros_if_any
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.tables import sync_lines, syncs
 
@@ -132,19 +132,19 @@ def _columns(sync: SyncRecord) -> dict[str, object]:
         "entities": " ".join(sync.entities),
         "requested_by": sync.requested_by,
         "percent": round(sync.percent * 100),
-        "eta_at": _micros(sync.eta_at),
+        "eta_at": to_micros_if_any(sync.eta_at),
         "waiting_by": sync.waiting_by,
-        "waiting_until": _micros(sync.waiting_until),
+        "waiting_until": to_micros_if_any(sync.waiting_until),
         "error": msgspec.json.encode(sync.fault).decode() if sync.fault else "",
         "resolution": msgspec.json.encode(sync.resolution).decode() if sync.resolution else "",
         "milestones": msgspec.json.encode(sync.milestones).decode(),
         "failures": sync.failures,
         "call_count": sync.calls,
         "bytes_wire": sync.bytes_wire,
-        "created_at": _micros(sync.created_at),
-        "started_at": _micros(sync.started_at),
-        "ended_at": _micros(sync.ended_at),
-        "updated_at": _micros(sync.updated_at),
+        "created_at": to_micros_if_any(sync.created_at),
+        "started_at": to_micros_if_any(sync.started_at),
+        "ended_at": to_micros_if_any(sync.ended_at),
+        "updated_at": to_micros_if_any(sync.updated_at),
     }
 
 
@@ -160,9 +160,9 @@ def _record(row: Row[tuple[object, ...]]) -> SyncRecord:
         entities=tuple(r["entities"].split()),
         requested_by=r["requested_by"],
         percent=r["percent"] / 100,
-        eta_at=_instant(r["eta_at"]),
+        eta_at=from_micros_if_any(r["eta_at"]),
         waiting_by=r["waiting_by"],
-        waiting_until=_instant(r["waiting_until"]),
+        waiting_until=from_micros_if_any(r["waiting_until"]),
         fault=msgspec.json.decode(r["error"], type=SyncFault) if r["error"] else None,
         resolution=msgspec.json.decode(r["resolution"], type=Resolution) if r["resolution"] else None,
         milestones=msgspec.json.decode(r["milestones"], type=dict[str, datetime]),
@@ -170,15 +170,7 @@ def _record(row: Row[tuple[object, ...]]) -> SyncRecord:
         calls=r["call_count"],
         bytes_wire=r["bytes_wire"],
         created_at=from_micros(r["created_at"]),
-        started_at=_instant(r["started_at"]),
-        ended_at=_instant(r["ended_at"]),
+        started_at=from_micros_if_any(r["started_at"]),
+        ended_at=from_micros_if_any(r["ended_at"]),
         updated_at=from_micros(r["updated_at"]),
     )
-
-
-def _micros(instant: datetime | None) -> int | None:
-    return None if instant is None else to_micros(instant)
-
-
-def _instant(micros: int | None) -> datetime | None:
-    return None if micros is None else from_micros(micros)

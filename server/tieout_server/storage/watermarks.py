@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import select, update
 
-from tieout_server.clock import from_micros, to_micros
+from tieout_server.clock import from_micros, from_micros_if_any, to_micros, to_micros_if_any
 from tieout_server.ledger.documents import Entity
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.tables import watermarks
@@ -38,8 +38,8 @@ async def every(tx: Transaction, connection_id: str) -> Mapping[Entity, Watermar
             from_micros(row.watermark_at),
             from_micros(row.last_read_at),
             row.row_count,
-            _instant(row.next_read_at),
-            _instant(row.moved_at),
+            from_micros_if_any(row.next_read_at),
+            from_micros_if_any(row.moved_at),
         )
         for row in found
     }
@@ -57,8 +57,8 @@ async def put(tx: Transaction, connection_id: str, entity: Entity, watermark: Wa
         to_micros(watermark.watermark_at),
         to_micros(watermark.last_read_at),
         watermark.row_count,
-        _micros(watermark.next_read_at),
-        _micros(watermark.moved_at),
+        to_micros_if_any(watermark.next_read_at),
+        to_micros_if_any(watermark.moved_at),
     )
     await tx.exec_driver_sql(_PUT.format(place), values)
 
@@ -91,11 +91,3 @@ _PUT = (
     "last_read_at = excluded.last_read_at, row_count = excluded.row_count, next_read_at = excluded.next_read_at, "
     "moved_at = COALESCE(excluded.moved_at, watermarks.moved_at)"
 )
-
-
-def _micros(instant: datetime | None) -> int | None:
-    return None if instant is None else to_micros(instant)
-
-
-def _instant(micros: int | None) -> datetime | None:
-    return None if micros is None else from_micros(micros)
