@@ -54,6 +54,20 @@ async def test_a_pass_that_is_cancelled_anywhere_leaves_no_cursor_open(database:
 
 
 @pytest.mark.usefixtures("others_are_collected")
+async def test_a_pass_that_is_cancelled_again_while_it_ends_leaves_no_cursor_open(database: Database) -> None:
+    for waited in range(60):
+        work = asyncio.create_task(overview(database))
+        await asyncio.sleep(waited / 4_000)
+        while not work.done():
+            work.cancel()
+            await asyncio.sleep(0)
+        del work
+        gc.collect()
+
+    assert (await overview(database)).customers == 20
+
+
+@pytest.mark.usefixtures("others_are_collected")
 async def test_a_stream_that_is_left_early_is_closed(database: Database) -> None:
     async with database.read() as tx:
         async with contextlib.aclosing(open_items.standings(tx, "con1")) as rows:
