@@ -246,6 +246,64 @@ async def test_what_never_came_is_sent_again_only_when_it_cannot_come_any_more(s
     assert len(stage.xero.listings) == 2, "once soon, once when it is certain"
 
 
+async def test_a_clock_that_is_set_ahead_gives_nothing_up_that_may_still_arrive(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = stage.processes
+    began_at, ahead = stage.clock.now().timestamp(), [0.0]
+    monkeypatch.setattr(stage.clock, "monotonic", lambda: stage.clock.now().timestamp() - ahead[0])
+    export = await one.pay("p1", "40", ("i1", "40"))
+    stage.xero.faults = ["before"] * 3
+    await one.slice()
+    stage.clock.time += LATER
+    ahead[0] = LATER.total_seconds()
+    seen: list[float] = []
+
+    def is_sent_again() -> None:
+        seen.append(stage.clock.monotonic() - began_at)
+
+    stage.xero.faults = [is_sent_again]
+    await one.run()
+    assert (await statuses(one, export), stage.in_xero()) == (["VERIFIED"], Decimal(40))
+    assert 6.5 * 60 <= seen[0] <= 9 * 60
+    assert len(stage.xero.listings) <= 9, "it is looked for now and then, not all the time"
+
+
+async def test_who_takes_over_looks_at_once_and_then_as_long_as_anybody(stage: Stage) -> None:
+    (victim,) = stage.processes
+    export = await victim.pay("p1", "40", ("i1", "40"))
+
+    def dies() -> None:
+        raise KilledError
+
+    stage.xero.faults = [dies]
+    with pytest.raises(KilledError):
+        await victim.slice()
+    began_at = stage.clock.now()
+    stage.clock.time += LATER
+    heir = stage.starts()
+    await heir.slice()
+    assert (await statuses(heir, export), len(stage.xero.listings)) == (["OUTCOME_UNKNOWN"], 1)
+    await heir.run()
+    assert (await statuses(heir, export), stage.in_xero()) == (["VERIFIED"], Decimal(40))
+    sent = [event.occurred_at for event in (await heir.now(export)).history if event.xero_status == "SENDING"]
+    assert sent[1] - began_at >= LATER + timedelta(minutes=6, seconds=30)
+
+
+async def test_an_overpayment_that_xero_does_not_name_yet_is_not_taken_for_absent(stage: Stage) -> None:
+    (one,) = stage.processes
+    await connect(one, overpayment_policy="SPLIT")
+    export = await one.pay("p1", "120", ("i1", "120"))
+    stage.xero.names_overpayments = False
+    stage.xero.faults = [lambda: None, "after", "after", "after"]
+    await one.run(timedelta(minutes=30))
+    assert (await statuses(one, export), stage.in_xero()) == (["OUTCOME_UNKNOWN"], Decimal(120))
+    assert len(stage.xero.listings) < 20
+    stage.xero.names_overpayments = True
+    await one.run()
+    assert (await statuses(one, export), stage.in_xero()) == (["VERIFIED"], Decimal(120))
+
+
 async def test_a_refusal_of_a_repetition_proves_nothing(stage: Stage) -> None:
     (one,) = stage.processes
     export = await one.pay("p1", "100", ("i1", "100"))
