@@ -74,7 +74,9 @@ class _XeroStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_XeroStatus
     XERO_STATUS_ERROR: _XeroStatus.ValueType  # 6
     """It is not in Xero; `error` says why."""
     XERO_STATUS_OUTCOME_UNKNOWN: _XeroStatus.ValueType  # 7
-    """It was sent and no answer came. It is looked for in Xero, and never sent again before that."""
+    """It was sent and no answer came. It is looked for in Xero, and never sent again before that. So it is, too, with a
+    payment that was on its way when its data was erased, and that is handed over again.
+    """
     XERO_STATUS_ALREADY_RECORDED: _XeroStatus.ValueType  # 8
     """Somebody had entered the same payment in Xero; it is linked and not paid twice."""
     XERO_STATUS_REVERSED: _XeroStatus.ValueType  # 9
@@ -102,7 +104,9 @@ XERO_STATUS_VERIFIED: XeroStatus.ValueType  # 5
 XERO_STATUS_ERROR: XeroStatus.ValueType  # 6
 """It is not in Xero; `error` says why."""
 XERO_STATUS_OUTCOME_UNKNOWN: XeroStatus.ValueType  # 7
-"""It was sent and no answer came. It is looked for in Xero, and never sent again before that."""
+"""It was sent and no answer came. It is looked for in Xero, and never sent again before that. So it is, too, with a
+payment that was on its way when its data was erased, and that is handed over again.
+"""
 XERO_STATUS_ALREADY_RECORDED: XeroStatus.ValueType  # 8
 """Somebody had entered the same payment in Xero; it is linked and not paid twice."""
 XERO_STATUS_REVERSED: XeroStatus.ValueType  # 9

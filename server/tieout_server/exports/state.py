@@ -39,6 +39,7 @@ _FOLLOWS: Mapping[XeroStatus, tuple[XeroStatus, ...]] = {
         XeroStatus.SENDING,
         XeroStatus.EXPORTED,  # what was missing of it turned out to be there
         XeroStatus.ERROR,
+        XeroStatus.OUTCOME_UNKNOWN,  # it was sent before it was erased, and came again
         XeroStatus.ALREADY_RECORDED,
     ),
     XeroStatus.CHECKED: (
@@ -46,6 +47,7 @@ _FOLLOWS: Mapping[XeroStatus, tuple[XeroStatus, ...]] = {
         XeroStatus.SENDING,
         XeroStatus.EXPORTED,
         XeroStatus.ERROR,
+        XeroStatus.OUTCOME_UNKNOWN,
         XeroStatus.ALREADY_RECORDED,
     ),
     XeroStatus.SENDING: (
