@@ -151,9 +151,13 @@ class _ExportErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exp
     """Xero does not answer or fails. XERO acts; it goes on by itself."""
     EXPORT_ERROR_REASON_REJECTED_BY_XERO: _ExportErrorReason.ValueType  # 13
     """Xero refused it for a cause that is not known here; `xero_messages` has its words. MERCHANT reads them."""
+    EXPORT_ERROR_REASON_RECORDED_TWICE: _ExportErrorReason.ValueType  # 14
+    """Xero has it twice, as a call arrived that had been given up as lost; `xero_status` says how the other one stands.
+    MERCHANT deletes in Xero the one that is named.
+    """
 
 class ExportErrorReason(_ExportErrorReason, metaclass=_ExportErrorReasonEnumTypeWrapper):
-    """The kinds of cause why a payment is not in Xero."""
+    """The kinds of cause why a payment is not in Xero, or is there twice."""
 
 EXPORT_ERROR_REASON_UNSPECIFIED: ExportErrorReason.ValueType  # 0
 """Not stated."""
@@ -183,6 +187,10 @@ EXPORT_ERROR_REASON_XERO_UNAVAILABLE: ExportErrorReason.ValueType  # 12
 """Xero does not answer or fails. XERO acts; it goes on by itself."""
 EXPORT_ERROR_REASON_REJECTED_BY_XERO: ExportErrorReason.ValueType  # 13
 """Xero refused it for a cause that is not known here; `xero_messages` has its words. MERCHANT reads them."""
+EXPORT_ERROR_REASON_RECORDED_TWICE: ExportErrorReason.ValueType  # 14
+"""Xero has it twice, as a call arrived that had been given up as lost; `xero_status` says how the other one stands.
+MERCHANT deletes in Xero the one that is named.
+"""
 Global___ExportErrorReason: _TypeAlias = ExportErrorReason  # noqa: Y015
 
 class _XeroRecordKind:
@@ -407,7 +415,7 @@ class PaymentExport(_message.Message):
 
     @_builtins.property
     def error(self) -> Global___ExportError:
-        """What went wrong. Absent unless `xero_status` is ERROR, or the export waits for something."""
+        """What went wrong. Absent unless `xero_status` is ERROR, the export waits for something, or Xero has it twice."""
 
     @_builtins.property
     def xero_records(self) -> _containers.RepeatedCompositeFieldContainer[Global___XeroRecord]:
@@ -471,7 +479,7 @@ Global___PaymentExport: _TypeAlias = PaymentExport  # noqa: Y015
 
 @_typing.final
 class ExportError(_message.Message):
-    """Why a payment is not in Xero."""
+    """Why a payment is not in Xero, or is there twice."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -104,7 +104,7 @@ class StepState(StrEnum):
 
 
 class ExportReason(StrEnum):
-    """Why a payment is not in Xero."""
+    """Why a payment is not in Xero, or not as it should be."""
 
     ACCOUNT_NOT_CHOSEN = "ACCOUNT_NOT_CHOSEN"
     ACCOUNT_NOT_PAYABLE = "ACCOUNT_NOT_PAYABLE"
@@ -119,6 +119,7 @@ class ExportReason(StrEnum):
     RATE_LIMITED = "RATE_LIMITED"
     XERO_UNAVAILABLE = "XERO_UNAVAILABLE"
     REJECTED_BY_XERO = "REJECTED_BY_XERO"
+    RECORDED_TWICE = "RECORDED_TWICE"
 
 
 class ReversalKind(StrEnum):

@@ -536,17 +536,48 @@ async def test_what_comes_after_it_was_given_up_is_told_as_a_double(stage: Stage
         (step,) = (await export_steps.of_exports(tx, [export.id]))[export.id]
     stage.xero.faults = [lambda: late.append(stage.xero.arrive([step.draft], "late"))]
     await one.run()
-    told_of = [event.sentence for event in (await one.now(export)).history if "shows it twice" in event.sentence]
-    assert (await statuses(one, export), len(told_of), stage.in_xero()) == (["VERIFIED"], 1, Decimal(80))
+    twice = await one.now(export)
+    told_of = [event.sentence for event in twice.history if "shows it twice" in event.sentence]
+    assert (twice.xero_status, len(told_of), stage.in_xero()) == ("VERIFIED", 1, Decimal(80))
     (double,) = [name for name, kept in stage.xero.records.items() if step.marker in kept.text]
-    assert double in told_of[0]
+    (record,) = twice.records
+    assert twice.error
+    assert (twice.error.reason, twice.error.owner, twice.error.retries_by_itself) == (
+        "RECORDED_TWICE",
+        "MERCHANT",
+        False,
+    )
+    assert record.xero_id in twice.error.sentence
+    assert double in twice.error.sentence
+    assert twice.error.remedy == f"Delete payment {double} in Xero."
     like = await one.pay("p2", "40", ("i1", "40"))
     await one.run()
     assert await statuses(one, like) == ["ERROR"], "it is not linked to the double"
     await mirrored_deletion(one, double)
     stage.clock.time += timedelta(minutes=3)
     await one.slice(UPKEEP)
-    assert await statuses(one, export) == ["VERIFIED"]
+    once = await one.now(export)
+    assert (once.xero_status, once.error, once.records) == ("VERIFIED", None, (record,))
+
+
+async def test_whichever_of_the_two_is_deleted_the_other_one_counts(stage: Stage) -> None:
+    (one,) = stage.processes
+    export = await one.pay("p1", "40", ("i1", "40"))
+    stage.xero.faults = ["before", "before", "before"]
+    await one.slice()
+    async with one.database.read() as tx:
+        (step,) = (await export_steps.of_exports(tx, [export.id]))[export.id]
+    stage.xero.faults = [lambda: stage.xero.arrive([step.draft], "late") and None]
+    await one.run()
+    (made,) = (await one.now(export)).records
+    (double,) = [name for name, kept in stage.xero.records.items() if step.marker in kept.text]
+    await mirrored_deletion(one, made.xero_id)
+    stage.xero.records[made.xero_id] = msgspec.structs.replace(stage.xero.records[made.xero_id], status="DELETED")
+    stage.clock.time += timedelta(minutes=3)
+    await one.slice(UPKEEP)
+    once = await one.now(export)
+    assert (once.xero_status, once.error, stage.in_xero()) == ("VERIFIED", None, Decimal(40))
+    assert [record.xero_id for record in once.records if not record.removed] == [double]
 
 
 # Nothing was done
