@@ -75,7 +75,9 @@ class _XeroStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_XeroStatus
     """It is not in Xero; `error` says why."""
     XERO_STATUS_OUTCOME_UNKNOWN: _XeroStatus.ValueType  # 7
     """It was sent and no answer came. It is looked for in Xero, and never sent again before that. So it is, too, with a
-    payment that was on its way when its data was erased, and that is handed over again.
+    payment that was on its way when its data was erased, and that is handed over again. One that somebody deletes in Xero
+    before it is found becomes REMOVED_IN_XERO, but is sent once more where Xero lists no deleted payments: it cannot be
+    told from one that never came. Only what is sent last counts there.
     """
     XERO_STATUS_ALREADY_RECORDED: _XeroStatus.ValueType  # 8
     """Somebody had entered the same payment in Xero; it is linked and not paid twice."""
@@ -105,7 +107,9 @@ XERO_STATUS_ERROR: XeroStatus.ValueType  # 6
 """It is not in Xero; `error` says why."""
 XERO_STATUS_OUTCOME_UNKNOWN: XeroStatus.ValueType  # 7
 """It was sent and no answer came. It is looked for in Xero, and never sent again before that. So it is, too, with a
-payment that was on its way when its data was erased, and that is handed over again.
+payment that was on its way when its data was erased, and that is handed over again. One that somebody deletes in Xero
+before it is found becomes REMOVED_IN_XERO, but is sent once more where Xero lists no deleted payments: it cannot be
+told from one that never came. Only what is sent last counts there.
 """
 XERO_STATUS_ALREADY_RECORDED: XeroStatus.ValueType  # 8
 """Somebody had entered the same payment in Xero; it is linked and not paid twice."""

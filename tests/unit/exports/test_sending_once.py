@@ -348,6 +348,21 @@ async def test_what_was_deleted_before_it_was_found_is_told(stage: Stage) -> Non
     assert (await statuses(one, export), stage.in_xero()) == (["VERIFIED"], Decimal(40))
 
 
+async def test_what_was_deleted_before_it_was_found_counts_once_where_xero_lists_no_deletions(stage: Stage) -> None:
+    """It cannot be told from what never came: it is sent once more, and that one is all that counts."""
+    (one,) = stage.processes
+    export = await one.pay("p1", "40", ("i1", "40"))
+    stage.xero.faults = ["after", "after", "after"]
+    await one.slice()
+    ((deleted, kept),) = stage.xero.records.items()
+    stage.xero.records[deleted] = msgspec.structs.replace(kept, status="DELETED")
+    stage.xero.is_silent_about_deletions = True
+    await one.run()
+    done = await one.now(export)
+    assert (done.xero_status, stage.in_xero(), len(stage.xero.records)) == ("VERIFIED", Decimal(40), 2)
+    assert [(record.amount, record.removed) for record in done.records] == [(Decimal(40), False)]
+
+
 # Killed
 
 
