@@ -126,6 +126,8 @@ class PayingXero(Xero):
     shows_references: bool = True
     """Whether invoices show the references of their payments."""
     shows_new: bool = True
+    names_overpayments: bool = True
+    """Whether the bank's side of an overpayment tells its id yet."""
     """Whether invoices show payments yet."""
     ids: Any = field(default_factory=lambda: itertools.count(1))
     listings: list[tuple[RecordKind, datetime]] = field(default_factory=list)
@@ -277,7 +279,9 @@ class PayingBooks(BooksOf):
         parts = tuple(
             (part.xero_invoice_id, part.xero_id) for part in self.xero.records.values() if part.batch == one.xero_id
         )
-        return Found(kind=one.kind, xero_id=one.xero_id, status=one.status, texts=(one.text,), parts=parts)
+        is_sure = self.xero.names_overpayments or one.kind is not RecordKind.OVERPAYMENT
+        name = one.xero_id if is_sure else f"bank-transaction-of-{one.xero_id}"
+        return Found(kind=one.kind, xero_id=name, status=one.status, texts=(one.text,), parts=parts, is_sure=is_sure)
 
     async def status_of(self, kind: RecordKind, xero_id: str) -> Found | None:
         if self.xero.calls_left is not None:

@@ -307,11 +307,15 @@ def patched(place: object, name: str, value: object) -> Iterator[None]:
 
 
 LOST = [("pay", PART), failing(DROP_AFTER, times=3), ("work", BOTH), ("wait", 4), ("wait", 4), ("work", BOTH)]
-ASLEEP = [("stall", 2), ("wait", 2), ("work", 6), ("wait", 4), ("work", 6), ("wake", 0)]
+ASLEEP = [("stall", 2), ("wait", 2), ("work", 4), ("wait", 4), ("work", 4), ("wake", 0)]
+KILLED = [
+    deed for commit in range(12) for deed in (("pay", PART), ("kill", commit * 4 + 2), ("wait", 2), ("work", BOTH))
+]
+"""Before each commit of a payment."""
 MUTANTS: list[tuple[Callable[[], Any], Deeds]] = [
     (replays_with_new_keys, LOST),
     (sends_again_without_looking, LOST),
-    (commits_nothing_before_sending, STORIES["killed before and after each commit"][:40]),
+    (commits_nothing_before_sending, KILLED),
     (believes_in_lost_answers, LOST),
     (looks_for_no_twins, [("pay", PART), ("twin", 0), ("work", BOTH)]),
     (sends_whenever_it_wakes, [("pay", PART), failing(DROP_AFTER), *ASLEEP]),

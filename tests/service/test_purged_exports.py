@@ -2,20 +2,22 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 from sqlalchemy import func, select
 
 from exporters import Exporter, start
 from servers import ROOMY
-from tieout_sandbox import Sandbox, SandboxSettings, serve
-from tieout_sandbox.books.documents import Invoice
+from tieout_sandbox import FaultKind, FaultRule, Sandbox, SandboxSettings, serve
+from tieout_sandbox.books.documents import CreditKind, Invoice
 from tieout_server.connections.messages import Disconnect
 from tieout_server.errors import ConnectionNotUsableError
-from tieout_server.exports.means import EXPORT
+from tieout_server.exports.means import EXPORT, UPKEEP
 from tieout_server.exports.messages import ExportPayment, UpdateSettings
-from tieout_server.ledger.exports import PaymentLine, PlatformPayment
+from tieout_server.ledger.exports import PaymentExport, PaymentLine, PlatformPayment
 from tieout_server.storage import exports, tables
 
 
@@ -28,6 +30,7 @@ class Counter:
     two: Exporter
     connection_id: str
     invoice: Invoice
+    bank: str
 
     @property
     def payment(self) -> PlatformPayment:
@@ -37,6 +40,18 @@ class Counter:
 
     async def hands_over(self) -> None:
         await self.one.exports.export(ExportPayment(self.connection_id, self.payment))
+
+    async def hands_over_too_much(self) -> PaymentExport:
+        """A payment of more than its invoice is due."""
+        payment = msgspec.structs.replace(self.payment, payment_id="too much", amount=Decimal(130))
+        return (await self.one.exports.export(ExportPayment(self.connection_id, payment))).export
+
+    async def splits(self) -> None:
+        """What is paid beyond what is due is to become an overpayment."""
+        chosen = (("NZD", self.bank),)
+        await self.one.settings.update(
+            UpdateSettings(connection_id=self.connection_id, accounts=chosen, overpayment_policy="SPLIT")
+        )
 
     async def sends(self) -> None:
         await self.one.work(EXPORT)
@@ -70,7 +85,7 @@ async def counter(sqlite_url: str) -> AsyncIterator[Counter]:
         )
         await one.settings.update(UpdateSettings(connection_id=connection_id, accounts=(("NZD", bank),)))
         invoice = sandbox.books.create_invoice(sandbox.books.create_contact("Kauri & Co").id, Decimal(100))
-        yield Counter(sandbox, one, two, connection_id, invoice)
+        yield Counter(sandbox, one, two, connection_id, invoice, bank)
         await one.close()
         await two.close()
 
@@ -88,3 +103,43 @@ async def test_an_invoice_that_was_asked_for_is_not_kept_after_a_purge(counter: 
     await counter.one.go_on()
     assert await counter.kept() == (0, False)
     assert not counter.invoice.payments
+
+
+@pytest.mark.parametrize(
+    ("what", "lost", "ends"),
+    [
+        ("Payments", FaultKind.DROP, "VERIFIED"),
+        ("Payments", FaultKind.DROP_AFTER, "VERIFIED"),
+        ("BankTransactions", FaultKind.DROP, "ERROR"),  # who had recorded the rest cannot be told any more
+        ("BankTransactions", FaultKind.DROP_AFTER, "VERIFIED"),
+    ],
+)
+async def test_what_was_on_its_way_when_it_was_erased_is_looked_for_when_it_comes_again(
+    counter: Counter, what: str, lost: FaultKind, ends: str
+) -> None:
+    """The answer to a payment of more than is due, or its overpayment, is lost; all is erased; it comes again."""
+    await counter.splits()
+    counter.sandbox.faults.add(FaultRule(lost, rf"/api\.xro/2\.0/{what}", method="PUT", times=3))
+    before = await counter.hands_over_too_much()
+    await counter.sends()
+    assert (await counter.one.exports.get(before.id)).xero_status == "OUTCOME_UNKNOWN"
+    await counter.is_purged()
+    assert await counter.kept() == (0, False)
+    await counter.one.reconnect(counter.connection_id)
+    await counter.splits()
+    written = counter.sandbox.requests.count(method="PUT")
+    again = await counter.hands_over_too_much()
+    await counter.sends()
+    told = [event for event in (await counter.one.exports.get(again.id)).history if "erased" in event.sentence]
+    assert [event.xero_status for event in told] == ["OUTCOME_UNKNOWN"]
+    assert counter.sandbox.requests.count(method="PUT") - written <= (lost is FaultKind.DROP_AFTER)
+    for _ in range(12):
+        counter.sandbox.clock.advance(timedelta(minutes=1))
+        await counter.one.work(EXPORT, UPKEEP)
+    done = await counter.one.exports.get(again.id)
+    assert done.xero_status == ends
+    made = counter.sandbox.books.credits_of(CreditKind.OVERPAYMENT).values()
+    overpaid = [one.total for one in made if one.contact is counter.invoice.contact]
+    assert overpaid == ([Decimal(30)] if ends == "VERIFIED" else [])
+    assert [one.amount for one in counter.invoice.payments] == [Decimal(100)]
+    assert (done.error is not None) == (ends == "ERROR")

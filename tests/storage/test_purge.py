@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import Table, func, select
 
@@ -21,12 +22,13 @@ from tieout_server.ledger.exports import (
     Step,
     XeroRecord,
 )
-from tieout_server.ledger.writes import Deletion, RecordKind
+from tieout_server.ledger.writes import Deletion, OverpaymentDraft, RecordKind
 from tieout_server.storage import (
     cases,
     comparisons,
     connections,
     discrepancies,
+    export_leftovers,
     export_notes,
     export_settings,
     export_steps,
@@ -246,3 +248,33 @@ async def test_what_a_later_sync_has_met_stays(database: Database) -> None:
         while await purge.erase_some(tx, "con1", 1):
             pass
         assert await _left(tx, "con1") == 8
+
+
+async def test_of_what_is_on_its_way_there_stays_what_it_is_found_by_and_nobodys_data(database: Database) -> None:
+    connection_id = "con_1"
+    await add_connection(database, connection_id)
+    draft = OverpaymentDraft(
+        xero_contact_id="kauri", xero_account_id="bank", paid_on=AT.date(), amount=Decimal(30), currency="NZD",
+        text="TIE0123456789 Overpayment Kauri 4711",
+    )  # fmt: skip
+    sent = Step(
+        id="s1", connection_id=connection_id, export_id="", number=2, draft=draft, marker="TIE0123456789",
+        state="UNKNOWN", idempotency_key="key", sent_at=AT, look_from=AT,
+    )  # fmt: skip
+    async with database.write() as tx:
+        name = await _exported(tx, connection_id, accepted_in=0)
+        await export_steps.add(tx, [msgspec.structs.replace(sent, export_id=name)])
+    async with database.write() as tx:
+        while await purge.erase_some(tx, connection_id, 1):
+            pass
+        kept = (await tx.execute(select(export_tables.export_leftovers))).one()
+        assert "kauri" not in repr(kept).casefold()
+    async with database.write() as tx:
+        again = await _exported(tx, connection_id, accepted_in=2)  # the same fingerprint
+        assert await export_leftovers.of_exports(tx, "another tenant", [again]) == {}
+        (left,) = (await export_leftovers.of_exports(tx, kept.xero_tenant_id, [again]))[again]
+        step = left.step("s2", connection_id, "UNKNOWN")
+        nobodys = msgspec.structs.replace(draft, xero_contact_id="", text="TIE0123456789")
+        assert step == msgspec.structs.replace(sent, id="s2", export_id=again, draft=nobodys)
+        await export_leftovers.forget(tx, kept.xero_tenant_id, [left.marker])
+        assert await export_leftovers.of_exports(tx, kept.xero_tenant_id, [again]) == {}

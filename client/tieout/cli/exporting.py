@@ -49,7 +49,7 @@ class Status(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why payments are not in Xero."""
+    """Why payments are not in Xero, or are there twice."""
 
     ACCOUNT_NOT_CHOSEN = "account-not-chosen"
     ACCOUNT_NOT_PAYABLE = "account-not-payable"
@@ -64,6 +64,7 @@ class Reason(StrEnum):
     RATE_LIMITED = "rate-limited"
     XERO_UNAVAILABLE = "xero-unavailable"
     REJECTED_BY_XERO = "rejected-by-xero"
+    RECORDED_TWICE = "recorded-twice"
 
 
 class Kind(StrEnum):

@@ -841,7 +841,9 @@ class DisconnectRequest(_message.Message):
     purge_data: _builtins.bool
     """True: what was read through this connection is erased too, for good (receivables, syncs, discrepancies, settings,
     exports), and so are the name and the email of who consented, wherever they are kept. The transitions stay without
-    them. It begins when this answers and takes a moment.
+    them. Of a payment of which Xero's answer is outstanding stays a digest, and what it is found by in Xero, without
+    whom it is about: handed over again, it is looked for before it is sent. It begins when this answers and takes a
+    moment.
     """
     request_id: _builtins.str
     """See types.proto."""

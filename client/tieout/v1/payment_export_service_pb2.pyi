@@ -74,7 +74,11 @@ class _XeroStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_XeroStatus
     XERO_STATUS_ERROR: _XeroStatus.ValueType  # 6
     """It is not in Xero; `error` says why."""
     XERO_STATUS_OUTCOME_UNKNOWN: _XeroStatus.ValueType  # 7
-    """It was sent and no answer came. It is looked for in Xero, and never sent again before that."""
+    """It was sent and no answer came. It is looked for in Xero, and never sent again before that. So it is, too, with a
+    payment that was on its way when its data was erased, and that is handed over again. One that somebody deletes in Xero
+    before it is found becomes REMOVED_IN_XERO, but is sent once more where Xero lists no deleted payments: it cannot be
+    told from one that never came. Only what is sent last counts there.
+    """
     XERO_STATUS_ALREADY_RECORDED: _XeroStatus.ValueType  # 8
     """Somebody had entered the same payment in Xero; it is linked and not paid twice."""
     XERO_STATUS_REVERSED: _XeroStatus.ValueType  # 9
@@ -102,7 +106,11 @@ XERO_STATUS_VERIFIED: XeroStatus.ValueType  # 5
 XERO_STATUS_ERROR: XeroStatus.ValueType  # 6
 """It is not in Xero; `error` says why."""
 XERO_STATUS_OUTCOME_UNKNOWN: XeroStatus.ValueType  # 7
-"""It was sent and no answer came. It is looked for in Xero, and never sent again before that."""
+"""It was sent and no answer came. It is looked for in Xero, and never sent again before that. So it is, too, with a
+payment that was on its way when its data was erased, and that is handed over again. One that somebody deletes in Xero
+before it is found becomes REMOVED_IN_XERO, but is sent once more where Xero lists no deleted payments: it cannot be
+told from one that never came. Only what is sent last counts there.
+"""
 XERO_STATUS_ALREADY_RECORDED: XeroStatus.ValueType  # 8
 """Somebody had entered the same payment in Xero; it is linked and not paid twice."""
 XERO_STATUS_REVERSED: XeroStatus.ValueType  # 9
@@ -147,9 +155,13 @@ class _ExportErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exp
     """Xero does not answer or fails. XERO acts; it goes on by itself."""
     EXPORT_ERROR_REASON_REJECTED_BY_XERO: _ExportErrorReason.ValueType  # 13
     """Xero refused it for a cause that is not known here; `xero_messages` has its words. MERCHANT reads them."""
+    EXPORT_ERROR_REASON_RECORDED_TWICE: _ExportErrorReason.ValueType  # 14
+    """Xero has it twice, as a call arrived that had been given up as lost; `xero_status` says how the other one stands.
+    MERCHANT deletes in Xero the one that is named.
+    """
 
 class ExportErrorReason(_ExportErrorReason, metaclass=_ExportErrorReasonEnumTypeWrapper):
-    """The kinds of cause why a payment is not in Xero."""
+    """The kinds of cause why a payment is not in Xero, or is there twice."""
 
 EXPORT_ERROR_REASON_UNSPECIFIED: ExportErrorReason.ValueType  # 0
 """Not stated."""
@@ -179,6 +191,10 @@ EXPORT_ERROR_REASON_XERO_UNAVAILABLE: ExportErrorReason.ValueType  # 12
 """Xero does not answer or fails. XERO acts; it goes on by itself."""
 EXPORT_ERROR_REASON_REJECTED_BY_XERO: ExportErrorReason.ValueType  # 13
 """Xero refused it for a cause that is not known here; `xero_messages` has its words. MERCHANT reads them."""
+EXPORT_ERROR_REASON_RECORDED_TWICE: ExportErrorReason.ValueType  # 14
+"""Xero has it twice, as a call arrived that had been given up as lost; `xero_status` says how the other one stands.
+MERCHANT deletes in Xero the one that is named.
+"""
 Global___ExportErrorReason: _TypeAlias = ExportErrorReason  # noqa: Y015
 
 class _XeroRecordKind:
@@ -403,7 +419,7 @@ class PaymentExport(_message.Message):
 
     @_builtins.property
     def error(self) -> Global___ExportError:
-        """What went wrong. Absent unless `xero_status` is ERROR, or the export waits for something."""
+        """What went wrong. Absent unless `xero_status` is ERROR, the export waits for something, or Xero has it twice."""
 
     @_builtins.property
     def xero_records(self) -> _containers.RepeatedCompositeFieldContainer[Global___XeroRecord]:
@@ -467,7 +483,7 @@ Global___PaymentExport: _TypeAlias = PaymentExport  # noqa: Y015
 
 @_typing.final
 class ExportError(_message.Message):
-    """Why a payment is not in Xero."""
+    """Why a payment is not in Xero, or is there twice."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -1,6 +1,5 @@
 """Looking at a connection in Xero: does the token refresh, is the organisation linked, does a cheap call succeed."""
 
-import asyncio
 import functools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -10,9 +9,10 @@ from tieout_server.clock import Clock
 from tieout_server.connections import reasons
 from tieout_server.connections.administrator import ADMINISTRATORS, NEEDED_ACTION, find_user
 from tieout_server.connections.diagnosis import ACTIVE, Sightings, membership_of, role_seen
+from tieout_server.connections.patience import HeldUpBy, in_time
 from tieout_server.connections.tokens import Tokens, TokensOf
-from tieout_server.errors import CallLimitError, TieoutError, XeroUnavailableError
-from tieout_server.ledger.books import HeldUp, Identity, Library, Membership, Purpose, WaitingFor
+from tieout_server.errors import TieoutError
+from tieout_server.ledger.books import Identity, Library, Membership, Purpose
 from tieout_server.ledger.documents import Organisation, OrganisationUser
 from tieout_server.ledger.links import Link, Observation
 
@@ -84,7 +84,7 @@ class _Steps:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._observations: list[Observation] = []
-        self.held_up: Callable[[], HeldUp | None] = lambda: None
+        self.held_up: HeldUpBy = lambda: None
         """What the calls of the next steps wait for, if for anything."""
 
     async def take(
@@ -92,30 +92,10 @@ class _Steps:
     ) -> Seen | TieoutError:
         """What was found, or the error in its place."""
         try:
-            found = await self._in_time(look)
+            found = await in_time(look, PATIENCE, self.held_up)
         except TieoutError as error:
             return self._observed(subject, _Finding(reasons.words_of(error), is_trouble=True), error)
         return self._observed(subject, words(found), found)
-
-    async def _in_time(self, look: Coroutine[Any, Any, Seen]) -> Seen:
-        """What was found within `PATIENCE`.
-
-        Raises:
-            CallLimitError: it was not even asked: the minute has no more calls.
-            XeroUnavailableError: there was no answer.
-        """
-        task = asyncio.create_task(look)
-        try:
-            done, _ = await asyncio.wait((task,), timeout=PATIENCE)
-            if done:
-                return task.result()
-            held = self.held_up()  # asked before the wait is given up
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        if held and held.by is WaitingFor.MINUTE_LIMIT:
-            raise CallLimitError("not asked, as Xero's calls for this minute are used up", "minute", held.until)
-        raise XeroUnavailableError(f"no answer within {PATIENCE:.0f} seconds")
 
     def seen(self, **found: Any) -> Sightings:  # noqa: ANN401 - any field of Sightings
         """All that was seen."""

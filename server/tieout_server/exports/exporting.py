@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 
 from tieout_server.errors import RejectedError
-from tieout_server.exports import checks, returned, waits
+from tieout_server.exports import checks, erased, returned, waits
 from tieout_server.exports.checks import Examined, Situation
 from tieout_server.exports.outcomes import WAITING, ExportOutcomes, Outgoing, own_steps, tell, with_links
 from tieout_server.exports.plan import PlannedWrite
@@ -63,6 +63,8 @@ class Exporting:
         async with self._turn.means.database.read() as tx:
             due = await exports.due(tx, self._turn.link.id, self._turn.now(), AT_ONCE)
             steps = await export_steps.of_exports(tx, [export.id for export in due])
+        again = await erased.take_up(self._turn, due) if due else ()
+        due = [export for export in due if export.id not in again]  # the others are looked for next
         if not due:
             return
         payments = [export.payment for export in due]

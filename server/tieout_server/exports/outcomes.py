@@ -31,6 +31,10 @@ FIRST_LOOK = timedelta(seconds=30)
 SURE_AFTER = timedelta(minutes=7, seconds=30)
 """After that commit, when what is not there never came: calls are made within 90 seconds, leave within a minute more
 (`writes.SENT_WITHIN`), take another at most, and the 6 minutes for which Xero knows their key are over."""
+LOOK_AGAIN = timedelta(minutes=1)
+"""When it is looked for again after that, the first time: it is not certain yet (`recovery.Looks`, `Found.is_sure`)."""
+LOOK_EVERY = timedelta(hours=1)
+"""The longest between two looks."""
 WAITING = (XeroStatus.QUEUED, XeroStatus.CHECKED)
 REMOVED = "It was in Xero, and somebody removed it there."
 RACES = (ExportReason.AMOUNT_EXCEEDS_DUE, ExportReason.INVOICE_NOT_PAYABLE)
@@ -62,10 +66,12 @@ def covered(export: PaymentExport, steps: Sequence[Step]) -> Decimal:
 
 
 def look_at(step: Step, now: datetime) -> datetime:
-    """When a step whose outcome is unknown is looked for next."""
+    """When a step whose outcome is unknown is looked for next: soon, when it may be certain, then ever more rarely."""
     assert step.sent_at is not None, "it was sent"
-    first = step.sent_at + FIRST_LOOK
-    return first if now < first else step.sent_at + SURE_AFTER
+    first, sure = step.sent_at + FIRST_LOOK, step.sent_at + SURE_AFTER
+    if now < sure:
+        return first if now < first else sure
+    return now + min(max(LOOK_AGAIN, (now - sure) / 8), LOOK_EVERY)
 
 
 class ExportOutcomes:

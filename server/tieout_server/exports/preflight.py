@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from tieout_server.connections.patience import in_time
 from tieout_server.errors import RejectedError
 from tieout_server.exports import checks, markers, waits
 from tieout_server.exports.accounts import Ground
@@ -38,6 +39,10 @@ GROUND_REASONS = frozenset(
 )
 MANY_STEPS = 10_000
 """Steps of a connection whose outcome is unknown, at most."""
+
+
+ASKED_WITHIN = 15.0
+"""Seconds in which Xero has to answer what a caller waits for: half of what callers give a call, unless they choose."""
 
 
 class UnaskableError(RejectedError):
@@ -77,10 +82,13 @@ class Preflight:
     async def check(self, link: Link, books: WritableBooks, payment: PlatformPayment) -> tuple[Examined, datetime]:
         """What is wrong with a payment or what it becomes, for a caller who asks; and as of when.
 
-        Nothing is written, but what was read goes into the mirror. Raises what `WritableBooks` does.
+        Nothing is written, but what was read goes into the mirror.
+
+        Raises:
+            XeroUnavailableError, CallLimitError: no answer came within `ASKED_WITHIN`. And what `WritableBooks` does.
         """
         turn = Turn(self._means, None, link, books)
-        seen = await self.look(turn, [payment], is_new=True)
+        seen = await in_time(self.look(turn, [payment], is_new=True), ASKED_WITHIN, books.held_up)
         return waits.permitted(checks.examine(payment, seen.situation), link, turn.now()), seen.read_at
 
     async def look(self, turn: Turn, payments: Sequence[PlatformPayment], *, is_new: bool = False) -> Seen:
@@ -110,6 +118,14 @@ class Preflight:
         if known is None or turn.now() - known.read_at > GROUND_KEPT:
             return await self.footing(turn)
         return known
+
+    async def asked_footing(self, link: Link, books: WritableBooks) -> Footing:
+        """Accounts and lock dates, read now for a caller who asks.
+
+        Raises:
+            XeroUnavailableError, CallLimitError: no answer came within `ASKED_WITHIN`. And what `WritableBooks` does.
+        """
+        return await in_time(self.footing(Turn(self._means, None, link, books)), ASKED_WITHIN, books.held_up)
 
     async def footing(self, turn: Turn) -> Footing:
         """Accounts and lock dates, read now: two calls."""

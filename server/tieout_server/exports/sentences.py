@@ -222,6 +222,17 @@ _SPLIT = "Let what is paid beyond be recorded as an overpayment, or correct the 
 _BY_HAND = "Record the payment in Xero and dismiss it here."
 
 
+def recorded_twice(case: Case, invoice: str, there: Sequence[str], double: tuple[str, str]) -> ExportError:
+    """Xero has the payment twice: as these records, and as the payment `double`, told by its id and its amount."""
+    name, amount = double
+    return case.error(
+        ExportReason.RECORDED_TWICE,
+        f"Xero shows it twice on invoice {invoice}: as {', '.join(there)}, and as payment {name} of {amount}, which "
+        "came after it had been given up as lost.",
+        f"Delete payment {name} in Xero.",
+    )
+
+
 # What is taken back
 
 

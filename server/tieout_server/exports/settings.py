@@ -15,7 +15,6 @@ from tieout_server.exports.means import Means
 from tieout_server.exports.messages import SettingsNow, Updated, UpdateSettings
 from tieout_server.exports.preflight import Footing, Preflight
 from tieout_server.exports.state import ExportReason, XeroStatus, move
-from tieout_server.exports.turn import Turn
 from tieout_server.ledger.documents import Account
 from tieout_server.ledger.exports import ExportEvent, ExportSettings, PaymentExport, Reversal
 from tieout_server.ledger.links import CALLER, TIEOUT, Link
@@ -258,7 +257,7 @@ class SettingsOfExports:
         """What Xero says of the organisation and its accounts now."""
         check_can_read(link)
         try:
-            return await self._preflight.footing(Turn(self._means, None, link, self._links.books(link)))
+            return await self._preflight.asked_footing(link, self._links.books(link))
         except PersonMustActError as refusal:
             await self._links.access_lost(link.id, refusal)
             raise

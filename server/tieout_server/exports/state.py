@@ -39,6 +39,7 @@ _FOLLOWS: Mapping[XeroStatus, tuple[XeroStatus, ...]] = {
         XeroStatus.SENDING,
         XeroStatus.EXPORTED,  # what was missing of it turned out to be there
         XeroStatus.ERROR,
+        XeroStatus.OUTCOME_UNKNOWN,  # it was sent before it was erased, and came again
         XeroStatus.ALREADY_RECORDED,
     ),
     XeroStatus.CHECKED: (
@@ -46,6 +47,7 @@ _FOLLOWS: Mapping[XeroStatus, tuple[XeroStatus, ...]] = {
         XeroStatus.SENDING,
         XeroStatus.EXPORTED,
         XeroStatus.ERROR,
+        XeroStatus.OUTCOME_UNKNOWN,
         XeroStatus.ALREADY_RECORDED,
     ),
     XeroStatus.SENDING: (
@@ -102,7 +104,7 @@ class StepState(StrEnum):
 
 
 class ExportReason(StrEnum):
-    """Why a payment is not in Xero."""
+    """Why a payment is not in Xero, or not as it should be."""
 
     ACCOUNT_NOT_CHOSEN = "ACCOUNT_NOT_CHOSEN"
     ACCOUNT_NOT_PAYABLE = "ACCOUNT_NOT_PAYABLE"
@@ -117,6 +119,7 @@ class ExportReason(StrEnum):
     RATE_LIMITED = "RATE_LIMITED"
     XERO_UNAVAILABLE = "XERO_UNAVAILABLE"
     REJECTED_BY_XERO = "REJECTED_BY_XERO"
+    RECORDED_TWICE = "RECORDED_TWICE"
 
 
 class ReversalKind(StrEnum):

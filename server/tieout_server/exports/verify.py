@@ -13,13 +13,14 @@ from decimal import Decimal
 import msgspec
 
 from tieout_server import log
-from tieout_server.exports import markers
+from tieout_server.exports import markers, sentences
 from tieout_server.exports.checks import settled
 from tieout_server.exports.notes import of_export
 from tieout_server.exports.outcomes import REMOVED, covered, invoices_of, own_steps, records_of, tell
 from tieout_server.exports.preflight import read_payables
 from tieout_server.exports.record import in_parts
 from tieout_server.exports.recovery import MARGIN, kind_of
+from tieout_server.exports.sentences import Case
 from tieout_server.exports.state import IN_XERO, StepState, XeroStatus
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.exports import PaymentExport, Step
@@ -170,15 +171,16 @@ class Verification:
         for step in [one for one in known if one.state == StepState.DROPPED]:
             payable, seen = marked[step.marker]
             if seen.xero_payment_id not in linked:
-                await _tell_of_double(
-                    self._turn, step, _Double(seen.xero_payment_id, payable.invoice.number, seen.amount)
-                )
+                invoice = payable.invoice
+                double = _Double(seen.xero_payment_id, invoice.xero_invoice_id, invoice.number, seen.amount)
+                await _tell_of_double(self._turn, step, double)
 
 
 class _Double(msgspec.Struct, frozen=True):
     """A payment that Xero shows although it was given up: its id there, of which invoice, and how much."""
 
     xero_payment_id: str
+    xero_invoice_id: str
     number: str
     amount: Decimal
 
@@ -194,7 +196,8 @@ async def note_doubles(turn: Turn) -> None:
     numbers = {one.xero_invoice_id: one.number for one in meant}
     for name, step in came.items():
         if (payment := found.get(name)) is not None:
-            double = _Double(name, numbers.get(payment.xero_document_id, ""), payment.amount)
+            invoice_id = payment.xero_document_id
+            double = _Double(name, invoice_id, numbers.get(invoice_id, ""), payment.amount)
             await _tell_of_double(turn, step, double)
 
 
@@ -208,13 +211,25 @@ async def _tell_of_double(turn: Turn, step: Step, double: _Double) -> None:
         export = await exports.get(tx, step.export_id, lock=True)
         if export is None or export.xero_status not in IN_XERO:
             return
+        (known,) = [one for one in (await export_steps.of_exports(tx, [export.id]))[export.id] if one.id == step.id]
+        await export_steps.put(tx, _doubled(known, double))
         await export_steps.link(tx, export.connection_id, export.id, {double.xero_payment_id: False})
-        said = (
-            f"Xero shows it twice on invoice {double.number}: payment {double.xero_payment_id} of "
-            f"{readable(double.amount, export.payment.currency)} ({step.marker}) was given up as lost. Delete that one."
-        )
-        await tell(tx, turn.means, export, said)
+        there = [
+            one.xero_id
+            for one in export.records
+            if not one.removed and one.xero_invoice_id in ("", double.xero_invoice_id)  # a batch names no invoice
+        ]
+        amount = readable(double.amount, export.payment.currency)
+        error = sentences.recorded_twice(Case(turn.now()), double.number, there, (double.xero_payment_id, amount))
+        await tell(tx, turn.means, msgspec.structs.replace(export, error=error), f"{error.sentence} {error.remedy}")
     logger.error("paid twice", export_id=step.export_id, xero_payment_id=double.xero_payment_id, marker=step.marker)
+
+
+def _doubled(step: Step, double: _Double) -> Step:
+    """A step that was given up, with what it made in Xero all the same: of a batch, which payment of which invoice."""
+    if isinstance(step.draft, BatchDraft):
+        return msgspec.structs.replace(step, parts=(*step.parts, (double.xero_invoice_id, double.xero_payment_id)))
+    return msgspec.structs.replace(step, xero_id=double.xero_payment_id)
 
 
 async def _still_exported(tx: Transaction, export_ids: Collection[str]) -> Sequence[PaymentExport]:
@@ -244,25 +259,48 @@ async def _removed(tx: Transaction, turn: Turn, export: PaymentExport, xero_ids:
     if export.xero_status not in IN_XERO:
         return
     steps = (await export_steps.of_exports(tx, [export.id]))[export.id]
-    after = []
-    for step in steps:
-        is_gone = not step.reversal_id and not {step.xero_id, *(part for _, part in step.parts)}.isdisjoint(xero_ids)
-        after.append(
-            msgspec.structs.replace(step, state=StepState.GONE) if is_gone and step.state == StepState.DONE else step
-        )
-        if after[-1] is not step:
-            await export_steps.put(tx, after[-1])
     linked = tuple(
         msgspec.structs.replace(one, removed=one.removed or one.xero_id in xero_ids) for one in export.records
     )
     export = msgspec.structs.replace(export, records=linked)
+    after = _standing_in(export, [_without(step, xero_ids) for step in steps])
+    for step in [one for one, before in zip(after, steps, strict=True) if one is not before]:
+        await export_steps.put(tx, step)
     await export_steps.link(tx, export.connection_id, export.id, dict.fromkeys(xero_ids, True))
     export = msgspec.structs.replace(export, records=await records_of(tx, export, after))
     if covered(export, after) == export.payment.amount:  # what came twice is there once now
+        is_double = any(_is_double(step) for step in after)
+        export = msgspec.structs.replace(export, error=export.error if is_double else None)
         await tell(tx, turn.means, export, "What Xero showed twice was removed there.")
         return
     removed = msgspec.structs.replace(export, xero_status=XeroStatus.REMOVED_IN_XERO, error=None, due_at=None)
     await tell(tx, turn.means, removed, REMOVED, verify_at=None)
+
+
+def _without(step: Step, xero_ids: Collection[str]) -> Step:
+    """The step, of which these records are gone."""
+    if step.reversal_id or {step.xero_id, *(part for _, part in step.parts)}.isdisjoint(xero_ids):
+        return step
+    if step.state == StepState.DONE:
+        return msgspec.structs.replace(step, state=StepState.GONE)
+    if _is_double(step):
+        left = tuple(part for part in step.parts if part[1] not in xero_ids)
+        return msgspec.structs.replace(step, xero_id="", parts=left)
+    return step
+
+
+def _standing_in(export: PaymentExport, steps: Sequence[Step]) -> Sequence[Step]:
+    """These steps; where somebody removed the payment and left its double, that is the payment from now on."""
+    missing = export.payment.amount - covered(export, steps)
+    stands_in = next(
+        (s for s in steps if _is_double(s) and isinstance(s.draft, PaymentDraft) and s.draft.amount == missing), None
+    )
+    return [msgspec.structs.replace(one, state=StepState.DONE) if one is stands_in else one for one in steps]
+
+
+def _is_double(step: Step) -> bool:
+    """Whether it was given up, and is in Xero all the same."""
+    return step.state == StepState.DROPPED and not step.reversal_id and bool(step.xero_id or step.parts)
 
 
 def _made(steps: Sequence[Step]) -> list[Step]:

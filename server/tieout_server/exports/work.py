@@ -26,7 +26,7 @@ from tieout_server.exports.means import EXPORT, Means
 from tieout_server.exports.outcomes import WAITING, ExportOutcomes, tell
 from tieout_server.exports.preflight import Preflight
 from tieout_server.exports.record import in_parts
-from tieout_server.exports.recovery import Recovery, take_over
+from tieout_server.exports.recovery import Looks, Recovery, take_over
 from tieout_server.exports.state import XeroStatus
 from tieout_server.exports.turn import Turn
 from tieout_server.exports.undo import ReversalOutcomes, Reversing
@@ -52,6 +52,7 @@ class ExportWork:
         self._links = links
         self._preflight = preflight
         self._memory = Memory()
+        self._looks = Looks()
         means.engine.register(EXPORT, Lane.WRITE, self.perform)
         Upkeep(means, links, revalidate)
 
@@ -64,13 +65,15 @@ class ExportWork:
             link = await connections.get(tx, job.connection_id)
             if link is None:
                 return None
-            await take_over(tx, link.id, owners)
+            taken_over = await take_over(tx, link.id, owners)
         try:
-            if not await self._is_anything_due(link):
+            if not taken_over and not await self._is_anything_due(link):
                 return await self._next(link)
             turn = Turn(self._means, job, link, self._books(link))
             sending = Exporting(turn, self._preflight, self._memory)
-            bug = await _all_of(Recovery(turn, owners).look, sending.go, Reversing(turn, self._preflight).go)
+            bug = await _all_of(
+                Recovery(turn, owners, self._looks).look, sending.go, Reversing(turn, self._preflight).go
+            )
         except (TryAgainError, PersonMustActError) as trouble:
             return await self._wait(job, link, trouble)
         return await (self._wait(job, link, bug) if bug else self._next(link))

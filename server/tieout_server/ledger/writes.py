@@ -182,6 +182,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     texts: tuple[str, ...]
     parts: tuple[tuple[str, str], ...] = ()
     """Of a batch: each invoice's id with the id of its payment."""
+    is_sure: bool = True
+    """False: it is there, but not yet shown as what it is, by the id that it will be known by."""
 
     @property
     def is_there(self) -> bool:

@@ -121,6 +121,21 @@ export_reversals = Table(
     Index(None, "export_id"),
 )
 
+export_leftovers = Table(
+    "export_leftovers",
+    metadata,
+    Column("connection_id", Text, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
+    text_column("xero_tenant_id"),  # it may be connected anew under another id
+    text_column("fingerprint"),  # of the payment
+    Column("marker", Text, primary_key=True),
+    int_column("number"),
+    text_column("draft"),  # JSON, without whom it is about
+    text_column("idempotency_key"),
+    int_column("sent_at"),
+    int_column("look_from"),  # Xero's clock
+    Index(None, "xero_tenant_id", "fingerprint"),
+)
+
 export_settings = Table(
     "export_settings",
     metadata,

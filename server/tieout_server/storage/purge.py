@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, Table, delete, select, tuple_
 
-from tieout_server.storage import export_tables, reconciliation_tables, tables
+from tieout_server.storage import export_leftovers, export_tables, reconciliation_tables, tables
 from tieout_server.storage.database import Transaction
 
 BATCH = 1_000
@@ -25,7 +25,8 @@ async def erase_some(tx: Transaction, connection_id: str, up_to: int) -> int:
 
     What a later sync has met again is that one's, and stays: who writes to the mirror waits from here to the commit.
     What was compared goes first, and all of it: it is found again by whoever compares again. So do the settings
-    of payment exports; of these go those that were accepted up to then, sent or not, with all that hangs on them.
+    of payment exports; of these go those that were accepted up to then, sent or not, with all that hangs on them. Of
+    what is on its way just then it is kept by what it would be found in Xero, without anybody's data.
     """
     for table in _COMPARED:
         if count := await _erase_all(tx, table, connection_id):
@@ -68,8 +69,10 @@ async def _erase_all(tx: Transaction, table: Table, connection_id: str) -> int:
 
 async def _erase_accepted(tx: Transaction, connection_id: str, up_to: int) -> int:
     is_old = (_exports.c.connection_id == connection_id) & (_exports.c.accepted_in <= up_to)
-    keys = (await tx.execute(select(_exports.c.id).where(is_old).order_by(_exports.c.id).limit(BATCH))).scalars().all()
+    some = select(_exports.c.id).where(is_old).order_by(_exports.c.id).limit(BATCH)
+    keys = (await tx.execute(some.with_for_update())).scalars().all()  # nothing of them begins to be sent from now on
     if keys:
+        await export_leftovers.keep(tx, keys)
         await tx.execute(delete(_exports).where(_exports.c.id.in_(keys)))
     return len(keys)
 

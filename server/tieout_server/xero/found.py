@@ -78,8 +78,7 @@ def _read_batches(body: bytes) -> Records:
 
 def _read_received(body: bytes) -> Records:
     envelope = _BANK_TRANSACTIONS.decode(body)
-    rows = [row for row in envelope.rows if row.kind == _RECEIVED and row.overpayment_id]
-    return _records(envelope, [_banked(RecordKind.OVERPAYMENT, row.overpayment_id or "", row) for row in rows])
+    return _records(envelope, [_received(row) for row in envelope.rows if row.kind == _RECEIVED])
 
 
 def _read_spent(body: bytes) -> Records:
@@ -128,6 +127,12 @@ def _batch(row: BatchRow) -> Found:
 def _banked(kind: RecordKind, xero_id: str, row: BankTransactionRow) -> Found:
     descriptions = (line.description for line in row.lines or ())
     return Found(kind=kind, xero_id=xero_id, status=row.status, texts=_texts(row.reference, *descriptions))
+
+
+def _received(row: BankTransactionRow) -> Found:
+    """The bank's side of an overpayment. Whether Xero always names the overpayment there is not documented (UNSURE)."""
+    found = _banked(RecordKind.OVERPAYMENT, row.overpayment_id or row.bank_transaction_id, row)
+    return found if row.overpayment_id else msgspec.structs.replace(found, is_sure=False)
 
 
 def _credit(kind: RecordKind, row: wire.CreditRow) -> Found:

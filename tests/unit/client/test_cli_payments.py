@@ -93,6 +93,12 @@ TROUBLE = ExportError(
     owner=Owner.OWNER_MERCHANT,
     xero_messages=["Account code is not valid"],
 )
+TWICE = ExportError(
+    reason=ExportErrorReason.EXPORT_ERROR_REASON_RECORDED_TWICE,
+    sentence="Xero shows it twice on invoice INV-1: as xp-1, and as payment xp-2.",
+    remedy="Delete payment xp-2 in Xero.",
+    owner=Owner.OWNER_MERCHANT,
+)
 RECORD = XeroRecord(
     kind=XeroRecordKind.XERO_RECORD_KIND_PAYMENT,
     xero_id="xp-1",
@@ -201,7 +207,10 @@ class Service:
 
     def list_payment_exports(self, request: ListPaymentExportsRequest, _context: Context) -> ListPaymentExportsResponse:
         self.requests.append(request)
-        return ListPaymentExportsResponse(exports=[export(ERROR), export(VERIFIED)])
+        twice = export(VERIFIED)
+        twice.error.CopyFrom(TWICE)
+        is_twice = TWICE.reason in request.error_reasons
+        return ListPaymentExportsResponse(exports=[twice] if is_twice else [export(ERROR), export(VERIFIED)])
 
     def reexport_payment(self, request: ReexportPaymentRequest, _context: Context) -> ReexportPaymentResponse:
         self.requests.append(request)
@@ -351,6 +360,11 @@ def test_payments_are_listed_by_what_is_asked_for(cli: Cli) -> None:
         error_reasons=[NOT_CHOSEN],
         page_size=2,
     )
+
+
+def test_what_is_in_xero_twice_is_listed_as_that(cli: Cli) -> None:
+    shown = cli(Service().calls, "payments", "list", "acme", "--reason", "recorded-twice").stdout
+    assert re.search(r"pay-1 +230\.50 NZD +verified +exp_1 +Xero shows it twice", shown)
 
 
 @pytest.mark.parametrize("named", ["exp_1", "pay-1"])

@@ -246,6 +246,64 @@ async def test_what_never_came_is_sent_again_only_when_it_cannot_come_any_more(s
     assert len(stage.xero.listings) == 2, "once soon, once when it is certain"
 
 
+async def test_a_clock_that_is_set_ahead_gives_nothing_up_that_may_still_arrive(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = stage.processes
+    began_at, ahead = stage.clock.now().timestamp(), [0.0]
+    monkeypatch.setattr(stage.clock, "monotonic", lambda: stage.clock.now().timestamp() - ahead[0])
+    export = await one.pay("p1", "40", ("i1", "40"))
+    stage.xero.faults = ["before"] * 3
+    await one.slice()
+    stage.clock.time += LATER
+    ahead[0] = LATER.total_seconds()
+    seen: list[float] = []
+
+    def is_sent_again() -> None:
+        seen.append(stage.clock.monotonic() - began_at)
+
+    stage.xero.faults = [is_sent_again]
+    await one.run()
+    assert (await statuses(one, export), stage.in_xero()) == (["VERIFIED"], Decimal(40))
+    assert 6.5 * 60 <= seen[0] <= 9 * 60
+    assert len(stage.xero.listings) <= 9, "it is looked for now and then, not all the time"
+
+
+async def test_who_takes_over_looks_at_once_and_then_as_long_as_anybody(stage: Stage) -> None:
+    (victim,) = stage.processes
+    export = await victim.pay("p1", "40", ("i1", "40"))
+
+    def dies() -> None:
+        raise KilledError
+
+    stage.xero.faults = [dies]
+    with pytest.raises(KilledError):
+        await victim.slice()
+    began_at = stage.clock.now()
+    stage.clock.time += LATER
+    heir = stage.starts()
+    await heir.slice()
+    assert (await statuses(heir, export), len(stage.xero.listings)) == (["OUTCOME_UNKNOWN"], 1)
+    await heir.run()
+    assert (await statuses(heir, export), stage.in_xero()) == (["VERIFIED"], Decimal(40))
+    sent = [event.occurred_at for event in (await heir.now(export)).history if event.xero_status == "SENDING"]
+    assert sent[1] - began_at >= LATER + timedelta(minutes=6, seconds=30)
+
+
+async def test_an_overpayment_that_xero_does_not_name_yet_is_not_taken_for_absent(stage: Stage) -> None:
+    (one,) = stage.processes
+    await connect(one, overpayment_policy="SPLIT")
+    export = await one.pay("p1", "120", ("i1", "120"))
+    stage.xero.names_overpayments = False
+    stage.xero.faults = [lambda: None, "after", "after", "after"]
+    await one.run(timedelta(minutes=30))
+    assert (await statuses(one, export), stage.in_xero()) == (["OUTCOME_UNKNOWN"], Decimal(120))
+    assert len(stage.xero.listings) < 20
+    stage.xero.names_overpayments = True
+    await one.run()
+    assert (await statuses(one, export), stage.in_xero()) == (["VERIFIED"], Decimal(120))
+
+
 async def test_a_refusal_of_a_repetition_proves_nothing(stage: Stage) -> None:
     (one,) = stage.processes
     export = await one.pay("p1", "100", ("i1", "100"))
@@ -288,6 +346,21 @@ async def test_what_was_deleted_before_it_was_found_is_told(stage: Stage) -> Non
     await one.again(export)
     await one.run()
     assert (await statuses(one, export), stage.in_xero()) == (["VERIFIED"], Decimal(40))
+
+
+async def test_what_was_deleted_before_it_was_found_counts_once_where_xero_lists_no_deletions(stage: Stage) -> None:
+    """It cannot be told from what never came: it is sent once more, and that one is all that counts."""
+    (one,) = stage.processes
+    export = await one.pay("p1", "40", ("i1", "40"))
+    stage.xero.faults = ["after", "after", "after"]
+    await one.slice()
+    ((deleted, kept),) = stage.xero.records.items()
+    stage.xero.records[deleted] = msgspec.structs.replace(kept, status="DELETED")
+    stage.xero.is_silent_about_deletions = True
+    await one.run()
+    done = await one.now(export)
+    assert (done.xero_status, stage.in_xero(), len(stage.xero.records)) == ("VERIFIED", Decimal(40), 2)
+    assert [(record.amount, record.removed) for record in done.records] == [(Decimal(40), False)]
 
 
 # Killed
@@ -478,17 +551,48 @@ async def test_what_comes_after_it_was_given_up_is_told_as_a_double(stage: Stage
         (step,) = (await export_steps.of_exports(tx, [export.id]))[export.id]
     stage.xero.faults = [lambda: late.append(stage.xero.arrive([step.draft], "late"))]
     await one.run()
-    told_of = [event.sentence for event in (await one.now(export)).history if "shows it twice" in event.sentence]
-    assert (await statuses(one, export), len(told_of), stage.in_xero()) == (["VERIFIED"], 1, Decimal(80))
+    twice = await one.now(export)
+    told_of = [event.sentence for event in twice.history if "shows it twice" in event.sentence]
+    assert (twice.xero_status, len(told_of), stage.in_xero()) == ("VERIFIED", 1, Decimal(80))
     (double,) = [name for name, kept in stage.xero.records.items() if step.marker in kept.text]
-    assert double in told_of[0]
+    (record,) = twice.records
+    assert twice.error
+    assert (twice.error.reason, twice.error.owner, twice.error.retries_by_itself) == (
+        "RECORDED_TWICE",
+        "MERCHANT",
+        False,
+    )
+    assert record.xero_id in twice.error.sentence
+    assert double in twice.error.sentence
+    assert twice.error.remedy == f"Delete payment {double} in Xero."
     like = await one.pay("p2", "40", ("i1", "40"))
     await one.run()
     assert await statuses(one, like) == ["ERROR"], "it is not linked to the double"
     await mirrored_deletion(one, double)
     stage.clock.time += timedelta(minutes=3)
     await one.slice(UPKEEP)
-    assert await statuses(one, export) == ["VERIFIED"]
+    once = await one.now(export)
+    assert (once.xero_status, once.error, once.records) == ("VERIFIED", None, (record,))
+
+
+async def test_whichever_of_the_two_is_deleted_the_other_one_counts(stage: Stage) -> None:
+    (one,) = stage.processes
+    export = await one.pay("p1", "40", ("i1", "40"))
+    stage.xero.faults = ["before", "before", "before"]
+    await one.slice()
+    async with one.database.read() as tx:
+        (step,) = (await export_steps.of_exports(tx, [export.id]))[export.id]
+    stage.xero.faults = [lambda: stage.xero.arrive([step.draft], "late") and None]
+    await one.run()
+    (made,) = (await one.now(export)).records
+    (double,) = [name for name, kept in stage.xero.records.items() if step.marker in kept.text]
+    await mirrored_deletion(one, made.xero_id)
+    stage.xero.records[made.xero_id] = msgspec.structs.replace(stage.xero.records[made.xero_id], status="DELETED")
+    stage.clock.time += timedelta(minutes=3)
+    await one.slice(UPKEEP)
+    once = await one.now(export)
+    assert (once.xero_status, once.error, stage.in_xero()) == ("VERIFIED", None, Decimal(40))
+    assert [record.xero_id for record in once.records if not record.removed] == [double]
 
 
 # Nothing was done

@@ -1,5 +1,6 @@
 """Settings are examined in Xero before they are kept, and set going again what they unblock."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from handing_over import Desk, paid
 from tieout_server.connections.messages import Disconnect
 from tieout_server.errors import (
     AccessRevokedError,
+    CallLimitError,
     ChangedMeanwhileError,
     ConnectionNotUsableError,
     InvalidRequestError,
@@ -17,8 +19,10 @@ from tieout_server.errors import (
     RequestIdReusedError,
     XeroUnavailableError,
 )
+from tieout_server.exports import preflight
 from tieout_server.exports import settings as settings_module
 from tieout_server.exports.messages import Reverse, UpdateSettings
+from tieout_server.ledger.books import HeldUp, WaitingFor
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.exports import PaymentExport
 from tieout_server.storage import connections, exports, mirror, reversals
@@ -240,3 +244,25 @@ async def test_what_xero_refused_although_the_account_looked_right_is_not_tried_
     await desk.handed_over(**desk.in_error("ACCOUNT_NOT_PAYABLE"))
     assert await desk.settings.revalidate(desk.connection_id) == 0
     assert await desk.settings.revalidate("con_unknown") == 0
+
+
+async def test_who_asks_for_accounts_hears_soon_that_xero_takes_no_calls(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller learns until when, while its deadline has not passed; a payment is examined likewise."""
+    opens_at = desk.clock.now() + timedelta(seconds=40)
+    books = desk.xero.open("tenant-1", None)  # type: ignore[arg-type] # nobody asks it for tokens
+
+    async def never(*_asked: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(type(books), "organisation", never)
+    monkeypatch.setattr(type(books), "held_up", lambda _: HeldUp(WaitingFor.MINUTE_LIMIT, opens_at))
+    monkeypatch.setattr(preflight, "ASKED_WITHIN", 0.01)
+    for asking in (desk.settings.accounts(desk.connection_id), desk.exports.check(desk.connection_id, paid())):
+        with pytest.raises(CallLimitError) as raised:
+            await asking
+        assert (raised.value.retry_at, raised.value.limit) == (opens_at, "minute")
+    monkeypatch.setattr(type(books), "held_up", lambda _: None)
+    with pytest.raises(XeroUnavailableError):
+        await desk.settings.accounts(desk.connection_id)
