@@ -105,14 +105,17 @@ def too_fine(case: Case, amount: Decimal, currency: str) -> ExportError:
     )
 
 
-def period_locked(case: Case, on: date, locked_up_to: date | None = None) -> ExportError:
-    """The books are closed for that day."""
+def period_locked(
+    case: Case, on: date, locked_up_to: date | None = None, *, is_open_to_advisers: bool = False
+) -> ExportError:
+    """The books are closed for that day; advisers may write before the period lock date (Xero, Permissions)."""
     until = f" up to {day(locked_up_to)}" if locked_up_to else " for that day"
     said = f"This is of {day(on)}, and the books are locked{until}."
+    by_whom = (
+        "have an adviser record it there for that day" if is_open_to_advisers else "record it there by a later date"
+    )
     return case.error(
-        ExportReason.PERIOD_LOCKED,
-        said,
-        "Unlock the period in Xero and try again, or record it there by a later date and dismiss it here.",
+        ExportReason.PERIOD_LOCKED, said, f"Unlock the period in Xero and try again, or {by_whom} and dismiss it here."
     )
 
 
