@@ -21,7 +21,15 @@ from tieout_server.exports.outcomes import covered, invoices_of, look_at, record
 from tieout_server.exports.preflight import XERO_CLOCK_MARGIN, Footing, Preflight, read_payables
 from tieout_server.exports.recovery import kind_of
 from tieout_server.exports.refusals import Refused, classify, says_undeletable
-from tieout_server.exports.reversal_rules import as_planned, is_kept, is_over, out_of_date, records_made, steps_of
+from tieout_server.exports.reversal_rules import (
+    as_planned,
+    credited,
+    is_kept,
+    is_over,
+    out_of_date,
+    records_made,
+    steps_of,
+)
 from tieout_server.exports.send import VERIFY_AFTER, Result, Sender
 from tieout_server.exports.sentences import Case
 from tieout_server.exports.state import ReversalKind, StepState, XeroStatus
@@ -252,8 +260,10 @@ class Reversing:
         self, reversal: Reversal, export: PaymentExport, steps: Sequence[Step], footing: Footing
     ) -> Undone:
         """What is to be written to take it back; these steps are as Xero shows them now."""
-        if reversal.kind == ReversalKind.REFUND and covered(export, steps) != export.payment.amount:
-            return Undone(findings=(sentences.nothing_to_refund(Case(at=self._turn.now())),))
+        is_refund = reversal.kind == ReversalKind.REFUND
+        if (is_refund or credited(reversal, steps)) and covered(export, steps) != export.payment.amount:
+            why = sentences.nothing_to_refund if is_refund else sentences.removed_after_refund
+            return Undone(findings=(why(Case(at=self._turn.now())),))
         made = [name for s in steps if not s.reversal_id for name in (s.xero_id, *(p for _, p in s.parts)) if name]
         async with self._turn.means.database.read() as tx:
             seen = await receivables.payments_named(tx, export.connection_id, made)
