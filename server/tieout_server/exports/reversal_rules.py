@@ -76,6 +76,12 @@ def out_of_date(
     return ()
 
 
+def is_all_taken_back(export: PaymentExport) -> bool:
+    """Whether reversals that are done come to all of an export."""
+    done = [one.amount for one in export.reversals if one.xero_status in DONE]
+    return sum(done, Decimal(0)) >= export.payment.amount
+
+
 def is_over(export: PaymentExport, reversal: Reversal) -> bool:
     """Whether with this reversal all of an export is taken back."""
     others = [one for one in export.reversals if one.id != reversal.id and one.xero_status in DONE]
