@@ -19,6 +19,7 @@ from tieout_server.exports.accounts import REFUNDS
 from tieout_server.exports.means import Means
 from tieout_server.exports.outcomes import covered, invoices_of, look_at, records_of, tell
 from tieout_server.exports.preflight import XERO_CLOCK_MARGIN, Footing, Preflight, read_payables
+from tieout_server.exports.proof import look_again, prove
 from tieout_server.exports.recovery import kind_of
 from tieout_server.exports.refusals import Refused, classify, says_undeletable
 from tieout_server.exports.reversal_rules import (
@@ -187,24 +188,30 @@ class Reversing:
             found = await reversals.with_status(tx, self._turn.link.id, statuses)
         for reversal in [one for one in found if one.due_at and one.due_at <= now][:AT_ONCE]:
             try:
-                await (self._prove if reversal.xero_status == XeroStatus.EXPORTED else self._take_back)(reversal)
+                if reversal.xero_status == XeroStatus.EXPORTED:
+                    await prove(self._turn, reversal, await self._steps(reversal))
+                else:
+                    await self._take_back(reversal)
             except BugError as bug:  # the others go on
                 logger.exception("reversal failed", reversal_id=reversal.id, trouble=bug.sentence)
                 await self._fail(reversal, bug)
 
     async def _fail(self, reversal: Reversal, bug: BugError) -> None:
         """Have somebody look at what cannot be taken back; what is only not proven is looked at again later."""
-        messages = bug.messages if isinstance(bug, RejectedError) else ()
+        case = Case(at=self._turn.now())
         async with self._turn.commit() as tx:
             export = await exports.get(tx, reversal.export_id, lock=True)
             held = await reversals.get(tx, reversal.id)
             if export is None or held is None:
                 return
             if held.xero_status in _GOING:
-                error = classify(messages or (bug.sentence,), _refused(held, self._turn.now()))
+                words = bug.messages if isinstance(bug, RejectedError) else ()
+                unknown = sentences.not_understood(case, bug.sentence)
+                error = classify(words, _refused(held, case.at)) if words else unknown
                 await self._owners.fail(tx, export, held, (error,))
             elif held.xero_status == XeroStatus.EXPORTED:
-                await reversals.put(tx, msgspec.structs.replace(held, due_at=self._turn.now() + LATER))
+                error = sentences.proof_not_understood(case, bug.sentence)
+                await look_again(tx, self._turn, held, error, case.at + LATER)
 
     async def _take_back(self, reversal: Reversal) -> None:
         footing = await self._preflight.current(self._turn)
@@ -323,25 +330,20 @@ class Reversing:
             return None
         return msgspec.structs.replace(step, draft=plan.filled(step, steps))
 
-    async def _prove(self, reversal: Reversal) -> None:
-        """Look whether Xero shows what was done: VERIFIED, or looked for again later."""
-        is_shown = True
-        for step in [one for one in await self._steps(reversal) if one.state == StepState.DONE]:
-            seen = await self._turn.ask(self._turn.books.status_of(kind_of(step.draft), step.xero_id))
-            is_there = seen is not None and seen.is_there
-            is_shown &= is_there is not isinstance(step.draft, Deletion)
-        async with self._turn.commit() as tx:
-            export = await exports.get(tx, reversal.export_id, lock=True)
-            now, held = self._turn.now(), await reversals.get(tx, reversal.id)
-            if export is None or held is None:
-                return
-            if not is_shown:
-                lasts = now - (held.completed_at or now)
-                await reversals.put(tx, msgspec.structs.replace(held, due_at=now + max(lasts, VERIFY_AFTER)))
-                return
-            proven = msgspec.structs.replace(held, xero_status=XeroStatus.VERIFIED, due_at=None, updated_at=now)
-            await reversals.put(tx, proven)
-            await tell(tx, self._turn.means, export, "Seen in Xero: it is taken back.")
+
+async def put_off(
+    tx: Transaction, means: Means, export_ids: Sequence[str], error: ExportError, until: datetime
+) -> None:
+    """Have what is due to be taken back of these exports wait; of what waits for something new it is told what for."""
+    now = means.clock.now()
+    for export in (await exports.lock_all(tx, export_ids)).values():
+        due = [one for one in export.reversals if one.xero_status in _GOING and one.due_at and one.due_at <= now]
+        news = [one for one in due if one.error is None or one.error.reason != error.reason]
+        for one in due:
+            said = error if one in news else one.error
+            await reversals.put(tx, msgspec.structs.replace(one, error=said, due_at=until, updated_at=now))
+        if news:
+            await tell(tx, means, export, f"Not taken back yet. {error.sentence}")
 
 
 _GOING = (XeroStatus.QUEUED, XeroStatus.CHECKED, XeroStatus.SENDING)
