@@ -51,8 +51,9 @@ async def prove(turn: Turn, reversal: Reversal, steps: Sequence[Step]) -> None:
 
 async def look_again(tx: Transaction, turn: Turn, reversal: Reversal, error: ExportError | None, at: datetime) -> None:
     """Have it proven later, with its export held; what is in the way is told once and stands on it meanwhile."""
-    is_told = error is None or (reversal.error is not None and reversal.error.sentence == error.sentence)
-    said = reversal.error if is_told else error
+    before = reversal.error
+    is_told = before is not None and error is not None and before.sentence == error.sentence
+    said = before if is_told else error
     await reversals.put(tx, msgspec.structs.replace(reversal, error=said, due_at=at, updated_at=turn.now()))
     export = await exports.get(tx, reversal.export_id)
     if export is not None and error is not None and not is_told:

@@ -108,8 +108,8 @@ class ExportWork:
         async with self._means.database.read() as tx:
             due = await exports.due(tx, link.id, now, WAITING_AT_ONCE)
             back = await reversals.due(tx, link.id, now, WAITING_AT_ONCE, reversals.GOES_ON)
-        errors = [error for error in (*(one.error for one in due), *(one.error for one in back)) if error]
-        since = [one.occurred_at for one in errors if one.reason == error.reason]
+        known = (*(one.error for one in due), *(one.error for one in back))
+        since = [one.occurred_at for one in known if one and one.reason == error.reason]
         again_at = waits.until(trouble, min(since, default=None), now)
         for some in in_parts([one.id for one in due]):
             async with self._means.database.write() as tx:
