@@ -33,7 +33,7 @@ from tieout_server.exports.reversal_rules import (
 )
 from tieout_server.exports.send import VERIFY_AFTER, Result, Sender
 from tieout_server.exports.sentences import Case
-from tieout_server.exports.state import ReversalKind, StepState, XeroStatus
+from tieout_server.exports.state import ExportReason, ReversalKind, StepState, XeroStatus
 from tieout_server.exports.taking_back import Undoing, Undone, take_back
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.books import Purpose
@@ -158,7 +158,11 @@ class ReversalOutcomes:
         # Tried again, what is missing is planned anew; what is DONE stays so.
         await export_steps.put(tx, msgspec.structs.replace(step, state=StepState.DROPPED))
         await _drop_planned(tx, reversal)
-        await self.fail(tx, export, reversal, (classify(result.messages, _refused(reversal, now, step.draft)),))
+        error = classify(result.messages, _refused(reversal, now, step.draft))
+        if isinstance(step.draft, SpentMoneyDraft) and error.reason == ExportReason.ACCOUNT_ARCHIVED:
+            begun = sentences.account_begun_with(Case(at=now), "")  # its invoice is there: no other account will do
+            error = msgspec.structs.replace(begun, xero_messages=error.xero_messages)
+        await self.fail(tx, export, reversal, (error,))
 
     async def fail(
         self, tx: Transaction, export: PaymentExport, reversal: Reversal, errors: Sequence[ExportError]

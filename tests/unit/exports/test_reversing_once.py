@@ -411,6 +411,8 @@ async def test_what_is_owed_again_is_so_once_though_the_account_is_chosen_anew(s
     (failed,) = (await one.now(export)).reversals
     assert failed.error
     assert "refunds" in failed.error.sentence
+    assert failed.error.remedy.startswith("Restore that account in Xero")
+    assert failed.error.xero_messages
     there.xero.refusals = kept
     await refunds_on(there, one, "others")
     await one.again(export)
