@@ -142,18 +142,31 @@ def _taken_back_well(export: PaymentExport, steps: list[Step], removed: set[str]
     gone = [step for step in steps if step.state == "GONE" and step.xero_id in removed]  # after it was paid back
     paid = own + sum((plan.total(step.draft) for step in gone), Decimal(0))
     for reversal in export.reversals:
-        assert reversal.xero_status in ("VERIFIED", "ERROR"), f"{reversal.reversal_id} is {reversal.xero_status}"
-        assert (reversal.xero_status == "ERROR") == (reversal.error is not None), reversal
-    said = sum((one.amount for one in export.reversals if one.xero_status == "VERIFIED"), Decimal(0))
+        assert reversal.xero_status in ("VERIFIED", "ERROR", "REMOVED_IN_XERO"), reversal
+        assert (reversal.xero_status == "VERIFIED") == (reversal.error is None), reversal
+    said = sum((one.amount for one in export.reversals if one.xero_status != "ERROR"), Decimal(0))
     spent = _done(steps, RefundDraft, SpentMoneyDraft, reversing=True)
     owed, credited = (_done(steps, kind, reversing=True) for kind in (InvoiceDraft, CreditNoteDraft))
     assert said <= export.payment.amount, f"{said} of {payment_id} is said to be taken back"
     assert spent <= paid, f"{spent} of {payment_id} was paid back, and {paid} paid"
     on_invoices = paid - _done(steps, OverpaymentDraft)
     assert owed + credited <= on_invoices, f"{payment_id}: {owed} is owed again, {credited} credited of {on_invoices}"
+    for reversal in [one for one in export.reversals if one.xero_status == "VERIFIED"]:
+        between = _between([step for step in steps if step.reversal_id == reversal.id and step.state == "DONE"])
+        assert not any(between.values()), f"what {reversal.reversal_id} owes again does not net to zero: {between}"
     if export.xero_status == "REVERSED":
         assert said == export.payment.amount, f"{payment_id} is REVERSED, and {said} taken back"
         assert spent == own, f"{payment_id} is REVERSED with {own} in Xero, of which {spent} was paid back"
+
+
+def _between(steps: list[Step]) -> dict[str, Decimal]:
+    """What invoices owed again and money spent leave on each account between them."""
+    left = defaultdict[str, Decimal](Decimal)
+    for step in steps:
+        if isinstance(step.draft, InvoiceDraft | SpentMoneyDraft):
+            for line in step.draft.lines:
+                left[line.xero_account_id] += line.unit_amount * (1 if isinstance(step.draft, InvoiceDraft) else -1)
+    return left
 
 
 def _to_where_was_chosen(story: Story, export: PaymentExport, steps: list[Step]) -> None:

@@ -293,6 +293,8 @@ class Story:
             return
         kind = ("CHARGEBACK", "REFUND", "LATE_FAILURE", "REFUND")[number % 4]
         part = Money(export.payment.currency, Decimal(10)) if number % 8 == 3 else None
+        if kind != "REFUND" and (taken := [one.amount for one in export.reversals if one.xero_status != "ERROR"]):
+            part = Money(export.payment.currency, export.payment.amount - sum(taken, Decimal(0)))
         name = f"reversal-{len(export.reversals)}-{export.payment.payment_id}"
         asked = Reverse(export_id=export.id, kind=kind, reversal_id=name, amount=part, request_id=self.request_id())
         with contextlib.suppress(NotPermittedNowError, InvalidRequestError):

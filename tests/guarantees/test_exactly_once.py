@@ -157,6 +157,12 @@ def failing(kind: int, method: int = 0, times: int = 0, where: int = 0) -> tuple
     )
 
 
+def back_of(place: int, *, of: int, kind: int) -> tuple[str, int]:
+    """One of so many payments, an odd number of them, is taken back: see `payments_story`."""
+    return "reverse", next(n for n in range(place, 8 * of, of) if n % 8 == kind)
+
+
+REFUND_OF_TEN = 3
 DROP, DROP_AFTER, TRUNCATED, SLOW, ELEMENT_ERROR, BOOKKEEPER_PAYS = 0, 1, 2, 3, 9, 10
 BANK_TRANSACTIONS = 3
 PAID = [("pay", kind) for kind in (SINGLE, SEVERAL, EUROS, OVER)]
@@ -216,8 +222,22 @@ STORIES: dict[str, Deeds] = {
     ],
     "owed again by a reversal that fails half-way": [
         ("pay", SINGLE), ("work", BOTH), ("wait", 1), ("work", BOTH), ("keep books", 7),
-        failing(ELEMENT_ERROR, times=3, where=BANK_TRANSACTIONS), ("reverse", 0), ("work", BOTH),
-        ("choose", 96), ("work", BOTH), ("again", 1), ("work", BOTH),
+        failing(ELEMENT_ERROR, times=1, where=BANK_TRANSACTIONS), ("reverse", 0), ("work", BOTH),
+        ("choose", 96), ("work", BOTH), ("again", 1), ("work", BOTH), ("again", 1), ("work", BOTH),
+    ],
+    "refunded in part, and the rest taken back by a bank": [
+        *[("pay", (SINGLE, OVER, PART)[place % 3]) for place in range(9)],
+        ("work", BOTH), ("wait", 1), ("work", BOTH),
+        *[back_of(place, of=9, kind=REFUND_OF_TEN) for place in range(9)],
+        ("work", BOTH), ("wait", 1), ("work", BOTH),
+        *[
+            deed
+            for place in range(9)
+            for deed in (
+                back_of(place, of=9, kind=place % 2 * 2), ("kill", place * 4 + place % 2 * 2),
+                ("wait", 2), ("work", BOTH),
+            )
+        ],
     ],
 }  # fmt: skip
 

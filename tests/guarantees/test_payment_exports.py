@@ -446,6 +446,19 @@ async def test_a_refund_is_a_credit_note_that_is_paid_back(desk: Desk) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["CHARGEBACK", "LATE_FAILURE"])
+async def test_what_a_refund_left_of_a_payment_is_owed_again_when_the_bank_takes_it(desk: Desk, kind: str) -> None:
+    invoice = desk.owed("100.00")
+    paid = await desk.reverse(await desk.pay((invoice, "100.00")), "REFUND", "30.00")
+    with pytest.raises(NotPermittedNowError, match=r"Only 70\.00 NZD"):
+        await desk.reverse(paid, kind)
+    export = await desk.reverse(paid, kind, "70.00")
+    assert (export.xero_status, export.reversals[1].xero_status) == ("REVERSED", "VERIFIED"), export.reversals
+    assert invoice.amount_due == 0
+    again = [it for it in desk.books.invoices.values() if it.contact is invoice.contact and it is not invoice]
+    assert [it.amount_due for it in again] == [Decimal(70)], "the customer owes what is sold and not paid"
+
+
 # For good, and beside everything else
 
 

@@ -179,7 +179,7 @@ def reverse(
     *,
     kind: Annotated[Kind, typer.Option(help="refund: you gave it back; the others: it was taken, or never came.")],
     reversal_id: Annotated[str, typer.Option(help="Your own id of the reversal: it is carried out once.")],
-    amount: Annotated[str, typer.Option(help="How much of a refund. Default: all.")] = "",
+    amount: Annotated[str, typer.Option(help="How much: part of a refund, or all that is left. Default: all.")] = "",
     reason: Annotated[str, typer.Option(help="Why; shown in Xero.")] = "",
     reversed_on: Annotated[str, typer.Option("--on", metavar="DATE", help="When. Default: today in UTC.")] = "",
     wait: Wait = False,

@@ -253,7 +253,8 @@ class _ReversalKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reversal
     """The merchant gave the money back: a credit note is made, applied and refunded."""
     REVERSAL_KIND_CHARGEBACK: _ReversalKind.ValueType  # 2
     """The payer's bank took the money back: the payment is deleted where Xero permits, and the invoice is due again. Where
-    it does not (reconciled, or in a locked period), a new invoice is due instead, and money spent evens the bank account.
+    it does not (reconciled, in a locked period, or refunded in part before), a new invoice is due instead, and money
+    spent evens the bank account.
     """
     REVERSAL_KIND_LATE_FAILURE: _ReversalKind.ValueType  # 3
     """The money never came, as is found out days later: as a chargeback."""
@@ -267,7 +268,8 @@ REVERSAL_KIND_REFUND: ReversalKind.ValueType  # 1
 """The merchant gave the money back: a credit note is made, applied and refunded."""
 REVERSAL_KIND_CHARGEBACK: ReversalKind.ValueType  # 2
 """The payer's bank took the money back: the payment is deleted where Xero permits, and the invoice is due again. Where
-it does not (reconciled, or in a locked period), a new invoice is due instead, and money spent evens the bank account.
+it does not (reconciled, in a locked period, or refunded in part before), a new invoice is due instead, and money
+spent evens the bank account.
 """
 REVERSAL_KIND_LATE_FAILURE: ReversalKind.ValueType  # 3
 """The money never came, as is found out days later: as a chargeback."""
@@ -658,16 +660,16 @@ class Reversal(_message.Message):
     reason: _builtins.str
     """Why, in the caller's words."""
     xero_status: Global___XeroStatus.ValueType
-    """Where it stands; the same words as for an export."""
+    """Where it stands; the same words as for an export. REMOVED_IN_XERO: somebody removed what was made for it."""
     reversed_on: _builtins.str
-    """When it happened; a date."""
+    """When it happened; a date, that of the request or the day in UTC when it came."""
     @_builtins.property
     def amount(self) -> _types_pb2.Money:
         """How much."""
 
     @_builtins.property
     def error(self) -> Global___ExportError:
-        """What went wrong. Absent where nothing did."""
+        """What went wrong, what it waits for, or why Xero does not show it yet. Absent where nothing is in the way."""
 
     @_builtins.property
     def xero_records(self) -> _containers.RepeatedCompositeFieldContainer[Global___XeroRecord]:
@@ -1483,12 +1485,16 @@ class ReversePaymentRequest(_message.Message):
     reversal_id: _builtins.str
     """The caller's own id of the reversal, unique per connection, 1 to 200 characters. Required."""
     reversed_on: _builtins.str
-    """When it happened; a date. Empty: today in UTC."""
+    """When it happened; a date. Empty: today in UTC, which is not today everywhere: where the organisation's day matters,
+    as beside a lock date, it is named.
+    """
     request_id: _builtins.str
     """See types.proto."""
     @_builtins.property
     def amount(self) -> _types_pb2.Money:
-        """How much of a REFUND. Absent: all. Refused for the other kinds unless it is all."""
+        """How much. Absent: all of the payment. For kinds other than REFUND it has to be all that is left: after a refund of a
+        part, that amount is named here.
+        """
 
     def __init__(
         self,

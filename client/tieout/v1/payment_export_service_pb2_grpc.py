@@ -175,8 +175,8 @@ class PaymentExportServiceServicer:
 
     def ReexportPayment(self, request, context):
         """Tries one export again that is in ERROR or REMOVED_IN_XERO, or what is to be taken back of it and is in ERROR, with
-        the settings of now. A repeat while it is on its way answers with the export as it is. Refuses with NOT_FOUND,
-        NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+        the settings of now. A repeat while it is on its way answers with the export as it is. A payment of which all was
+        taken back is not exported again. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
         CLI: `tieout payments reexport EXPORT`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

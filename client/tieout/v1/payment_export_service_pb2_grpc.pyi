@@ -76,8 +76,8 @@ class PaymentExportServiceStub:
     """
     ReexportPayment: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReexportPaymentRequest, _payment_export_service_pb2.ReexportPaymentResponse]
     """Tries one export again that is in ERROR or REMOVED_IN_XERO, or what is to be taken back of it and is in ERROR, with
-    the settings of now. A repeat while it is on its way answers with the export as it is. Refuses with NOT_FOUND,
-    NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+    the settings of now. A repeat while it is on its way answers with the export as it is. A payment of which all was
+    taken back is not exported again. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
     CLI: `tieout payments reexport EXPORT`.
     """
     ReexportPayments: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReexportPaymentsRequest, _payment_export_service_pb2.ReexportPaymentsResponse]
@@ -151,8 +151,8 @@ class PaymentExportServiceAsyncStub(PaymentExportServiceStub):
     """
     ReexportPayment: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReexportPaymentRequest, _payment_export_service_pb2.ReexportPaymentResponse]  # type: ignore[assignment]
     """Tries one export again that is in ERROR or REMOVED_IN_XERO, or what is to be taken back of it and is in ERROR, with
-    the settings of now. A repeat while it is on its way answers with the export as it is. Refuses with NOT_FOUND,
-    NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+    the settings of now. A repeat while it is on its way answers with the export as it is. A payment of which all was
+    taken back is not exported again. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
     CLI: `tieout payments reexport EXPORT`.
     """
     ReexportPayments: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReexportPaymentsRequest, _payment_export_service_pb2.ReexportPaymentsResponse]  # type: ignore[assignment]
@@ -271,8 +271,8 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.ReexportPaymentResponse, _abc.Awaitable[_payment_export_service_pb2.ReexportPaymentResponse]]:
         """Tries one export again that is in ERROR or REMOVED_IN_XERO, or what is to be taken back of it and is in ERROR, with
-        the settings of now. A repeat while it is on its way answers with the export as it is. Refuses with NOT_FOUND,
-        NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+        the settings of now. A repeat while it is on its way answers with the export as it is. A payment of which all was
+        taken back is not exported again. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
         CLI: `tieout payments reexport EXPORT`.
         """
 

@@ -211,8 +211,8 @@ class _Examination:
 
     def _check_day(self) -> None:
         """Locked is locked, although advisers may write before the period lock date: nobody asked them."""
-        if (locked := plan.locked_up_to(self.situation.organisation)) and self.payment.paid_on <= locked:
-            self.findings.append(sentences.period_locked(self._case(), self.payment.paid_on, locked))
+        if problem := plan.period_locked(self.situation.organisation, self.payment.paid_on, self._case()):
+            self.findings.append(problem)
 
     # Its invoices
 

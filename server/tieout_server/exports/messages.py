@@ -57,7 +57,7 @@ class Reverse(msgspec.Struct, frozen=True, kw_only=True):
     """The caller's own."""
     reason: str = ""
     amount: Money | None = None
-    """None: all of it."""
+    """None: all of the payment."""
     reversed_on: date | None = None
     """None: today in UTC."""
     request_id: str = ""

@@ -7,11 +7,12 @@ from decimal import ROUND_HALF_UP, Decimal
 import msgspec
 
 from tieout_server.errors import BugError
-from tieout_server.exports import markers
+from tieout_server.exports import markers, sentences
 from tieout_server.exports.accounts import BANK
+from tieout_server.exports.sentences import Case
 from tieout_server.exports.state import StepState
 from tieout_server.ledger.documents import Account, Invoice, Organisation
-from tieout_server.ledger.exports import PlatformPayment, Step, XeroRecord
+from tieout_server.ledger.exports import ExportError, PlatformPayment, Step, XeroRecord
 from tieout_server.ledger.writes import (
     BatchDraft,
     BatchPart,
@@ -72,6 +73,15 @@ def of_payment(spread: Spread, new_marker: Callable[[], str]) -> tuple[PlannedWr
 def locked_up_to(organisation: Organisation) -> date | None:
     """The last day that is locked; None where none is."""
     return max(filter(None, (organisation.period_lock_on, organisation.end_of_year_lock_on)), default=None)
+
+
+def period_locked(organisation: Organisation, on: date, case: Case) -> ExportError | None:
+    """Why nothing is written for that day; None where it is open."""
+    locked = locked_up_to(organisation)
+    if locked is None or on > locked:
+        return None
+    ended = organisation.end_of_year_lock_on
+    return sentences.period_locked(case, on, locked, is_open_to_advisers=ended is None or on > ended)
 
 
 def _goes_as_batch(spread: Spread) -> bool:

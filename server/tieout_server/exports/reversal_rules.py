@@ -33,6 +33,19 @@ def is_kept(step: Step) -> bool:
     return isinstance(step.draft, Deletion) and step.state == StepState.REFUSED
 
 
+def credited(reversal: Reversal, steps: Sequence[Step]) -> Decimal:
+    """What other reversals refunded of the invoices by credit notes."""
+    refunds = [
+        step.draft.amount
+        for step in steps
+        if step.state == StepState.DONE
+        and step.reversal_id not in ("", reversal.id)
+        and isinstance(step.draft, RefundDraft)
+        and step.draft.entity is Entity.CREDIT_NOTES
+    ]
+    return sum(refunds, Decimal(0))
+
+
 def as_planned(step: Step) -> Step:
     """The step as it was before it learnt which credit note it refunds: so a new plan finds it again."""
     draft = step.draft
@@ -61,6 +74,12 @@ def out_of_date(
     if export.xero_status not in (*REVERSIBLE, XeroStatus.REMOVED_IN_XERO):
         return (sentences.nothing_to_take_back(Case(at=now)),)
     return ()
+
+
+def is_all_taken_back(export: PaymentExport) -> bool:
+    """Whether reversals that are done come to all of an export."""
+    done = [one.amount for one in export.reversals if one.xero_status in DONE]
+    return sum(done, Decimal(0)) >= export.payment.amount
 
 
 def is_over(export: PaymentExport, reversal: Reversal) -> bool:

@@ -68,7 +68,7 @@ class ReversalRequests:
             if await _is_there(tx, export, asked, fingerprint.of_reversal(asked, amount)):
                 return export
             own = (await export_steps.of_exports(tx, [export.id]))[export.id]
-            _check_may_be_taken_back(export, own, amount)
+            _check_amount(export, asked.kind, amount, _left(export, own))
             return await self._begin(tx, export, asked, amount, actor)
 
     async def _begin(
@@ -101,7 +101,7 @@ class ReversalRequests:
 
 
 def _amount(asked: Reverse, export: PaymentExport) -> Decimal:
-    """How much is to be taken back.
+    """How much is to be taken back; all of the payment where that is not said.
 
     Raises:
         InvalidRequestError: that much of this payment cannot be.
@@ -116,8 +116,6 @@ def _amount(asked: Reverse, export: PaymentExport) -> Decimal:
     if wanted.amount > payment.amount:
         whole = readable(payment.amount, payment.currency)
         raise InvalidRequestError(Violation("amount", f"must be at most what was paid: {whole}"))
-    if asked.kind != ReversalKind.REFUND and wanted.amount != payment.amount:
-        raise InvalidRequestError(Violation("amount", f"must be all of the payment for a {asked.kind}"))
     return wanted.amount
 
 
@@ -132,7 +130,12 @@ async def _is_there(tx: Transaction, export: PaymentExport, asked: Reverse, prin
     return there is not None
 
 
-def _check_may_be_taken_back(export: PaymentExport, steps: Sequence[Step], amount: Decimal) -> None:
+def _left(export: PaymentExport, steps: Sequence[Step]) -> Decimal:
+    """What of the payment is in Xero and not taken back yet.
+
+    Raises:
+        NotPermittedNowError: it is not there because of us, or a reversal has to come to its end first.
+    """
     if export.xero_status == XeroStatus.ALREADY_RECORDED:
         raise _refusal(export, "Somebody else recorded this payment in Xero: take it back there.")
     if export.xero_status not in REVERSIBLE:
@@ -145,11 +148,18 @@ def _check_may_be_taken_back(export: PaymentExport, steps: Sequence[Step], amoun
         if one.xero_status == XeroStatus.ERROR:
             sentence = f"Reversal {one.reversal_id!r} is in ERROR and partly done: try it again with ReexportPayment."
             raise _refusal(export, sentence)
-    left = export.payment.amount - sum((one.amount for one in counted), Decimal(0))
+    return export.payment.amount - sum((one.amount for one in counted), Decimal(0))
+
+
+def _check_amount(export: PaymentExport, kind: str, amount: Decimal, left: Decimal) -> None:
+    """See that so much can be taken back: not more than is left, and all of that where a bank takes it."""
+    if not left:
+        raise _refusal(export, "All of the payment is taken back already.")
+    rest = readable(left, export.payment.currency)
     if amount > left:
-        raise _refusal(
-            export, f"Only {readable(left, export.payment.currency)} of the payment is left to be taken back."
-        )
+        raise _refusal(export, f"Only {rest} of the payment is left to be taken back: name that as the amount.")
+    if kind != ReversalKind.REFUND and amount != left:
+        raise InvalidRequestError(Violation("amount", f"must be all that is left of the payment for a {kind}: {rest}"))
 
 
 def _refusal(export: PaymentExport, sentence: str) -> NotPermittedNowError:

@@ -105,14 +105,17 @@ def too_fine(case: Case, amount: Decimal, currency: str) -> ExportError:
     )
 
 
-def period_locked(case: Case, on: date, locked_up_to: date | None = None) -> ExportError:
-    """The books are closed for that day."""
+def period_locked(
+    case: Case, on: date, locked_up_to: date | None = None, *, is_open_to_advisers: bool = False
+) -> ExportError:
+    """The books are closed for that day; advisers may write before the period lock date (Xero, Permissions)."""
     until = f" up to {day(locked_up_to)}" if locked_up_to else " for that day"
     said = f"This is of {day(on)}, and the books are locked{until}."
+    by_whom = (
+        "have an adviser record it there for that day" if is_open_to_advisers else "record it there by a later date"
+    )
     return case.error(
-        ExportReason.PERIOD_LOCKED,
-        said,
-        "Unlock the period in Xero and try again, or record it there by a later date and dismiss it here.",
+        ExportReason.PERIOD_LOCKED, said, f"Unlock the period in Xero and try again, or {by_whom} and dismiss it here."
     )
 
 
@@ -239,7 +242,27 @@ def recorded_twice(case: Case, invoice: str, there: Sequence[str], double: tuple
 def taken_back_in_part(case: Case) -> ExportError:
     """Nobody can say whose part is given back."""
     said = "A part of a payment of several customers is given back, and it is not said whose it is."
-    return case.error(ExportReason.REJECTED_BY_XERO, said, "Record the refund in Xero.")
+    return case.error(ExportReason.REJECTED_BY_XERO, said, "Record it in Xero.")
+
+
+def account_begun_with(case: Case, name: str) -> ExportError:
+    """What was begun on an account cannot be finished there; on another one it would not net to zero."""
+    which = f", {name}, is archived" if name else " is no longer"
+    said = f"A part of this is recorded already, and the account for refunds that it was begun with{which} in Xero."
+    return case.error(
+        ExportReason.ACCOUNT_ARCHIVED,
+        said,
+        "Restore that account in Xero and try again with ReexportPayment, or record in Xero what is missing.",
+    )
+
+
+def begun_otherwise(case: Case) -> ExportError:
+    """A reversal that is half done would have to be something else now."""
+    return case.error(
+        ExportReason.REJECTED_BY_XERO,
+        "A part of this is recorded already, and does not go with the payment, its invoices or the accounts of now.",
+        "Undo in Xero what has changed there, or choose the account as it was, and try again; or finish it in Xero.",
+    )
 
 
 # Xero, the consent and the calls
@@ -313,6 +336,48 @@ def nothing_to_refund(case: Case) -> ExportError:
         ExportReason.REJECTED_BY_XERO,
         "Somebody removed the payment, or a part of it, in Xero: there is nothing to refund.",
         "Export the payment again, and then take it back once more; or record both in Xero, and dismiss it.",
+    )
+
+
+def removed_after_refund(case: Case) -> ExportError:
+    """What is left of a payment is to be taken back, and the payment is not in Xero as it was exported."""
+    return case.error(
+        ExportReason.REJECTED_BY_XERO,
+        "Somebody removed the payment, of which a part was refunded before, in Xero: the rest cannot be taken back.",
+        "Export the payment again, and then take the rest back once more; or record both in Xero, and dismiss it.",
+    )
+
+
+def reversal_removed(case: Case, kinds: Sequence[str]) -> ExportError:
+    """What was made to take a payment back is gone; `kinds` says what."""
+    what = " and ".join(kind.lower().replace("_", " ") for kind in kinds)
+    said = f"It was taken back, and somebody removed the {what} that was made for it in Xero."
+    return case.error(
+        ExportReason.REJECTED_BY_XERO, said, f"If it is still to be taken back, record the {what} again in Xero."
+    )
+
+
+def not_shown(case: Case) -> ExportError:
+    """What Xero accepted is not to be seen there."""
+    said = "Xero accepted that it is taken back, and does not show it after an hour."
+    remedy = "Nothing is to be done: it is looked for each hour, and nothing is sent twice."
+    return case.passing(ExportReason.XERO_UNAVAILABLE, said, remedy, Owner.XERO)
+
+
+def proof_not_understood(case: Case, trouble: str) -> ExportError:
+    """It is done, and whether Xero shows it cannot be read."""
+    said = f"Xero accepted that it is taken back, and it cannot be seen there at present: {trouble}"
+    remedy = "It is looked for again each half hour; whoever runs this service finds the cause in its log."
+    return case.passing(ExportReason.XERO_UNAVAILABLE, said, remedy, Owner.OPERATOR)
+
+
+def not_understood(case: Case, trouble: str) -> ExportError:
+    """Xero's answer, or our own plan, is not what this service was made for."""
+    return case.error(
+        ExportReason.REJECTED_BY_XERO,
+        f"It cannot be taken back as things are: {trouble}",
+        "Have whoever runs this service look at its log; then try again with ReexportPayment, or record it in Xero.",
+        Owner.OPERATOR,
     )
 
 

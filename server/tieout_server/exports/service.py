@@ -20,6 +20,7 @@ from tieout_server.exports.messages import (
     Reverse,
 )
 from tieout_server.exports.preflight import Preflight
+from tieout_server.exports.reversal_rules import is_all_taken_back
 from tieout_server.exports.reversing import ReversalRequests
 from tieout_server.exports.state import REVERSIBLE, UNDER_WAY, ExportReason, XeroStatus, move
 from tieout_server.ledger.exports import ExportEvent, PaymentExport, PlatformPayment, Reversal
@@ -188,6 +189,7 @@ class Exports:
             if going := [one for one in export.reversals if one.xero_status in UNDER_WAY]:
                 sentence = f"Reversal {going[0].reversal_id!r} is under way: wait for its end."
                 raise NotPermittedNowError(sentence, export_id=export.id, state=export.xero_status)
+            _check_is_not_taken_back(export)
             again, happened = record.again(export, self._means.clock.now(), AGAIN, actor)
             await record.keep(tx, self._means.feed, again, happened)
         return again
@@ -296,6 +298,20 @@ async def _get(tx: Transaction, export_id: str, *, lock: bool = False, history: 
     if export is None:
         raise NotFoundError("payment export", export_id)
     return export
+
+
+def _check_is_not_taken_back(export: PaymentExport) -> None:
+    """See that not all of it was taken back: exported again it would stand for money that nobody has."""
+    if export.xero_status == XeroStatus.REVERSED:
+        sentence = "All of the payment was taken back. If it was paid anew, export that under another payment_id."
+    elif is_all_taken_back(export):
+        sentence = (
+            "All of the payment was refunded, and somebody removed the payment itself in Xero. Remove the refund there "
+            "as well, or record the payment there; then dismiss the export."
+        )
+    else:
+        return
+    raise NotPermittedNowError(sentence, export_id=export.id, state=export.xero_status)
 
 
 async def _existing(tx: Transaction, asked: ExportPayment, print_: str) -> Accepted:

@@ -1,16 +1,17 @@
 """How a payment is taken back in Xero: deleted, refunded by a credit note, or owed again in the open period."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
 
 from tieout_server.exports import accounts, markers, plan, sentences
-from tieout_server.exports.accounts import BANK, Ground
+from tieout_server.exports.accounts import ACTIVE, BANK, Ground
 from tieout_server.exports.plan import PlannedWrite
+from tieout_server.exports.reversal_rules import credited
 from tieout_server.exports.sentences import Case
 from tieout_server.exports.state import ReversalKind, StepState
-from tieout_server.ledger.documents import Account, Entity, Invoice, Organisation
+from tieout_server.ledger.documents import Entity, Invoice, Organisation
 from tieout_server.ledger.exports import ExportError, PaymentExport, Reversal, Step
 from tieout_server.ledger.writes import (
     BatchDraft,
@@ -42,7 +43,7 @@ class Undoing(msgspec.Struct, frozen=True, kw_only=True):
     reversal: Reversal
     export: PaymentExport
     steps: tuple[Step, ...]
-    """The export's own, and those of this reversal that were tried before; only those that are DONE matter."""
+    """The export's own and those of all its reversals; only those that are DONE matter."""
     ground: Ground
     organisation: Organisation
     payables: Mapping[str, Payable]
@@ -79,6 +80,15 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True):
         return self.invoice.xero_contact_id, self.xero_account_id
 
 
+def _without(parts: Sequence[_Part], taken: Decimal) -> Iterator[_Part]:
+    """What is left of these without so much, which is taken of the first ones."""
+    for part in parts:
+        off = min(part.amount, taken)
+        taken -= off
+        if part.amount > off:
+            yield msgspec.structs.replace(part, amount=part.amount - off)
+
+
 def _what_for(draft: Draft) -> tuple[object, ...]:
     """What a write is for, however it is worded: accounts and lines may be others when it is planned again."""
     kind, amount = type(draft), plan.total(draft)
@@ -100,23 +110,26 @@ class _TakingBack:
         self.undoing, self.reversal, self.payment = undoing, undoing.reversal, undoing.export.payment
         self.case = Case(undoing.reversal.updated_at)
         self.done = [step for step in undoing.steps if step.state == StepState.DONE and not step.reversal_id]
-        self.done_before = [
-            _what_for(step.draft)
+        self.before = [
+            step.draft
             for step in undoing.steps
             if step.state == StepState.DONE and step.reversal_id == undoing.reversal.id
         ]
+        self.done_before = [_what_for(draft) for draft in self.before]
+        self.credited = credited(undoing.reversal, undoing.steps)
         self.findings: list[ExportError] = []
         self.plan: list[PlannedWrite] = []
         self.count = 0
 
     def run(self) -> Undone:
         if self.reversal.kind != ReversalKind.REFUND:
-            self._undo()
+            self._undo_rest() if self.credited else self._undo()
         elif self.reversal.amount == self.payment.amount:
             self._refund_all()
         else:
             self._refund_part()
         self._check_day()
+        self._check_begun()
         if self.findings:
             return Undone(findings=tuple(dict.fromkeys(self.findings)))
         return Undone(plan=tuple(self.plan))
@@ -128,7 +141,7 @@ class _TakingBack:
         staying: list[_Part] = self._linked()
         for step in self.done:
             if isinstance(step.draft, OverpaymentDraft):
-                self._refund_overpayment(step, step.draft)
+                self._refund_what_is_left(step, step.draft)
             elif self._is_deletable(step):
                 kind = RecordKind.BATCH_PAYMENT if isinstance(step.draft, BatchDraft) else RecordKind.PAYMENT
                 self._add(Deletion(record=kind, xero_id=step.xero_id), self._mark())
@@ -137,13 +150,24 @@ class _TakingBack:
         if staying:
             self._owe_again(staying)
 
+    def _undo_rest(self) -> None:
+        """After refunds of a part: Xero deletes no part of a payment, so it stays, and the rest of it is owed again."""
+        for step in self.done:
+            if isinstance(step.draft, OverpaymentDraft):
+                self._refund_what_is_left(step, step.draft)
+        parts = self._paid()
+        if len({part.place for part in parts}) > 1:
+            self.findings.append(sentences.taken_back_in_part(self.case))
+        else:
+            self._owe_again(list(_without(parts, self.credited)))
+
     def _is_deletable(self, step: Step) -> bool:
         locked = plan.locked_up_to(self.undoing.organisation)
         return step.xero_id not in self.undoing.kept and not (locked and self.payment.paid_on <= locked)
 
     def _owe_again(self, parts: list[_Part]) -> None:
         """An invoice and the money spent, on one account in between that nets to zero (Xero, bounced payments)."""
-        between = self._refund_account()
+        between = self._on_refunds()
         for place in dict.fromkeys(part.place for part in parts):
             here = [part for part in parts if part.place == place]
             self._check_bank(place[1])
@@ -182,7 +206,7 @@ class _TakingBack:
     # Refunds
 
     def _refund_all(self) -> None:
-        for part in [*(part for step in self.done for part in self._parts(step)), *self._linked()]:
+        for part in self._paid():
             self._credit(part, self._note_of(part))
         for step in self.done:
             if isinstance(step.draft, OverpaymentDraft):
@@ -197,7 +221,7 @@ class _TakingBack:
                 left -= paid
         if not left:
             return
-        parts = [*(part for step in self.done for part in self._parts(step)), *self._linked()]
+        parts = self._paid()
         if len({part.place for part in parts}) > 1:
             self.findings.append(sentences.taken_back_in_part(self.case))
         elif parts:
@@ -224,9 +248,7 @@ class _TakingBack:
         return self._note_by_hand(part)
 
     def _note_by_hand(self, part: _Part) -> InvoiceLines:
-        line = self._line(part, self._refund_account())
-        taxed = msgspec.structs.replace(line, tax_type=self.undoing.ground.settings.refund_tax_type)
-        return InvoiceLines(line_amount_types="Inclusive", lines=(taxed,))
+        return InvoiceLines(line_amount_types="Inclusive", lines=(self._line(part, self._on_refunds()),))
 
     def _credit(self, part: _Part, lines: InvoiceLines) -> None:
         """A credit note, and the refund of it: it follows at once and learns the credit note's id then."""
@@ -248,6 +270,10 @@ class _TakingBack:
             lines=lines.lines,
         )
 
+    def _refund_what_is_left(self, step: Step, draft: OverpaymentDraft) -> None:
+        if left := self._left_of(step, draft):
+            self._refund_overpayment(step, msgspec.structs.replace(draft, amount=left))
+
     def _refund_overpayment(self, step: Step, draft: OverpaymentDraft) -> None:
         account_id, marker = draft.xero_account_id, self._mark()
         self._check_account(account_id)
@@ -264,6 +290,10 @@ class _TakingBack:
         )
 
     # What both need
+
+    def _paid(self) -> list[_Part]:
+        """What the payment paid of invoices, whoever recorded it."""
+        return [*(part for step in self.done for part in self._parts(step)), *self._linked()]
 
     def _parts(self, step: Step) -> list[_Part]:
         """What a step paid of invoices."""
@@ -293,22 +323,38 @@ class _TakingBack:
             return []
         return [_Part(invoice=payable.invoice, amount=amount, xero_account_id=account_id)]
 
-    def _line(self, part: _Part, account: Account | None) -> DraftLine:
-        return DraftLine(
-            description=": ".join(filter(None, (self._name(part), self.reversal.reason))),
-            unit_amount=part.amount,
-            account_code=account.code if account else "",
-            xero_account_id=account.xero_account_id if account else "",
-        )
+    def _line(self, part: _Part, on: DraftLine) -> DraftLine:
+        """A line of this part on the account of another one."""
+        text = ": ".join(filter(None, (self._name(part), self.reversal.reason)))
+        return msgspec.structs.replace(on, description=text, unit_amount=part.amount)
 
     def _name(self, part: _Part | None = None) -> str:
         of = f" of invoice {part.invoice.number or part.invoice.xero_invoice_id}" if part else ""
         return f"{_NAMES[self.reversal.kind]} of payment {self.payment.payment_id}{of}"
 
-    def _refund_account(self) -> Account | None:
+    def _on_refunds(self) -> DraftLine:
+        """A line on the account for refunds: that of what is done of this reversal, or the one that is chosen now.
+
+        Once begun, an account is kept: on two of them an invoice and the money spent would not net to zero.
+        """
+        if begun := next((line for draft in self.before for line in self._own_lines(draft)), None):
+            return begun
         if problem := accounts.refund_problem(self.undoing.ground, self.case.at):
             self.findings.append(problem)
-        return self.undoing.ground.refund_account()
+        account = self.undoing.ground.refund_account()
+        is_taxed = self.reversal.kind == ReversalKind.REFUND
+        return DraftLine(
+            description="",
+            unit_amount=ZERO,
+            account_code=account.code if account else "",
+            xero_account_id=account.xero_account_id if account else "",
+            tax_type=self.undoing.ground.settings.refund_tax_type if is_taxed else "",
+        )
+
+    def _own_lines(self, draft: Draft) -> Sequence[DraftLine]:
+        """What of a draft is on the account for refunds; lines that repeat an invoice's do not name the payment."""
+        lines = draft.lines if isinstance(draft, CreditNoteDraft | InvoiceDraft | SpentMoneyDraft) else ()
+        return [line for line in lines if line.description.startswith(self._name())]
 
     def _check_account(self, account_id: str) -> None:
         """Whether money can still leave the account that it went to."""
@@ -319,9 +365,21 @@ class _TakingBack:
             self.findings.append(problem)
 
     def _check_day(self) -> None:
-        locked, on = plan.locked_up_to(self.undoing.organisation), self.reversal.reversed_on
-        if locked and on <= locked and any(not isinstance(write.draft, Deletion) for write in self.plan):
-            self.findings.append(sentences.period_locked(self.case, on, locked))
+        if all(isinstance(write.draft, Deletion) for write in self.plan):
+            return
+        if problem := plan.period_locked(self.undoing.organisation, self.reversal.reversed_on, self.case):
+            self.findings.append(problem)
+
+    def _check_begun(self) -> None:
+        """Whether what is done has its place in the plan, and can be finished where it was begun."""
+        if any(kind is not Deletion for kind, *_ in self.done_before):  # a payment that is deleted is not in the plan
+            self.findings.append(sentences.begun_otherwise(self.case))
+        if not any(self._own_lines(draft) for draft in self.before):
+            return
+        for account_id in {line.xero_account_id for write in self.plan for line in self._own_lines(write.draft)}:
+            account = self.undoing.ground.accounts.get(account_id)
+            if account is None or account.status != ACTIVE:
+                self.findings.append(sentences.account_begun_with(self.case, account.name if account else ""))
 
     def _mark(self) -> str:
         return self.undoing.new_marker()

@@ -19,12 +19,21 @@ from tieout_server.exports.accounts import REFUNDS
 from tieout_server.exports.means import Means
 from tieout_server.exports.outcomes import covered, invoices_of, look_at, records_of, tell
 from tieout_server.exports.preflight import XERO_CLOCK_MARGIN, Footing, Preflight, read_payables
+from tieout_server.exports.proof import look_again, prove
 from tieout_server.exports.recovery import kind_of
 from tieout_server.exports.refusals import Refused, classify, says_undeletable
-from tieout_server.exports.reversal_rules import as_planned, is_kept, is_over, out_of_date, records_made, steps_of
+from tieout_server.exports.reversal_rules import (
+    as_planned,
+    credited,
+    is_kept,
+    is_over,
+    out_of_date,
+    records_made,
+    steps_of,
+)
 from tieout_server.exports.send import VERIFY_AFTER, Result, Sender
 from tieout_server.exports.sentences import Case
-from tieout_server.exports.state import ReversalKind, StepState, XeroStatus
+from tieout_server.exports.state import ExportReason, ReversalKind, StepState, XeroStatus
 from tieout_server.exports.taking_back import Undoing, Undone, take_back
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.books import Purpose
@@ -149,7 +158,11 @@ class ReversalOutcomes:
         # Tried again, what is missing is planned anew; what is DONE stays so.
         await export_steps.put(tx, msgspec.structs.replace(step, state=StepState.DROPPED))
         await _drop_planned(tx, reversal)
-        await self.fail(tx, export, reversal, (classify(result.messages, _refused(reversal, now, step.draft)),))
+        error = classify(result.messages, _refused(reversal, now, step.draft))
+        if isinstance(step.draft, SpentMoneyDraft) and error.reason == ExportReason.ACCOUNT_ARCHIVED:
+            begun = sentences.account_begun_with(Case(at=now), "")  # its invoice is there: no other account will do
+            error = msgspec.structs.replace(begun, xero_messages=error.xero_messages)
+        await self.fail(tx, export, reversal, (error,))
 
     async def fail(
         self, tx: Transaction, export: PaymentExport, reversal: Reversal, errors: Sequence[ExportError]
@@ -179,24 +192,30 @@ class Reversing:
             found = await reversals.with_status(tx, self._turn.link.id, statuses)
         for reversal in [one for one in found if one.due_at and one.due_at <= now][:AT_ONCE]:
             try:
-                await (self._prove if reversal.xero_status == XeroStatus.EXPORTED else self._take_back)(reversal)
+                if reversal.xero_status == XeroStatus.EXPORTED:
+                    await prove(self._turn, reversal, await self._steps(reversal))
+                else:
+                    await self._take_back(reversal)
             except BugError as bug:  # the others go on
                 logger.exception("reversal failed", reversal_id=reversal.id, trouble=bug.sentence)
                 await self._fail(reversal, bug)
 
     async def _fail(self, reversal: Reversal, bug: BugError) -> None:
         """Have somebody look at what cannot be taken back; what is only not proven is looked at again later."""
-        messages = bug.messages if isinstance(bug, RejectedError) else ()
+        case = Case(at=self._turn.now())
         async with self._turn.commit() as tx:
             export = await exports.get(tx, reversal.export_id, lock=True)
             held = await reversals.get(tx, reversal.id)
             if export is None or held is None:
                 return
             if held.xero_status in _GOING:
-                error = classify(messages or (bug.sentence,), _refused(held, self._turn.now()))
+                words = bug.messages if isinstance(bug, RejectedError) else ()
+                unknown = sentences.not_understood(case, bug.sentence)
+                error = classify(words, _refused(held, case.at)) if words else unknown
                 await self._owners.fail(tx, export, held, (error,))
             elif held.xero_status == XeroStatus.EXPORTED:
-                await reversals.put(tx, msgspec.structs.replace(held, due_at=self._turn.now() + LATER))
+                error = sentences.proof_not_understood(case, bug.sentence)
+                await look_again(tx, self._turn, held, error, case.at + LATER)
 
     async def _take_back(self, reversal: Reversal) -> None:
         footing = await self._preflight.current(self._turn)
@@ -252,8 +271,10 @@ class Reversing:
         self, reversal: Reversal, export: PaymentExport, steps: Sequence[Step], footing: Footing
     ) -> Undone:
         """What is to be written to take it back; these steps are as Xero shows them now."""
-        if reversal.kind == ReversalKind.REFUND and covered(export, steps) != export.payment.amount:
-            return Undone(findings=(sentences.nothing_to_refund(Case(at=self._turn.now())),))
+        is_refund = reversal.kind == ReversalKind.REFUND
+        if (is_refund or credited(reversal, steps)) and covered(export, steps) != export.payment.amount:
+            why = sentences.nothing_to_refund if is_refund else sentences.removed_after_refund
+            return Undone(findings=(why(Case(at=self._turn.now())),))
         made = [name for s in steps if not s.reversal_id for name in (s.xero_id, *(p for _, p in s.parts)) if name]
         async with self._turn.means.database.read() as tx:
             seen = await receivables.payments_named(tx, export.connection_id, made)
@@ -313,25 +334,20 @@ class Reversing:
             return None
         return msgspec.structs.replace(step, draft=plan.filled(step, steps))
 
-    async def _prove(self, reversal: Reversal) -> None:
-        """Look whether Xero shows what was done: VERIFIED, or looked for again later."""
-        is_shown = True
-        for step in [one for one in await self._steps(reversal) if one.state == StepState.DONE]:
-            seen = await self._turn.ask(self._turn.books.status_of(kind_of(step.draft), step.xero_id))
-            is_there = seen is not None and seen.is_there
-            is_shown &= is_there is not isinstance(step.draft, Deletion)
-        async with self._turn.commit() as tx:
-            export = await exports.get(tx, reversal.export_id, lock=True)
-            now, held = self._turn.now(), await reversals.get(tx, reversal.id)
-            if export is None or held is None:
-                return
-            if not is_shown:
-                lasts = now - (held.completed_at or now)
-                await reversals.put(tx, msgspec.structs.replace(held, due_at=now + max(lasts, VERIFY_AFTER)))
-                return
-            proven = msgspec.structs.replace(held, xero_status=XeroStatus.VERIFIED, due_at=None, updated_at=now)
-            await reversals.put(tx, proven)
-            await tell(tx, self._turn.means, export, "Seen in Xero: it is taken back.")
+
+async def put_off(
+    tx: Transaction, means: Means, export_ids: Sequence[str], error: ExportError, until: datetime
+) -> None:
+    """Have what is due to be taken back of these exports wait; of what waits for something new it is told what for."""
+    now = means.clock.now()
+    for export in (await exports.lock_all(tx, export_ids)).values():
+        due = [one for one in export.reversals if one.xero_status in _GOING and one.due_at and one.due_at <= now]
+        news = [one for one in due if one.error is None or one.error.reason != error.reason]
+        for one in due:
+            said = error if one in news else one.error
+            await reversals.put(tx, msgspec.structs.replace(one, error=said, due_at=until, updated_at=now))
+        if news:
+            await tell(tx, means, export, f"Not taken back yet. {error.sentence}")
 
 
 _GOING = (XeroStatus.QUEUED, XeroStatus.CHECKED, XeroStatus.SENDING)

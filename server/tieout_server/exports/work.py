@@ -29,12 +29,12 @@ from tieout_server.exports.record import in_parts
 from tieout_server.exports.recovery import Looks, Recovery, take_over
 from tieout_server.exports.state import XeroStatus
 from tieout_server.exports.turn import Turn
-from tieout_server.exports.undo import ReversalOutcomes, Reversing
+from tieout_server.exports.undo import ReversalOutcomes, Reversing, put_off
 from tieout_server.exports.upkeep import Revalidate, Upkeep
 from tieout_server.ledger.books import WritableBooks
 from tieout_server.ledger.exports import ExportError
 from tieout_server.ledger.links import Link
-from tieout_server.storage import connections, exports
+from tieout_server.storage import connections, exports, reversals
 from tieout_server.storage.database import Transaction
 from tieout_server.work.engine import Job, Lane
 
@@ -100,7 +100,7 @@ class ExportWork:
         return books
 
     async def _wait(self, job: Job, link: Link, trouble: TieoutError) -> datetime:
-        """Tell the exports that are due what they wait for, and answer until when. Nothing of them was sent."""
+        """Tell what is due, exports and reversals, what it waits for; answers until when. Nothing of it was sent."""
         is_news = isinstance(trouble, PersonMustActError) and not isinstance(
             trouble, OperatorMustActError | ConnectionNotUsableError | _NotConsentedError
         )
@@ -110,12 +110,18 @@ class ExportWork:
         error = waits.of_trouble(trouble, now)
         async with self._means.database.read() as tx:
             due = await exports.due(tx, link.id, now, WAITING_AT_ONCE)
-        since = [one.error.occurred_at for one in due if one.error and one.error.reason == error.reason]
+            back = await reversals.due(tx, link.id, now, WAITING_AT_ONCE, reversals.GOES_ON)
+        known = (*(one.error for one in due), *(one.error for one in back))
+        since = [one.occurred_at for one in known if one and one.reason == error.reason]
         again_at = waits.until(trouble, min(since, default=None), now)
         for some in in_parts([one.id for one in due]):
             async with self._means.database.write() as tx:
                 await job.hold(tx)
                 await self._put_off(tx, some, error, again_at)
+        for some in in_parts(sorted({one.export_id for one in back})):
+            async with self._means.database.write() as tx:
+                await job.hold(tx)
+                await put_off(tx, self._means, some, error, again_at)
         logger.warning("exports wait", connection_id=link.id, until=again_at.isoformat(), trouble=trouble.sentence)
         return again_at
 

@@ -14,7 +14,7 @@ from tieout_server.storage.export_tables import export_reversals
 
 _WAITING = ("QUEUED", "CHECKED")
 """The statuses (`exports.state`) in which a reversal waits for its turn."""
-_GOES_ON = (*_WAITING, "SENDING")
+GOES_ON = (*_WAITING, "SENDING")
 """Those in which it does, perhaps between two steps."""
 
 _error = msgspec.json.Decoder(ExportError).decode
@@ -82,7 +82,7 @@ async def make_due(tx: Transaction, connection_id: str, now: datetime) -> None:
     """Have the reversals of a connection that wait tried now."""
     goes_on = (
         (export_reversals.c.connection_id == connection_id)
-        & export_reversals.c.xero_status.in_(_GOES_ON)
+        & export_reversals.c.xero_status.in_(GOES_ON)
         & export_reversals.c.due_at.is_not(None)
     )
     await tx.execute(update(export_reversals).where(goes_on).values(due_at=to_micros(now)))

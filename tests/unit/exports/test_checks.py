@@ -158,9 +158,10 @@ def test_an_account_without_a_currency_takes_the_base_currency() -> None:
 @pytest.mark.parametrize("lock", ["period_lock_on", "end_of_year_lock_on"])
 def test_a_locked_day_is_named_with_the_lock_date(lock: str) -> None:
     books = situation(organisation=replace(ORGANISATION, **{lock: PAID_ON}))
-    reason, sentence, _, _ = only(payment(), books)
+    reason, sentence, remedy, _ = only(payment(), books)
     assert reason == "PERIOD_LOCKED"
     assert sentence == "This is of 20 November 2026, and the books are locked up to 20 November 2026."
+    assert ("adviser" in remedy) == (lock == "period_lock_on")
     assert reasons(payment(paid_on=date(2026, 11, 21)), books) == []
 
 

@@ -108,6 +108,23 @@ async def test_refunds_of_parts_follow_each_other_up_to_the_whole(desk: Desk) ->
     assert [one.amount for one in after.reversals] == [Decimal("10.00"), Decimal("2.50")]
 
 
+@pytest.mark.parametrize("kind", ["CHARGEBACK", "LATE_FAILURE"])
+async def test_after_a_refund_of_a_part_a_bank_may_take_the_rest(desk: Desk, kind: str) -> None:
+    export = await desk.handed_over(xero_status="VERIFIED")
+    await became(desk, (await desk.exports.reverse(asked(export, amount=nzd("10")))).reversals[-1], "VERIFIED")
+    with pytest.raises(NotPermittedNowError, match=r"^Only 2\.50 NZD .* name that as the amount\.$"):
+        await desk.exports.reverse(asked(export, reversal_id="r2", kind=kind))
+    with pytest.raises(InvalidRequestError) as refused:
+        await desk.exports.reverse(asked(export, reversal_id="r2", kind=kind, amount=nzd("2")))
+    (violation,) = refused.value.violations
+    assert violation.rule == f"must be all that is left of the payment for a {kind}: 2.50 NZD"
+    last = (await desk.exports.reverse(asked(export, reversal_id="r2", kind=kind, amount=nzd("2.50")))).reversals[-1]
+    assert (last.kind, last.amount) == (kind, Decimal("2.50"))
+    await became(desk, last, "VERIFIED")
+    with pytest.raises(NotPermittedNowError, match="taken back already"):
+        await desk.exports.reverse(asked(export, reversal_id="r3", amount=nzd("1")))
+
+
 @pytest.mark.parametrize(
     ("wanted", "field"),
     [

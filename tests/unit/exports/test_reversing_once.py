@@ -22,14 +22,14 @@ from paying import (
     process,
 )
 from tieout_server.errors import CallLimitError, NotPermittedNowError, UnexpectedAnswerError
-from tieout_server.exports.messages import Reverse
+from tieout_server.exports.messages import Dismiss, Reverse
 from tieout_server.exports.state import ReversalKind
 from tieout_server.ledger.books import Purpose
 from tieout_server.ledger.documents import Account, Entity
 from tieout_server.ledger.exports import PaymentExport
 from tieout_server.ledger.money import Money
-from tieout_server.ledger.writes import RecordKind, RefundDraft
-from tieout_server.storage import export_settings, mirror, reversals
+from tieout_server.ledger.writes import InvoiceDraft, RecordKind, RefundDraft, SpentMoneyDraft
+from tieout_server.storage import connections, export_settings, mirror, reversals
 
 REFUNDS = "refunds"
 
@@ -246,6 +246,9 @@ async def test_a_refund_does_not_hide_that_its_payment_was_removed(stage: tuple[
     await one.run()
     done = await one.now(export)
     assert (done.xero_status, [r.xero_status for r in done.reversals]) == ("REMOVED_IN_XERO", ["VERIFIED"])
+    with pytest.raises(NotPermittedNowError, match="All of the payment was refunded"):
+        await one.again(export)
+    await one.exports.dismiss(Dismiss(export_id=export.id, note="recorded by hand"))
 
 
 async def test_what_xero_does_not_delete_is_owed_again_in_the_open_period(stage: tuple[Stage, Process]) -> None:
@@ -408,12 +411,174 @@ async def test_what_is_owed_again_is_so_once_though_the_account_is_chosen_anew(s
     (failed,) = (await one.now(export)).reversals
     assert failed.error
     assert "refunds" in failed.error.sentence
+    assert failed.error.remedy.startswith("Restore that account in Xero")
+    assert failed.error.xero_messages
     there.xero.refusals = kept
     await refunds_on(there, one, "others")
     await one.again(export)
     await one.run()
     assert (await one.now(export)).xero_status == "REVERSED"
     assert len(there.counting(RecordKind.INVOICE)) == len(there.counting(RecordKind.SPENT_MONEY)) == 1
+    drafts = [one.draft for one in there.xero.records.values() if isinstance(one.draft, InvoiceDraft | SpentMoneyDraft)]
+    assert [line.xero_account_id for draft in drafts for line in draft.lines] == [REFUNDS] * 2, "it nets to zero there"
+
+
+async def test_what_is_left_after_a_refund_is_owed_again_when_a_bank_takes_it(stage: tuple[Stage, Process]) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    await reverse(one, export, ReversalKind.REFUND, "30")
+    await one.run()
+    await reverse(one, export, ReversalKind.CHARGEBACK, "70")
+    await one.run()
+    done = await one.now(export)
+    assert (done.xero_status, [r.xero_status for r in done.reversals]) == ("REVERSED", ["VERIFIED"] * 2)
+    made = [(record.kind, record.amount) for record in done.reversals[-1].records]
+    assert made == [(RecordKind.INVOICE, Decimal(70)), (RecordKind.SPENT_MONEY, Decimal(70))]
+    assert len(there.counting(RecordKind.PAYMENT)) == 1
+
+
+async def test_the_rest_of_what_somebody_removed_is_taken_back_once_it_is_there_again(
+    stage: tuple[Stage, Process],
+) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    await reverse(one, export, ReversalKind.REFUND, "30")
+    await one.run()
+    await reverse(one, export, ReversalKind.CHARGEBACK, "70")
+    await removed(there, one)
+    await one.run()
+    gone = await one.now(export)
+    error = gone.reversals[-1].error
+    assert error
+    assert (gone.xero_status, gone.reversals[-1].xero_status) == ("REMOVED_IN_XERO", "ERROR")
+    assert error.remedy.startswith("Export the payment again, and then take the rest back once more")
+    assert there.counting(RecordKind.INVOICE) == there.counting(RecordKind.SPENT_MONEY) == []
+    for _ in range(2):
+        await one.again(export)
+        await one.run()
+    assert (await one.now(export)).xero_status == "REVERSED"
+    assert len(there.counting(RecordKind.PAYMENT)) == len(there.counting(RecordKind.SPENT_MONEY)) == 1
+
+
+# What a person sees meanwhile
+
+
+async def connected(one: Process, state: str) -> None:
+    async with one.database.write() as tx:
+        link = await connections.get(tx, CONNECTION)
+        assert link
+        await connections.save(tx, msgspec.structs.replace(link, state=state))
+
+
+async def test_a_reversal_says_that_it_waits_for_the_connection_and_goes_on_with_it(
+    stage: tuple[Stage, Process],
+) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    await reverse(one, export)
+    await connected(one, "RECONNECT_REQUIRED")
+    for _ in range(3):
+        await one.slice()
+        there.clock.time += timedelta(minutes=6)
+    waiting = await one.now(export)
+    (back,) = waiting.reversals
+    assert back.error
+    assert (back.xero_status, back.error.reason, back.error.owner) == ("QUEUED", "CONNECTION_LOST", "MERCHANT")
+    assert (back.error.retries_by_itself, back.error.remedy) == (True, "Connect Xero again; it then goes on by itself.")
+    assert [event.sentence.startswith("Not taken back yet.") for event in waiting.history].count(True) == 1
+    await connected(one, "CONNECTED")
+    await one.run()
+    (back,) = (await one.now(export)).reversals
+    assert (back.xero_status, back.error) == ("VERIFIED", None)
+
+
+async def test_what_waits_between_two_steps_says_so(stage: tuple[Stage, Process]) -> None:
+    there, one = stage
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    await reverse(one, export, ReversalKind.REFUND)
+    limit = CallLimitError("No more today.", "day", there.clock.now() + timedelta(hours=5))
+    there.xero.faults = [lambda: setattr(there.xero, "faults", [limit])]
+    await one.slice()
+    (back,) = (await one.now(export)).reversals
+    assert back.error
+    assert (back.error.reason, back.due_at) == ("RATE_LIMITED", limit.retry_at)
+    assert len(there.counting(RecordKind.CREDIT_NOTE)) == 1
+    there.clock.time += timedelta(hours=6)
+    await one.run()
+    assert (await one.now(export)).xero_status == "REVERSED"
+
+
+async def taken_back_unseen(there: Stage, one: Process) -> PaymentExport:
+    """A payment that was refunded a moment ago: Xero accepted it, and nobody has looked yet."""
+    export = await one.pay("p1", "100", ("i1", "100"))
+    await one.run()
+    await reverse(one, export, ReversalKind.REFUND)
+    await one.slice()
+    there.clock.time += timedelta(seconds=3)
+    return await one.now(export)
+
+
+async def test_what_xero_does_not_show_after_an_hour_is_said_and_looked_for_each_hour(
+    stage: tuple[Stage, Process],
+) -> None:
+    there, one = stage
+    export = await taken_back_unseen(there, one)
+    hidden = {name: there.xero.records.pop(name) for name in there.counting(RecordKind.REFUND)}
+    await one.run(timedelta(minutes=50))
+    assert (await one.now(export)).reversals[0].error is None
+    await one.run(timedelta(hours=30))
+    seen = await one.now(export)
+    (back,) = seen.reversals
+    assert back.error
+    assert (back.xero_status, back.error.reason, back.error.owner) == ("EXPORTED", "XERO_UNAVAILABLE", "XERO")
+    assert back.error.retries_by_itself
+    assert back.due_at
+    assert back.due_at - there.clock.now() <= timedelta(hours=1)
+    assert [event.sentence for event in seen.history].count(back.error.sentence) == 1
+    there.xero.records |= hidden
+    await one.run(timedelta(hours=2))
+    (back,) = (await one.now(export)).reversals
+    assert (back.xero_status, back.error) == ("VERIFIED", None)
+
+
+async def test_what_was_made_to_take_it_back_and_is_removed_is_not_looked_for_for_ever(
+    stage: tuple[Stage, Process],
+) -> None:
+    there, one = stage
+    export = await taken_back_unseen(there, one)
+    (name,) = there.counting(RecordKind.REFUND)
+    there.xero.records[name] = msgspec.structs.replace(there.xero.records[name], status="DELETED")
+    await one.run()
+    (back,) = (await one.now(export)).reversals
+    assert back.error
+    assert (back.xero_status, back.due_at, back.error.owner) == ("REMOVED_IN_XERO", None, "MERCHANT")
+    assert back.error.remedy == "If it is still to be taken back, record the refund again in Xero."
+
+
+async def test_a_proof_that_cannot_be_read_says_so_and_whose_matter_that_is(
+    stage: tuple[Stage, Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, one = stage
+    export = await taken_back_unseen(there, one)
+
+    async def odd(*_: object) -> None:
+        raise UnexpectedAnswerError("Xero's answer is not what was expected.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PayingBooks, "status_of", odd)
+        await one.run(timedelta(hours=2))
+    seen = await one.now(export)
+    (back,) = seen.reversals
+    assert back.error
+    assert (back.xero_status, back.error.owner, back.error.retries_by_itself) == ("EXPORTED", "OPERATOR", True)
+    assert [event.sentence for event in seen.history].count(back.error.sentence) == 1
+    await one.run(timedelta(hours=1))
+    (back,) = (await one.now(export)).reversals
+    assert (back.xero_status, back.error) == ("VERIFIED", None)
 
 
 async def test_part_refunds_take_what_was_overpaid_first(stage: tuple[Stage, Process]) -> None:
@@ -450,5 +615,6 @@ async def test_what_cannot_be_read_of_one_reversal_stops_no_other(
     await one.run()
     (failed,) = (await one.now(odd)).reversals
     assert failed.error
-    assert (failed.xero_status, failed.error.reason) == ("ERROR", "REJECTED_BY_XERO")
+    assert (failed.xero_status, failed.error.reason, failed.error.owner) == ("ERROR", "REJECTED_BY_XERO", "OPERATOR")
+    assert "log" in failed.error.remedy
     assert (await one.now(other)).xero_status == "REVERSED"

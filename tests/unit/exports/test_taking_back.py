@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from documents import account
 from payments_known import (
     BANK_NZD,
     CLEARING,
@@ -182,6 +183,64 @@ def test_what_somebody_else_recorded_is_not_deleted() -> None:
     assert plan.total(owed) == plan.total(spent) == Decimal(50)
 
 
+def refunded(amount: str, *, entity: Entity = Entity.CREDIT_NOTES, credit: str = "cn0") -> Step:
+    """What an earlier reversal gave back."""
+    draft = RefundDraft(
+        entity=entity,
+        xero_credit_id=credit,
+        xero_account_id="bank-nzd",
+        paid_on=BACK_ON,
+        amount=Decimal(amount),
+        reference="TIE",
+    )
+    return step(draft, reversal_id="rev_0", xero_id="refund-0")
+
+
+@pytest.mark.parametrize("kind", ["CHARGEBACK", "LATE_FAILURE"])
+def test_after_a_refund_of_a_part_the_payment_stays_and_the_rest_is_owed_again(kind: str) -> None:
+    asked = undoing(reversal(kind, "70.00"), step(PAID, xero_id="p1"), refunded("30.00"), ground=BY_REFUNDS)
+    owed, spent = drafts(take_back(asked))
+    assert (type(owed), type(spent)) == (InvoiceDraft, SpentMoneyDraft)
+    assert plan.total(owed) == plan.total(spent) == Decimal(70)
+
+
+def test_what_was_refunded_of_a_batch_is_taken_off_its_first_invoices() -> None:
+    asked = undoing(reversal("CHARGEBACK", "80.00"), step(BATCH, xero_id="b1"), refunded("120.00"), ground=BY_REFUNDS)
+    owed, spent = drafts(take_back(asked))
+    assert [(line.description, line.unit_amount) for line in owed.lines] == [
+        ("Chargeback of payment pay-1 of invoice I2: fraud", Decimal("80.00"))
+    ]
+    assert owed.lines == spent.lines
+
+
+def test_after_a_refund_of_what_was_overpaid_the_payment_is_deleted_and_the_rest_of_it_refunded() -> None:
+    given = refunded("15.00", entity=Entity.OVERPAYMENTS, credit="o1")
+    asked = undoing(reversal("CHARGEBACK", "105.00"), step(PAID, xero_id="p1"), step(OVER, xero_id="o1"), given)
+    deleted, refund = drafts(take_back(asked))
+    assert deleted == Deletion(record=RecordKind.PAYMENT, xero_id="p1")
+    assert (refund.entity, refund.amount) == (Entity.OVERPAYMENTS, Decimal("5.00"))
+
+
+def test_a_refund_and_a_chargeback_of_the_rest_leave_nothing_of_an_overpayment() -> None:
+    given = refunded("20.00", entity=Entity.OVERPAYMENTS, credit="o1")
+    part, over = step(PAID, xero_id="p1"), step(OVER, xero_id="o1")
+    asked = undoing(reversal("CHARGEBACK", "70.00"), part, over, given, refunded("30.00"), ground=BY_REFUNDS)
+    owed, spent = drafts(take_back(asked))
+    assert plan.total(owed) == plan.total(spent) == Decimal(70)
+
+
+def test_nobody_says_whose_rest_of_several_customers_is_owed_again() -> None:
+    payables = {"i1": payable("i1"), "i2": payable("i2", xero_contact_id="c2")}
+    asked = undoing(
+        reversal("CHARGEBACK", "170.00"),
+        step(BATCH, xero_id="b1"),
+        refunded("30.00"),
+        ground=BY_REFUNDS,
+        payables=payables,
+    )
+    assert reasons(take_back(asked)) == ["REJECTED_BY_XERO"]
+
+
 def test_without_an_account_for_refunds_nothing_can_be_owed_again() -> None:
     undone = take_back(undoing(reversal("CHARGEBACK"), step(PAID, xero_id="p1"), kept={"p1"}))
     assert reasons(undone) == ["ACCOUNT_NOT_CHOSEN"]
@@ -340,6 +399,61 @@ def test_of_two_credits_that_are_alike_the_one_that_is_missing_is_made() -> None
     left = take_back(undoing(reversal("REFUND"), step(half, xero_id="p1"), *done, **known)).plan
     assert [(write.number, type(write.draft)) for write in left] == [(3, CreditNoteDraft), (4, RefundDraft)]
     assert [write.number for write in others] == [3, 4]
+
+
+OTHER = account("other", name="Other refunds", kind="REVENUE", code="270")
+
+
+def half_owed(**fields: Any) -> Undoing:  # noqa: ANN401 - any field of the plan's
+    """A chargeback of which the invoice is made and the money not spent; since then another account was chosen."""
+    stated: dict[str, Any] = {"kept": {"p1"}, "ground": BY_REFUNDS}
+    owed, _ = take_back(undoing(reversal("CHARGEBACK"), step(PAID, xero_id="p1"), **stated)).plan
+    made = step(owed.draft, number=owed.number, reversal_id="rev_1", xero_id="i9")
+    anew = ground(BANK_NZD, CLEARING, REFUNDED, OTHER, refund_xero_account_id="other", refund_tax_type="OUTPUT2")
+    return undoing(reversal("CHARGEBACK"), step(PAID, xero_id="p1"), made, **(stated | {"ground": anew} | fields))
+
+
+def test_what_was_begun_on_an_account_is_finished_there() -> None:
+    [spent] = drafts(take_back(half_owed()))
+    assert isinstance(spent, SpentMoneyDraft)
+    assert [(line.xero_account_id, line.account_code) for line in spent.lines] == [("refunded", "260")]
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"), [((replace(REFUNDED, status="ARCHIVED"),), "Refunds, is archived"), ((), "no")]
+)
+def test_what_cannot_be_finished_on_the_account_it_was_begun_with_waits_for_that(kept: Any, said: str) -> None:  # noqa: ANN401 - accounts
+    undone = take_back(half_owed(ground=ground(BANK_NZD, OTHER, *kept, refund_xero_account_id="other")))
+    assert reasons(undone) == ["ACCOUNT_ARCHIVED"]
+    assert said in undone.findings[0].sentence
+    assert undone.findings[0].remedy.startswith("Restore that account in Xero")
+
+
+def test_an_account_that_nothing_more_is_written_to_may_be_archived() -> None:
+    first = undoing(reversal("REFUND"), step(PAID, xero_id="p1"), ground=BY_REFUNDS)
+    note, _ = take_back(first).plan
+    made = step(note.draft, number=note.number, reversal_id="rev_1", xero_id="cn1")
+    closed = ground(BANK_NZD, replace(REFUNDED, status="ARCHIVED"), OTHER, refund_xero_account_id="other")
+    [refund] = drafts(take_back(undoing(reversal("REFUND"), *first.steps, made, ground=closed)))
+    assert isinstance(refund, RefundDraft)
+
+
+def test_credit_notes_of_one_refund_are_on_one_account() -> None:
+    first = undoing(reversal("REFUND", "200.00"), step(BATCH, xero_id="b1"), ground=BY_REFUNDS)
+    made = [
+        step(write.draft, number=write.number, reversal_id="rev_1", xero_id="x") for write in take_back(first).plan[:2]
+    ]
+    anew = ground(BANK_NZD, REFUNDED, OTHER, refund_xero_account_id="other", refund_tax_type="NONE")
+    note, _ = drafts(take_back(undoing(reversal("REFUND", "200.00"), *first.steps, *made, ground=anew)))
+    assert [(line.xero_account_id, line.tax_type) for line in note.lines] == [("refunded", "OUTPUT2")]
+
+
+def test_what_was_owed_again_and_is_so_by_its_payment_too_waits_for_somebody() -> None:
+    begun = half_owed()
+    gone = replace(begun, steps=(replace(begun.steps[0], state="GONE"), *begun.steps[1:]))
+    undone = take_back(gone)
+    assert reasons(undone) == ["REJECTED_BY_XERO"]
+    assert "recorded already" in undone.findings[0].sentence
 
 
 def test_a_deletion_that_is_done_is_kept_while_another_is_found_another_way() -> None:
