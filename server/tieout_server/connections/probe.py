@@ -11,7 +11,7 @@ from tieout_server.connections import reasons
 from tieout_server.connections.administrator import ADMINISTRATORS, NEEDED_ACTION, find_user
 from tieout_server.connections.diagnosis import ACTIVE, Sightings, membership_of, role_seen
 from tieout_server.connections.tokens import Tokens, TokensOf
-from tieout_server.errors import CallLimitError, TieoutError, XeroUnavailableError
+from tieout_server.errors import CallLimitError, StorageUnavailableError, TieoutError, XeroUnavailableError
 from tieout_server.ledger.books import HeldUp, Identity, Library, Membership, Purpose, WaitingFor
 from tieout_server.ledger.documents import Organisation, OrganisationUser
 from tieout_server.ledger.links import Link, Observation
@@ -90,9 +90,11 @@ class _Steps:
     async def take(
         self, subject: str, look: Coroutine[Any, Any, Seen], words: Callable[[Seen], _Finding]
     ) -> Seen | TieoutError:
-        """What was found, or the error in its place."""
+        """What was found, or the error in its place, unless it is our own database's."""
         try:
             found = await self._in_time(look)
+        except StorageUnavailableError:
+            raise
         except TieoutError as error:
             return self._observed(subject, _Finding(reasons.words_of(error), is_trouble=True), error)
         return self._observed(subject, words(found), found)
