@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(20)
 
 BREAK = text("SELECT pg_terminate_backend(pg_backend_pid())")
 OTHERS = text(
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
 )
 
@@ -54,9 +54,9 @@ async def test_connections_that_were_ended_at_rest_are_replaced_before_anybody_n
         pass
     other = Database(postgres.url)
     async with other.write() as tx:
-        await tx.execute(OTHERS)
-    await asyncio.gather(*(_look(postgres) for _ in range(6)))
+        await tx.execute(OTHERS)  # and wait until they are gone
     await other.close()
+    await asyncio.gather(*(_look(postgres) for _ in range(6)))
 
 
 async def _look(database: Database) -> None:
