@@ -1,6 +1,7 @@
 """The service put together: every object is built here, by hand, once."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -14,6 +15,7 @@ from tieout_server.connections.return_urls import ReturnUrls
 from tieout_server.connections.service import Connections
 from tieout_server.connections.service import Means as ConnectionMeans
 from tieout_server.connections.tokens import Tokens
+from tieout_server.errors import StorageUnavailableError
 from tieout_server.events.feed import Feed
 from tieout_server.exports import means as export_means
 from tieout_server.exports.pending import PendingExports
@@ -43,6 +45,7 @@ from tieout_server.storage.arrivals import kept_beside
 from tieout_server.storage.database import Database
 from tieout_server.storage.events import bounds
 from tieout_server.storage.migrate import check_is_current, upgrade
+from tieout_server.storage.notices import Notices
 from tieout_server.storage.vault import Vault
 from tieout_server.syncs.arrivals import Arrivals
 from tieout_server.syncs.explain import Explanations
@@ -68,6 +71,8 @@ logger = log.get("app")
 
 RESTART_AFTER = 1.0
 """Seconds before broken background work begins anew."""
+SAME_OUTAGE = 30.0
+"""Seconds within which the database being away once more is the same outage, and is not told again."""
 READY_WITHIN = 2.0
 """Seconds within which the database has to answer for this process to call itself ready."""
 
@@ -94,7 +99,8 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         booked = CallsInMemory()
         library = XeroLibrary(session, settings, clock, booked)
         identity = XeroIdentity(session, settings, clock)
-        feed, engine = Feed(database, clock), Engine(database, clock)
+        notices = Notices(database, settings.database_listen_url)
+        feed, engine = Feed(database, clock, notices), Engine(database, clock)
         housekeeping = Housekeeping(database, feed, booked, clock)
         requests = Requests(vault, clock)
         tokens = Tokens(database, vault, identity, clock, call_takes=settings.xero_timeout)
@@ -157,6 +163,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
             await connections.recover()
         stack.push_async_callback(housekeeping.book_calls)
         for name, work in (
+            ("notices", notices.run),
             ("feed", feed.run),
             ("housekeeping", housekeeping.run),
             ("engine", engine.run),
@@ -181,7 +188,7 @@ def _deliveries(settings: Settings) -> XeroDeliveries:
 
 async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     """The database with this version's tables: made at start on SQLite, by `tieout-server migrate` on PostgreSQL."""
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, pool_size=settings.database_pool)
     stack.push_async_callback(database.close)
     if database.is_sqlite:
         await upgrade(database)
@@ -192,14 +199,23 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
 
 @asynccontextmanager
 async def _kept_running(name: str, work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """This work, going on beside the block; should it break, that is logged and it begins anew."""
+    """This work, going on beside the block; should it break, that is logged and it begins anew.
+
+    That the database is away is said once in an outage.
+    """
 
     async def keep_running() -> None:
+        away_at = -math.inf
         while True:
             try:
                 await work()
-            except Exception:
-                logger.exception("begins anew", work=name)
+            except Exception as error:  # whatever broke, it begins anew
+                now, away = asyncio.get_running_loop().time(), _storage_away(error)
+                if away is None:
+                    logger.exception("begins anew", work=name)
+                elif now - away_at > SAME_OUTAGE:
+                    logger.warning("waits for the database", work=name, why=away.why)
+                away_at = away_at if away is None else now
             await asyncio.sleep(RESTART_AFTER)
 
     task = asyncio.create_task(keep_running(), name=name)
@@ -210,6 +226,14 @@ async def _kept_running(name: str, work: Callable[[], Awaitable[None]]) -> Async
         await asyncio.gather(task, return_exceptions=True)
 
 
+def _storage_away(error: Exception) -> StorageUnavailableError | None:
+    """The error that says that the database is away, if there is nothing else."""
+    if isinstance(error, ExceptionGroup):
+        found = [_storage_away(one) for one in error.exceptions]
+        return found[0] if all(found) else None
+    return error if isinstance(error, StorageUnavailableError) else None
+
+
 def _readiness(database: Database, feed: Feed) -> IsReady:
     async def is_ready() -> bool:
         """Whether the database answers, and this process is not being stopped."""
@@ -218,7 +242,7 @@ def _readiness(database: Database, feed: Feed) -> IsReady:
         try:
             async with asyncio.timeout(READY_WITHIN), database.read() as tx:
                 await bounds(tx)
-        except (TimeoutError, SQLAlchemyError):
+        except (TimeoutError, StorageUnavailableError, SQLAlchemyError):
             return False
         return True
 

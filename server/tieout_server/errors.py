@@ -31,6 +31,7 @@ TieoutError
 │   │   └── AnswerLostError         a write was sent, and whether it was done is not known
 │   ├── CallLimitError              Xero's call limits hold the call up
 │   └── DrainingError               this process is shutting down; ask another
+├── StorageUnavailableError         our database cannot be used now; nobody knows what became of what was under way
 └── BugError                        somebody has to change code
     └── UnexpectedAnswerError       Xero answered what nobody documented
         └── RejectedError           Xero refused a request as a whole, in its own words
@@ -256,6 +257,22 @@ class DrainingError(TryAgainError):
     """This process is shutting down."""
 
     reason = "DRAINING"
+
+
+# The database is away.
+
+
+class StorageUnavailableError(TieoutError):
+    """Our database cannot be used at the moment; `why` is in its words, for the log and not for callers.
+
+    No TryAgainError: that one is about Xero, and of a write it says that nothing was sent. Here that is not known.
+    """
+
+    reason = "STORAGE_UNAVAILABLE"
+
+    def __init__(self, sentence: str, why: str) -> None:
+        super().__init__(sentence)
+        self.why = why
 
 
 # It is a bug.

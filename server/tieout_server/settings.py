@@ -20,6 +20,10 @@ class Settings(BaseSettings):
 
     database_url: str = "sqlite:///tieout.db"
     """Where the mirror lives: sqlite:///path or postgresql://user:password@host/name."""
+    database_listen_url: str = ""
+    """Where PostgreSQL itself is reached, if the database's URL leads through a pooler; empty: by the same URL."""
+    database_pool: int = Field(default=10, ge=2)
+    """Connections to the database at most, beside one that listens and two that keep webhooks."""
     vault_keys: SecretStr = SecretStr("")
     """Keys that encrypt Xero's tokens at rest, `name:base64-of-32-bytes`, comma-separated; the first one encrypts.
     Empty with SQLite: a key file is made beside the database."""

@@ -22,7 +22,13 @@ from tieout_server.connections.messages import Disconnect, Settled
 from tieout_server.connections.reasons import Case
 from tieout_server.connections.record import Record
 from tieout_server.connections.state import ConnectionHealth, ConnectionState, Happening, move
-from tieout_server.errors import CredentialsExpiredError, OperatorMustActError, TieoutError, TryAgainError
+from tieout_server.errors import (
+    CredentialsExpiredError,
+    OperatorMustActError,
+    StorageUnavailableError,
+    TieoutError,
+    TryAgainError,
+)
 from tieout_server.ledger.links import CALLER, Link
 from tieout_server.storage import connections, leavings, purge, tokens
 from tieout_server.storage.database import Transaction
@@ -133,7 +139,8 @@ class Leave:
             logger.info("nothing to remove at Xero", connection_id=job.connection_id, found=gone.sentence)
         except TieoutError as trouble:
             lasts = now - left.since
-            if isinstance(trouble, TryAgainError | OperatorMustActError) or lasts < GIVE_UP:
+            passes = isinstance(trouble, TryAgainError | OperatorMustActError | StorageUnavailableError)
+            if passes or lasts < GIVE_UP:
                 again_at = now + min(max(lasts, FIRST_RETRY), LAST_RETRY)
                 said = {"connection_id": job.connection_id, "trouble": trouble.sentence, "again_at": again_at}
                 logger.warning("not removed at Xero yet", **said)

@@ -18,6 +18,7 @@ from tieout_server.events import token
 from tieout_server.storage import events
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.events import Event
+from tieout_server.storage.notices import Notices
 
 CONNECTION = "connection"
 SYNC = "sync"
@@ -37,6 +38,8 @@ HEARTBEAT = 10.0
 """Seconds without an event after which a subscriber hears a heartbeat; the API promises 15 at most."""
 POLL = 1.0
 """Seconds after which the log is looked at even if nobody said that it grew (another process may have written)."""
+POLL_BESIDE_NOTICES = 5.0
+"""… while other processes say so themselves, and nothing but a lost notice is to be made up for."""
 KEPT = timedelta(days=7)
 """How long events are kept, and so how old a resume token may be."""
 
@@ -46,18 +49,24 @@ Wanted = Callable[[Event], bool]
 class Feed:
     """The log as it grows. Run it once per process; any number may follow."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, notices: Notices | None = None) -> None:
         self._database = database
         self._clock = clock
+        self._notices = notices or Notices(database)
         self._window: list[Event] = []  # the newest events without a gap, up to `_position`
         self._position = 0
         self._appended = asyncio.Event()
         self.is_draining = False
         self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._notices.listen(events.CHANNEL, self._heard)
 
     async def append(self, tx: Transaction, event: Event) -> int:
-        """Add to the log in this transaction, as its last statement; followers hear of it once it has committed."""
+        """Add to the log in this transaction, as its last statement; followers hear of it once it has committed.
+
+        The transaction is durable then, whatever it was begun as: a position that was told is not given out again.
+        """
         position = await events.append(tx, event)
+        self._database.keep(tx)
         numbered = msgspec.structs.replace(event, position=position)
         self._database.after_commit(tx, functools.partial(self._committed, numbered))
         return position
@@ -82,7 +91,8 @@ class Feed:
         """Keep reading the log until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL):  # not wait_for: Python 3.11's can lose a cancellation
+                # Not wait_for: Python 3.11's can lose a cancellation.
+                async with asyncio.timeout(POLL_BESIDE_NOTICES if self._notices.is_heard else POLL):
                     await self._appended.wait()
             self._appended.clear()
             await self._advance()
@@ -164,16 +174,22 @@ class Feed:
         while True:
             async with self._database.read() as tx:
                 batch = await events.after(tx, self._position, limit=PAGE)
-            batch = [event for event in batch if event.position > self._position]  # some came by themselves meanwhile
-            if not batch:
-                return
-            self._take(batch)
+            news = [event for event in batch if event.position > self._position]  # some came by themselves meanwhile
+            if news:
+                self._take(news)
+            if len(batch) < PAGE:
+                return  # what is committed from now on, its writer tells of
 
     def _committed(self, event: Event) -> None:
         """Take an event of this process as it is, if none of another process lies before it."""
         if event.position == self._position + 1:
             self._take([event])
         else:
+            self._appended.set()
+
+    def _heard(self, position: str | None) -> None:
+        """Another process says how far the log goes, or nothing could be heard for a while."""
+        if position is None or int(position) > self._position:
             self._appended.set()
 
     def _take(self, batch: Sequence[Event]) -> None:

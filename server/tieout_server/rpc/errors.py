@@ -26,6 +26,7 @@ class Row(msgspec.Struct, frozen=True):
 
 _Code = grpc.StatusCode
 _SOON = timedelta(seconds=1)
+_SHORTLY = timedelta(seconds=3)
 _LATER = timedelta(seconds=30)
 
 TABLE: dict[type[errors.TieoutError], Row] = {
@@ -53,6 +54,7 @@ TABLE: dict[type[errors.TieoutError], Row] = {
     errors.XeroUnavailableError: Row(_Code.UNAVAILABLE, _LATER),
     errors.CallLimitError: Row(_Code.RESOURCE_EXHAUSTED, _LATER),
     errors.DrainingError: Row(_Code.UNAVAILABLE, _SOON),
+    errors.StorageUnavailableError: Row(_Code.UNAVAILABLE, _SHORTLY),
     errors.UnexpectedAnswerError: Row(_Code.INTERNAL),
 }
 """Every class that is raised. What is not here is a fault of ours, or of the machine we run on: INTERNAL."""

@@ -19,7 +19,7 @@ from grpc_status import rpc_status
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.errors import CallerUnauthenticatedError
+from tieout_server.errors import CallerUnauthenticatedError, StorageUnavailableError
 from tieout_server.rpc import errors, validate
 
 logger = log.get("rpc")
@@ -137,6 +137,8 @@ class Surround(aio.ServerInterceptor):
         """End the call with the status of this error."""
         if errors.row_of(error).status is grpc.StatusCode.INTERNAL:
             logger.error("fault", request_id=request_id, exc_info=error)
+        if isinstance(error, StorageUnavailableError):
+            logger.info("the database cannot be used", request_id=request_id, why=error.why)
         status = errors.status_of(error, now=self._clock.now(), request_id=request_id)
         await context.abort_with_status(rpc_status.to_status(status))
 

@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from tieout_server.errors import OperatorMustActError
+from tieout_server.storage.unavailable import told_where_unavailable
 
 Transaction = AsyncConnection
 """An open transaction. Stores take it; whoever opened it commits. It never spans a call to Xero.
@@ -20,7 +22,9 @@ the connection's change counter, then documents, then the sync, then payment exp
 last of all."""
 
 POOL_SIZE = 10
-"""Connections kept to PostgreSQL, and reading connections to SQLite."""
+"""Connections at most to PostgreSQL, and reading connections to SQLite."""
+FREE_WITHIN = 10.0
+"""Seconds within which a connection has to come free. Thousands of watchers that come back at once wait for some."""
 
 _PRAGMAS = (
     "PRAGMA page_size=8192",  # for a new file: a tenth less CPU in a first sync than 4,096
@@ -34,11 +38,11 @@ _PRAGMAS = (
 
 
 class DatabaseUrlError(OperatorMustActError):
-    """TIEOUT_DATABASE_URL names no database that is supported; an operator corrects it."""
+    """A setting names no database that is supported; an operator corrects it."""
 
 
-def parse_url(url: str | URL) -> URL:
-    """The URL with the async driver that this project uses.
+def parse_url(url: str | URL, *, setting: str = "TIEOUT_DATABASE_URL") -> URL:
+    """The URL of this setting, with the async driver that this project uses.
 
     Raises:
         DatabaseUrlError: it is no URL, or of neither SQLite nor PostgreSQL.
@@ -46,79 +50,113 @@ def parse_url(url: str | URL) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise DatabaseUrlError("TIEOUT_DATABASE_URL is no URL; use sqlite:///path or postgresql://…") from error
+        raise DatabaseUrlError(f"{setting} is no URL; use sqlite:///path or postgresql://…") from error
     match parsed.get_backend_name():
         case "sqlite":
             return parsed.set(drivername="sqlite+aiosqlite")
         case "postgresql" | "postgres":
             return parsed.set(drivername="postgresql+psycopg")
         case other:
-            raise DatabaseUrlError(
-                f"TIEOUT_DATABASE_URL: {other!r} is not supported; use sqlite:///path or postgresql://…"
-            )
+            raise DatabaseUrlError(f"{setting}: {other!r} is not supported; use sqlite:///path or postgresql://…")
+
+
+class _Open(msgspec.Struct):
+    """A write transaction that has not ended yet."""
+
+    is_durable: bool
+    after_commit: list[Callable[[], None]] = []
 
 
 class Database:
-    """Transactions on one database. The same stores run on both kinds; what differs stands here."""
+    """Transactions on one database. The same stores run on both kinds; what differs stands here.
+
+    Where it cannot be used at the moment, every transaction raises StorageUnavailableError, wherever it is by then.
+    """
 
     def __init__(self, url: str | URL, *, pool_size: int = POOL_SIZE) -> None:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._engine: AsyncEngine = create_async_engine(
-            self.url, hide_parameters=True, pool_size=pool_size, max_overflow=0, pool_pre_ping=not self.is_sqlite
-        )
         self._writer = asyncio.Lock()  # SQLite has one writer; waiting here is fair, waiting on its lock is not
-        self._after_commit: dict[Transaction, list[Callable[[], None]]] = {}
-        if self.is_sqlite:
-            _prepare_sqlite(self._engine.sync_engine)
-        else:
-            _prepare_postgresql(self._engine.sync_engine)
+        self._open: dict[Transaction, _Open] = {}
+        self._engine = _open_sqlite(self.url, pool_size) if self.is_sqlite else _open_postgresql(self.url, pool_size)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
         """A transaction that sees one state of the database and changes nothing."""
-        async with self._engine.connect() as connection:
-            if not self.is_sqlite:
-                connection = await connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901 - the same connection
-            yield connection
+        with told_where_unavailable():
+            async with self._engine.connect() as connection:
+                if not self.is_sqlite:
+                    connection = await connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901 - the same connection
+                yield connection
 
     @asynccontextmanager
     async def write(self, *, durable: bool = True) -> AsyncIterator[Transaction]:
         """A transaction that commits when the block ends and rolls back when it raises.
 
-        With `durable=False` a power cut may undo the commit (never half of it): for what is read from Xero
-        again anyway. A crash of the process loses nothing either way.
+        With `durable=False` a power cut, or a crash of PostgreSQL, may undo the commit (never half of it): for what is
+        read from Xero again anyway. A crash of the process loses nothing either way.
         """
-        calls: list[Callable[[], None]] = []
-        async with self._begin(durable=durable) as connection:
-            self._after_commit[connection] = calls
-            try:
-                yield connection
-            finally:
-                del self._after_commit[connection]
-        for call in calls:
+        opened = _Open(durable)
+        with told_where_unavailable():
+            async with self._begin(opened) as connection:
+                self._open[connection] = opened
+                try:
+                    yield connection
+                finally:
+                    del self._open[connection]
+        for call in opened.after_commit:
             call()
 
     @asynccontextmanager
-    async def _begin(self, *, durable: bool) -> AsyncIterator[Transaction]:
+    async def _begin(self, opened: _Open) -> AsyncIterator[Transaction]:
         if self.is_sqlite:
             async with self._writer, self._engine.connect() as connection:
-                await connection.execution_options(write=True, durable=durable)
+                await connection.execution_options(write=True, durable=opened.is_durable)
                 async with connection.begin():
                     yield connection
         else:
             async with self._engine.connect() as connection, connection.begin():
-                if not durable:
-                    await connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
                 yield connection
+                if not opened.is_durable:
+                    await connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
 
     def after_commit(self, tx: Transaction, call: Callable[[], None]) -> None:
         """Call this, on the event loop, once this write transaction has committed; never if it rolls back."""
-        self._after_commit[tx].append(call)
+        self._open[tx].after_commit.append(call)
+
+    def keep(self, tx: Transaction) -> None:
+        """Let no crash of PostgreSQL undo this transaction, because others act on it once it has committed.
+
+        On SQLite those are of this process, which a power cut ends as well.
+        """
+        self._open[tx].is_durable = True
 
     async def close(self) -> None:
         """Give all connections back."""
         await self._engine.dispose()
+
+
+def _open_postgresql(url: URL, pool_size: int) -> AsyncEngine:
+    from tieout_server.storage import postgresql  # noqa: PLC0415 - 0.1 s at each start that SQLite does without
+
+    engine = create_async_engine(
+        url,
+        hide_parameters=True,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=FREE_WITHIN,
+        connect_args=postgresql.connect_arguments(url),
+    )
+    postgresql.prepare(engine.sync_engine)
+    return engine
+
+
+def _open_sqlite(url: URL, pool_size: int) -> AsyncEngine:
+    engine = create_async_engine(
+        url, hide_parameters=True, pool_size=pool_size, max_overflow=0, pool_timeout=FREE_WITHIN
+    )
+    _prepare_sqlite(engine.sync_engine)
+    return engine
 
 
 def _prepare_sqlite(engine: Engine) -> None:
@@ -148,21 +186,3 @@ def _prepare_sqlite(engine: Engine) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.exec_driver_sql("BEGIN")
-
-
-def _prepare_postgresql(engine: Engine) -> None:
-    from psycopg import AsyncServerCursor  # noqa: PLC0415 - 0.1 s at each start that SQLite does without
-
-    class CursorOfTransaction(AsyncServerCursor[Any]):
-        """A cursor that is gone with its transaction.
-
-        Where a task is cancelled, SQLAlchemy throws its connection away without closing the cursor, and cancelled
-        once more its closing is broken off: in both cases PostgreSQL has ended it, and there is nothing to warn of.
-        """
-
-        def __del__(self, _warn: object = None, /) -> None:
-            """Say nothing."""
-
-    @event.listens_for(engine, "connect")
-    def _on_connect(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's adapter has no type
-        dbapi_connection.driver_connection.server_cursor_factory = CursorOfTransaction

@@ -9,17 +9,40 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, Text, bindparam, cast, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.storage.database import Transaction
+from tieout_server.storage.notices import telling
 from tieout_server.storage.tables import event_counter, events
+
+CHANNEL = "tieout_events"
+"""Tells how far the log goes, at each commit that appends to it (`storage.notices`)."""
 
 _COUNTER = 1
 _NEXT_POSITION = (
     "INSERT INTO event_counter (id, last, pruned) VALUES (1, 1, 0) "
     "ON CONFLICT (id) DO UPDATE SET last = event_counter.last + 1 RETURNING last"
 )
+
+_TOLD = [column for column in events.c if column.name != "position"]
+_NEXT = (
+    postgresql_insert(event_counter)
+    .values(id=_COUNTER, last=1, pruned=0)
+    .on_conflict_do_update(index_elements=["id"], set_={"last": event_counter.c.last + 1})
+    .returning(event_counter.c.last)
+    .cte("next")
+)
+_APPEND = (
+    events.insert()
+    .from_select(
+        ["position", *(column.name for column in _TOLD)],
+        select(_NEXT.c.last, *(bindparam(column.name, type_=column.type) for column in _TOLD)),
+    )
+    .returning(events.c.position, telling(CHANNEL, cast(events.c.position, Text)))
+)
+"""On PostgreSQL all of it is one statement: the counter is locked for one round trip and the commit."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -42,17 +65,18 @@ class Bounds(msgspec.Struct, frozen=True):
 
 async def append(tx: Transaction, event: Event) -> int:
     """Number this event and add it to the log; its own `position` is ignored. Call it last before the commit."""
+    row = {
+        "connection_id": event.connection_id,
+        "topic": event.topic,
+        "subject": event.subject,
+        "at": to_micros(event.at),
+        "payload": event.payload,
+    }
+    if tx.dialect.name == "postgresql":
+        numbered: int = (await tx.execute(_APPEND, row)).scalar_one()
+        return numbered
     position: int = (await tx.exec_driver_sql(_NEXT_POSITION)).scalar_one()
-    await tx.execute(
-        events.insert().values(
-            position=position,
-            connection_id=event.connection_id,
-            topic=event.topic,
-            subject=event.subject,
-            at=to_micros(event.at),
-            payload=event.payload,
-        )
-    )
+    await tx.execute(events.insert().values(position=position, **row))
     return position
 
 

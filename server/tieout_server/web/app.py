@@ -8,7 +8,13 @@ from aiohttp import web
 from tieout_server import log
 from tieout_server.connections.messages import Return
 from tieout_server.connections.service import Connections
-from tieout_server.errors import BugError, ConsentStateError, OperatorMustActError, TieoutError
+from tieout_server.errors import (
+    BugError,
+    ConsentStateError,
+    OperatorMustActError,
+    StorageUnavailableError,
+    TieoutError,
+)
 from tieout_server.web import pages
 from tieout_server.web.page import HEADERS, Page, render
 from tieout_server.web.webhooks import LARGEST_BODY, WEBHOOKS, WebhookReceiver
@@ -58,6 +64,9 @@ def build(connections: Connections, is_ready: IsReady, webhooks: WebhookReceiver
 async def _outcome(connections: Connections, request: web.Request) -> Page:
     try:
         return await _taken_back(connections, request)
+    except StorageUnavailableError as error:
+        logger.warning("consent waits for the database", why=error.why)
+        return pages.refused(error)
     except Exception as error:  # the edge: a person gets a page, whatever broke
         request_id = secrets.token_hex(8)
         logger.exception("fault", request_id=request_id)
@@ -67,7 +76,7 @@ async def _outcome(connections: Connections, request: web.Request) -> Page:
 async def _taken_back(connections: Connections, request: web.Request) -> Page:
     try:
         return pages.connected(await connections.complete(_returned(request)))
-    except BugError:
+    except (BugError, StorageUnavailableError):
         raise
     except TieoutError as error:
         connection_id = error.facts.get("connection_id", "")

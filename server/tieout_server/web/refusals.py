@@ -184,6 +184,14 @@ _PAGES: dict[type, Page] = {
         happened="It could not use your consent. This is not a fault of yours, and nothing was changed.",
         next="Whoever runs this service has to correct it. Please tell the platform that sent you here.",
     ),
+    errors.StorageUnavailableError: Page(
+        status=503,
+        mood=Mood.ATTENTION,
+        heading="We cannot go on right now",
+        happened="Your consent reached us, but we could not write down what came of it. This is not a fault of yours.",
+        next="Reload this page in a moment to try again. "
+        "If that does not help, start again from the page that sent you to Xero.",
+    ),
     errors.CallLimitError: Page(
         status=503,
         mood=Mood.ATTENTION,

@@ -1,12 +1,14 @@
 """Where Xero posts its webhooks: told genuine, kept, answered; everything else happens afterwards."""
 
 import asyncio
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from aiohttp import web
 
 from tieout_server import log
-from tieout_server.ledger.notices import Deliveries
+from tieout_server.errors import StorageUnavailableError
+from tieout_server.ledger.notices import Deliveries, Notice
 from tieout_server.syncs.arrivals import Arrivals
 
 logger = log.get("web")
@@ -18,6 +20,8 @@ LARGEST_BODY = 1024 * 1024
 """Bytes: thousands of events. Xero tells no bound (UNSURE register, U18); a body beyond it is not even read."""
 READ_WITHIN = 4.0
 """Seconds that a body may take to arrive: Xero itself waits five for the answer (Xero, configuring your server)."""
+KEPT_WITHIN = 3.0
+"""Seconds that keeping it may take. One that is kept all the same after a 503 comes twice, which changes nothing."""
 
 
 class WebhookReceiver:
@@ -49,12 +53,21 @@ class WebhookReceiver:
         notices = self._deliveries.read(body, request.headers.get(SIGNATURE, ""))
         if notices is None:
             return _answer(HTTPStatus.UNAUTHORIZED)
+        return _answer(await self._kept(notices))
+
+    async def _kept(self, notices: Sequence[Notice]) -> HTTPStatus:
+        """Keep what a delivery says; answers whether that was done, or Xero is to send it again."""
         try:
-            await self._arrivals.receive(notices)
+            async with asyncio.timeout(KEPT_WITHIN):
+                await self._arrivals.receive(notices)
+        except (StorageUnavailableError, TimeoutError) as away:
+            why = away.why if isinstance(away, StorageUnavailableError) else "it took too long"
+            logger.warning("a webhook could not be kept, and will come again", events=len(notices), why=why)
+            return HTTPStatus.SERVICE_UNAVAILABLE
         except Exception:  # the edge: whatever broke, Xero sends it again
             logger.exception("a webhook could not be kept", events=len(notices))
-            return _answer(HTTPStatus.SERVICE_UNAVAILABLE)
-        return _answer(HTTPStatus.OK)
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        return HTTPStatus.OK
 
 
 def _answer(status: HTTPStatus) -> web.Response:
