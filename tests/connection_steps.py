@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 from sqlalchemy import select
 
+from databases import take
 from fakes import World
 from tieout_server.clock import from_micros
 from tieout_server.connections.messages import Connect, Reconnect, Return, Started
@@ -13,7 +14,7 @@ from tieout_server.errors import AccessRevokedError
 from tieout_server.ledger.links import Link, LinkChange, LinkEvent
 from tieout_server.storage import tables, work
 from tieout_server.storage.work import Task
-from tieout_server.work.engine import LEASE, Job
+from tieout_server.work.engine import Job
 
 
 def state_of(started: Started) -> str:
@@ -49,11 +50,9 @@ async def do(around: World, kind: str, connection_id: str) -> datetime | None:
     assert due, f"{kind} is not to be done"
     around.clock.time = max(around.clock.time, due)
     engine = around.connections._means.engine
-    async with around.database.write() as tx:
-        task = Task(kind, connection_id, "read")
-        lease = await work.take(tx, task, owner="the test", now=around.clock.now(), lease=LEASE)
+    lease = await take(around.database, Task(kind, connection_id, "read"), now=around.clock.now())
     assert lease
-    again_at = await engine._kinds[kind].perform(Job(lease, around.clock))
+    again_at = await engine._kinds[kind].perform(Job(lease))
     async with around.database.write() as tx:
         await work.finish(tx, lease, again_at=again_at)
     return again_at

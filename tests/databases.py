@@ -6,21 +6,28 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 
 import psycopg
 import pytest
 import pytest_asyncio
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlalchemy.engine import URL, make_url
 
-from tieout_server.storage import export_tables, migrate, reconciliation_tables
-from tieout_server.storage.database import Database
+from tieout_server.clock import to_micros
+from tieout_server.storage import export_tables, migrate, reconciliation_tables, work
+from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.replica_tables import replicas
 from tieout_server.storage.tables import connections
+from tieout_server.storage.work import Lease, Task
 
 METADATA = {table.metadata for table in (connections, reconciliation_tables.cases, export_tables.export_notes)}.pop()
 """All tables: a table of each module is named, so each module is imported. The metadata is the same one."""
+
+MISSED_AFTER = timedelta(seconds=20)
+"""How long a process may be silent before the others take over what it held (`tieout_server.work.replica`)."""
 
 _numbers = count(1)
 
@@ -169,3 +176,23 @@ async def add_connection(database: Database, connection_id: str) -> None:
     async with database.write() as tx:
         await tx.execute(delete(connections).where(connections.c.id == connection_id))
         await tx.execute(connections.insert().values(id=connection_id))
+
+
+async def show_life(tx: Transaction, owner: str, now: datetime) -> None:
+    """Be a process that is alive, and take away the place of those that have been silent for too long.
+
+    By the clock of the test, where processes of the service go by the database's (`tieout_server.storage.replicas`).
+    """
+    silent = delete(replicas).where(replicas.c.alive_until < to_micros(now)).returning(replicas.c.id)
+    for gone in (await tx.execute(silent)).scalars().all():
+        await work.free(tx, gone, now)  # one of them may be this owner, which is another process from now on
+    life = {"alive_until": to_micros(now + MISSED_AFTER)}
+    if not (await tx.execute(update(replicas).where(replicas.c.id == owner).values(life))).rowcount:
+        await tx.execute(replicas.insert().values(id=owner, **life))
+
+
+async def take(database: Database, task: Task, *, now: datetime, owner: str = "the test") -> Lease | None:
+    """Take this, as a process that is alive, if it is due and free."""
+    async with database.write() as tx:
+        await show_life(tx, owner, now)
+        return await work.take(tx, task, owner=owner, now=now)

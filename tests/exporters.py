@@ -7,6 +7,7 @@ out the same way each time.
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from databases import show_life, take
 from servers import Browser, settings_of
 from tieout_sandbox import Sandbox
 from tieout_server.connections.authorisation import Authorisations
@@ -45,7 +47,7 @@ from tieout_server.syncs.reading import Readings
 from tieout_server.syncs.run import Means as SyncMeans
 from tieout_server.syncs.service import Syncs
 from tieout_server.syncs.sweep import Sweeps
-from tieout_server.work.engine import LEASE, Engine, Job, LostLeaseError
+from tieout_server.work.engine import Engine, Job, LostLeaseError
 from tieout_server.work.requests import Requests
 from tieout_server.xero.books import XeroLibrary
 from tieout_server.xero.oauth import XeroIdentity
@@ -113,6 +115,14 @@ class MortalDatabase(Database):
         self._goes_on.set()
 
     @asynccontextmanager
+    async def beside(self) -> AsyncIterator[Transaction]:
+        """A transaction of what goes on beside all work, where no process is killed or stands still."""
+        if self.is_dead:
+            raise KilledError
+        async with super().write() as tx:
+            yield tx
+
+    @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
         await self._come_in()
         async with super().read() as tx:
@@ -166,6 +176,8 @@ class Exporter:
     feed: Feed
     browser: Browser
     _stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    name: str = field(default_factory=lambda: secrets.token_hex(8))
+    """By which the others know it."""
     stalled: "asyncio.Task[None] | None" = None
     """What it was at when it began to stand still."""
 
@@ -191,20 +203,23 @@ class Exporter:
         """
         tasks: Sequence[Task] = ()
         for _ in range(MANY):
+            now = self.clock.now()
+            async with self.database.beside() as tx:
+                await show_life(tx, self.name, now)
             async with self.database.read() as tx:
-                tasks = [one for one in await work.due(tx, self.clock.now(), 50) if not kinds or one.kind in kinds]
+                found = [due.task for due in await work.due(tx, now, 50)]
+            tasks = [one for one in found if not kinds or one.kind in kinds]
             if not tasks or not any([await self._slice(task) for task in tasks]):
                 return
         raise AssertionError(f"{tasks} never come to an end")
 
     async def _slice(self, task: Task) -> bool:
         """One slice of a task, from taking it to giving it back; whether it was ours."""
-        async with self.database.write() as tx:
-            lease = await work.take(tx, task, owner=self.engine._owner, now=self.clock.now(), lease=LEASE)
+        lease = await take(self.database, task, now=self.clock.now(), owner=self.name)
         if lease is None:
             return False
         try:
-            again_at = await self.engine._kinds[task.kind].perform(Job(lease, self.clock))
+            again_at = await self.engine._kinds[task.kind].perform(Job(lease))
         except LostLeaseError:
             return False
         async with self.database.write() as tx:

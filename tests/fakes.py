@@ -111,6 +111,9 @@ class Xero:
     allowance: Allowance = field(default_factory=lambda: Allowance(0, 60, None))
     """The calls that are left, as far as anybody asks."""
 
+    async def known_allowance(self, _: str) -> Allowance:
+        return self.allowance
+
     def authorization_url(self, *, state: str, code_verifier: str) -> str:
         return f"https://xero.example/authorize?state={state}&pkce={len(code_verifier)}"
 
@@ -312,7 +315,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
         connections=connections,
         syncs=syncs,
         sync_watch=SyncWatch(database, feed, syncs),
-        freshness=FreshnessOf(database, lambda _: xero.allowance, clock),
+        freshness=FreshnessOf(database, xero.known_allowance, clock),
         receivables=Receivables(database, clock),
         changes=Changes(database, feed, clock),
         explanations=Explanations(database, connections, clock),
@@ -323,7 +326,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
             discrepancy_watch=DiscrepancyWatch(database, feed, discrepancies),
             evidence=Evidence(database, clock),
             platform_balances=PlatformBalances(database, clock, requests),
-            chase_checks=ChaseChecks(comparing, connections, lambda _: xero.allowance, PendingExports()),
+            chase_checks=ChaseChecks(comparing, connections, xero.known_allowance, PendingExports()),
         ),
         exports=ExportSubjects(exports=exports, settings=settings_of_exports, watch=ExportWatch(feed, exports)),
         feed=feed,

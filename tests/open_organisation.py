@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import fakes
+from databases import take
 from documents import contact, invoice
 from fakes import Xero
 from open_books import OpenBooks, engine_with_news
@@ -26,7 +27,7 @@ from tieout_server.storage.reconciliations import ReconciliationRecord
 from tieout_server.storage.watermarks import Watermark
 from tieout_server.storage.work import Task
 from tieout_server.syncs.service import COMPARE
-from tieout_server.work.engine import LEASE, Job
+from tieout_server.work.engine import Job
 
 AT = datetime(2026, 11, 22, 11, tzinfo=UTC)
 OFF = Decimal("0.07")
@@ -66,10 +67,10 @@ class Around:
         now, task = self.world.clock.now(), Task(kind, self.connection_id, "read")
         async with self.world.database.write() as tx:
             await work.wake(tx, task, priority=1, due_at=now)
-            await work.free_all(tx, now)
-            lease = await work.take(tx, task, owner="the test", now=now, lease=LEASE)
+            await work.free(tx, "the test", now)
+        lease = await take(self.world.database, task, now=now)
         assert lease
-        return Job(lease, self.world.clock)
+        return Job(lease)
 
     async def compare_changed(self) -> datetime | None:
         """Compare what changed, once; answers when to look again."""

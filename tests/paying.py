@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from databases import take
 from documents import invoice, payment
 from fakes import BooksOf, SettableClock, Xero
 from tieout_server.connections.authorisation import Authorisations
@@ -337,11 +338,9 @@ class Process:
 
     async def take(self, kind: str = EXPORT) -> Job | None:
         """Take the work as the engine does, if it is due and free."""
-        async with self.database.write() as tx:
-            task = Task(kind, CONNECTION, Lane.WRITE)
-            owner = str(id(self))
-            lease = await work.take(tx, task, owner=owner, now=self.clock.now(), lease=timedelta(seconds=20))
-        return Job(lease, self.clock) if lease else None
+        task = Task(kind, CONNECTION, Lane.WRITE)
+        lease = await take(self.database, task, now=self.clock.now(), owner=str(id(self)))
+        return Job(lease) if lease else None
 
     async def slice(self, kind: str = EXPORT) -> datetime | None:
         """Do what is due once, and give it back; answers when it is due next."""

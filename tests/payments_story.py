@@ -41,7 +41,7 @@ from tieout_server.exports.watch import Told
 from tieout_server.ledger.exports import PaymentExport, PaymentLine, PlatformPayment
 from tieout_server.ledger.money import Money
 from tieout_server.rpc.convert_exports import payment_of
-from tieout_server.storage import connections, export_notes, exports, tables
+from tieout_server.storage import connections, export_notes, exports, replica_tables, tables
 from tieout_server.storage.database import Transaction
 
 SECOND = timedelta(seconds=1)
@@ -517,8 +517,12 @@ class Story:
         due_at = min((at for at in found if at is not None), default=None)
         if due_at is None or due_at > self.exporters[0].clock.now():
             return due_at
-        c = tables.work.c  # it was due, and put off
-        next_at = select(func.min(func.coalesce(c.leased_until, c.due_at))).where(c.kind.in_((EXPORT, UPKEEP, NOTES)))
+        c, owners = tables.work.c, replica_tables.replicas  # it was due, and put off
+        next_at = (
+            select(func.min(func.coalesce(owners.c.alive_until, c.due_at)))
+            .select_from(tables.work.outerjoin(owners, owners.c.id == c.owner))
+            .where(c.kind.in_((EXPORT, UPKEEP, NOTES)))
+        )
         put_off = (await self.tx(lambda tx: tx.execute(next_at))).scalar_one()
         assert put_off is not None, "nobody will look at what is left to be done"
         return from_micros(put_off)

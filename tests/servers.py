@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import msgspec
-from sqlalchemy import Table, func, or_, select
+from sqlalchemy import Table, delete, func, or_, select
 
 import tieout
 from tieout.syncs import ENDED
@@ -28,7 +28,7 @@ from tieout_server.app import serve
 from tieout_server.clock import to_micros
 from tieout_server.ledger.money import to_units
 from tieout_server.settings import Settings
-from tieout_server.storage import tables
+from tieout_server.storage import replica_tables, tables
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.rows import ContactDetails
 from tieout_server.syncs import plan
@@ -183,6 +183,12 @@ class ServerProcess:
         """Kill it with -9: nothing of it gets to say goodbye."""
         await self._end("kill")
 
+    async def replace(self) -> None:
+        """Kill it with -9 and start it again. Nobody waits until it is missed, as there was no other one."""
+        await self.kill()
+        await forget_replicas(self.database_url)
+        await self.start()
+
     async def stop(self) -> None:
         """Ask it to end, as an operator does."""
         await self._end("terminate")
@@ -218,6 +224,14 @@ async def client_of(running: ServerProcess) -> AsyncIterator[Service]:
     patience = tieout.Patience(longest_pause=timedelta(milliseconds=300))  # it is killed often here
     async with aiohttp.ClientSession() as http, tieout.Client(f"127.0.0.1:{running.port}", patience=patience) as client:
         yield Service(client, Browser(running.sandbox_url, http), client.target, running.web_port)
+
+
+async def forget_replicas(database_url: str) -> None:
+    """Have it known of all processes there have been that they are gone, as others would notice in 20 seconds."""
+    database = Database(database_url)
+    async with database.write() as tx:
+        await tx.execute(delete(replica_tables.replicas))
+    await database.close()
 
 
 async def is_busy(database: Database, at: datetime) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from tieout_server import log
-from tieout_server.clock import SystemClock
+from tieout_server.clock import Clock, SystemClock
 from tieout_server.connections.authorisation import Authorisations
 from tieout_server.connections.return_urls import ReturnUrls
 from tieout_server.connections.service import Connections
@@ -47,6 +47,7 @@ from tieout_server.storage.events import bounds
 from tieout_server.storage.migrate import check_is_current, upgrade
 from tieout_server.storage.notices import Notices
 from tieout_server.storage.vault import Vault
+from tieout_server.storage.work import CHANNEL
 from tieout_server.syncs.arrivals import Arrivals
 from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
@@ -61,8 +62,14 @@ from tieout_server.web.app import IsReady, build
 from tieout_server.web.server import WebServer
 from tieout_server.web.webhooks import WebhookReceiver
 from tieout_server.work.engine import Engine
+from tieout_server.work.guests import Guests
+from tieout_server.work.homes import Homes
+from tieout_server.work.host import Host
+from tieout_server.work.means import Means as Sharing
+from tieout_server.work.replica import Replica
 from tieout_server.work.requests import Requests
 from tieout_server.xero.books import XeroLibrary
+from tieout_server.xero.limits import Limits
 from tieout_server.xero.oauth import XeroIdentity
 from tieout_server.xero.transport import open_session
 from tieout_server.xero.webhooks import XeroDeliveries
@@ -97,13 +104,17 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         vault = Vault.from_settings(settings.vault_keys.get_secret_value(), settings.database_url)
         session = await stack.enter_async_context(open_session(settings))
         booked = CallsInMemory()
-        library = XeroLibrary(session, settings, clock, booked)
+        place = _place(settings, database, clock)
+        library = XeroLibrary(session, settings, clock, booked, place.guests)
         identity = XeroIdentity(session, settings, clock)
-        notices = Notices(database, settings.database_listen_url)
-        feed, engine = Feed(database, clock, notices), Engine(database, clock)
+        feed = Feed(database, clock, place.notices)
+        engine = Engine(database, clock, place.replica, place.homes)
+        place.notices.listen(CHANNEL, engine.hear)
         housekeeping = Housekeeping(database, feed, booked, clock)
         requests = Requests(vault, clock)
-        tokens = Tokens(database, vault, identity, clock, call_takes=settings.xero_timeout)
+        tokens = Tokens(
+            database, vault, identity, clock, call_takes=settings.xero_timeout, name=lambda: place.replica.id
+        )
         connections = Connections(
             ConnectionMeans(
                 database=database,
@@ -132,7 +143,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         settings_of_exports = SettingsOfExports(exporting, connections, requests, preflight)
         ExportWork(exporting, connections, preflight, settings_of_exports.revalidate)
         comparing = reconciliation_means.Means(database, feed, clock, engine)
-        Changed(comparing, connections, library.allowance)
+        changed = Changed(comparing, connections, library.allowance)
         ReconciliationWork(comparing, connections)
         reconciliations = Reconciliations(comparing, connections, requests)
         discrepancies = Discrepancies(database, feed, clock, requests)
@@ -140,7 +151,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
             connections=connections,
             syncs=syncs,
             sync_watch=SyncWatch(database, feed, syncs),
-            freshness=FreshnessOf(database, library.allowance, clock),
+            freshness=FreshnessOf(database, place.guests.known_allowance, clock),
             receivables=Receivables(database, clock),
             changes=Changes(database, feed, clock),
             explanations=Explanations(database, connections, clock),
@@ -151,23 +162,26 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
                 discrepancy_watch=DiscrepancyWatch(database, feed, discrepancies),
                 evidence=Evidence(database, clock),
                 platform_balances=PlatformBalances(database, clock, requests),
-                chase_checks=ChaseChecks(comparing, connections, library.allowance, PendingExports()),
+                chase_checks=ChaseChecks(comparing, connections, place.guests.known_allowance, PendingExports()),
             ),
             exports=ExportSubjects(exports=exports, settings=settings_of_exports, watch=ExportWatch(feed, exports)),
             feed=feed,
             clock=clock,
         )
         await feed.start()
+        await stack.enter_async_context(_joined(place, alone=database.is_sqlite))
         if database.is_sqlite:
-            await engine.recover()
             await connections.recover()
-        stack.push_async_callback(housekeeping.book_calls)
+        stack.push_async_callback(_book_what_is_left, housekeeping)
         for name, work in (
-            ("notices", notices.run),
+            ("replica", place.replica.run),
+            ("notices", place.notices.run),
             ("feed", feed.run),
             ("housekeeping", housekeeping.run),
             ("engine", engine.run),
+            ("host", place.host.run),
             ("arrivals", arrivals.run),
+            ("changed", changed.run),
         ):
             await stack.enter_async_context(_kept_running(name, work))
         receiver = WebhookReceiver(_deliveries(settings), arrivals)
@@ -177,6 +191,45 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
             stack.push_async_callback(server.stop)
             await server.start()
         yield App(rpc.port, web.port)
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """This process among those that share the work, and how its calls are kept within the limits of all."""
+
+    replica: Replica
+    homes: Homes
+    notices: Notices
+    guests: Guests
+    host: Host
+
+
+def _place(settings: Settings, database: Database, clock: Clock) -> _Place:
+    replica, notices = Replica(database), Notices(database, settings.database_listen_url)
+    limits = Limits(clock, replica.is_alive)
+    homes = Homes(database, replica, limits)
+    means = Sharing(database, clock, replica, homes, notices)
+    return _Place(replica, homes, notices, Guests(means, limits), Host(means, limits, call_takes=settings.xero_timeout))
+
+
+async def _book_what_is_left(housekeeping: Housekeeping) -> None:
+    try:
+        await housekeeping.book_calls()
+    except StorageUnavailableError:
+        logger.warning("the calls of the last second are not booked: the database is away")
+
+
+@asynccontextmanager
+async def _joined(place: _Place, *, alone: bool) -> AsyncIterator[None]:
+    """A place among those that share the work; in the end what was held is free at once, if the database is there."""
+    await place.replica.join(alone=alone)
+    try:
+        yield
+    finally:
+        try:
+            await place.homes.leave()
+            await place.replica.leave()
+        except StorageUnavailableError:
+            logger.warning("the others will miss this process some seconds later: the database is away")
 
 
 def _deliveries(settings: Settings) -> XeroDeliveries:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tieout_server import __main__, app, clock
 from tieout_server.syncs import plan
 
-SPEED = 60.0
+SPEED = float(os.environ.get("TIEOUT_TEST_SPEED", "60"))
 PAGE_SIZE = 20
 
 

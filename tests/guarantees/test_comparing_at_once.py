@@ -145,8 +145,7 @@ async def test_a_reconciliation_is_watched_to_its_end_though_the_server_is_kille
         for _ in range(2):
             known = len(told)
             await until(lambda: len(told) > known or watching.done())  # noqa: B023 - awaited here
-            await server.kill()
-            await server.start()
+            await server.replace()
         async with asyncio.timeout(60):
             await watching
 

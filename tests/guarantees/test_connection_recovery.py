@@ -187,7 +187,7 @@ async def test_a_connection_outlives_a_kill_between_xeros_answer_and_our_commit(
         assert await server.process.wait() == -9
         assert killed.exists()
         assert _rotated(sandbox) == 1, "Xero has answered, and we forgot it"
-        await server.start()
+        await server.replace()
         assert (await running.sync(connection.id))[-1].sync.state == SYNC_STATE_SUCCEEDED
         now = await running.client.connections.get(connection.id)
         assert standing(now) == WORKS

@@ -130,8 +130,7 @@ async def test_killed_at_any_moment_it_ends_with_exactly_what_xero_has(database_
                 await until(lambda: sandbox.requests.count(READS) >= served + wanted or listening.done())  # noqa: B023 - it is awaited here
                 await asyncio.sleep(chance.uniform(0, 0.05))  # anywhere between a read and its commit
                 assert not listening.done(), "it ended before it was killed often enough"
-                await server.kill()
-                await server.start()
+                await server.replace()
         assert told[-1].sync.state == pb.SYNC_STATE_SUCCEEDED, told[-1]
         never_runs_backwards(told)
         assert milestones(told) == ["COLLECTIBLE_READY", "HISTORY_COMPLETE"]

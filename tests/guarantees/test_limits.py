@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from tieout_server.errors import CallLimitError
 from tieout_server.ledger.books import Purpose, WaitingFor
-from tieout_server.xero.limits import Left, Limits, Problem
+from tieout_server.ledger.calls import Left, Problem
+from tieout_server.xero.limits import Limits
 
 T = TypeVar("T")
 START = datetime(2026, 11, 22, tzinfo=UTC)

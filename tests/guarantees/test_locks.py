@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from sqlalchemy import Table, func, select, text
 
+import databases
 import fakes
 from documents import account
 from fakes import BooksOf, World, arrivals_of
@@ -41,7 +42,7 @@ from tieout_server.syncs import news
 from tieout_server.syncs.progress import Progress
 from tieout_server.syncs.service import WORK, StartSync
 from tieout_server.syncs.state import SyncMode
-from tieout_server.work.engine import LEASE, Job
+from tieout_server.work.engine import Job
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -83,9 +84,7 @@ async def come_back(around: World, started: Started) -> Link:
 
 
 async def take(around: World, kind: str, connection_id: str) -> Lease | None:
-    async with around.database.write() as tx:
-        task = Task(kind, connection_id, "read")
-        return await work.take(tx, task, owner="the test", now=around.clock.now(), lease=LEASE)
+    return await databases.take(around.database, Task(kind, connection_id, "read"), now=around.clock.now())
 
 
 async def latest(around: World, connection_id: str) -> SyncRecord:
@@ -101,7 +100,7 @@ async def latest(around: World, connection_id: str) -> SyncRecord:
 async def begin(around: World, connection_id: str) -> None:
     """The work that a consent wakes, if it is due."""
     if lease := await take(around, "after_consent", connection_id):
-        await around.subjects.syncs.begin(Job(lease, around.clock))
+        await around.subjects.syncs.begin(Job(lease))
         async with around.database.write() as tx:
             await work.finish(tx, lease, again_at=None)
 
@@ -121,7 +120,7 @@ async def consent_again(around: World, connection_id: str) -> None:
 async def sync_to_the_end(around: World, connection_id: str) -> None:
     """Take up the sync, commit its pages, finish it, and note the connection's health; if it is due."""
     if lease := await take(around, WORK, connection_id):
-        again_at = await around.subjects.syncs.perform(Job(lease, around.clock))
+        again_at = await around.subjects.syncs.perform(Job(lease))
         async with around.database.write() as tx:
             await work.finish(tx, lease, again_at=again_at)
 
@@ -226,7 +225,7 @@ async def test_a_storm_of_everything_at_once_ends_well(around: World, link: Link
     for _ in range(8):
         await consent_again(around, link.id)
         check_only_refusals(await asyncio.gather(*(act(around, link.id) for act in ACTS), return_exceptions=True))
-        around.clock.time += LEASE + timedelta(seconds=1)
+        around.clock.time += databases.MISSED_AFTER + timedelta(seconds=1)
     await consent_again(around, link.id)
     await begin(around, link.id)
     await sync_to_the_end(around, link.id)
@@ -348,7 +347,7 @@ async def test_a_delivery_is_kept_while_a_fetch_commits_and_read_after_it(around
         lease = await take(around, news.WORK, link.id)
         assert lease
         async with around.database.write() as tx:  # it has looked at the inbox for the last time
-            assert await work.hold(tx, lease, until=around.clock.now() + LEASE)
+            assert await work.hold(tx, lease)
             await webhooks.forget(tx, link.id)
             async with asyncio.timeout(5):
                 await arrived.receive([notice(link, around)])

@@ -333,8 +333,7 @@ async def test_a_reconciliation_that_is_killed_goes_on_and_counts_everybody_once
             served = sandbox.requests.count(API)
             await until(lambda: sandbox.requests.count(API) >= served + 3 or following.done())  # noqa: B023 - awaited here
             assert not following.done(), "it ended before it was killed often enough"
-            await server.kill()
-            await server.start()
+            await server.replace()
         told = await following
         assert told[-1].state == pb.RECONCILIATION_STATE_SUCCEEDED, told[-1]
         assert told[-1].compared == told[-1].customers

@@ -29,6 +29,7 @@ from servers import (
     Truth,
     client_of,
     differences,
+    forget_replicas,
     mirror_of,
     server_process,
     small_pages,
@@ -113,6 +114,7 @@ class Play:
 
     async def start(self) -> None:
         """Start our server, where the one before it stopped; its subscribers come back with what they hold."""
+        await forget_replicas(self.database_url)  # one that was killed would be missed in 20 seconds of ours
         key = {"xero_webhook_key": KEY} if self.story.webhooks else {}
         self._around = await self._stack.enter_async_context(self.serving(**key))
         if self.story.webhooks:
@@ -128,7 +130,7 @@ class Play:
         """Stop our server, whatever it is at; after a kill nobody has let go of the work in hand."""
         await asyncio.gather(*(subscriber.leave() for subscriber in self.subscribers))
         if like_a_kill and self.around.engine is not None:
-            self.around.engine._owner = "nobody who is left"
+            self.around.engine._replica.id = ""
         await self._stack.aclose()
 
     async def do(self, name: str, number: int) -> None:

@@ -182,8 +182,7 @@ async def test_reliable_nothing_is_skipped_when_the_server_is_killed(
         async with reading(running, connection.id) as reader:
             for told in (50, 200, 400):
                 await until(lambda: len(reader.ids) >= told)  # noqa: B023 - awaited here
-                await server.kill()
-                await server.start()
+                await server.replace()
             await running.first_sync(connection.id)
             end = await last_number(database_url, connection.id)
             await until(lambda: place_of(connection.id, reader.tokens[-1]).number >= end)

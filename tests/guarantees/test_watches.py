@@ -277,8 +277,7 @@ async def test_reliable_nothing_is_skipped_when_the_server_is_killed(
                     happening = asyncio.create_task(kind.happen(running, connection.id))
                     known = len(reader.events)
                     await until(lambda: len(reader.events) > known + 2 or happening.done())  # noqa: B023 - awaited here
-                    await server.kill()
-                    await server.start()
+                    await server.replace()
                     await happening
             await eventually(lambda: kind.happen(running, connection.id))
             truth = await logged(database_url, kind, connection.id)

@@ -132,7 +132,7 @@ class Leave:
         """Remove what was linked by this user; answers when to try again."""
         now = self._means.clock.now()
         try:
-            await job.keep_during(self._means.database, self._remove(job, user, left.leavings))
+            await self._remove(job, user, left.leavings)
         except _ConsentingError:
             return now + A_MOMENT
         except CredentialsExpiredError as gone:  # with the consent went all that it linked

@@ -30,7 +30,7 @@ class LookAfter:
             link = await connections.get(tx, job.connection_id)
         if link is None or link.authorised_by is None or link.state not in HAS_ACCESS:
             return None
-        looked = await job.keep_during(self._means.database, self._look(link, link.authorised_by.xero_user_id))
+        looked = await self._look(link, link.authorised_by.xero_user_id)
         if looked.link.state not in HAS_ACCESS or (_is_over(looked.link) and not looked.is_open):
             return None
         return self._access.look_again_at(looked.link, is_open=looked.is_open)

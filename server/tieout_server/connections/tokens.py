@@ -59,15 +59,16 @@ class Tokens:
         clock: Clock,
         *,
         call_takes: timedelta = timedelta(seconds=60),
+        name: Callable[[], str] | None = None,
     ) -> None:
-        """`call_takes`: how long one call to the identity service may take."""
+        """`call_takes`: how long one call to the identity service may take; `name`: of this process, among others."""
         self.claim = call_takes + MARGIN
         """How long one process may have one call to Xero to itself."""
         self._database = database
         self._vault = vault
         self._identity = identity
         self._clock = clock
-        self._name = secrets.token_hex(8)
+        self._name = name or functools.partial(str, secrets.token_hex(8))
         self._refreshing: dict[str, asyncio.Lock] = {}
         self._in_use: dict[str, _InUse] = {}
 
@@ -162,7 +163,7 @@ class Tokens:
     @contextlib.asynccontextmanager
     async def _claimed(self, stored: StoredTokens) -> AsyncIterator[bool]:
         """Whether the right to refresh this token set is ours, which then lasts as long as the block or `claim`."""
-        claim, now = Claim(stored.xero_user_id, stored.generation, self._name), self._clock.now()
+        claim, now = Claim(stored.xero_user_id, stored.generation, self._name()), self._clock.now()
         async with self._database.write() as tx:
             is_ours = await tokens.claim_refresh(tx, claim, now=now, until=now + self.claim)
         try:

@@ -32,12 +32,8 @@ class Turn:
         return self.means.clock.now()
 
     async def ask(self, asking: Coroutine[Any, Any, T]) -> T:
-        """What a call to Xero, or a pause, comes to; the work stays ours meanwhile.
-
-        Raises:
-            LostLeaseError: the work is no longer ours, and the call was given up.
-        """
-        return await (self.job.keep_during(self.means.database, asking) if self.job else asking)
+        """What a call to Xero, or a pause, comes to."""
+        return await asking
 
     @asynccontextmanager
     async def commit(self) -> AsyncIterator[Transaction]:

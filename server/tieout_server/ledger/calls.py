@@ -1,11 +1,13 @@
 """The ledger of calls and bytes: what was asked of Xero, for which purpose, and what it cost in egress."""
 
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
 
-from tieout_server.ledger.books import Purpose
+from tieout_server.ledger.books import HeldUp, Purpose
 
 
 class Calls(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,3 +80,64 @@ class Allowance(msgspec.Struct, frozen=True):
     """When all calls of a minute are left again; None while all of them are."""
     day_resets_at: datetime | None = None
     """When a new day has begun at the latest; None while nothing tells."""
+
+
+class Problem(StrEnum):
+    """Which limit refused a call (X-Rate-Limit-Problem)."""
+
+    MINUTE = "minute"
+    DAY = "day"
+    CONCURRENT = "concurrent"
+    APP_MINUTE = "appminute"
+
+
+class Left(msgspec.Struct, frozen=True):
+    """What an answer's headers say is left; None where a header is missing."""
+
+    minute: int | None = None
+    day: int | None = None
+    app_minute: int | None = None
+
+
+class Leave(Protocol):
+    """Leave to make one call. It is `sent`, then `answered`, perhaps `refused`; or it is given up."""
+
+    def is_good(self) -> bool:
+        """Whether it still is: leave that this process had is lost with its place among the replicas."""
+        ...
+
+    def sent(self) -> None:
+        """From now on Xero may count the call."""
+        ...
+
+    def not_sent(self) -> None:
+        """It did not reach Xero after all: there was no connection to send it on."""
+        ...
+
+    def answered(self, left: Left) -> None:
+        """Xero answered, with this left; a call that is sent and not answered is taken to go on at Xero for a while."""
+        ...
+
+    def refused(self, problem: Problem, retry_after: float | None) -> datetime:
+        """A limit refused the call (429), for so many seconds. Returns when the next one may be made."""
+        ...
+
+
+class Pacing(Protocol):
+    """Who gives leave to call, so that no limit of Xero's is ever overrun."""
+
+    def call(self, xero_tenant_id: str, purpose: Purpose) -> AbstractAsyncContextManager[Leave]:
+        """Wait until a call may be made, and hold its place while it is.
+
+        Raises:
+            CallLimitError: the day has no more calls for this purpose.
+        """
+        ...
+
+    def held_up(self, xero_tenant_id: str) -> HeldUp | None:
+        """Which limit calls to this organisation are waiting for, if for any."""
+        ...
+
+    def allowance(self, xero_tenant_id: str) -> Allowance:
+        """What is left for this organisation at this moment, as far as this process knows."""
+        ...

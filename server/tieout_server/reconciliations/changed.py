@@ -34,16 +34,18 @@ from tieout_server.syncs.intake import DoubtedError
 from tieout_server.syncs.schedule import SMALL_DAY
 from tieout_server.syncs.service import COMPARE
 from tieout_server.syncs.state import AT_WORK
-from tieout_server.work.engine import Job, Lane
+from tieout_server.work.engine import Job, Lane, Priority
 
 logger = log.get("reconciliations")
 
 EVERY = timedelta(minutes=3)
-"""How often a connection's changes are looked for. Where nothing changed, that costs one query and no call."""
+"""How often changes are looked for, of all connections in one query; and how soon a connection is looked at again."""
 SOON = timedelta(seconds=20)
 """When to look again while a sync is at work."""
 FIGURES = 200
 """Customers at most whose stated figures are read at a time: five calls."""
+AT_ONCE = 200
+"""Connections at most that are woken by one transaction."""
 CLOSELY = 3
 """Customers at most that are compared closely in that time, by some ten calls each."""
 KEPT = 0.5
@@ -67,8 +69,23 @@ class Changed:
         """By connection, since when: what left with customers, so that a gate may close on all of them together."""
         means.engine.register(COMPARE, Lane.READ, self.perform)
 
+    async def run(self) -> None:
+        """Keep looking for connections that changed, until cancelled."""
+        while True:
+            await self.look()
+            await self._means.clock.sleep(EVERY.total_seconds())
+
+    async def look(self) -> None:
+        """Have the connections compared that changed."""
+        async with self._means.database.read() as tx:
+            changed = await comparisons.behind(tx)
+        for start in range(0, len(changed), AT_ONCE):
+            async with self._means.database.write(durable=False) as tx:
+                for connection_id in changed[start : start + AT_ONCE]:
+                    await self._means.engine.wake(tx, COMPARE, connection_id, priority=Priority.POLL)
+
     async def perform(self, job: Job) -> datetime | None:
-        """Compare what changed of one connection; answers when to look again, None while it is not connected."""
+        """Compare what changed of one connection; answers when to go on, None once all of it is compared."""
         now = self._means.clock.now()
         async with self._means.database.read() as tx:
             link = await connections.get(tx, job.connection_id)
@@ -81,7 +98,7 @@ class Changed:
         if is_doubted:
             return now + EVERY
         try:
-            goes_on = await self._compare(job, link)
+            pause = await self._compare(job, link)
         except (TryAgainError, OperatorMustActError) as trouble:
             logger.info("comparing waits", connection_id=link.id, trouble=trouble.sentence)
             return now + AFTER_TROUBLE
@@ -90,32 +107,34 @@ class Changed:
         except BugError:
             logger.exception("comparing failed", connection_id=link.id)
         else:
-            return self._means.clock.now() if goes_on else now + EVERY
+            return None if pause is None else self._means.clock.now() + pause
         return now + AFTER_TROUBLE
 
-    async def _compare(self, job: Job, link: Link) -> bool:
-        """Compare the next suspects closely; answers whether to go on at once: only as long as nobody needed that."""
+    async def _compare(self, job: Job, link: Link) -> timedelta | None:
+        """Compare the next suspects closely; answers when to go on: at once only as long as nobody needed that."""
         queue = await self._queue(job, link)
         due = [customer for customer in queue if not self._is_left_alone(link, customer)]
         if not due or self._is_scarce(link):
-            return False
+            return EVERY if queue else None
         books = self._links.books(link)
         suspects = await self._still(job, link, books, due[:FIGURES])
-        await self._closely(OneCustomer(self._means, link, books, job), job, link, suspects[:CLOSELY])
+        await self._closely(OneCustomer(self._means, link, books, job), link, suspects[:CLOSELY])
         alone = [one for one in dict.fromkeys((*queue, *suspects)) if self._is_left_alone(link, one)]
         left = dict.fromkeys((*suspects[CLOSELY:], *due[FIGURES:], *alone))
         async with self._means.database.write(durable=False) as tx:
             await job.hold(tx)
             up_to = (await comparisons.cursor(tx, link.id)).up_to
             await comparisons.put_cursor(tx, link.id, Cursor(up_to, tuple(left)))
-        return not suspects and len(due) > FIGURES
+        if not left:
+            return None
+        return EVERY if suspects or len(due) <= FIGURES else timedelta()
 
-    async def _closely(self, comparing: OneCustomer, job: Job, link: Link, suspects: Sequence[str]) -> None:
+    async def _closely(self, comparing: OneCustomer, link: Link, suspects: Sequence[str]) -> None:
         """Compare these one by one: what is odd about one keeps no other waiting."""
         since, comparing.removed = self._removed_of(link)
         for customer in suspects:
             try:
-                await job.keep_during(self._means.database, comparing.compare(customer))
+                await comparing.compare(customer)
             except BooksMovingError:
                 logger.info("books are moving", connection_id=link.id, customer=customer)
             except RemovalDoubtedError:  # since this slice began
@@ -152,7 +171,7 @@ class Changed:
             contacts, up_to = await comparisons.changed_contacts(tx, link.id, known.up_to)
             concerned, found = await _suspects(tx, link, contacts) if contacts else (set[str](), list[str]())
         queue = tuple(dict.fromkeys((*known.suspects, *found)))
-        if contacts:
+        if contacts or up_to > known.up_to:
             async with self._means.database.write(durable=False) as tx:
                 if not await _hold(tx, job, link):
                     return ()
@@ -174,7 +193,7 @@ class Changed:
     async def _still(self, job: Job, link: Link, books: Books, suspects: Sequence[str]) -> list[str]:
         """Of these customers those that disagree with what Xero states at this moment."""
         afresh = Afresh(books, self._means.clock)
-        figures = await job.keep_during(self._means.database, self._figures(afresh, link, suspects))
+        figures = await self._figures(afresh, link, suspects)
         async with self._means.database.write(durable=False) as tx:
             if not await _hold(tx, job, link):
                 return []
@@ -190,7 +209,7 @@ class Changed:
                 await self._means.feed.tell_of_changes(tx, link.id)
         told = None
         if held.overview.depends:
-            told = await job.keep_during(self._means.database, learn(self._means.database, link, afresh))
+            told = await learn(self._means.database, link, afresh)
         return held.those(held.overview.suspects(told))
 
 

@@ -6,7 +6,7 @@ whether every other document of the customer here is still as it was, too.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -72,7 +72,7 @@ class ChaseChecks:
         self,
         means: Means,
         links: Connections,
-        allowance: Callable[[str], Allowance],
+        allowance: Callable[[str], Awaitable[Allowance]],
         pending: PendingPayments | None = None,
     ) -> None:
         """`allowance` tells the calls that an organisation has left; without `pending` nothing is exported at all."""
@@ -132,7 +132,7 @@ class ChaseChecks:
 
         What Xero does not answer in time, or refuses, is left out.
         """
-        slices = _slices(wanted, self._calls_left(link))
+        slices = _slices(wanted, await self._calls_left(link))
         if not slices:
             return None
         asked_at = self._means.clock.now()
@@ -156,8 +156,8 @@ class ChaseChecks:
             await follow(tx, link.id, documents, now)
         return saved.changed
 
-    def _calls_left(self, link: Link) -> int:
-        allowance = self._allowance(link.xero_tenant_id)
+    async def _calls_left(self, link: Link) -> int:
+        allowance = await self._allowance(link.xero_tenant_id)
         today = allowance.left_today
         return max(allowance.left_this_minute if today is None else min(allowance.left_this_minute, today), 0)
 

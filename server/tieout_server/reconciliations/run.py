@@ -99,7 +99,7 @@ class Run:
         assert line is not None, "only asked for while a listing is left"
         request = next(line.requests(frozenset()))
         await self._book(1)
-        page = await self._job.keep_during(self._means.database, books.read(request.query, request.purpose))
+        page = await books.read(request.query, request.purpose)
         async with self._means.database.write(durable=False) as tx:
             await self._hold(tx)
             await self._means.wake_news(tx, self._link.id)
@@ -115,7 +115,7 @@ class Run:
             await self._drop(entity)
             return
         afresh = Afresh(books, self._means.clock, self._book)
-        found = await self._job.keep_during(self._means.database, afresh.by_ids(entity, ids))
+        found = await afresh.by_ids(entity, ids)
         async with self._means.database.write(durable=False) as tx:
             await self._hold(tx)
             await self._means.wake_news(tx, self._link.id)
@@ -170,7 +170,7 @@ class Run:
         healed = comparing.healed
         agrees = is_left_out = False
         try:
-            found = await self._job.keep_during(self._means.database, comparing.compare(customer))
+            found = await comparing.compare(customer)
             agrees = not found.discrepancies
         except (BooksMovingError, RemovalDoubtedError):
             is_left_out = True

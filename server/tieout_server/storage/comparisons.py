@@ -9,9 +9,16 @@ from sqlalchemy import exists, func, insert, select, union_all
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.ledger.money import from_units, to_units
+from tieout_server.storage.changes import last_number
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.reconciliation_tables import compared, comparisons, discrepancies
-from tieout_server.storage.tables import contacts, credits, invoices  # noqa: A004 - the field's word
+from tieout_server.storage.tables import (
+    change_counters,
+    connections,
+    contacts,
+    credits,  # noqa: A004 - the field's word
+    invoices,
+)
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -83,6 +90,17 @@ async def put_cursor(tx: Transaction, connection_id: str, now: Cursor) -> None:
     await tx.exec_driver_sql(_PUT.format(mark), values)
 
 
+async def behind(tx: Transaction) -> Sequence[str]:
+    """The connections whose mirror changed since it was compared, and that can be: one query for all."""
+    query = (
+        select(change_counters.c.connection_id)
+        .join(connections, connections.c.id == change_counters.c.connection_id)
+        .outerjoin(compared, compared.c.connection_id == change_counters.c.connection_id)
+        .where(connections.c.state == "CONNECTED", change_counters.c.last > func.coalesce(compared.c.up_to, 0))
+    )
+    return [row[0] for row in await tx.execute(query)]
+
+
 async def changed_contacts(tx: Transaction, connection_id: str, after: int) -> tuple[Sequence[str], int]:
     """The contacts whose own data or documents changed behind this number, and the number up to which that is all.
 
@@ -103,9 +121,8 @@ async def changed_contacts(tx: Transaction, connection_id: str, after: int) -> t
             for table in (contacts, invoices, credits)
         )
     ).subquery()
-    query = select(changes.c.xero_contact_id, func.max(changes.c.change_number)).group_by(changes.c.xero_contact_id)
-    rows = (await tx.execute(query)).all()
-    return sorted(row[0] for row in rows), max((int(row[1]) for row in rows), default=after)
+    found = await tx.execute(select(changes.c.xero_contact_id).distinct())
+    return sorted(row[0] for row in found), await last_number(tx, connection_id)
 
 
 _PUT = (

@@ -27,6 +27,11 @@ def connect_arguments(url: URL) -> dict[str, Any]:
     return {word: value for word, value in _WORDS.items() if word not in url.query}
 
 
+IDLE_AT_MOST = 10_000
+"""Milliseconds that a transaction may do nothing. Whoever stands still in the middle of one, stopped or cut off, would
+keep its locks, and with them everybody else waiting."""
+
+
 class CursorOfTransaction(AsyncServerCursor[Any]):
     """A cursor that is gone with its transaction.
 
@@ -49,7 +54,10 @@ def prepare(engine: Engine) -> None:
     def _on_connect(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's adapter has no type
         connection = dbapi_connection.driver_connection
         connection.server_cursor_factory = CursorOfTransaction
-        if _is_pooled(dbapi_connection):
+        is_pooled = _is_pooled(dbapi_connection)
+        if not is_pooled:  # behind a pooler it would be somebody else's setting; there the role has it
+            _ask(dbapi_connection, f"SET idle_in_transaction_session_timeout = {IDLE_AT_MOST}")
+        if is_pooled:
             # Statements that were prepared stay behind when a pooler hands the next transaction to another backend.
             connection.prepare_threshold = None
 
@@ -65,13 +73,18 @@ def prepare(engine: Engine) -> None:
 
 def _is_pooled(dbapi_connection: Any) -> bool:  # noqa: ANN401 - the driver's adapter has no type
     """Whether something like PgBouncer stands between: it gives out a process id of its own making."""
+    return bool(_ask(dbapi_connection, BACKEND) != dbapi_connection.info.backend_pid)
+
+
+def _ask(dbapi_connection: Any, statement: str) -> Any:  # noqa: ANN401 - the driver's adapter, and any value
+    """Execute this by itself; answers the first value of the first row, if there is one."""
     dbapi_connection.set_autocommit(True)
     cursor = dbapi_connection.cursor()
-    cursor.execute(BACKEND)
-    (backend,) = cursor.fetchone()
+    cursor.execute(statement)
+    row = cursor.fetchone() if cursor.description else None
     cursor.close()
     dbapi_connection.set_autocommit(False)
-    return bool(backend != dbapi_connection.info.backend_pid)
+    return row[0] if row else None
 
 
 BACKEND = "SELECT pg_backend_pid()"

@@ -5,6 +5,8 @@ from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBina
 from tieout_server.storage.columns import connection_column, flag_column, int_column, metadata, text_column
 
 _MERGED = text("merged_into <> ''")
+_FREE = text("owner = '' AND due_at IS NOT NULL")
+_OWNED = text("owner <> ''")
 
 
 def _mirrored(
@@ -205,11 +207,10 @@ work = Table(
     text_column("lane"),
     int_column("priority"),
     int_column("due_at", nullable=True),  # null: nothing to do
-    text_column("owner"),  # who is doing it; empty while nobody is
-    int_column("leased_until", nullable=True),
+    text_column("owner"),  # the replica that does it; empty while nobody does
     int_column("fence"),  # raised whenever someone takes it
-    Index(None, "due_at"),
-    Index(None, "leased_until"),
+    Index("ix_work_due_at", "due_at", sqlite_where=_FREE, postgresql_where=_FREE),
+    Index("ix_work_owner", "owner", sqlite_where=_OWNED, postgresql_where=_OWNED),
 )
 
 webhook_events = Table(

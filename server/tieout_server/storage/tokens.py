@@ -103,6 +103,12 @@ async def release_refresh(tx: Transaction, claim: Claim) -> None:
     )
 
 
+async def release_of(tx: Transaction, gone: Collection[str]) -> None:
+    """Give back what these held, who are gone."""
+    held = update(xero_users).where(xero_users.c.refreshing_by.in_(gone))
+    await tx.execute(held.values(refreshing_by="", refreshing_until=None))
+
+
 async def release_all(tx: Transaction) -> None:
     """Give back what a process that is gone held. Only for a database that one process owns."""
     await tx.execute(update(xero_users).values(refreshing_by="", refreshing_until=None, leaving_until=None))

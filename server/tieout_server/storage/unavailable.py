@@ -16,9 +16,10 @@ _SENTENCE = (
 
 _CLASSES = ("08", "53", "57P", "58")
 """Beginnings of SQLSTATEs: the connection, resources, the server going or coming, its machine (PostgreSQL, Errors)."""
-_STATES = ("40001", "40P01", "55P03", "25006")
-"""Another transaction was in the way, or the server is a standby now. The whole transaction was rolled back. It is the
-caller who repeats it, from its first read on: what was read in it no longer holds."""
+_STATES = ("40001", "40P01", "55P03", "25006", "25P03")
+"""Another transaction was in the way, the server is a standby now, or this process stood still for too long. The
+whole transaction was rolled back. It is the caller who repeats it, from its first read on: what was read in it no
+longer holds."""
 _SQLITE = (
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,

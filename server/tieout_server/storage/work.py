@@ -1,23 +1,34 @@
-"""What is to be done, by kind and connection: when it is due, who does it, and the fence against lost owners."""
+"""What is to be done, by kind and connection: when it is due, who does it, and the fence against lost owners.
+
+What a process holds that is no longer among the `replicas` is due: nothing has to be freed for it.
+"""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
-from sqlalchemy import and_, case, func, or_, select, tuple_, update
+from sqlalchemy import Boolean, and_, case, func, literal_column, or_, select, tuple_, update
 from sqlalchemy.sql import ColumnElement
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.tables import work
+from tieout_server.storage.replica_tables import homes, replicas
+from tieout_server.storage.tables import connections, work
 
 _WAKE = (
-    "INSERT INTO work (kind, connection_id, lane, priority, due_at, owner, leased_until, fence) "
-    "VALUES ({0}, {0}, {0}, {0}, {0}, '', NULL, 0) ON CONFLICT (kind, connection_id) DO UPDATE SET "
+    "INSERT INTO work (kind, connection_id, lane, priority, due_at, owner, fence) "
+    "VALUES ({0}, {0}, {0}, {0}, {0}, '', 0) ON CONFLICT (kind, connection_id) DO UPDATE SET "
     "due_at = CASE WHEN work.due_at IS NULL OR work.due_at > excluded.due_at "
     "THEN excluded.due_at ELSE work.due_at END, "
     "priority = excluded.priority"
 )
+
+CHANNEL = "tieout_work"
+"""Notices that something is due."""
+_TELL = f" RETURNING pg_notify('{CHANNEL}', '')"
+_ALIVE = select(replicas.c.id)
+_IS_FREE = literal_column("work.owner = '' AND work.due_at IS NOT NULL", Boolean)  # as the index says it
+_IS_OWNED = literal_column("work.owner <> ''", Boolean)
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -28,6 +39,14 @@ class Task(msgspec.Struct, frozen=True):
     lane: str
 
 
+class Due(msgspec.Struct, frozen=True):
+    """A task that can be taken, with the organisation whose home takes it; none before the connection has one."""
+
+    task: Task
+    xero_tenant_id: str
+    has_home: bool
+
+
 class Lease(msgspec.Struct, frozen=True):
     """The right to do one thing, good while its fence is the row's fence."""
 
@@ -36,26 +55,51 @@ class Lease(msgspec.Struct, frozen=True):
     fence: int
 
 
-async def wake(tx: Transaction, task: Task, *, priority: int, due_at: datetime) -> None:
-    """Have this done at this instant, or earlier if it was due earlier. Lower priorities go first."""
-    placeholder = "?" if tx.dialect.name == "sqlite" else "%s"
+async def wake(tx: Transaction, task: Task, *, priority: int, due_at: datetime, tell: bool = False) -> None:
+    """Have this done at this instant, or earlier if it was due earlier. Lower priorities go first.
+
+    With `tell` the other processes hear of it once this has committed.
+    """
     values = (task.kind, task.connection_id, task.lane, priority, to_micros(due_at))
-    await tx.exec_driver_sql(_WAKE.format(placeholder), values)
+    if tx.dialect.name == "sqlite":
+        await tx.exec_driver_sql(_WAKE.format("?"), values)
+    else:
+        await tx.exec_driver_sql(_WAKE.format("%s") + (_TELL if tell else ""), values)
 
 
-async def due(tx: Transaction, now: datetime, limit: int, *, lanes: Collection[str] = ()) -> Sequence[Task]:
+async def due(
+    tx: Transaction, now: datetime, limit: int, *, replica_id: str = "", lanes: Collection[str] = ()
+) -> Sequence[Due]:
     """What is due and in nobody's hands, most urgent first, so much of each lane at most.
 
-    Of a connection that is at work in a lane nothing of that lane is due. Without `lanes` all of them are looked at.
+    Of a connection that is at work in a lane nothing of that lane is due, and nothing of an organisation that is at
+    home in another process than this one. Without `lanes` all of them are looked at.
     """
-    at_work = select(work.c.connection_id, work.c.lane).where(work.c.owner != "", work.c.leased_until >= to_micros(now))
+    at_work = select(work.c.connection_id, work.c.lane).where(_IS_OWNED, work.c.owner.in_(_ALIVE))
     urgency = (work.c.priority, work.c.due_at)
     rank = func.row_number().over(partition_by=work.c.lane, order_by=urgency).label("rank")
     startable = tuple_(work.c.connection_id, work.c.lane).not_in(at_work)
-    wanted = select(work.c.kind, work.c.connection_id, work.c.lane, *urgency, rank).where(_is_due(now), startable)
+    can_be_ours = or_(homes.c.replica_id.is_(None), homes.c.replica_id == replica_id)
+    wanted = (
+        select(
+            work.c.kind,
+            work.c.connection_id,
+            work.c.lane,
+            *urgency,
+            connections.c.xero_tenant_id,
+            homes.c.replica_id,
+            rank,
+        )
+        .join(connections, connections.c.id == work.c.connection_id)
+        .outerjoin(homes, homes.c.xero_tenant_id == connections.c.xero_tenant_id)
+        .where(_is_due(now), startable, can_be_ours)
+    )
     found = (wanted.where(work.c.lane.in_(lanes)) if lanes else wanted).subquery()
-    query = select(found.c.kind, found.c.connection_id, found.c.lane).where(found.c.rank <= limit)
-    return [Task(*row) for row in await tx.execute(query.order_by(found.c.priority, found.c.due_at))]
+    query = select(found).where(found.c.rank <= limit).order_by(found.c.priority, found.c.due_at)
+    return [
+        Due(Task(row.kind, row.connection_id, row.lane), row.xero_tenant_id, row.replica_id is not None)
+        for row in await tx.execute(query)
+    ]
 
 
 async def is_wanted(tx: Transaction, kind: str, connection_id: str) -> bool:
@@ -65,34 +109,36 @@ async def is_wanted(tx: Transaction, kind: str, connection_id: str) -> bool:
     return (await tx.execute(query)).first() is not None
 
 
-async def next_due_at(tx: Transaction) -> datetime | None:
-    """When the next thing is due or the next lease runs out; None if there is nothing."""
-    query = select(func.min(case((work.c.owner == "", work.c.due_at), else_=work.c.leased_until)))
+async def next_due_at(tx: Transaction, after: datetime) -> datetime | None:
+    """When the next thing will be due, after this instant, that nobody holds; None if there is nothing.
+
+    What is due before may be another process's to do, and says nothing about what comes next.
+    """
+    query = select(func.min(work.c.due_at)).where(_IS_FREE, work.c.due_at > to_micros(after))
     micros: int | None = (await tx.execute(query)).scalar_one()
     return None if micros is None else from_micros(micros)
 
 
-async def take(tx: Transaction, task: Task, *, owner: str, now: datetime, lease: timedelta) -> Lease | None:
+async def take(tx: Transaction, task: Task, *, owner: str, now: datetime) -> Lease | None:
     """Take this if it is still due and free; what others wake from now on comes after it."""
     row = await tx.execute(
         update(work)
         .where(work.c.kind == task.kind, work.c.connection_id == task.connection_id, _is_due(now))
-        .values(owner=owner, leased_until=to_micros(now + lease), due_at=None, fence=work.c.fence + 1)
+        .values(owner=owner, due_at=None, fence=work.c.fence + 1)
         .returning(work.c.fence)
     )
     fence: int | None = row.scalar_one_or_none()
     return None if fence is None else Lease(task.kind, task.connection_id, fence)
 
 
-async def hold(tx: Transaction, held: Lease, *, until: datetime) -> bool:
-    """Renew this lease and lock its row until the commit; False if it was lost, and then nothing may be committed."""
-    done = await tx.execute(update(work).where(_is_held(held)).values(leased_until=to_micros(until)))
-    return done.rowcount == 1
+async def hold(tx: Transaction, held: Lease) -> bool:
+    """Keep others from taking this until the commit; False if it was taken, and then nothing may be committed."""
+    return (await tx.execute(select(work.c.fence).where(_is_held(held)).with_for_update())).first() is not None
 
 
 async def finish(tx: Transaction, held: Lease, *, again_at: datetime | None) -> bool:
     """Give this back, to be done again at `again_at` or when it is woken; False if it was lost meanwhile."""
-    values: dict[str, object] = {"owner": "", "leased_until": None}
+    values: dict[str, object] = {"owner": ""}
     if again_at is not None:
         again = to_micros(again_at)
         values["due_at"] = case((work.c.due_at < again, work.c.due_at), else_=again)
@@ -100,27 +146,15 @@ async def finish(tx: Transaction, held: Lease, *, again_at: datetime | None) -> 
     return done.rowcount == 1
 
 
-async def free_all(tx: Transaction, now: datetime) -> int:
-    """Free what a process that is gone held, due at once. Only for a database that one process owns."""
-    done = await tx.execute(
-        update(work).where(work.c.owner != "").values(owner="", leased_until=None, due_at=to_micros(now))
-    )
-    return done.rowcount
-
-
-async def free(tx: Transaction, owner: str, now: datetime) -> int:
-    """Free what this owner holds, due at once; answers how much that was."""
-    done = await tx.execute(
-        update(work).where(work.c.owner == owner).values(owner="", leased_until=None, due_at=to_micros(now))
-    )
+async def free(tx: Transaction, owner: str, now: datetime, *, besides: Sequence[tuple[str, str]] = ()) -> int:
+    """Free what this owner holds, due at once, besides the lanes of these connections; answers how much that was."""
+    held = [work.c.owner == owner, *([tuple_(work.c.connection_id, work.c.lane).not_in(besides)] if besides else [])]
+    done = await tx.execute(update(work).where(*held).values(owner="", due_at=to_micros(now)))
     return done.rowcount
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
-    micros = to_micros(now)
-    return or_(
-        and_(work.c.owner == "", work.c.due_at <= micros), and_(work.c.owner != "", work.c.leased_until < micros)
-    )
+    return or_(and_(_IS_FREE, work.c.due_at <= to_micros(now)), and_(_IS_OWNED, work.c.owner.not_in(_ALIVE)))
 
 
 def _is_held(held: Lease) -> ColumnElement[bool]:

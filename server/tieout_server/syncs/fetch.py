@@ -115,8 +115,7 @@ class Fetch:
             some = named[start : start + IDS_AT_ONCE]
             ids = list(dict.fromkeys(one.xero_id for one in some))  # an event and what follows may name the same one
             async with self._or_left_to_polling(entity, some):
-                reading = self._books.by_ids(entity, ids, Purpose.WEBHOOK)
-                await self._commit(entity, await self._job.keep_during(self._means.database, reading), some)
+                await self._commit(entity, await self._books.by_ids(entity, ids, Purpose.WEBHOOK), some)
 
     async def _read_whatever(self, entity: Entity, named: Sequence[Named]) -> None:
         """Read what changed since polling was here last; an entity that was never read to its end will be anyway."""
@@ -139,8 +138,7 @@ class Fetch:
         async with self._or_left_to_polling(entity, named):
             while not is_over:
                 request = next(line.requests(frozenset()))
-                reading = self._books.read(request.query, request.purpose)
-                page = await self._job.keep_during(self._means.database, reading)
+                page = await self._books.read(request.query, request.purpose)
                 line.take(request, page)
                 is_over = line.done
                 met = left if is_over else [one for one in left if one.xero_id in _names(page)]

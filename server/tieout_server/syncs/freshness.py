@@ -1,6 +1,6 @@
 """How fresh the mirror of a connection is, and what keeping it so has cost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, time, timedelta
 
 import msgspec
@@ -47,7 +47,7 @@ class Freshness(msgspec.Struct, frozen=True, kw_only=True):
 class FreshnessOf:
     """Tells the freshness of connections, from what is here: nothing is asked of Xero."""
 
-    def __init__(self, database: Database, allowance: Callable[[str], Allowance], clock: Clock) -> None:
+    def __init__(self, database: Database, allowance: Callable[[str], Awaitable[Allowance]], clock: Clock) -> None:
         self._database = database
         self._allowance = allowance
         self._clock = clock
@@ -68,7 +68,7 @@ class FreshnessOf:
             marks = await watermarks.every(tx, connection_id)
             used = await calls.usage(tx, link.xero_tenant_id, today.replace(day=1)) if link.xero_tenant_id else []
             learnt = await calls.day_limit(tx, link.xero_tenant_id, now - calls.DAY_LIMIT_HOLDS)
-        allowance = self._allowance(link.xero_tenant_id)
+        allowance = await self._allowance(link.xero_tenant_id)
         is_read = link.state == ConnectionState.CONNECTED
         day_limit = max(learnt or 0, allowance.day_limit or 0) or None
         return Freshness(

@@ -69,8 +69,7 @@ class Reading:
 
     async def read(self, request: Request) -> Page:
         """One page, however long its call has to wait: the job stays ours meanwhile."""
-        reading = self._books.read(request.query, request.purpose)
-        return await self.job.keep_during(self._means.database, reading)
+        return await self._books.read(request.query, request.purpose)
 
     async def read_again(self, line: Line, ids: Sequence[str]) -> None:
         """Read these documents of the line's entity by their ids, and commit them together: doubted, none of them is.
@@ -80,8 +79,8 @@ class Reading:
         """
         documents: list[Document] = []
         for start in range(0, len(ids), IDS_AT_ONCE):
-            reading = self._books.by_ids(line.entity, ids[start : start + IDS_AT_ONCE], Purpose.POLL)
-            documents += (await self.job.keep_during(self._means.database, reading)).documents
+            some = ids[start : start + IDS_AT_ONCE]
+            documents += (await self._books.by_ids(line.entity, some, Purpose.POLL)).documents
         now, count = self._means.clock.now(), len(documents)
         await self.keep(line, Page(documents=documents, page_count=1, item_count=count, served_at=now))
 

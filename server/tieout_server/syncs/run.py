@@ -131,7 +131,7 @@ class Run:
         """Wait for an answer and commit it; if none comes, say what it is waiting for."""
         arrived, _ = await asyncio.wait(self._in_flight, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         if not arrived:
-            await self._stay_owner(books.held_up())
+            await self._say_why(books.held_up())
         for read in arrived:
             request = self._in_flight.pop(read)
             await self._commit(request, read.result())
@@ -231,15 +231,13 @@ class Run:
         logger.warning("sync waits", sync_id=self._sync.id, by=by, until=again_at, trouble=trouble.sentence)
         return again_at
 
-    async def _stay_owner(self, held: HeldUp | None) -> None:
-        """Renew the lease while no answer comes, and say once what the calls in flight wait for."""
-        is_news = held is not None and self._sync.waiting_by != held.by
-        if not is_news and not self._job.needs_renewal:
+    async def _say_why(self, held: HeldUp | None) -> None:
+        """Say once what the calls in flight wait for."""
+        if held is None or self._sync.waiting_by == held.by:
             return
         async with self._means.database.write(durable=False) as tx:
             await self._job.hold(tx)
-            if held and is_news:
-                await self._keep(tx, Happening.HELD_UP, waiting_by=held.by, waiting_until=held.until)
+            await self._keep(tx, Happening.HELD_UP, waiting_by=held.by, waiting_until=held.until)
 
     async def _keep(self, tx: Transaction, happening: Happening, *lines: Line, **changes: object) -> None:
         """Keep the sync with these changes and lines, and tell its watchers.

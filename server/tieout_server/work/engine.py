@@ -1,38 +1,46 @@
 """The engine that does what is due, in this process.
 
 What is to be done is a row (`storage/work.py`), written in the transaction of the reason for it, so that nothing
-depends on a process remembering. At most one task at a time runs per connection and lane; a task that a dead owner
-held is taken over, and the fence keeps the dead owner from committing if it was only asleep.
+depends on a process remembering. At most one task at a time runs per connection and lane, in the process that is the
+home of the connection's organisation (`homes.py`); what a dead process held is taken over (`replica.py`), and the fence
+keeps it from committing if it was only asleep.
 """
 
 import asyncio
 import contextlib
 import functools
-import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
-from typing import Any, TypeVar
 
 import msgspec
 
 from tieout_server import log
 from tieout_server.clock import Clock
+from tieout_server.errors import StorageUnavailableError
 from tieout_server.storage import work
 from tieout_server.storage.database import Database, Transaction
-from tieout_server.storage.work import Lease, Task
+from tieout_server.storage.work import Due, Lease, Task
+from tieout_server.work.homes import Homes, NoWindows
+from tieout_server.work.replica import Replica
 
 logger = log.get("work")
-T = TypeVar("T")
 
-LEASE = timedelta(seconds=20)
-"""How long a task may go without a sign of life before another owner takes it over."""
-PATIENCE = 1.0
-"""Seconds between looks whether a task in hand needs a sign of life."""
 SWEEP = 5.0
 """Seconds between looks at the table when nobody said that something is due."""
 AT_ONCE = 64
 """Tasks of one lane that run at the same time in one process: a lane that is full holds no other one up."""
+BREATH = 0.02
+"""Seconds in which what is said to be due gathers: then it is looked up once."""
+CHEAP = 0.02
+"""Seconds that a look at what is due usually takes at most; with very much due it takes longer."""
+LOOKS = 4.0
+"""How much longer than such a look the time until the next one is."""
+COARSE = 1.0
+"""Seconds by which what nobody waits for may start late where many share the work: its time is not awaited singly."""
+RETRY = 1.0
+"""Seconds between looks whether the database is back."""
 FIRST_RETRY = timedelta(seconds=2)
 LAST_RETRY = timedelta(minutes=5)
 
@@ -68,45 +76,18 @@ class LostLeaseError(Exception):
 class Job:
     """One task in hand."""
 
-    def __init__(self, lease: Lease, clock: Clock) -> None:
+    def __init__(self, lease: Lease) -> None:
         self._lease = lease
-        self._clock = clock
-        self._held_at = clock.now()
         self.connection_id = lease.connection_id
 
-    @property
-    def needs_renewal(self) -> bool:
-        """Whether it is time to show a sign of life with `hold`, so that nobody takes the task over."""
-        return self._clock.now() - self._held_at > LEASE / 3
-
     async def hold(self, tx: Transaction) -> None:
-        """Make this transaction count only if the task is still ours, and renew the lease.
+        """Make this transaction count only if the task is still ours.
 
         Raises:
             LostLeaseError: it is not; the transaction must be rolled back.
         """
-        if not await work.hold(tx, self._lease, until=self._clock.now() + LEASE):
+        if not await work.hold(tx, self._lease):
             raise LostLeaseError(f"{self._lease.kind} of {self.connection_id} was taken over")
-        self._held_at = self._clock.now()
-
-    async def keep_during(self, database: Database, doing: Coroutine[Any, Any, T]) -> T:
-        """What this comes to; while it takes long, signs of life are shown. Cancelled or lost, it is cancelled too.
-
-        Raises:
-            LostLeaseError: the task is no longer ours.
-        """
-        task = asyncio.create_task(doing)
-        try:
-            while True:
-                done, _ = await asyncio.wait((task,), timeout=PATIENCE)
-                if done:
-                    return task.result()
-                if self.needs_renewal:
-                    async with database.write(durable=False) as tx:
-                        await self.hold(tx)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 Perform = Callable[[Job], Awaitable[datetime | None]]
@@ -121,13 +102,26 @@ class _Kind(msgspec.Struct, frozen=True):
 class Engine:
     """Does what is due. Register the kinds, then run it once per process."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, replica: Replica | None = None, homes: Homes | None = None
+    ) -> None:
+        """Without `replica` and `homes` this process shares the work with nobody."""
         self._database = database
         self._clock = clock
-        self._owner = secrets.token_hex(8)
+        self._replica = replica or Replica(database)
+        self._homes = homes or Homes(database, self._replica, NoWindows())
+        self._homes.is_busy = self._is_busy
+        self._replica.on_lost(self._cancel_all)
+        self._replica.on_beat(self._look)
         self._kinds: dict[str, _Kind] = {}
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._organisations: dict[tuple[str, str], str] = {}
         self._failures: dict[tuple[str, str], int] = {}
+        self._moves: set[asyncio.Task[None]] = set()
+        self._may_hold_more = False
+        """Whether rows may say that this process has what it has not: something broke on the way to or from them."""
+        self._is_away = False
+        self._look_took = 0.0
         self._due = asyncio.Event()
 
     def register(self, kind: str, lane: Lane, perform: Perform) -> None:
@@ -138,81 +132,166 @@ class Engine:
         self, tx: Transaction, kind: str, connection_id: str, *, priority: Priority, at: datetime | None = None
     ) -> None:
         """Have this done now or at this instant; counts once the transaction has committed."""
-        task = Task(kind, connection_id, self._kinds[kind].lane)
-        await work.wake(tx, task, priority=priority, due_at=at or self._clock.now())
+        task, now = Task(kind, connection_id, self._kinds[kind].lane), self._clock.now()
+        await work.wake(tx, task, priority=priority, due_at=at or now, tell=at is None or at <= now)
         self._database.after_commit(tx, self._due.set)
+
+    def hear(self, told: str | None) -> None:
+        """Something is due: another process says so."""
+        if told is None:  # the database was away, perhaps it crashed: what was not durable is undone
+            self._may_hold_more = True
+        self._due.set()
 
     async def run(self) -> None:
         """Do what is due until cancelled; then what is in hand is let go, to be taken up by the next owner."""
+        if not self._replica.id:
+            await self._replica.join()
         try:
             while True:
                 self._due.clear()
-                idle_for = await self._start_what_is_due()
+                idle_for = await self._start_unless_away()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(idle_for):  # not wait_for: Python 3.11's can lose a cancellation
                         await self._due.wait()
+                        await asyncio.sleep(self._breath())
         finally:
             await self._let_go()
 
-    async def recover(self) -> None:
-        """Free what an earlier process held. Only where this process is the only one on the database."""
-        async with self._database.write() as tx:
-            freed = await work.free_all(tx, self._clock.now())
-        if freed:
-            logger.info("work of an earlier process is taken up", tasks=freed)
+    def _breath(self) -> float:
+        """Seconds in which more may gather that is due: the longer, the more a look costs, so that looks stay few."""
+        shared = BREATH if self._replica.peers.replicas > 1 else 0.0
+        return max(shared, LOOKS * self._look_took if self._look_took > CHEAP else 0.0)
+
+    async def _start_unless_away(self) -> float:
+        """Start what can be started, if the database is there; what is in hand goes on either way."""
+        began = asyncio.get_running_loop().time()
+        try:
+            idle_for = await self._start_what_is_due()
+        except StorageUnavailableError as trouble:
+            if not self._is_away:
+                logger.warning("nothing can be started: the database is away", why=trouble.why)
+            self._is_away = self._may_hold_more = True
+            return RETRY
+        self._is_away = False
+        self._look_took = asyncio.get_running_loop().time() - began
+        return idle_for
 
     async def _start_what_is_due(self) -> float:
         """Start what can be started; answers how many seconds to wait at most for more."""
+        if not self._replica.is_alive():
+            return SWEEP
+        if self._may_hold_more and (freed := await self._give_back()):
+            logger.warning("what was not given back is due again", tasks=freed)
         now, lanes = self._clock.now(), [lane for lane in Lane if self._has_room(lane)]
         enough = AT_ONCE * len(self._kinds)  # a connection with all kinds due at once has one of them started
         async with self._database.read() as tx:
-            tasks = await work.due(tx, now, enough, lanes=lanes) if lanes else ()
-            next_at = await work.next_due_at(tx)
-        for task in tasks:
-            key = (task.connection_id, task.lane)
-            if key not in self._running and self._has_room(task.lane):
-                self._running[key] = asyncio.create_task(self._do(task), name=f"{task.kind} {task.connection_id}")
-                self._running[key].add_done_callback(functools.partial(self._done, key))
-        if next_at is None or next_at <= now:
+            found = await work.due(tx, now, enough, replica_id=self._replica.id, lanes=lanes) if lanes else ()
+            newcomers = await self._newcomers(tx, found)
+            next_at = await work.next_due_at(tx, now)
+        for due in found:
+            key, organisation = (due.task.connection_id, due.task.lane), due.xero_tenant_id
+            is_ours = due.has_home or not organisation or organisation in newcomers
+            if key in self._running or not self._has_room(due.task.lane) or not is_ours:
+                continue
+            if self._homes.is_leaving(organisation):
+                continue
+            self._organisations[key] = organisation
+            doing = self._do(due, self._replica.id)
+            self._running[key] = asyncio.create_task(doing, name=f"{due.task.kind} {due.task.connection_id}")
+            self._running[key].add_done_callback(functools.partial(self._done, key))
+        return self._idle_for(now, next_at)
+
+    async def _look(self) -> None:
+        """Others may be gone, and what they held is due."""
+        self._due.set()
+
+    async def _give_back(self) -> int:
+        """Free what rows say that this process has in hand, and that it has not; answers how much that was."""
+        owner, in_hand = self._replica.id, list(self._running)
+        async with self._database.write() as tx:
+            freed = await work.free(tx, owner, self._clock.now(), besides=in_hand)
+        self._may_hold_more = False
+        return freed
+
+    def _idle_for(self, now: datetime, next_at: datetime | None) -> float:
+        if next_at is None:
             return SWEEP
-        return min(SWEEP, (next_at - now).total_seconds())
+        seconds = (next_at - now).total_seconds()
+        return min(SWEEP, max(seconds, COARSE) if self._replica.peers.replicas > 1 else seconds)
+
+    async def _newcomers(self, tx: Transaction, found: Sequence[Due]) -> set[str]:
+        """The organisations without a home that may settle here, most urgent first."""
+        new = dict.fromkeys(due.xero_tenant_id for due in found if due.xero_tenant_id and not due.has_home)
+        if not new or self._replica.peers.replicas == 1:
+            return set(new)
+        return set(itertools.islice(new, max(0, await self._homes.room(tx, len(new)))))
 
     def _has_room(self, lane: str) -> bool:
         return sum(1 for _, other in self._running if other == lane) < AT_ONCE
 
+    def _is_busy(self, xero_tenant_id: str) -> bool:
+        return xero_tenant_id in self._organisations.values()
+
     def _done(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
         del self._running[key]
+        organisation = self._organisations.pop(key)
+        if self._homes.is_leaving(organisation):
+            self._move_out(organisation)
         if task.cancelled() or task.exception() is None:
             self._due.set()
-        else:  # the database did not let it be taken or given back: the next sweep tries again
-            logger.error("task broke", task=task.get_name(), exc_info=task.exception())
+        else:  # the database did not let it be taken or given back: the next sweep sees to it
+            self._may_hold_more = True
+            if isinstance(task.exception(), StorageUnavailableError):
+                logger.warning("task broken off: the database is away", task=task.get_name())
+            else:
+                logger.error("task broke", task=task.get_name(), exc_info=task.exception())
 
-    async def _do(self, task: Task) -> None:
+    def _move_out(self, organisation: str) -> None:
+        move = asyncio.create_task(self._homes.move_out(organisation), name=f"move {organisation}")
+        self._moves.add(move)
+        move.add_done_callback(self._moved)
+
+    def _moved(self, move: asyncio.Task[None]) -> None:
+        self._moves.discard(move)
+        if not move.cancelled() and (trouble := move.exception()) is not None:  # the next sign of life tries again
+            logger.warning("no move", move=move.get_name(), trouble=repr(trouble))
+
+    async def _do(self, due: Due, owner: str) -> None:
         """One slice of a task, from taking it to giving it back. An error is logged and tried again later."""
+        task = due.task
         # On SQLite a power cut that undoes this takes the owner with it; on PostgreSQL the owner may live on.
         async with self._database.write(durable=not self._database.is_sqlite) as tx:
-            lease = await work.take(tx, task, owner=self._owner, now=self._clock.now(), lease=LEASE)
+            if due.xero_tenant_id and not await self._homes.settle(tx, due.xero_tenant_id):
+                return
+            lease = await work.take(tx, task, owner=owner, now=self._clock.now())
         if lease is None:
             return
         key = (task.kind, task.connection_id)
         try:
-            again_at = await self._kinds[task.kind].perform(Job(lease, self._clock))
+            again_at = await self._kinds[task.kind].perform(Job(lease))
             self._failures.pop(key, None)
         except LostLeaseError as lost:
             logger.warning("task lost", task=str(lost))
             return
+        except StorageUnavailableError:  # no fault of the task's
+            again_at = self._clock.now() + FIRST_RETRY
         except Exception:
             self._failures[key] = failures = self._failures.get(key, 0) + 1
             again_at = self._clock.now() + min(FIRST_RETRY * 2 ** min(failures, 10), LAST_RETRY)
             logger.exception("task failed", kind=task.kind, connection_id=task.connection_id, again_at=again_at)
-        async with self._database.write(durable=False) as tx:  # undone, it is done again once the lease has run out
+        async with self._database.write(durable=False) as tx:  # undone, it is done again: see `hear`
             await work.finish(tx, lease, again_at=again_at)
 
-    async def _let_go(self) -> None:
-        """Stop what is in hand and free it at once, so that the next owner need not wait for the leases to run out."""
+    async def _cancel_all(self) -> None:
         tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        async with self._database.write() as tx:
-            await work.free(tx, self._owner, self._clock.now())
+
+    async def _let_go(self) -> None:
+        """Stop what is in hand and free it at once, so that the next owner need not wait until this one is missed."""
+        await self._cancel_all()
+        if not self._replica.id:  # it has lost its place, and with that all that it held
+            return
+        self._may_hold_more = True
+        await self._give_back()

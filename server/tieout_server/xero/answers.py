@@ -19,7 +19,7 @@ from tieout_server.errors import (
     UnexpectedAnswerError,
     XeroUnavailableError,
 )
-from tieout_server.xero.limits import Left, Problem
+from tieout_server.ledger.calls import Left, Problem
 
 LONGEST_QUOTE = 500
 """Characters of Xero's words that an error keeps."""

@@ -11,7 +11,7 @@ import msgspec
 from tieout_server.clock import Clock
 from tieout_server.errors import UnexpectedAnswerError
 from tieout_server.ledger.books import IDS_AT_ONCE, AccessTokens, AgedReport, HeldUp, Order, Page, Purpose, Query
-from tieout_server.ledger.calls import Allowance, CallLedger
+from tieout_server.ledger.calls import Allowance, CallLedger, Pacing
 from tieout_server.ledger.documents import Entity, Organisation, OrganisationUser
 from tieout_server.settings import Settings
 from tieout_server.xero import wire
@@ -28,8 +28,15 @@ _ACTIONS = msgspec.json.Decoder(wire.Actions)
 class XeroLibrary:
     """All organisations that are connected to the app; they share its limits."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: Settings, clock: Clock, calls: CallLedger) -> None:
-        self._transport = Transport(session, settings, clock, calls)
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        settings: Settings,
+        clock: Clock,
+        calls: CallLedger,
+        pacing: Pacing | None = None,
+    ) -> None:
+        self._transport = Transport(session, settings, clock, calls, pacing)
         self._clock = clock
 
     def open(self, xero_tenant_id: str, tokens: AccessTokens) -> "XeroBooks":

@@ -17,7 +17,6 @@ import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import NamedTuple, assert_never
 
 import msgspec
@@ -25,8 +24,9 @@ import msgspec
 from tieout_server.clock import Clock
 from tieout_server.errors import CallLimitError
 from tieout_server.ledger.books import HeldUp, Purpose, WaitingFor
-from tieout_server.ledger.calls import Allowance
-from tieout_server.xero.windows import RESERVE, DayWindow, MinuteWindow
+from tieout_server.ledger.calls import Allowance, Left, Problem
+from tieout_server.xero.alarm import NEVER, Alarm
+from tieout_server.xero.windows import RESERVE, DayWindow, KeptDay, MinuteWindow
 
 AT_ONCE = 5
 A_MINUTE = 60
@@ -41,30 +41,16 @@ NOTES_RESERVE = 0.5
 """The share of each day that notes leave to everything else."""
 LINGER = 10.0
 """Seconds that Xero may go on working on a call that we gave up."""
+SKEW = 2.0
+"""Seconds that the clocks of two processes may differ by: what one kept is good for so much longer at the other."""
+APP_RESERVE = 200
+"""Calls of the app's minute left free for each other process: what it makes in the second before we are told."""
 CONCURRENT_PAUSE = 1.0
 """Seconds without a call after one was refused as the sixth: somebody else's calls are under way."""
 UNTOLD_PAUSE = 60.0
 """Seconds without a call after a refusal by a minute's limit that did not say for how long."""
 
 _PRIORITY = {purpose: rank for rank, purpose in enumerate(Purpose)}
-_NEVER = float("inf")
-
-
-class Problem(StrEnum):
-    """Which limit refused a call (X-Rate-Limit-Problem)."""
-
-    MINUTE = "minute"
-    DAY = "day"
-    CONCURRENT = "concurrent"
-    APP_MINUTE = "appminute"
-
-
-class Left(msgspec.Struct, frozen=True):
-    """What an answer's headers say is left; None where a header is missing."""
-
-    minute: int | None = None
-    day: int | None = None
-    app_minute: int | None = None
 
 
 class Call:
@@ -75,6 +61,10 @@ class Call:
         self.marks = marks
         self.is_sent = False
         self.left: Left | None = None
+
+    def is_good(self) -> bool:
+        """Whether it still is: leave that this process had is lost with its place among the replicas."""
+        return self._organisation.is_good()
 
     def sent(self) -> None:
         """From now on Xero may count the call."""
@@ -94,13 +84,73 @@ class Call:
         return self._organisation.refused(problem, retry_after)
 
 
+class _Kept(msgspec.Struct, frozen=True):
+    """What is known of an organisation's limits, for the process that comes next; seconds count from `at`."""
+
+    at: datetime
+    minute: list[float]
+    day: KeptDay | None
+    blocked: float
+    lingering: list[float]
+    is_all: bool
+    """Whether no call was made after it was kept."""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Kept).decode
+
+
 class Limits:
     """The limits of one app, over all organisations. One per process; not shared between threads."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, is_good: Callable[[], bool] = lambda: True) -> None:
+        """`is_good`: whether leave that was given still is, when it comes to sending."""
         self._clock = clock
+        self._is_good = is_good
         self._app = _App()
         self._organisations: dict[str, _Organisation] = {}
+        self._used: set[str] = set()
+
+    def share_with(self, others: int) -> None:
+        """Leave room in the app's minute for calls that so many other processes make before we hear of them."""
+        self._app.reserve = APP_RESERVE * others
+
+    def keep(self, organisation: str) -> bytes:
+        """What is known of an organisation's limits, while calls go on."""
+        return self._of(organisation).keep(is_all=False)
+
+    def used(self) -> set[str]:
+        """The organisations that were called since this was asked last."""
+        used, self._used = self._used, set()
+        return used
+
+    def hand_over(self, organisation: str) -> bytes | None:
+        """What is known of an organisation's limits, and forget it; None while calls wait or are under way."""
+        if (books := self._organisations.get(organisation)) is None:
+            return b""
+        if books.is_in_use():
+            return None
+        del self._organisations[organisation]
+        return books.keep(is_all=True)
+
+    def take_over(self, organisation: str, kept: bytes) -> None:
+        """Go on with what another process knew of an organisation's limits."""
+        if kept:
+            self._of(organisation).restore(_decode(kept))
+
+    def told_by(self, kept: bytes) -> Allowance:
+        """What is left for an organisation of which another process kept this."""
+        elsewhere = _Organisation(self._clock, self._app, self._is_good)
+        if kept:
+            elsewhere.restore(_decode(kept))
+        return elsewhere.allowance()
+
+    def forget_all(self) -> None:
+        """Other processes make these calls from now on: leave that was given or is waited for is none any more."""
+        forgotten = list(self._organisations.values())
+        self._organisations.clear()
+        for organisation in forgotten:
+            organisation.forget()
 
     @asynccontextmanager
     async def call(self, organisation: str, purpose: Purpose) -> AsyncIterator[Call]:
@@ -113,10 +163,12 @@ class Limits:
         """
         books = self._of(organisation)
         call = await books.admit(purpose)
+        self._used.add(organisation)
         try:
             yield call
         finally:
             books.end(call)
+            self._used.add(organisation)
 
     def held_up(self, organisation: str) -> HeldUp | None:
         """Which limit calls to this organisation are waiting for, if for any."""
@@ -128,7 +180,7 @@ class Limits:
 
     def _of(self, organisation: str) -> "_Organisation":
         if organisation not in self._organisations:
-            self._organisations[organisation] = _Organisation(self._clock, self._app)
+            self._organisations[organisation] = _Organisation(self._clock, self._app, self._is_good)
         return self._organisations[organisation]
 
 
@@ -146,27 +198,30 @@ class _App:
 
     def __init__(self) -> None:
         self.minute = MinuteWindow(APP_MINUTE)
+        self.reserve = 0
         self.blocked_until = 0.0
 
     def opens_at(self, now: float) -> float:
-        return max(self.blocked_until, self.minute.opens_at(now))
+        return max(self.blocked_until, self.minute.opens_at(now, self.reserve))
 
 
 class _Organisation:
     """One organisation's queue and windows. Times are monotonic seconds of the clock."""
 
-    def __init__(self, clock: Clock, app: _App) -> None:
+    def __init__(self, clock: Clock, app: _App, is_good: Callable[[], bool]) -> None:
         self._clock = clock
         self._app = app
+        self.is_good = is_good
         self._minute = MinuteWindow(A_MINUTE)
         self._day = DayWindow()
         self._blocked_until = 0.0
         self._in_flight = 0
         self._lingering: list[float] = []
         self._let_through = 0
+        self._is_untold = False  # calls were made of which we do not know; the next answer tells how many
         self._waiting: list[tuple[int, int, Purpose, asyncio.Future[Call]]] = []
         self._arrivals = itertools.count()
-        self._alarm = _Alarm(clock, self._serve)
+        self._alarm = Alarm(clock, self._serve)
 
     async def admit(self, purpose: Purpose) -> Call:
         turn: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
@@ -226,7 +281,7 @@ class _Organisation:
         opens_at = self._minute_opens_at(head[0], now)
         if opens_at <= now:
             return None
-        return HeldUp(WaitingFor.MINUTE_LIMIT, None if opens_at == _NEVER else self._instant(opens_at))
+        return HeldUp(WaitingFor.MINUTE_LIMIT, None if opens_at == NEVER else self._instant(opens_at))
 
     def allowance(self) -> Allowance:
         now = self._clock.monotonic()
@@ -240,6 +295,40 @@ class _Organisation:
             minute_resets_at=None if resets_at is None else self._instant(resets_at),
             day_resets_at=None if ends_at is None else self._instant(ends_at),
         )
+
+    def forget(self) -> None:
+        """Give no leave any more; who waits for it is told to ask anew."""
+        self.is_good = lambda: False
+        lost = "This server lost its place among the others; nothing was sent."
+        while (head := self._head()) is not None:
+            head[1].set_exception(CallLimitError(lost, Problem.MINUTE))
+        self._alarm.set(NEVER)
+
+    def is_in_use(self) -> bool:
+        return self._in_flight > 0 or self._head() is not None
+
+    def keep(self, *, is_all: bool) -> bytes:
+        now = self._clock.monotonic()
+        kept = _Kept(
+            at=self._clock.now(),
+            minute=self._minute.kept(now, LINGER),
+            day=self._day.kept(now),
+            blocked=self._blocked_until - now,
+            lingering=[LINGER] * self._in_flight + [until - now for until in self._lingering if until > now],
+            is_all=is_all,
+        )
+        return _encode(kept)
+
+    def restore(self, kept: _Kept) -> None:
+        gone = max(0.0, (self._clock.now() - kept.at).total_seconds() - SKEW)
+        began = self._clock.monotonic() - gone
+        self._minute.restore(kept.minute, began)
+        if kept.day is not None:
+            self._day.restore(kept.day, began)
+        self._blocked_until = max(self._blocked_until, began + kept.blocked)
+        for seconds in kept.lingering:
+            heapq.heappush(self._lingering, began + seconds)
+        self._is_untold = not kept.is_all
 
     def _serve(self) -> None:
         """Let through whoever may go now, and be woken when the next one may."""
@@ -257,7 +346,7 @@ class _Organisation:
                 self._alarm.set(opens_at)
                 return
             turn.set_result(self._let_one_through(now))
-        self._alarm.set(_NEVER)
+        self._alarm.set(NEVER)
 
     def _head(self) -> tuple[Purpose, asyncio.Future[Call]] | None:
         while self._waiting and self._waiting[0][-1].done():
@@ -268,15 +357,15 @@ class _Organisation:
         """When one of the places in flight is free; never (infinite) before a call completes."""
         while self._lingering and self._lingering[0] <= now:
             heapq.heappop(self._lingering)
-        places = 1 if self._day.left(now) is None else AT_ONCE
+        places = 1 if self._is_untold or self._day.left(now) is None else AT_ONCE
         if self._in_flight + len(self._lingering) < places:
             return now
-        return self._lingering[0] if self._lingering else _NEVER
+        return self._lingering[0] if self._lingering else NEVER
 
     def _minute_opens_at(self, purpose: Purpose, now: float) -> float:
         reserve = 0 if purpose in RESERVED_FOR else MINUTE_RESERVE
         app_opens_at = self._app.opens_at(now)
-        if app_opens_at == _NEVER:
+        if app_opens_at == NEVER:
             app_opens_at = now + 1.0  # calls of other organisations fill it; their completion does not wake this one
         return max(self._blocked_until, self._minute.opens_at(now, reserve), app_opens_at)
 
@@ -290,6 +379,7 @@ class _Organisation:
 
     def _learn(self, left: Left, marks: _Marks, now: float) -> None:
         if left.minute is not None:
+            self._is_untold = False
             self._minute.correct(left.minute, now, marks.minute_freed)
         if left.app_minute is not None:
             self._app.minute.correct(left.app_minute, now, marks.app_freed)
@@ -307,28 +397,3 @@ def _kept_from(purpose: Purpose) -> float:
     if purpose is Purpose.NOTE:
         return NOTES_RESERVE
     return PAYMENTS_RESERVE if purpose in RESERVED_FOR else RESERVE
-
-
-class _Alarm:
-    """Rings once, at the time it is set to; setting it anew forgets the old time."""
-
-    def __init__(self, clock: Clock, ring: Callable[[], None]) -> None:
-        self._clock = clock
-        self._ring = ring
-        self._at = _NEVER
-        self._task: asyncio.Task[None] | None = None
-
-    def set(self, at: float) -> None:
-        if at == self._at:
-            return
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
-        self._at = at
-        if at != _NEVER:
-            self._task = asyncio.get_running_loop().create_task(self._wait(at))
-
-    async def _wait(self, at: float) -> None:
-        await self._clock.sleep(at - self._clock.monotonic())
-        self._at, self._task = _NEVER, None
-        self._ring()

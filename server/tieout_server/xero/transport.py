@@ -25,10 +25,10 @@ from tieout_server.errors import (
     XeroUnavailableError,
 )
 from tieout_server.ledger.books import AccessTokens, HeldUp, Purpose, WaitingFor
-from tieout_server.ledger.calls import Allowance, CallLedger, Calls
+from tieout_server.ledger.calls import Allowance, CallLedger, Calls, Leave, Pacing, Problem
 from tieout_server.settings import Settings
 from tieout_server.xero.answers import Answer, LimitRefused, TokenRefused, refusal
-from tieout_server.xero.limits import Call, Limits, Problem
+from tieout_server.xero.limits import Limits
 
 T = TypeVar("T")
 
@@ -126,12 +126,20 @@ def open_session(settings: Settings) -> aiohttp.ClientSession:
 class Transport:
     """Calls to the Accounting API for all organisations of one app."""
 
-    def __init__(self, session: aiohttp.ClientSession, settings: Settings, clock: Clock, calls: CallLedger) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        settings: Settings,
+        clock: Clock,
+        calls: CallLedger,
+        pacing: Pacing | None = None,
+    ) -> None:
+        """Without `pacing` this process is the only one that calls Xero for the app."""
         self._session = session
         self._root = settings.xero_api_url.rstrip("/") + "/api.xro/2.0/"
         self._clock = clock
         self._calls = calls
-        self._limits = Limits(clock)
+        self._pacing = pacing or Limits(clock)
         self._unavailable: dict[str, HeldUp] = {}
         self._chance = random.Random()  # noqa: S311 - spreads retries, guards nothing
         # One thread: decoding holds the interpreter's lock, so that more would only keep the event loop waiting longer.
@@ -173,11 +181,11 @@ class Transport:
 
     def held_up(self, xero_tenant_id: str) -> HeldUp | None:
         """What calls to these books are waiting for at this moment, if for anything."""
-        return self._unavailable.get(xero_tenant_id) or self._limits.held_up(xero_tenant_id)
+        return self._unavailable.get(xero_tenant_id) or self._pacing.held_up(xero_tenant_id)
 
     def allowance(self, xero_tenant_id: str) -> Allowance:
         """What is left of the organisation's limits."""
-        return self._limits.allowance(xero_tenant_id)
+        return self._pacing.allowance(xero_tenant_id)
 
     def _may_try_again(self, error: TieoutError, request: Request, failures: int) -> bool:
         if isinstance(error, AnswerLostError) or (request.send_by and request.send_by.is_over(self._clock)):
@@ -198,10 +206,12 @@ class Transport:
     async def _attempt(
         self, access: Access, request: Request, decode: Callable[[bytes], T], refused_token: str | None
     ) -> Fetched[T]:
-        async with self._limits.call(access.xero_tenant_id, request.purpose) as call:
+        async with self._pacing.call(access.xero_tenant_id, request.purpose) as call:
             token = await access.tokens.access_token(refused=refused_token)
             if request.send_by and request.send_by.is_over(self._clock):
                 raise CallLimitError("The call was held up for too long; it was not sent.", Problem.MINUTE.value)
+            if not call.is_good():
+                raise CallLimitError("This server lost its place among the others; nothing was sent.", "minute")
             answer = await self._send(access.xero_tenant_id, request, token, call)
             call.answered(answer.left)
             if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -215,7 +225,7 @@ class Transport:
             raise AnswerLostError(error.sentence, None, **error.facts) from error  # it may have been done all the same
         return Fetched(content, len(answer.body))
 
-    async def _send(self, xero_tenant_id: str, request: Request, token: str, call: Call) -> Answer:
+    async def _send(self, xero_tenant_id: str, request: Request, token: str, call: Leave) -> Answer:
         headers = {"Authorization": f"Bearer {token}", "xero-tenant-id": xero_tenant_id, "Accept-Encoding": "gzip"}
         if request.since is not None:
             headers["If-Modified-Since"] = request.since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -282,7 +292,7 @@ def _unanswered(request: Request, error: Exception) -> XeroUnavailableError:
     return (AnswerLostError if is_lost else XeroUnavailableError)(f"Xero did not answer: {type(error).__name__}.")
 
 
-def _limit_error(call: Call, refused: object) -> CallLimitError:
+def _limit_error(call: Leave, refused: object) -> CallLimitError:
     assert isinstance(refused, LimitRefused)
     retry_at = call.refused(refused.problem, refused.retry_after)
     _log.warning("refused by a limit", limit=refused.problem.value, retry_at=retry_at.isoformat())

@@ -12,6 +12,8 @@ after t. All of them hold a slot at t, and there are only 60.
 import heapq
 from datetime import timedelta
 
+import msgspec
+
 MINUTE = 60.0
 """Seconds that a slot is held after its call's completion."""
 DRIFT = 0.1
@@ -66,6 +68,15 @@ class MinuteWindow:
         for _ in range(self.capacity - left - ours):
             heapq.heappush(self._held_until, now + MINUTE + DRIFT)
 
+    def kept(self, now: float, lasts: float) -> list[float]:
+        """For how many seconds from now each slot is held; calls under way are taken to last so long."""
+        return [lasts + MINUTE + DRIFT] * self._busy + [until - now for until in self._held_until if until > now]
+
+    def restore(self, kept: list[float], now: float) -> None:
+        """Hold slots for so long, besides those that are held."""
+        for seconds in kept:
+            heapq.heappush(self._held_until, now + seconds)
+
     def resets_at(self, now: float) -> float | None:
         """When every slot is free again; None while all are, or while calls are under way."""
         return max(self._held_until) if self.taken(now) and not self._busy else None
@@ -78,6 +89,16 @@ class MinuteWindow:
         if missing > len(self._held_until):
             return float("inf")
         return heapq.nsmallest(missing, self._held_until)[-1]
+
+
+class KeptDay(msgspec.Struct, frozen=True):
+    """What was known of a day; times are in seconds from when it was kept, those that are over below zero."""
+
+    left: int
+    most: int
+    most_seen: float
+    ends: float | None
+    look_again: float
 
 
 class DayWindow:
@@ -146,6 +167,20 @@ class DayWindow:
     def exhaust(self, until: float) -> None:
         """Xero refuses every call until then."""
         self._left, self._ends_at = 0, until
+
+    def kept(self, now: float) -> KeptDay | None:
+        """What is known of this day; None if nothing is."""
+        left = self.left(now)
+        if left is None:
+            return None
+        ends = None if self._ends_at == float("inf") else self._ends_at - now
+        return KeptDay(left, self._most, self._most_seen_at - now, ends, self._look_again_at - now)
+
+    def restore(self, kept: KeptDay, now: float) -> None:
+        """Know this of the day, of which nothing is known yet."""
+        self._left, self._most, self._most_seen_at = kept.left, kept.most, now + kept.most_seen
+        self._ends_at = float("inf") if kept.ends is None else now + kept.ends
+        self._look_again_at = now + kept.look_again
 
     def _learn_limit(self, left: int, now: float) -> None:
         """Every day begins with all its calls left, so a larger limit would have been seen again."""

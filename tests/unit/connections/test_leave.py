@@ -13,6 +13,7 @@ from sqlalchemy import Table, func, select
 
 import fakes
 from connection_steps import connected, do, due_at, history, reconnected, state_of, told
+from databases import MISSED_AFTER, take
 from documents import account
 from fakes import BooksOf, World
 from tieout_server.connections.authorisation import CONSENT_LIFE, IN_HAND
@@ -46,13 +47,13 @@ from tieout_server.ledger.exports import (
 )
 from tieout_server.ledger.links import CALLER, AuthorisedBy, Link, ReasonCode
 from tieout_server.ledger.writes import RecordKind
-from tieout_server.storage import events, syncs, tables, tokens, work
+from tieout_server.storage import events, syncs, tables, tokens
 from tieout_server.storage.discrepancies import Change, Discrepancy, Happened, Share
 from tieout_server.storage.events import Event
 from tieout_server.storage.reconciliations import ReconciliationRecord, Total
 from tieout_server.storage.work import Task
 from tieout_server.syncs.service import WORK
-from tieout_server.work.engine import LEASE, Job, Lane, LostLeaseError
+from tieout_server.work.engine import Job, Lane, LostLeaseError
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -394,13 +395,12 @@ async def test_who_lost_the_task_to_another_process_does_nothing(around: World, 
     happened = await history(around, link)
     task, taken = Task(kind, link.id, Lane.READ), []
     for owner in ("lost", "taken over"):
-        async with around.database.write() as tx:
-            taken.append(await work.take(tx, task, owner=owner, now=around.clock.now(), lease=LEASE))
-        around.clock.time += LEASE + timedelta(seconds=1)
+        taken.append(await take(around.database, task, now=around.clock.now(), owner=owner))
+        around.clock.time += MISSED_AFTER + timedelta(seconds=1)
     assert taken[0]
     assert taken[1]
     with pytest.raises(LostLeaseError):
-        await around.connections._means.engine._kinds[kind].perform(Job(taken[0], around.clock))
+        await around.connections._means.engine._kinds[kind].perform(Job(taken[0]))
     assert around.xero.removed == []
     assert await history(around, link) == happened
 

@@ -21,8 +21,11 @@ pytestmark = pytest.mark.timeout(30)
 
 async def check(around: Around, *names: str, calls: int = 60) -> list[ChaseCheck]:
     """The answer for these invoices, with so many calls left."""
-    left = Allowance(used_this_minute=0, left_this_minute=calls, left_today=None)
-    checks = ChaseChecks(around.means, around.world.connections, lambda _: left)
+
+    async def left(_: str) -> Allowance:
+        return Allowance(used_this_minute=0, left_this_minute=calls, left_today=None)
+
+    checks = ChaseChecks(around.means, around.world.connections, left)
     return await checks.check(around.connection_id, [InvoiceReference(name) for name in names])
 
 

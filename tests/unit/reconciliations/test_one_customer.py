@@ -397,7 +397,7 @@ async def test_a_removed_payment_is_left_to_the_news_with_the_invoice_that_shows
     assert found.calls == len(around.books.calls) == 5
     async with around.database.read() as tx:
         left = await webhooks.due(tx, "con1", around.clock.now(), 10)
-        assert [task.kind for task in await work.due(tx, around.clock.now(), 10)] == [NEWS]
+        assert [due.task.kind for due in await work.due(tx, around.clock.now(), 10)] == [NEWS]
     assert (Entity.PAYMENTS, "p1") in [(one.entity, one.xero_id) for one in left]
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from sqlalchemy import delete, select, update
 
-from databases import add_connection
+from databases import add_connection, take
 from documents import contact, credit, invoice
 from fakes import SettableClock
 from open_books import OpenBooks, engine_with_news
@@ -39,7 +39,7 @@ from tieout_server.storage.reconciliations import ReconciliationRecord, Total
 from tieout_server.storage.watermarks import Watermark
 from tieout_server.storage.work import Task
 from tieout_server.syncs.intake import DoubtedError
-from tieout_server.work.engine import LEASE, Job
+from tieout_server.work.engine import Job
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -86,14 +86,14 @@ class Around:
         now = self.clock.now()
         async with self.database.write() as tx:
             await work.wake(tx, task, priority=1, due_at=now)
-            await work.free_all(tx, now)
-            lease = await work.take(tx, task, owner="the test", now=now, lease=LEASE)
+            await work.free(tx, "the test", now)
             run = await reconciliations.latest(tx, "con1")
             assert run
             body = await reconciliations.work_of(tx, run.id)
+        lease = await take(self.database, task, now=now)
         assert lease
         plan = msgspec.json.decode(body, type=type(first_plan())) if body else first_plan()
-        return await Run(self.means, Job(lease, self.clock), LINK, run, plan).go_on(self.books)
+        return await Run(self.means, Job(lease), LINK, run, plan).go_on(self.books)
 
     async def ended(self) -> ReconciliationRecord:
         """The reconciliation once it has been done."""

@@ -33,7 +33,7 @@ from tieout_server.reconciliations.messages import Acknowledge, InvoiceReference
 from tieout_server.reconciliations.service import WORK
 from tieout_server.reconciliations.state import DiscrepancyState, ReconciliationState
 from tieout_server.reconciliations.watch import DiscrepancyWatch, Told
-from tieout_server.storage import comparisons, connections, live, syncs, tables, watermarks
+from tieout_server.storage import comparisons, connections, live, syncs, tables, watermarks, work
 from tieout_server.storage.discrepancies import DiscrepancyQuery
 from tieout_server.storage.pages import Span
 from tieout_server.storage.syncs import SyncRecord
@@ -41,7 +41,7 @@ from tieout_server.storage.watermarks import Watermark
 from tieout_server.syncs.doubts import DISCARDED_FOR
 from tieout_server.syncs.plan import Line
 from tieout_server.syncs.progress import dump_line
-from tieout_server.syncs.service import ResolveHeldSync
+from tieout_server.syncs.service import COMPARE, ResolveHeldSync
 from tieout_server.syncs.state import Decision, SyncPhase
 
 pytestmark = pytest.mark.timeout(30)
@@ -127,7 +127,22 @@ async def test_what_changed_and_agrees_costs_no_call(around: Around) -> None:
     again_at = await around.compare_changed()
 
     assert around.books.calls == []
-    assert again_at == around.world.clock.now() + changed.EVERY
+    assert again_at is None
+
+
+async def test_a_connection_is_looked_at_again_only_once_something_has_changed(around: Around) -> None:
+    async def due() -> Sequence[str]:
+        await around.changed.look()
+        async with around.world.database.read() as tx:
+            found = await work.due(tx, around.world.clock.now(), 10)
+        return [one.task.kind for one in found if one.task.kind == COMPARE]
+
+    await around.compare_changed()
+    assert await due() == []
+    await around.both(invoice("i9", xero_contact_id="c1"))
+    async with around.world.database.write() as tx:
+        await work.free(tx, "the test", around.world.clock.now() + timedelta(days=1))
+    assert await due() == [COMPARE]
 
 
 async def test_a_figure_that_moved_with_its_documents_costs_one_call(around: Around) -> None:
@@ -152,7 +167,8 @@ async def test_whoever_still_disagrees_is_compared_closely_a_few_at_a_time(
         await around.both(contact(f"c{n}"))
 
     for rounds in range(1, 4):
-        assert await around.compare_changed() == around.world.clock.now() + changed.EVERY
+        again_at = around.world.clock.now() + changed.EVERY if rounds < 3 else None
+        assert await around.compare_changed() == again_at
         assert len(await around.off_balance()) == rounds
     async with around.world.database.read() as tx:
         assert (await comparisons.cursor(tx, around.connection_id)).suspects == ()

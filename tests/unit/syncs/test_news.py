@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 import documents
+from databases import take
 from fakes import World, world
 from servers import until
 from tieout_server.clock import from_micros
@@ -30,7 +31,7 @@ from tieout_server.syncs import fetch, news
 from tieout_server.syncs.news import News
 from tieout_server.syncs.run import Means
 from tieout_server.syncs.schedule import OFTEN
-from tieout_server.work.engine import LEASE, Engine, Job, LostLeaseError, Priority
+from tieout_server.work.engine import Engine, Job, LostLeaseError, Priority
 
 SECOND = timedelta(seconds=1)
 pytestmark = pytest.mark.timeout(20)
@@ -93,11 +94,9 @@ def documents_id(document: Document) -> tuple[Entity, str]:
 
 async def do_slice(around: World, told: News, link: Link) -> datetime | None:
     """One slice, as the engine does it; answers when to go on."""
-    async with around.database.write() as tx:
-        task = Task(news.WORK, link.id, "news")
-        lease = await work.take(tx, task, owner="the test", now=around.clock.now(), lease=LEASE)
+    lease = await take(around.database, Task(news.WORK, link.id, "news"), now=around.clock.now())
     assert lease, "nothing is due"
-    again_at = await told.perform(Job(lease, around.clock))
+    again_at = await told.perform(Job(lease))
     async with around.database.write() as tx:
         await work.finish(tx, lease, again_at=again_at)
     return again_at
@@ -251,7 +250,7 @@ async def test_a_flood_is_read_once_a_second(around: World, told: News, link: Li
         show(around, documents.invoice(updated_at=around.clock.now()))
         await deliver(around, told, [notice(link, around.clock.now())])
         async with around.database.read() as tx:
-            is_due = any(task.kind == news.WORK for task in await work.due(tx, around.clock.now(), 10))
+            is_due = any(due.task.kind == news.WORK for due in await work.due(tx, around.clock.now(), 10))
         if is_due:
             before = len(around.xero.asked)
             await do_slice(around, told, link)
@@ -319,12 +318,12 @@ async def test_an_owner_that_lost_the_work_commits_nothing(around: World, told: 
     now = around.clock.now()
     show(around, documents.invoice(updated_at=now))
     await deliver(around, told, [notice(link, now)])
+    lease = await take(around.database, Task(news.WORK, link.id, "news"), now=now, owner="slow")
     async with around.database.write() as tx:
-        lease = await work.take(tx, Task(news.WORK, link.id, "news"), owner="slow", now=now, lease=LEASE)
         await tx.execute(tables.work.update().values(fence=tables.work.c.fence + 1))
     assert lease
     with pytest.raises(LostLeaseError):
-        await told.perform(Job(lease, around.clock))
+        await told.perform(Job(lease))
     assert (await references(around), await waiting(around)) == ({}, 1)
 
 

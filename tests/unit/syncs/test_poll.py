@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 import fakes
+from databases import take
 from documents import contact, credit, invoice, payment
 from fakes import BooksOf, World
 from tieout_server.connections.messages import Connect, Reconnect, Return
@@ -40,7 +41,7 @@ from tieout_server.syncs.service import POLL, SWEEP, WORK, ResolveHeldSync, Star
 from tieout_server.syncs.state import ACTIVE, Decision, SyncState
 from tieout_server.syncs.sweep import Item
 from tieout_server.syncs.trouble import AGAIN_AFTER
-from tieout_server.work.engine import LEASE, Job
+from tieout_server.work.engine import Job
 
 pytestmark = pytest.mark.timeout(20)
 Asked = list[tuple[Query, Purpose]]
@@ -79,10 +80,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 async def do(around: World, link: Link, kind: str, perform: Callable[[Job], object]) -> datetime | None:
     """One slice of this work, as the engine does it; answers when to go on."""
-    async with around.database.write() as tx:
-        lease = await work.take(tx, Task(kind, link.id, "read"), owner="us", now=around.clock.now(), lease=LEASE)
+    lease = await take(around.database, Task(kind, link.id, "read"), now=around.clock.now())
     assert lease, f"no {kind} is due"
-    again_at: datetime | None = await perform(Job(lease, around.clock))  # type: ignore[misc] # each of them is a coroutine function
+    again_at: datetime | None = await perform(Job(lease))  # type: ignore[misc] # each of them is a coroutine function
     async with around.database.write() as tx:
         await work.finish(tx, lease, again_at=again_at)
     return again_at

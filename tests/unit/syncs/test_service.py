@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
+import databases
 import fakes
 from documents import invoice, payment
 from fakes import BooksOf, World
@@ -40,12 +41,12 @@ from tieout_server.storage.connections import Scope
 from tieout_server.storage.syncs import Resolution, SyncFault, SyncRecord
 from tieout_server.storage.vault import Vault
 from tieout_server.storage.work import Lease, Task
-from tieout_server.syncs import plan, run, skips, watch
+from tieout_server.syncs import plan, skips, watch
 from tieout_server.syncs.run import Run
 from tieout_server.syncs.service import WORK, ResolveHeldSync, StartSync
 from tieout_server.syncs.state import AT_WORK, Decision, Milestone, SyncMode
 from tieout_server.syncs.watch import Seen
-from tieout_server.work.engine import LEASE, Job, Priority
+from tieout_server.work.engine import Job, LostLeaseError, Priority
 from tieout_server.xero.books import XeroBooks
 from tieout_server.xero.transport import Access, Fetched, Request, Transport
 
@@ -71,7 +72,7 @@ async def consent(around: World, started: Any) -> Link:  # noqa: ANN401 - what C
     link = (await around.connections.complete(Return(state, "code"))).link
     lease = await take(around, link.id, "after_consent")
     assert lease
-    await around.subjects.syncs.begin(Job(lease, around.clock))
+    await around.subjects.syncs.begin(Job(lease))
     await give_back(around, lease)
     return link
 
@@ -81,9 +82,7 @@ async def connected(around: World) -> Link:
 
 
 async def take(around: World, connection_id: str, kind: str = WORK) -> Lease | None:
-    task = Task(kind, connection_id, "read")
-    async with around.database.write() as tx:
-        return await work.take(tx, task, owner="the test", now=around.clock.now(), lease=LEASE)
+    return await databases.take(around.database, Task(kind, connection_id, "read"), now=around.clock.now())
 
 
 async def give_back(around: World, lease: Lease, again_at: datetime | None = None) -> None:
@@ -95,7 +94,7 @@ async def do_slice(around: World, connection_id: str) -> datetime | None:
     """One slice of the connection's sync, as the engine does it; answers when to go on."""
     lease = await take(around, connection_id)
     assert lease, "nothing is due"
-    again_at = await around.subjects.syncs.perform(Job(lease, around.clock))
+    again_at = await around.subjects.syncs.perform(Job(lease))
     await give_back(around, lease, again_at)
     return again_at
 
@@ -227,10 +226,10 @@ async def test_killed_between_the_connections_end_and_the_syncs_the_next_slice_f
         failing(patch, disconnect_in_xero(around))
         patch.setattr(Run, "fail", killed)
         with pytest.raises(Killed):
-            await around.subjects.syncs.perform(Job(lease, around.clock))
+            await around.subjects.syncs.perform(Job(lease))
     assert (await around.connections.get(link.id)).state == "RECONNECT_REQUIRED"
     assert (await newest(around, link.id)).state == "QUEUED"
-    around.clock.time += LEASE + timedelta(seconds=1)
+    around.clock.time += databases.MISSED_AFTER + timedelta(seconds=1)
     assert await do_slice(around, link.id) is None
     sync = await newest(around, link.id)
     assert sync.fault
@@ -257,7 +256,7 @@ async def test_a_connection_that_was_disconnected_right_after_its_consent_is_not
     await around.connections.disconnect(Disconnect(link.id, purge_data=True))
     lease = await take(around, link.id, "after_consent")
     assert lease
-    assert await around.subjects.syncs.begin(Job(lease, around.clock)) is None
+    assert await around.subjects.syncs.begin(Job(lease)) is None
     assert await all_syncs(around, link.id) == []
 
 
@@ -272,12 +271,12 @@ async def test_a_sync_of_one_entity_that_was_first_after_a_break_does_not_keep_t
     await around.subjects.syncs.start(StartSync(link.id, entities=(Entity.CONTACTS,)))
     lease = await take(around, link.id, "after_consent")
     assert lease
-    again_at = await around.subjects.syncs.begin(Job(lease, around.clock))
+    again_at = await around.subjects.syncs.begin(Job(lease))
     assert again_at
     assert again_at > around.clock.now()
     while await do_slice(around, link.id):
         pass
-    assert await around.subjects.syncs.begin(Job(lease, around.clock)) is None
+    assert await around.subjects.syncs.begin(Job(lease)) is None
     while await do_slice(around, link.id):
         pass
     assert (await around.connections.get(link.id)).gap_from_at is None
@@ -303,7 +302,7 @@ async def test_what_was_voided_during_a_break_is_counted_among_what_was_caught_u
     await around.connections.check(link.id)
     lease = await take(around, link.id, "after_consent")
     assert lease
-    await around.subjects.syncs.begin(Job(lease, around.clock))
+    await around.subjects.syncs.begin(Job(lease))
     while await do_slice(around, link.id):
         pass
     gap = (await around.connections.history(link.id, before=None, limit=1))[0].gap
@@ -463,24 +462,38 @@ class HangingReads:
         monkeypatch.setattr(BooksOf, "read", read)
 
 
-async def test_the_lease_is_renewed_while_calls_wait(
+async def test_nobody_else_gets_the_work_while_calls_wait(
     around: World, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "PATIENCE", 0.01)
     reads = HangingReads(monkeypatch)
     slice_ = asyncio.create_task(do_slice(around, link.id))
     await reads.is_asked.wait()
     for _ in range(4):
-        around.clock.time += LEASE - timedelta(seconds=1)
-        async with asyncio.timeout(5):
-            while (await work_row(around, link.id)).leased_until != around.clock.now() + LEASE:  # noqa: ASYNC110 - a row sets no event
-                await asyncio.sleep(0.005)
-        assert await take(around, link.id) is None, "nobody else gets it"
+        around.clock.time += databases.MISSED_AFTER - timedelta(seconds=1)
+        async with around.database.write() as tx:
+            await databases.show_life(tx, "the test", around.clock.now())
+        assert await take(around, link.id) is None
     reads.go.set()
     while (again_at := await slice_) is not None:  # the slice was over long ago
         slice_ = asyncio.create_task(do_slice(around, link.id))
         assert again_at <= around.clock.now()
     assert (await newest(around, link.id)).state == "SUCCEEDED"
+
+
+async def test_what_was_read_after_the_work_was_taken_over_is_not_committed(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = HangingReads(monkeypatch)
+    slice_ = asyncio.create_task(do_slice(around, link.id))
+    await reads.is_asked.wait()
+    around.clock.time += databases.MISSED_AFTER + timedelta(seconds=1)
+    task = Task(WORK, link.id, "read")
+    assert await databases.take(around.database, task, now=around.clock.now(), owner="another one")
+    before = await marks(around), await newest(around, link.id)
+    reads.go.set()
+    with pytest.raises(LostLeaseError):
+        await slice_
+    assert (await marks(around), await newest(around, link.id)) == before
 
 
 async def test_a_stopped_engine_frees_its_work_at_once(
@@ -493,26 +506,25 @@ async def test_a_stopped_engine_frees_its_work_at_once(
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     row = await work_row(around, link.id)
-    assert (row.owner, row.leased_until, row.due_at) == ("", None, around.clock.now())
+    assert (row.owner, row.due_at) == ("", around.clock.now())
     reads.go.set()
     assert await do_slice(around, link.id) is None
     assert (await newest(around, link.id)).state == "SUCCEEDED"
 
 
 class WorkRow(msgspec.Struct):
-    """Who does the work, until when it is theirs, and when it is due."""
+    """Who does the work, and when it is due."""
 
     owner: str
-    leased_until: datetime | None
     due_at: datetime | None
 
 
 async def work_row(around: World, connection_id: str) -> WorkRow:
-    columns = tables.work.c.owner, tables.work.c.leased_until, tables.work.c.due_at
+    columns = tables.work.c.owner, tables.work.c.due_at
     query = select(*columns).where(tables.work.c.connection_id == connection_id, tables.work.c.kind == WORK)
     async with around.database.read() as tx:
-        owner, *instants = (await tx.execute(query)).one()
-    return WorkRow(owner, *(None if instant is None else from_micros(instant) for instant in instants))
+        owner, due_at = (await tx.execute(query)).one()
+    return WorkRow(owner, None if due_at is None else from_micros(due_at))
 
 
 async def test_a_sync_that_was_cancelled_is_not_begun_again_by_the_work_it_leaves(around: World, link: Link) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from databases import add_connection
 from fakes import SettableClock
 from servers import until
-from tieout_server.storage import migrate, tables
+from tieout_server.storage import migrate, replicas, tables
 from tieout_server.storage.database import Database
 from tieout_server.work import engine as engines
 from tieout_server.work.engine import Engine, Job, Lane, LostLeaseError, Perform, Priority
@@ -144,57 +144,28 @@ async def test_a_lane_that_is_full_holds_no_other_one_up(
         assert len(backfill.jobs) == 1
 
 
-async def test_what_takes_long_shows_signs_of_life(
-    database: Database, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engines, "PATIENCE", 0.01)
-    go, answers = asyncio.Event(), []
-
-    async def answer() -> str:
-        await go.wait()
-        return "at last"
-
-    async def perform(job: Job) -> None:
-        answers.append(await job.keep_during(database, answer()))
-
-    async with at_work(database, clock, read=perform) as engine:
+async def test_a_process_without_a_place_begins_nothing(database: Database, clock: SettableClock) -> None:
+    slices = Slices()
+    async with at_work(database, clock, read=slices.perform) as engine:
+        await until(engine._replica.is_alive)
+        await taken_for_dead(database, engine)
+        engine._replica.id = ""
         await wake(engine, database, "read")
-        await until(lambda: len(engine._running) == 1)
-        before = (await row(database, "read"))["leased_until"]
-        clock.time += engines.LEASE / 2
-        while (await row(database, "read"))["leased_until"] == before:  # noqa: ASYNC110 - the database sets no event
-            await asyncio.sleep(0.01)
-        go.set()
-        await until(lambda: answers == ["at last"])
+        await until(lambda: not engine._due.is_set())
+        assert (slices.jobs, (await row(database, "read"))["owner"]) == ([], "")
+        await engine._replica.join()
+        engine._due.set()
+        await until(lambda: len(slices.jobs) == 1)
 
 
-async def test_what_takes_long_is_let_go_when_another_owner_has_it(
-    database: Database, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engines, "PATIENCE", 0.01)
-    begun, ended = asyncio.Event(), []
-
-    async def never() -> None:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append("cancelled")
-
-    async def perform(job: Job) -> None:
-        try:
-            await job.keep_during(database, never())
-        except LostLeaseError:
-            ended.append("lost")
-            raise
-
-    async with at_work(database, clock, read=perform) as engine:
-        await wake(engine, database, "read")
-        await begun.wait()
-        async with database.write() as tx:
-            await tx.execute(tables.work.update().values(fence=tables.work.c.fence + 1))
-        clock.time += engines.LEASE / 2
-        await until(lambda: ended == ["cancelled", "lost"])
+async def test_what_stops_without_a_place_touches_nothing(database: Database, clock: SettableClock) -> None:
+    later = clock.now() + timedelta(hours=1)
+    async with at_work(database, clock, read=Slices().perform) as engine:
+        await until(engine._replica.is_alive)
+        await wake(engine, database, "read", at=later)
+        before = await row(database, "read")
+        engine._replica.id = ""
+    assert await row(database, "read") == before
 
 
 async def test_a_wake_while_it_runs_is_not_lost(database: Database, clock: SettableClock) -> None:
@@ -244,7 +215,7 @@ async def test_a_failure_backs_off_and_is_tried_again(database: Database, clock:
     assert pauses[-1] == engines.LAST_RETRY
 
 
-async def test_a_task_whose_owner_died_is_taken_over_once_its_lease_is_over(
+async def test_a_task_whose_owner_died_is_taken_over_once_it_is_missed(
     database: Database, clock: SettableClock
 ) -> None:
     dead, alive = Slices(), Slices()
@@ -252,10 +223,11 @@ async def test_a_task_whose_owner_died_is_taken_over_once_its_lease_is_over(
         await wake(engine, database, "read")
         await until(lambda: len(dead.jobs) == 1)
         async with at_work(database, clock, read=alive.perform) as other:
+            clock.time += timedelta(days=1)
             other._due.set()
             await until(lambda: not other._due.is_set())
-            assert alive.jobs == []  # its lease is good
-            clock.time += engines.LEASE + timedelta(seconds=1)
+            assert alive.jobs == []  # its owner is alive
+            await taken_for_dead(database, engine)
             other._due.set()
             await until(lambda: len(alive.jobs) == 1)
             assert alive.jobs[0]._lease.fence > dead.jobs[0]._lease.fence
@@ -268,7 +240,7 @@ async def test_the_fence_keeps_an_owner_that_lost_its_task_from_committing(
     async with at_work(database, clock, read=paused.perform) as engine:
         await wake(engine, database, "read")
         await until(lambda: len(paused.jobs) == 1)
-        clock.time += engines.LEASE + timedelta(seconds=1)
+        await taken_for_dead(database, engine)
         async with at_work(database, clock, read=alive.perform):
             await until(lambda: len(alive.jobs) == 1)
             with pytest.raises(LostLeaseError):
@@ -285,24 +257,16 @@ async def test_the_fence_keeps_an_owner_that_lost_its_task_from_committing(
         ) == 0
 
 
+async def taken_for_dead(database: Database, engine: Engine) -> None:
+    """What the other processes do with one that has been silent for too long."""
+    async with database.write() as tx:
+        await replicas.leave(tx, engine._replica.id)
+
+
 async def commit(database: Database, job: Job, merchant_id: str) -> None:
     async with database.write() as tx:
         await tx.execute(tables.connections.update().values(merchant_id=merchant_id))
         await job.hold(tx)
-
-
-async def test_holding_a_task_renews_its_lease(database: Database, clock: SettableClock) -> None:
-    slow, other_one = Slices(), Slices()
-    async with at_work(database, clock, read=slow.perform) as engine:
-        await wake(engine, database, "read")
-        await until(lambda: len(slow.jobs) == 1)
-        async with at_work(database, clock, read=other_one.perform) as other:
-            for _ in range(4):
-                clock.time += engines.LEASE - timedelta(seconds=1)
-                await commit(database, slow.jobs[0], "still here")
-                other._due.set()
-                await until(lambda: not other._due.is_set())
-        assert other_one.jobs == []
 
 
 async def test_cancelled_it_cancels_what_is_in_hand_and_the_next_process_takes_it_up(
@@ -314,8 +278,6 @@ async def test_cancelled_it_cancels_what_is_in_hand_and_the_next_process_takes_i
         await until(lambda: len(first.jobs) == 1)
     assert first.cancelled == 1
     async with at_work(database, clock, read=second.perform) as engine:
-        await engine.recover()
-        engine._due.set()
         await until(lambda: len(second.jobs) == 1)
         assert second.jobs[0]._lease.fence > first.jobs[0]._lease.fence
 

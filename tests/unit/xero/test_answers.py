@@ -11,8 +11,8 @@ from tieout_server.errors import (
     UnexpectedAnswerError,
     XeroUnavailableError,
 )
+from tieout_server.ledger.calls import Left, Problem
 from tieout_server.xero.answers import Answer, LimitRefused, TokenRefused, refusal
-from tieout_server.xero.limits import Left, Problem
 
 
 def problem(status: int, detail: str, *, lower: bool = False) -> bytes:
