@@ -12,7 +12,7 @@ export GRPC_VERBOSITY ?= ERROR
 # Some images forbid it; without bytecode every start compiles two thousand modules again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup demo test check bench proto lock lock-clients format clean
+.PHONY: help setup demo test check bench bench-scale proto lock lock-clients format clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,8 +35,8 @@ lock-clients: ## The same for the third-party clients of Xero that tests drive (
 	@for client in tests/xero/clients/*/requirements.in; do $(COMPILE) --upgrade -o $${client%.in}.lock $$client; done
 	@cd tests/xero/clients/xero_node && npm install --package-lock-only --omit-lockfile-registry-resolved --loglevel=error
 
-demo: setup ## Sandbox Xero + server + a merchant connected + first sync + a difference explained, live (ONCE=1 ends by itself, BROWSER=1 lets you consent)
-	@$(BIN)/python -m tieout_server.demo $(if $(ONCE),--once) $(if $(BROWSER),--browser)
+demo: setup ## Sandbox Xero + server + a merchant connected + first sync + a difference explained, live (ONCE=1 ends by itself, BROWSER=1 lets you consent, REPLICAS=3 on PostgreSQL)
+	@$(BIN)/python -m tieout_server.demo $(if $(ONCE),--once) $(if $(BROWSER),--browser) $(if $(REPLICAS),--replicas $(REPLICAS))
 
 test: setup ## Every test, on SQLite and PostgreSQL; browser tests where chromium is
 	@$(BIN)/pytest -n 2 --dist loadfile
@@ -53,6 +53,9 @@ check: setup ## Formatting, lint, types, layers, API, lock file
 
 bench: setup ## Figures beside the floor (tests/bench)
 	@$(BIN)/python tests/bench/run.py
+
+bench-scale: setup ## Replicas on one PostgreSQL: 10,000 connections, 50 first syncs at once, 5,000 watchers (15 min)
+	@$(BIN)/python tests/bench/scale.py
 
 proto: setup ## Generate the stubs from proto/
 	@$(BIN)/buf format -w

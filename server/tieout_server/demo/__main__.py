@@ -5,11 +5,16 @@ It uses nothing but the three commands that the package installs, and prints eac
 
 import argparse
 import asyncio
+import contextlib
 import shutil
 import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from tieout_server.demo import payments, sandbox, steps
+from tieout_server.demo import payments, replicas, sandbox, steps
+from tieout_server.demo.replicas import Ports
 from tieout_server.demo.sandbox import Xero
 from tieout_server.demo.stage import Stage, environment, free, say
 
@@ -23,33 +28,61 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end by itself instead of leaving everything running")
     parser.add_argument("--browser", action="store_true", help="let a person consent in the browser")
+    parser.add_argument("--replicas", type=int, default=1, help="so many servers on PostgreSQL; one is killed")
     asked = parser.parse_args()
     try:
-        return asyncio.run(_demo(once=asked.once, browser=asked.browser))
+        return asyncio.run(_demo(once=asked.once, browser=asked.browser, count=asked.replicas))
     except KeyboardInterrupt:
         return 0
 
 
-async def _demo(*, once: bool, browser: bool) -> int:
+async def _demo(*, once: bool, browser: bool, count: int) -> int:
     sandbox_port, grpc_port, web_port = (free(port) for port in (SANDBOX_PORT, GRPC_PORT, WEB_PORT))
     xero, folder = Xero(f"http://127.0.0.1:{sandbox_port}"), FOLDER / str(grpc_port)
     stage = Stage(folder, environment(folder, xero.url, grpc_port, web_port))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    async with (
-        stage.started("sandbox", sandbox.command(sandbox_port, web_port)) as books,
-        stage.started("server", ("tieout-server", "serve")) as server,
-    ):
+    async with _running(stage, Ports(grpc_port, web_port), count, sandbox.command(sandbox_port, web_port)) as around:
+        stage, running = around.stage, around.processes
         await steps.connect(xero, stage, browser=browser)
-        await steps.first_sync(stage)
+        if count > 1:
+            killed = await replicas.first_sync(stage, around.database_url, running)
+            del running[killed]
+        else:
+            await steps.first_sync(stage)
         is_known = not browser or await steps.organisation(stage) == sandbox.ORGANISATION  # a person may choose another
         if is_known:
             await steps.off_balance(xero, stage)
             await payments.payments(xero, stage)
         if not once:
             await _say_how_to_go_on(stage, grpc_port, xero.url, is_known=is_known)
-            await stage.until_interrupted({"sandbox": books, "server": server})
+            await stage.until_interrupted(running)
     return 0
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What runs for the demo, and where its commands find it."""
+
+    stage: Stage
+    processes: dict[str, Process]
+    database_url: str
+
+
+@contextlib.asynccontextmanager
+async def _running(stage: Stage, first: Ports, count: int, books: tuple[str, ...]) -> AsyncIterator[_Around]:
+    """The sandbox, and one server on SQLite or several on PostgreSQL."""
+    async with contextlib.AsyncExitStack() as stack:
+        started = {"sandbox": await stack.enter_async_context(stage.started("sandbox", books))}
+        if count > 1:
+            where = replicas.ports(first, count)
+            url = stack.enter_context(replicas.postgres(stage.folder))
+            stage = stage.at(**replicas.environment(url, where))
+            started |= await stack.enter_async_context(replicas.started(stage, where))
+        else:
+            url = stage.environment["TIEOUT_DATABASE_URL"]
+            started["server"] = await stack.enter_async_context(stage.started("server", replicas.SERVE))
+        yield _Around(stage, started, url)
 
 
 async def _say_how_to_go_on(stage: Stage, grpc_port: int, sandbox: str, *, is_known: bool) -> None:

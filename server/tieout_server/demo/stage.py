@@ -28,6 +28,10 @@ class Stage:
     folder: Path
     environment: Mapping[str, str]
 
+    def at(self, **environment: str) -> "Stage":
+        """The same with these settings."""
+        return Stage(self.folder, {**self.environment, **environment})
+
     def log_of(self, name: str) -> Path:
         """What this process writes to standard error."""
         return self.folder / f"{name}.log"
@@ -52,12 +56,12 @@ class Stage:
         return out.decode() if out else ""
 
     @contextlib.asynccontextmanager
-    async def started(self, name: str, command: tuple[str, ...]) -> AsyncIterator[Process]:
+    async def started(self, name: str, command: tuple[str, ...], **environment: str) -> AsyncIterator[Process]:
         """A process that runs beside the block, its output in a file, begun once it has said that it listens."""
         say("$ " + shlex.join(command))
-        with self.log_of(name).open("wb") as log:
+        with self.log_of(name).open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                path_of(command[0]), *command[1:], env=self.environment, stdout=PIPE, stderr=log
+                path_of(command[0]), *command[1:], env={**self.environment, **environment}, stdout=PIPE, stderr=log
             )
             assert process.stdout is not None
             try:
