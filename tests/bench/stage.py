@@ -108,7 +108,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def server(base: str, database: str, **more: str) -> AsyncIterator[Running]:
+async def server(
+    base: str, database: str, *, program: tuple[str, ...] = ("-m", "tieout_server"), **more: str
+) -> AsyncIterator[Running]:
     """`tieout-server serve` in a process of its own; `more` are further variables of its environment."""
     environment = {
         **os.environ,
@@ -122,7 +124,7 @@ async def server(base: str, database: str, **more: str) -> AsyncIterator[Running
         **more,
     }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tieout_server", "serve", env=environment, stdout=subprocess.PIPE
+        sys.executable, *program, "serve", env=environment, stdout=subprocess.PIPE
     )
     try:
         assert process.stdout is not None
