@@ -33,10 +33,8 @@ AT_ONCE = 64
 """Tasks of one lane that run at the same time in one process: a lane that is full holds no other one up."""
 BREATH = 0.02
 """Seconds in which what is said to be due gathers: then it is looked up once."""
-CHEAP = 0.02
-"""Seconds that a look at what is due usually takes at most; with very much due it takes longer."""
-LOOKS = 4.0
-"""How much longer than such a look the time until the next one is."""
+CHEAP = 0.05
+"""Seconds that a look at what is due may take before the next one has to wait for as long."""
 COARSE = 1.0
 """Seconds by which what nobody waits for may start late where many share the work: its time is not awaited singly."""
 RETRY = 1.0
@@ -160,7 +158,7 @@ class Engine:
     def _breath(self) -> float:
         """Seconds in which more may gather that is due: the longer, the more a look costs, so that looks stay few."""
         shared = BREATH if self._replica.peers.replicas > 1 else 0.0
-        return max(shared, LOOKS * self._look_took if self._look_took > CHEAP else 0.0)
+        return max(shared, self._look_took if self._look_took > CHEAP else 0.0)
 
     async def _start_unless_away(self) -> float:
         """Start what can be started, if the database is there; what is in hand goes on either way."""

@@ -134,8 +134,8 @@ class Homes:
         self._windows.share_with(peers.replicas - 1)
         excess = len(self._here) - _share(max(peers.organisations, len(self._here)), peers.replicas)
         idle_first = sorted(self._here, key=self.is_busy)
-        self._leaving = set(idle_first[: max(0, excess)])
-        await self._move_out(idle_first[: min(MOVES, max(0, excess))])
+        self._leaving = set(idle_first[: max(0, min(MOVES, excess))])  # nothing is begun of who leaves: not too many
+        await self._move_out(idle_first)
         if peers.replicas > 1:
             await self._keep_windows()
 
