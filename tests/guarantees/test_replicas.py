@@ -29,6 +29,7 @@ from fleet import (
     own_postgres,
     quick_books,
 )
+from following import Subscriber
 from servers import CLIENT_ID, Service, differences, limits_kept, mirror_of, truth_of, until
 from tieout.syncs import ENDED
 from tieout.v1 import sync_service_pb2 as pb
@@ -41,7 +42,8 @@ from tieout_sandbox.books.documents import Invoice
 from tieout_sandbox.books.rules import NotAllowedError
 from tieout_sandbox.organisations import Organisation
 from tieout_server.events import feed
-from tieout_server.storage import export_tables, replica_tables
+from tieout_server.receivables.place import Place
+from tieout_server.storage import changes, export_tables, replica_tables
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -215,6 +217,8 @@ class Audience:
     """Those who watch one merchant, each on a stream at whichever replica, and on another one a moment later."""
 
     merchant: Merchant
+    subscriber: Subscriber
+    """Of the changes of the copy."""
     watchers: dict[str, Watcher]
 
     @classmethod
@@ -222,6 +226,7 @@ class Audience:
         name = merchant.connection_id
         return cls(
             merchant,
+            Subscriber(name),
             {
                 feed.SYNC: syncs_of(name, merchant.any),
                 feed.EXPORT: Watcher(
@@ -235,9 +240,34 @@ class Audience:
             },
         )
 
+    async def wander(self) -> None:
+        """Follow the changes at one replica after the other, until cancelled."""
+        chance = random.Random(SEED)
+        while True:
+            self.subscriber.listen(self.merchant.any().service.client)
+            try:
+                await asyncio.sleep(chance.uniform(0.3, 4))
+            finally:
+                with contextlib.suppress(tieout.TryAgainError):  # the replica is gone, or its database is
+                    await self.subscriber.leave()
+
     async def missed(self) -> list[str]:
         """Who has not heard of everything yet."""
-        return [topic for topic, one in self.watchers.items() if one.positions != await self._truth(topic)]
+        missed = [topic for topic, one in self.watchers.items() if one.positions != await self._truth(topic)]
+        is_told = self.subscriber.here is not None and self.subscriber.here >= await self._end_of_changes()
+        return missed if is_told else [*missed, feed.CHANGES]
+
+    async def the_subscriber_holds_what_a_newcomer_is_told(self) -> None:
+        newcomer = Subscriber(self.merchant.connection_id)
+        newcomer.listen(self.merchant.any().service.client)
+        end = await self._end_of_changes()
+        await until(lambda: newcomer.here is not None and newcomer.here >= end)
+        await newcomer.leave()
+        assert self.subscriber.holds() == newcomer.holds()
+
+    async def _end_of_changes(self) -> Place:
+        async with self.merchant.fleet.database.read() as tx:
+            return Place.end_of(await changes.last_number(tx, self.merchant.connection_id))
 
     async def each_saw_each_change_once_and_in_order(self) -> None:
         for topic, watcher in self.watchers.items():
@@ -248,6 +278,20 @@ class Audience:
     async def _truth(self, topic: str) -> list[int]:
         positions = await self.merchant.fleet.logged(topic, self.merchant.connection_id)
         return [position for position in positions if position > self.watchers[topic].start]
+
+
+@contextlib.asynccontextmanager
+async def wandering(audiences: Sequence[Audience]) -> AsyncIterator[None]:
+    """The subscribers of these go on beside the block."""
+    tasks = [asyncio.create_task(audience.wander()) for audience in audiences]
+    try:
+        yield
+        assert not any(task.done() for task in tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(one, asyncio.CancelledError) for one in ended), ended
 
 
 async def nothing_left(look: Callable[[], Awaitable[Sequence[str]]], *, within: float = 60) -> None:
@@ -481,7 +525,8 @@ async def test_chaos_ends_with_equal_mirrors_payments_made_once_and_watchers_who
         await sandbox.webhooks.intend(CLIENT_ID)
         audiences = [Audience.of(merchant) for merchant in merchants]
         chaos = Chaos(running, postgres, chance)
-        async with following([watcher for audience in audiences for watcher in audience.watchers.values()]):
+        watchers = [watcher for audience in audiences for watcher in audience.watchers.values()]
+        async with following(watchers), wandering(audiences):
             for merchant in merchants:
                 await merchant.choose_account()
             breaking = asyncio.create_task(chaos.break_loose())
@@ -499,5 +544,6 @@ async def test_chaos_ends_with_equal_mirrors_payments_made_once_and_watchers_who
         for merchant, audience in zip(merchants, audiences, strict=True):
             merchant.each_payment_is_there_once()
             await audience.each_saw_each_change_once_and_in_order()
+            await audience.the_subscriber_holds_what_a_newcomer_is_told()
         assert sum(len(merchant.paid) for merchant in merchants) > ENOUGH
         assert list(limits_kept(sandbox)) == []
