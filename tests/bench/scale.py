@@ -60,12 +60,12 @@ class Size:
 
     replicas: Sequence[int]
     connections: Sequence[int]
-    idle_seconds: float = 20.0
-    polling_seconds: float = 40.0
+    idle_seconds: float = 15.0
+    polling_seconds: float = 30.0
     started: int = 60
     first_syncs: int = 50
     watchers: int = 5_000
-    events: int = 20
+    events: int = 10
     telling_seconds: float = 5.0
 
 
