@@ -7,7 +7,7 @@ the database from where it stands, so a slow subscriber costs nothing but its ow
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -57,7 +57,7 @@ class Feed:
         self._position = 0
         self._appended = asyncio.Event()
         self.is_draining = False
-        self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting: dict[asyncio.Future[None], Wanted] = {}
         self._notices.listen(events.CHANNEL, self._heard)
 
     async def append(self, tx: Transaction, event: Event) -> int:
@@ -100,7 +100,7 @@ class Feed:
     def drain(self) -> None:
         """Send every follower away, to resume elsewhere with its token."""
         self.is_draining = True
-        self._announce()
+        _wake(self._waiting)
 
     def check_is_open(self) -> None:
         """Nothing, while followers may stay.
@@ -138,7 +138,6 @@ class Feed:
         """
         position, heard_at = after, _loop_time()
         while True:
-            news = self._news
             self.check_is_open()
             batch, position = await self._next(position)
             for event in batch:
@@ -149,7 +148,7 @@ class Feed:
                 yield position
                 heard_at = _loop_time()
             elif position >= self._position:
-                await asyncio.wait((news,), timeout=HEARTBEAT - quiet)
+                await self._wait_for(wanted, HEARTBEAT - quiet)
 
     async def prune(self) -> int:
         """Forget events older than what is kept; says how many."""
@@ -201,11 +200,26 @@ class Feed:
         if len(self._window) > 2 * WINDOW:
             del self._window[:-WINDOW]
         self._position = batch[-1].position
-        self._announce()
+        _wake(news for news, wanted in self._waiting.items() if any(map(wanted, batch)))
 
-    def _announce(self) -> None:
-        news, self._news = self._news, asyncio.get_running_loop().create_future()
-        news.set_result(None)
+    async def _wait_for(self, wanted: Wanted, seconds: float) -> None:
+        """Wait until something wanted has come, at most so long.
+
+        Most followers want few of all events: to wake each for every event costs forty times as much as asking.
+        """
+        self.check_is_open()
+        news = asyncio.get_running_loop().create_future()
+        self._waiting[news] = wanted
+        try:
+            await asyncio.wait((news,), timeout=seconds)
+        finally:
+            del self._waiting[news]
+
+
+def _wake(waiting: Iterable[asyncio.Future[None]]) -> None:
+    for news in waiting:
+        if not news.done():
+            news.set_result(None)
 
 
 def _loop_time() -> float:

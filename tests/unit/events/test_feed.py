@@ -136,6 +136,17 @@ async def test_when_it_is_quiet_a_heartbeat_tells_how_far_everything_was_told(
                 break
 
 
+async def test_what_a_follower_does_not_want_does_not_wake_it(feed: Feed, database: Database) -> None:
+    reading = asyncio.create_task(read(feed, 0, 1))
+    while not feed._waiting:  # noqa: ASYNC110 - it takes a turn or two of the loop
+        await asyncio.sleep(0)
+    waiting = list(feed._waiting)
+    await happen(feed, database, 3, connection_id="another")
+    await asyncio.sleep(0.01)
+    assert list(feed._waiting) == waiting
+    assert await happen(feed, database, 1) == await reading
+
+
 async def test_a_stopping_server_sends_its_followers_away(feed: Feed) -> None:
     waiting = asyncio.create_task(read(feed, 0, 1))
     await asyncio.sleep(0)
