@@ -53,6 +53,10 @@ TAKEN_OVER_WITHIN = 30.0
 """Seconds after a kill -9, or a loss of the network, until another replica goes on."""
 LET_GO_WITHIN = 8.0
 """Seconds after SIGTERM until another replica is the home: nobody waits until one is missed."""
+MOVED = 2
+"""Pages at most that a payment, made meanwhile, has moved rows on: they are read once more."""
+QUIET = 25.0
+"""Seconds in which a heartbeat surely comes."""
 PAID_OFTEN = 0.2
 ENOUGH = 5
 SLEEPS = 27.0
@@ -219,6 +223,8 @@ class Audience:
     merchant: Merchant
     subscriber: Subscriber
     """Of the changes of the copy."""
+    is_quiet: bool
+    """Whether the subscriber stays, so as to hear a heartbeat: it says that there is no more."""
     watchers: dict[str, Watcher]
 
     @classmethod
@@ -227,6 +233,7 @@ class Audience:
         return cls(
             merchant,
             Subscriber(name),
+            False,
             {
                 feed.SYNC: syncs_of(name, merchant.any),
                 feed.EXPORT: Watcher(
@@ -246,7 +253,7 @@ class Audience:
         while True:
             self.subscriber.listen(self.merchant.any().service.client)
             try:
-                await asyncio.sleep(chance.uniform(0.3, 4))
+                await asyncio.sleep(QUIET if self.is_quiet else chance.uniform(0.3, 4))
             finally:
                 with contextlib.suppress(tieout.TryAgainError):  # the replica is gone, or its database is
                     await self.subscriber.leave()
@@ -390,11 +397,11 @@ async def test_a_rolling_restart_loses_no_progress_and_sends_nothing_twice(postg
 
 
 def every_page_was_committed_once(last: pb.SyncProgress) -> None:
-    """Each listing counts each of its rows once, and no more pages than it has."""
+    """Each listing counts each of its rows once, and no more pages than it has but those that payments moved."""
     for line in last.entities:
         if not line.open_only:  # what is open is met again in the listing itself
             assert line.fetched == line.expected, line
-        assert line.pages_read == line.pages_expected, line
+        assert line.pages_expected <= line.pages_read <= line.pages_expected + MOVED, line
 
 
 async def test_whatever_is_asked_of_any_replica_is_answered_while_another_one_is_the_home_and_busy(
@@ -540,6 +547,7 @@ async def test_chaos_ends_with_equal_mirrors_payments_made_once_and_watchers_who
             for merchant, audience in zip(merchants, audiences, strict=True):
                 await nothing_left(merchant.unverified)
                 await nothing_left(merchant.is_mirrored)
+                audience.is_quiet = True
                 await nothing_left(audience.missed)
         for merchant, audience in zip(merchants, audiences, strict=True):
             merchant.each_payment_is_there_once()

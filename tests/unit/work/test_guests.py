@@ -214,7 +214,7 @@ async def test_a_guest_whose_home_moved_is_served_by_the_next_one(
         third.host._asked.set()
         await until(waiting.done)
         await waiting
-        assert third.limits.allowance(ORGANISATION).left_today == 4_000
+        await until(lambda: third.limits.allowance(ORGANISATION).left_today == 4_000)
         await nothing_is_left(third)
 
 
