@@ -54,7 +54,7 @@ check: setup ## Formatting, lint, types, layers, API, lock file
 bench: setup ## Figures beside the floor (tests/bench)
 	@$(BIN)/python tests/bench/run.py
 
-bench-scale: setup ## Replicas on one PostgreSQL: 10,000 connections, 50 first syncs at once, 5,000 watchers (15 min)
+bench-scale: setup ## Replicas on one PostgreSQL: 10,000 connections, 50 first syncs at once, 5,000 watchers (10 min)
 	@$(BIN)/python tests/bench/scale.py
 
 proto: setup ## Generate the stubs from proto/

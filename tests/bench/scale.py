@@ -61,12 +61,18 @@ class Size:
     replicas: Sequence[int]
     connections: Sequence[int]
     idle_seconds: float = 15.0
-    polling_seconds: float = 30.0
-    started: int = 60
+    polling_seconds: float = 25.0
+    started: int = 50
     first_syncs: int = 50
     watchers: int = 5_000
     events: int = 10
     telling_seconds: float = 5.0
+
+    @property
+    def fleets(self) -> list[tuple[int, int]]:
+        """The replicas and connections to measure: all of them for the most connections, else the fewest replicas."""
+        few, many = min(self.replicas), max(self.connections)
+        return [(n, m) for m in self.connections for n in self.replicas if m == many or n == few]
 
 
 QUICK = Size((2,), (200,), 8.0, 10.0, 20, 6, 200, 5, 1.0)
@@ -118,18 +124,18 @@ async def settling(made: Fleet, connections: int) -> AsyncIterator[Figure]:
         homes = (await made.homes()).values()
         yield Figure("  homes at the replica with most, of an even share", "", max(homes) * len(homes) / connections)
         plan_nothing(db)  # also what the tasks have left behind
-    await asyncio.sleep(REST)
+    await asyncio.sleep(LEAD.total_seconds())
 
 
 async def idle(bench: Bench, made: Fleet, connections: int) -> AsyncIterator[Figure]:
     """Between two polls."""
+    statements = await made.stage.statements(bench.size.idle_seconds / 2)
     spent = Spent(made)
     await asyncio.sleep(bench.size.idle_seconds)
     own, database, transactions = spent.since()
     yield Figure("idle, CPU of each replica", "% core", own * 100, CPU_LIMIT if connections <= CPU_LIMIT_AT else None)
     yield Figure("  CPU of PostgreSQL", "% core", database * 100, CPU_LIMIT if connections <= CPU_LIMIT_AT else None)
     yield Figure("  transactions of each replica", "/s", transactions, QUERIES_LIMIT)
-    statements = await made.stage.statements(bench.size.idle_seconds / 2)
     yield Figure("  statements of each replica", "/s", statements / len(made.replicas))
     yield Figure("  memory of each replica (RSS)", "MB", made.memory() / len(made.replicas))
 
@@ -319,7 +325,7 @@ async def one_event(made: Fleet, number: int, report: Report, count: int) -> lis
 
 async def counter(bench: Bench) -> AsyncIterator[Figure]:
     """Transactions that each tell one event, as fast as one row permits it."""
-    for processes, writers in ((1, 1), (2, 4), (4, 4)):
+    for processes, writers in ((2, 4), (4, 4)):
         with bench.stage.copied(EMPTY) as name:
             seconds = bench.size.telling_seconds
             took = await told_by_helpers(bench.stage.url(name), processes, writers, seconds)
@@ -342,9 +348,9 @@ async def measured(bench: Bench, only: str) -> list[Figure]:
     size = bench.size
     looked_after = only in ("", "idle", "polling", "start")
     parts = [
-        *(looking_after(bench, n, m, only) for n in size.replicas for m in size.connections if looked_after),
+        *(looking_after(bench, n, m, only) for n, m in size.fleets if looked_after),
         *(first_syncs(bench, n) for n in size.replicas if only in ("", "syncs")),
-        *(watchers(bench, n) for n in size.replicas if only in ("", "watchers")),
+        *([watchers(bench, max(size.replicas))] if only in ("", "watchers") else []),
         *([counter(bench)] if only in ("", "counter") else []),
     ]
     for part in parts:
