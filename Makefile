@@ -28,8 +28,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-lock: ## Resolve the dependencies again into requirements.lock (versions and hashes, no addresses)
-	@$(COMPILE) --upgrade --extra server --extra sandbox --group dev -o requirements.lock pyproject.toml
+lock: ## Resolve the dependencies into requirements.lock (versions and hashes, no addresses); UPGRADE=1 takes the newest
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra server --extra sandbox --extra telemetry --group dev -o requirements.lock pyproject.toml
 
 lock-clients: ## The same for the third-party clients of Xero that tests drive (tests/xero/clients)
 	@for client in tests/xero/clients/*/requirements.in; do $(COMPILE) --upgrade -o $${client%.in}.lock $$client; done
