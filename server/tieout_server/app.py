@@ -47,7 +47,6 @@ from tieout_server.storage.events import bounds
 from tieout_server.storage.migrate import check_is_current, upgrade
 from tieout_server.storage.notices import Notices
 from tieout_server.storage.vault import Vault
-from tieout_server.storage.work import CHANNEL
 from tieout_server.syncs.arrivals import Arrivals
 from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
@@ -108,8 +107,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         library = XeroLibrary(session, settings, clock, booked, place.guests)
         identity = XeroIdentity(session, settings, clock)
         feed = Feed(database, clock, place.notices)
-        engine = Engine(database, clock, place.replica, place.homes)
-        place.notices.listen(CHANNEL, engine.hear)
+        engine = Engine(database, clock, place.replica, place.homes, place.notices)
         housekeeping = Housekeeping(database, feed, booked, clock)
         requests = Requests(vault, clock)
         tokens = Tokens(

@@ -38,7 +38,7 @@ HEARTBEAT = 10.0
 """Seconds without an event after which a subscriber hears a heartbeat; the API promises 15 at most."""
 POLL = 1.0
 """Seconds after which the log is looked at even if nobody said that it grew (another process may have written)."""
-POLL_BESIDE_NOTICES = 5.0
+POLL_BESIDE_NOTICES = 15.0
 """… while other processes say so themselves, and nothing but a lost notice is to be made up for."""
 KEPT = timedelta(days=7)
 """How long events are kept, and so how old a resume token may be."""

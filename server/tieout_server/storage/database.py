@@ -27,10 +27,10 @@ FREE_WITHIN = 10.0
 """Seconds within which a connection has to come free. Thousands of watchers that come back at once wait for some."""
 
 _PRAGMAS = (
+    "PRAGMA busy_timeout=10000",  # another process (a backup, the migrate command) may hold the file for a moment
     "PRAGMA page_size=8192",  # for a new file: a tenth less CPU in a first sync than 4,096
     "PRAGMA journal_mode=WAL",  # readers never wait for the writer
     "PRAGMA foreign_keys=ON",
-    "PRAGMA busy_timeout=10000",  # another process (a backup, the migrate command) may hold the file for a moment
     "PRAGMA cache_size=-32000",
     "PRAGMA wal_autocheckpoint=4000",  # 32 MB: a page that changes often is copied to the file less often
     "PRAGMA temp_store=MEMORY",
@@ -82,12 +82,16 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
-        """A transaction that sees one state of the database and changes nothing."""
+        """A transaction that sees one state of the database and changes nothing.
+
+        It ends with a commit all the same: after a rollback the driver forgets every statement that it has prepared.
+        """
         with told_where_unavailable():
             async with self._engine.connect() as connection:
                 if not self.is_sqlite:
                     connection = await connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901 - the same connection
-                yield connection
+                async with connection.begin():
+                    yield connection
 
     @asynccontextmanager
     async def write(self, *, durable: bool = True) -> AsyncIterator[Transaction]:

@@ -18,6 +18,7 @@ from tieout_server.storage.replica_tables import homes, replicas
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 """Microseconds since 1970 by the clock of PostgreSQL, which all processes have in common. SQLite has one process."""
 
+_IS_SILENT = replicas.c.alive_until < literal_column(_NOW)
 _NEW_HOME = "INSERT INTO homes (xero_tenant_id, replica_id, windows) VALUES ({0}, {0}, {0}) ON CONFLICT DO NOTHING"
 
 
@@ -28,6 +29,8 @@ class Peers(msgspec.Struct, frozen=True):
     organisations: int = 0
     at_home: int = 0
     """Of them, those that have a home now."""
+    silent: int = 0
+    """Of the processes, those that have not been heard of for too long."""
 
 
 class Home(msgspec.Struct, frozen=True):
@@ -58,7 +61,7 @@ async def beat(tx: Transaction, replica_id: str, life: timedelta) -> datetime | 
 
 async def bury(tx: Transaction) -> Sequence[str]:
     """Remove who has not been heard of for too long; what they held is free with this commit."""
-    silent = select(replicas.c.id).where(replicas.c.alive_until < literal_column(_NOW))
+    silent = select(replicas.c.id).where(_IS_SILENT)
     unlocked = silent.with_for_update(skip_locked=True)  # whoever is just giving a sign of life is not silent
     buried = delete(replicas).where(replicas.c.id.in_(unlocked)).returning(replicas.c.id)
     return [row[0] for row in await tx.execute(buried)]
@@ -73,7 +76,8 @@ async def peers(tx: Transaction) -> Peers:
     """How many share the work, and how many organisations are shared out."""
     organisations = select(func.count()).select_from(homes).scalar_subquery()
     at_home = select(func.count(homes.c.replica_id)).scalar_subquery()
-    row = (await tx.execute(select(func.count(), organisations, at_home).select_from(replicas))).one()
+    silent = func.count().filter(_IS_SILENT) if tx.dialect.name == "postgresql" else literal_column("0")
+    row = (await tx.execute(select(func.count(), organisations, at_home, silent).select_from(replicas))).one()
     return Peers(*row)
 
 

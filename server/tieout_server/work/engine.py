@@ -21,6 +21,7 @@ from tieout_server.clock import Clock
 from tieout_server.errors import StorageUnavailableError
 from tieout_server.storage import work
 from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.notices import Notices
 from tieout_server.storage.work import Due, Lease, Task
 from tieout_server.work.homes import Homes, NoWindows
 from tieout_server.work.replica import Replica
@@ -101,16 +102,22 @@ class Engine:
     """Does what is due. Register the kinds, then run it once per process."""
 
     def __init__(
-        self, database: Database, clock: Clock, replica: Replica | None = None, homes: Homes | None = None
+        self,
+        database: Database,
+        clock: Clock,
+        replica: Replica | None = None,
+        homes: Homes | None = None,
+        notices: Notices | None = None,
     ) -> None:
-        """Without `replica` and `homes` this process shares the work with nobody."""
+        """Without `replica`, `homes` and `notices` this process shares the work with nobody."""
         self._database = database
+        self._notices = notices or Notices(database)
+        self._notices.listen(work.CHANNEL, self.hear)
         self._clock = clock
         self._replica = replica or Replica(database)
         self._homes = homes or Homes(database, self._replica, NoWindows())
         self._homes.is_busy = self._is_busy
         self._replica.on_lost(self._cancel_all)
-        self._replica.on_beat(self._look)
         self._kinds: dict[str, _Kind] = {}
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._organisations: dict[tuple[str, str], str] = {}
@@ -131,7 +138,8 @@ class Engine:
     ) -> None:
         """Have this done now or at this instant; counts once the transaction has committed."""
         task, now = Task(kind, connection_id, self._kinds[kind].lane), self._clock.now()
-        await work.wake(tx, task, priority=priority, due_at=at or now, tell=at is None or at <= now)
+        is_soon = at is None or at <= now + timedelta(seconds=self._notices.patience(SWEEP))
+        await work.wake(tx, task, priority=priority, due_at=at or now, tell=is_soon)
         self._database.after_commit(tx, self._due.set)
 
     def hear(self, told: str | None) -> None:
@@ -199,10 +207,6 @@ class Engine:
             self._running[key].add_done_callback(functools.partial(self._done, key))
         return self._idle_for(now, next_at)
 
-    async def _look(self) -> None:
-        """Others may be gone, and what they held is due."""
-        self._due.set()
-
     async def _give_back(self) -> int:
         """Free what rows say that this process has in hand, and that it has not; answers how much that was."""
         owner, in_hand = self._replica.id, list(self._running)
@@ -212,10 +216,11 @@ class Engine:
         return freed
 
     def _idle_for(self, now: datetime, next_at: datetime | None) -> float:
+        sweep = self._notices.patience(SWEEP)
         if next_at is None:
-            return SWEEP
+            return sweep
         seconds = (next_at - now).total_seconds()
-        return min(SWEEP, max(seconds, COARSE) if self._replica.peers.replicas > 1 else seconds)
+        return min(sweep, max(seconds, COARSE) if self._replica.peers.replicas > 1 else seconds)
 
     async def _newcomers(self, tx: Transaction, found: Sequence[Due]) -> set[str]:
         """The organisations without a home that may settle here, most urgent first."""

@@ -35,7 +35,8 @@ class Host:
         self._serving: dict[str, asyncio.Task[None]] = {}
         self._told: dict[str, asyncio.Event] = {}
         self._asked = asyncio.Event()
-        means.notices.listen(FOR_HOMES, self._heard)
+        self._notices = means.notices
+        self._notices.listen(FOR_HOMES, self._heard)
         means.replica.on_lost(self._send_away)
 
     async def run(self) -> None:
@@ -48,7 +49,7 @@ class Host:
                 for call in asked:
                     self._take_in(call)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(BEAT):
+                    async with asyncio.timeout(self._notices.patience(BEAT)):
                         await self._asked.wait()
         finally:
             await self._send_away()
