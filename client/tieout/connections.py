@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
+from datetime import datetime
 
 from grpc.aio import Channel
 
-from tieout.calls import Calls
+from tieout.calls import Calls, instant
 from tieout.paging import Pages
 from tieout.v1.connection_service_pb2 import (
+    AuditEvent,
     CheckConnectionRequest,
     CheckConnectionResponse,
     ChooseOrganisationRequest,
@@ -21,6 +23,8 @@ from tieout.v1.connection_service_pb2 import (
     ConnectResponse,
     DisconnectRequest,
     GetConnectionRequest,
+    ListAuditEventsRequest,
+    ListAuditEventsResponse,
     ListConnectionEventsRequest,
     ListConnectionEventsResponse,
     ListConnectionsRequest,
@@ -97,6 +101,28 @@ class Connections:
         """List every transition of a connection, newest first."""
         request = ListConnectionEventsRequest(connection_id=connection_id, page_size=page_size)
         return self._calls.pages(self._stub.ListConnectionEvents, request, lambda page: page.events, page_token)
+
+    def list_audit_events(
+        self,
+        *,
+        connection_id: str = "",
+        merchant_id: str = "",
+        caller: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        page_size: int = 0,
+        page_token: str = "",
+    ) -> Pages[ListAuditEventsResponse, AuditEvent]:
+        """List what callers did, newest first; it takes the role operator."""
+        request = ListAuditEventsRequest(
+            connection_id=connection_id,
+            merchant_id=merchant_id,
+            caller=caller,
+            since=instant(since),
+            until=instant(until),
+            page_size=page_size,
+        )
+        return self._calls.pages(self._stub.ListAuditEvents, request, lambda page: page.events, page_token)
 
     def watch(
         self,

@@ -32,6 +32,7 @@ TieoutError
 │   ├── CallerRateLimitedError           this caller calls too often, or watches too much
 │   ├── StorageUnavailableError          the service's database did not answer
 │   ├── DrainingError                    the server is being stopped
+│   ├── IssuerUnavailableError           the issuer of the caller's token did not answer the service
 │   ├── UnreachableError                 no server answered
 │   └── DeadlineError                    no answer in time: what was asked for may have happened
 └── BugError                             a fault of the service: report it
@@ -215,6 +216,10 @@ class DrainingError(TryAgainError):
     """The server is being stopped; another one, or the same one restarted, will answer."""
 
 
+class IssuerUnavailableError(TryAgainError):
+    """The service cannot judge the token now: its issuer does not answer."""
+
+
 class UnreachableError(TryAgainError):
     """No server answered at the target."""
 
@@ -260,6 +265,7 @@ BY_REASON: Mapping[str, type[TieoutError]] = MappingProxyType(
         "RATE_LIMITED": CallLimitError,
         "STORAGE_UNAVAILABLE": StorageUnavailableError,
         "DRAINING": DrainingError,
+        "ISSUER_UNAVAILABLE": IssuerUnavailableError,
         "NOT_SERVED_YET": NotServedYetError,
         "INTERNAL": BugError,
         "UNEXPECTED_ANSWER": UnexpectedAnswerError,

@@ -1,4 +1,4 @@
-"""The command `tieout-server`: serve, or migrate the database."""
+"""The command `tieout-server`: serve, migrate the database, or say who may call."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from typing import Never
 import typer
 from pydantic import ValidationError
 
-from tieout_server import log
+from tieout_server import log, registration
 from tieout_server.errors import TieoutError
 from tieout_server.settings import Settings
 
@@ -40,6 +40,9 @@ def serve() -> None:
 def migrate() -> None:
     """Bring the database to this version's tables. Safe to repeat, and from several places at once."""
     _run(_migrate(_settings()))
+
+
+cli.add_typer(registration.commands(lambda doing: _run(doing(_settings()))), name="callers")
 
 
 async def _serve(settings: Settings) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from tieout_server import log
+from tieout_server.callers.service import Callers
 from tieout_server.clock import Clock, SystemClock
 from tieout_server.connections.authorisation import Authorisations
 from tieout_server.connections.return_urls import ReturnUrls
@@ -57,6 +58,7 @@ from tieout_server.syncs.run import Means as SyncMeans
 from tieout_server.syncs.service import Syncs
 from tieout_server.syncs.sweep import Sweeps
 from tieout_server.syncs.watch import SyncWatch
+from tieout_server.web import issuer
 from tieout_server.web.app import IsReady, build
 from tieout_server.web.server import WebServer
 from tieout_server.web.webhooks import WebhookReceiver
@@ -145,7 +147,10 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         ReconciliationWork(comparing, connections)
         reconciliations = Reconciliations(comparing, connections, requests)
         discrepancies = Discrepancies(database, feed, clock, requests)
+        callers = Callers(database, clock, issuer.read)
+        stack.push_async_callback(callers.audit.close)
         subjects = Subjects(
+            callers=callers,
             connections=connections,
             syncs=syncs,
             sync_watch=SyncWatch(database, feed, syncs),

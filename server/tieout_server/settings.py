@@ -37,7 +37,23 @@ class Settings(BaseSettings):
     tls_client_ca_file: Path | None = None
     """PEM certificates that callers' certificates must come from (mTLS)."""
     token: SecretStr = SecretStr("")
-    """Bearer token that every caller must send; empty asks for none and is refused beyond loopback."""
+    """Bearer token of a caller that may do everything, for bootstrap and small set-ups."""
+    allow_anonymous: bool = False
+    """Let everybody do everything, beyond loopback too, while no way to tell callers apart is configured."""
+    jwt_issuer: str = ""
+    """Issuer of the JWTs that callers may send, as their `iss` has it; empty accepts none."""
+    jwt_audience: str = ""
+    """What their `aud` must contain; needed with an issuer."""
+    jwks_url: str = ""
+    """Where the issuer's keys are; empty: found by its /.well-known/openid-configuration."""
+    jwt_roles_claim: str = "tieout_roles"
+    """The claim that holds the roles: reader, operator, exporter, all."""
+    jwt_merchants_claim: str = "tieout_merchants"
+    """The claim that holds the merchants; without it a caller sees none, or all with the role `all`."""
+    caller_rate: float = Field(default=1000.0, gt=0)
+    """Calls a second that one caller may make on one replica; twice as many at once."""
+    caller_streams: int = Field(default=5000, ge=1)
+    """Streams that one caller may have open on one replica."""
 
     web_listen: str = "127.0.0.1:7441"
     """Address of the web server: authorisation callback and health."""

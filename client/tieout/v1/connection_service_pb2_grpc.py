@@ -83,6 +83,11 @@ class ConnectionServiceStub:
                 request_serializer=tieout_dot_v1_dot_connection__service__pb2.ListConnectionEventsRequest.SerializeToString,
                 response_deserializer=tieout_dot_v1_dot_connection__service__pb2.ListConnectionEventsResponse.FromString,
                 _registered_method=True)
+        self.ListAuditEvents = channel.unary_unary(
+                '/tieout.v1.ConnectionService/ListAuditEvents',
+                request_serializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsRequest.SerializeToString,
+                response_deserializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsResponse.FromString,
+                _registered_method=True)
         self.WatchConnections = channel.unary_stream(
                 '/tieout.v1.ConnectionService/WatchConnections',
                 request_serializer=tieout_dot_v1_dot_connection__service__pb2.WatchConnectionsRequest.SerializeToString,
@@ -196,6 +201,17 @@ class ConnectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditEvents(self, request, context):
+        """Lists what callers of this API did, newest first: every call that changes something, from before it is acted upon,
+        and every refusal for lack of permission. It holds ids, and names of callers, of no other person. It takes the role
+        operator; a caller that is limited to merchants reads what is about them. How long events are kept the operator sets.
+        Refuses with INVALID_REQUEST, NOT_FOUND, CALLER_NOT_PERMITTED.
+        CLI: `tieout audit`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchConnections(self, request, context):
         """Streams what changes in connections within a second of its being known, until the caller leaves. First comes what
         the request asks for: a snapshot (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all
@@ -254,6 +270,11 @@ def add_ConnectionServiceServicer_to_server(servicer, server):
                     servicer.ListConnectionEvents,
                     request_deserializer=tieout_dot_v1_dot_connection__service__pb2.ListConnectionEventsRequest.FromString,
                     response_serializer=tieout_dot_v1_dot_connection__service__pb2.ListConnectionEventsResponse.SerializeToString,
+            ),
+            'ListAuditEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEvents,
+                    request_deserializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsRequest.FromString,
+                    response_serializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsResponse.SerializeToString,
             ),
             'WatchConnections': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchConnections,
@@ -508,6 +529,33 @@ class ConnectionService:
             '/tieout.v1.ConnectionService/ListConnectionEvents',
             tieout_dot_v1_dot_connection__service__pb2.ListConnectionEventsRequest.SerializeToString,
             tieout_dot_v1_dot_connection__service__pb2.ListConnectionEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tieout.v1.ConnectionService/ListAuditEvents',
+            tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsRequest.SerializeToString,
+            tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -100,6 +100,13 @@ class ConnectionServiceStub:
     evidence and who caused it. They are kept for ever. Refuses with NOT_FOUND, INVALID_REQUEST.
     CLI: `tieout events CONNECTION`.
     """
+    ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.ListAuditEventsRequest, _connection_service_pb2.ListAuditEventsResponse]
+    """Lists what callers of this API did, newest first: every call that changes something, from before it is acted upon,
+    and every refusal for lack of permission. It holds ids, and names of callers, of no other person. It takes the role
+    operator; a caller that is limited to merchants reads what is about them. How long events are kept the operator sets.
+    Refuses with INVALID_REQUEST, NOT_FOUND, CALLER_NOT_PERMITTED.
+    CLI: `tieout audit`.
+    """
     WatchConnections: _grpc.UnaryStreamMultiCallable[_connection_service_pb2.WatchConnectionsRequest, _connection_service_pb2.WatchConnectionsResponse]
     """Streams what changes in connections within a second of its being known, until the caller leaves. First comes what
     the request asks for: a snapshot (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all
@@ -179,6 +186,13 @@ class ConnectionServiceAsyncStub(ConnectionServiceStub):
     """Lists every transition that the connection ever made and all else that happened to it, newest first, with reason,
     evidence and who caused it. They are kept for ever. Refuses with NOT_FOUND, INVALID_REQUEST.
     CLI: `tieout events CONNECTION`.
+    """
+    ListAuditEvents: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.ListAuditEventsRequest, _connection_service_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
+    """Lists what callers of this API did, newest first: every call that changes something, from before it is acted upon,
+    and every refusal for lack of permission. It holds ids, and names of callers, of no other person. It takes the role
+    operator; a caller that is limited to merchants reads what is about them. How long events are kept the operator sets.
+    Refuses with INVALID_REQUEST, NOT_FOUND, CALLER_NOT_PERMITTED.
+    CLI: `tieout audit`.
     """
     WatchConnections: _aio.UnaryStreamMultiCallable[_connection_service_pb2.WatchConnectionsRequest, _connection_service_pb2.WatchConnectionsResponse]  # type: ignore[assignment]
     """Streams what changes in connections within a second of its being known, until the caller leaves. First comes what
@@ -310,6 +324,19 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists every transition that the connection ever made and all else that happened to it, newest first, with reason,
         evidence and who caused it. They are kept for ever. Refuses with NOT_FOUND, INVALID_REQUEST.
         CLI: `tieout events CONNECTION`.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAuditEvents(
+        self,
+        request: _connection_service_pb2.ListAuditEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_connection_service_pb2.ListAuditEventsResponse, _abc.Awaitable[_connection_service_pb2.ListAuditEventsResponse]]:
+        """Lists what callers of this API did, newest first: every call that changes something, from before it is acted upon,
+        and every refusal for lack of permission. It holds ids, and names of callers, of no other person. It takes the role
+        operator; a caller that is limited to merchants reads what is about them. How long events are kept the operator sets.
+        Refuses with INVALID_REQUEST, NOT_FOUND, CALLER_NOT_PERMITTED.
+        CLI: `tieout audit`.
         """
 
     @_abc_1.abstractmethod

@@ -28,6 +28,9 @@ IN_HAND = timedelta(minutes=2)
 """How long one process may take to settle a consent that came back, before another one that brings it may go on."""
 
 
+UNKNOWN_STATE = "This link does not belong to a consent that was started here."
+
+
 class Consent(msgspec.Struct, frozen=True):
     """Where a person goes to consent, and until when."""
 
@@ -69,7 +72,7 @@ class Authorisations:
         await self.withdraw(tx, connection_id)
         state, code_verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
         now = self._clock.now()
-        state_hash = _hash(state)
+        state_hash = hash_of(state)
         await connections.start_authorisation(
             tx,
             Authorisation(
@@ -90,9 +93,9 @@ class Authorisations:
         Raises:
             ConsentStateError: it is unknown, used before, or expired.
         """
-        found = await connections.find_authorisation(tx, _hash(state))
+        found = await connections.find_authorisation(tx, hash_of(state))
         if found is None:
-            raise ConsentStateError("This link does not belong to a consent that was started here.", fault="unknown")
+            raise ConsentStateError(UNKNOWN_STATE, fault="unknown")
         facts = {"connection_id": found.connection_id, "return_url": found.return_url}
         if found.ended_at is not None:
             raise ConsentStateError("This link was used before. Each consent needs a new one.", fault="used", **facts)
@@ -140,5 +143,6 @@ def given_by(granted: Granted) -> Leaving:
     return Leaving(xero_user_id=granted.user.xero_user_id, event_id=granted.authentication_event_id)
 
 
-def _hash(state: str) -> str:
+def hash_of(state: str) -> str:
+    """What is kept of a state."""
     return hashlib.sha256(state.encode()).hexdigest()

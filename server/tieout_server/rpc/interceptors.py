@@ -4,11 +4,10 @@ One wrapper for all of it, made once per method, because each further layer cost
 """
 
 import asyncio
-import hmac
 import inspect
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +18,11 @@ from grpc_status import rpc_status
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.errors import CallerUnauthenticatedError, StorageUnavailableError
+from tieout_server.errors import StorageUnavailableError
 from tieout_server.rpc import errors, validate
+from tieout_server.rpc.callers import Call, Door
 
 logger = log.get("rpc")
-
-HEALTH = "/grpc.health."
-REFLECTION = "/grpc.reflection."
 
 _Context = aio.ServicerContext[Any, Any]
 if TYPE_CHECKING:
@@ -35,31 +32,11 @@ else:
 _Behavior = Callable[[Any, _Context], Awaitable[Any]]
 
 
-class Token:
-    """The static bearer token that callers send, and the methods that need none."""
-
-    def __init__(self, token: str, open_to_all: Collection[str]) -> None:
-        self._expected = f"Bearer {token}".encode() if token else b""
-        self._open = tuple(open_to_all)
-
-    def check(self, method: str, context: _Context) -> None:
-        """Nothing, if this call may be made.
-
-        Raises:
-            CallerUnauthenticatedError: the token is missing or wrong.
-        """
-        if not self._expected or method.startswith(self._open):
-            return
-        sent = next((v for k, v in context.invocation_metadata() or () if k == "authorization"), "")
-        if not hmac.compare_digest(sent.encode() if isinstance(sent, str) else sent, self._expected):
-            raise CallerUnauthenticatedError("This server wants the metadata `authorization: Bearer <token>`.")
-
-
 class Surround(aio.ServerInterceptor):
     """Authenticates, validates, maps errors and logs, around handlers of every arity."""
 
-    def __init__(self, token: Token, clock: Clock) -> None:
-        self._token = token
+    def __init__(self, door: Door, clock: Clock) -> None:
+        self._door = door
         self._clock = clock
         self._wrapped: dict[str, _Handler] = {}
 
@@ -90,8 +67,10 @@ class Surround(aio.ServerInterceptor):
 
     def _unary(self, method: str, behavior: _Behavior) -> _Behavior:
         async def surrounded(request: Any, context: _Context) -> Any:  # noqa: ANN401 - messages of every method pass
-            async with self._call(method, request, context):
-                return await behavior(request, context)
+            async with self._call(method, request, context) as call:
+                if not isinstance(request, Message):
+                    request = call.each(request)
+                return await call.answer(await behavior(request, context))
 
         return surrounded
 
@@ -99,26 +78,31 @@ class Surround(aio.ServerInterceptor):
         # A coroutine that writes, never a generator: grpc does not close a handler's generator when a write fails
         # (grpc/grpc#42295), so that its `finally` would run later and elsewhere.
         async def surrounded(request: Any, context: _Context) -> None:  # noqa: ANN401 - messages of every method pass
-            async with self._call(method, request, context):
+            async with self._call(method, request, context, streams=True) as call:
                 answer = behavior(request, context)
                 if not inspect.isasyncgen(answer):
                     await answer  # writes by itself, as the health service's Watch does
                     return
                 async with aclosing(answer) as messages:
                     async for message in messages:
-                        await context.write(message)
+                        if call.is_to_be_looked_at():
+                            await call.look_again()
+                        await context.write(await call.answer(message))
 
         return surrounded
 
     @asynccontextmanager
-    async def _call(self, method: str, request: object, context: _Context) -> AsyncIterator[None]:
+    async def _call(
+        self, method: str, request: object, context: _Context, *, streams: bool = False
+    ) -> AsyncIterator[Call]:
         request_id, started = secrets.token_hex(8), time.perf_counter()
-        outcome = "OK"
+        call, outcome, raised = self._door.call(method, context), "OK", None
         try:
-            self._token.check(method, context)
+            await call.admit(streams=streams)
             if isinstance(request, Message):
                 validate.check(request)
-            yield
+                await call.check(request)
+            yield call
         except asyncio.CancelledError:
             outcome = "CANCELLED"
             raise
@@ -126,12 +110,15 @@ class Surround(aio.ServerInterceptor):
             outcome = "ABORTED BY HANDLER"
             raise
         except Exception as error:  # noqa: BLE001 - the edge: whatever is raised becomes a status
-            outcome = errors.row_of(error).status.name
-            await self._refuse(error, context, request_id)
+            outcome, raised = errors.row_of(error).status.name, error
+            await self._refuse(await call.error(error), context, request_id)
         finally:
+            call.end(outcome, raised)
             elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
             write = logger.debug if outcome in ("OK", "CANCELLED") else logger.info
-            write("call", method=method, status=outcome, elapsed_ms=elapsed_ms, request_id=request_id)
+            write(
+                "call", method=method, status=outcome, caller=call.caller, elapsed_ms=elapsed_ms, request_id=request_id
+            )
 
     async def _refuse(self, error: Exception, context: _Context, request_id: str) -> None:
         """End the call with the status of this error."""

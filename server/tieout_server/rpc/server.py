@@ -1,4 +1,4 @@
-"""The gRPC server: the five services, health and reflection, behind TLS and a token as the operator set them."""
+"""The gRPC server: the five services, health and reflection, behind TLS and a door that knows callers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from tieout.v1.receivables_service_pb2_grpc import add_ReceivablesServiceService
 from tieout.v1.reconciliation_service_pb2_grpc import add_ReconciliationServiceServicer_to_server
 from tieout.v1.sync_service_pb2_grpc import add_SyncServiceServicer_to_server
 from tieout_server import log
+from tieout_server.callers.service import Callers
 from tieout_server.clock import Clock
 from tieout_server.connections.service import Connections
 from tieout_server.errors import ListenError
@@ -28,9 +29,10 @@ from tieout_server.events.feed import Feed
 from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
 from tieout_server.rpc.address import is_address, is_loopback
+from tieout_server.rpc.callers import Door
 from tieout_server.rpc.connections import ConnectionServicer
 from tieout_server.rpc.exports import ExportSubjects, PaymentExportServicer
-from tieout_server.rpc.interceptors import HEALTH, REFLECTION, Surround, Token
+from tieout_server.rpc.interceptors import Surround
 from tieout_server.rpc.receivables import ReceivablesServicer
 from tieout_server.rpc.reconciliations import ReconciliationServicer, ReconciliationSubjects
 from tieout_server.rpc.reflection import add_reflection
@@ -77,6 +79,7 @@ OPTIONS = (
 class Subjects:
     """What the services are answered from."""
 
+    callers: Callers
     connections: Connections
     syncs: Syncs
     sync_watch: SyncWatch
@@ -96,9 +99,10 @@ class RpcServer:
     def __init__(self, subjects: Subjects, settings: Settings) -> None:
         self._feed = subjects.feed
         self._settings = settings
+        self._door = Door(subjects.callers, settings, only_here=is_loopback(settings.listen))
         self._health = health.aio.HealthServicer()
         self._server = aio.server(
-            interceptors=(Surround(_token(settings), subjects.clock),),
+            interceptors=(Surround(self._door, subjects.clock),),
             options=OPTIONS,
         )
         self.port = 0
@@ -116,7 +120,7 @@ class RpcServer:
         address = self._settings.listen
         if not is_address(address):
             raise ListenError(f"TIEOUT_LISTEN: {address!r} is not of the form host:port, such as 127.0.0.1:7440.")
-        _check_guarded(self._settings)
+        await self._check_guarded()
         credentials = _credentials(self._settings)
         try:
             self.port = (
@@ -137,11 +141,30 @@ class RpcServer:
         self._feed.drain()
         await self._server.stop(GRACE)
 
+    async def _check_guarded(self) -> None:
+        """Nothing, if callers from other machines have to say who they are, or are let in on purpose."""
+        address, settings = self._settings.listen, self._settings
+        if is_loopback(address):
+            return
+        authentication = self._door.authentication
+        if await authentication.lets_anybody():
+            logger.warning("everybody may do everything: TIEOUT_ALLOW_ANONYMOUS is set", address=address)
+        elif not authentication.is_configured and await self._door.callers.directory.is_empty():
+            raise ListenError(
+                f"TIEOUT_LISTEN: {address} can be reached from other machines, and nothing tells callers apart. "
+                "Register one by `tieout-server callers add`, or set TIEOUT_TOKEN, TIEOUT_JWT_ISSUER or "
+                "TIEOUT_TLS_CLIENT_CA_FILE, or listen on 127.0.0.1; TIEOUT_ALLOW_ANONYMOUS=true lets everybody in."
+            )
+        if not settings.tls_cert_file:
+            logger.warning("token and data travel in the clear: set TIEOUT_TLS_CERT_FILE", address=address)
+
 
 def _add_services(server: aio.Server, subjects: Subjects, settings: Settings) -> None:
     """Have each service answered."""
     clock = subjects.clock
-    connections: Any = ConnectionServicer(subjects.connections, subjects.feed, clock, settings.xero_scopes.split())
+    connections: Any = ConnectionServicer(
+        subjects.connections, subjects.feed, clock, settings.xero_scopes.split(), subjects.callers.audit
+    )
     syncs: Any = SyncServicer(subjects.syncs, subjects.sync_watch, subjects.freshness, subjects.explanations, clock)
     receivables: Any = ReceivablesServicer(subjects.receivables, subjects.changes, clock)
     reconciliations: Any = ReconciliationServicer(subjects.reconciliation, subjects.receivables, clock)
@@ -151,24 +174,6 @@ def _add_services(server: aio.Server, subjects: Subjects, settings: Settings) ->
     add_ReceivablesServiceServicer_to_server(receivables, server)
     add_ReconciliationServiceServicer_to_server(reconciliations, server)
     add_PaymentExportServiceServicer_to_server(exports, server)
-
-
-def _token(settings: Settings) -> Token:
-    """Health is open to all, because probes send no token and it tells no secret; reflection only on this machine."""
-    open_to_all = (HEALTH, REFLECTION) if is_loopback(settings.listen) else (HEALTH,)
-    return Token(settings.token.get_secret_value(), open_to_all)
-
-
-def _check_guarded(settings: Settings) -> None:
-    """Nothing, if callers from other machines have to show a token or a certificate."""
-    guarded = settings.token.get_secret_value() or settings.tls_client_ca_file
-    if not guarded and not is_loopback(settings.listen):
-        raise ListenError(
-            f"TIEOUT_LISTEN: {settings.listen} can be reached from other machines. "
-            "Set TIEOUT_TOKEN, or TIEOUT_TLS_CLIENT_CA_FILE for mTLS, or listen on 127.0.0.1."
-        )
-    if guarded and not settings.tls_cert_file and not is_loopback(settings.listen):
-        logger.warning("token and data travel in the clear: set TIEOUT_TLS_CERT_FILE", address=settings.listen)
 
 
 def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
