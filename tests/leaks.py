@@ -1,12 +1,13 @@
 """What must not be found anywhere, learnt from where it lies by right, and the places to look for it."""
 
+import base64
 from collections.abc import Iterable
 from pathlib import Path
 
 import psycopg
 
 from databases import METADATA
-from servers import CLIENT_SECRET, VAULT_KEY
+from servers import CLIENT_ID, CLIENT_SECRET, VAULT_KEY
 from tieout_sandbox import Sandbox
 from tieout_server.storage import tables
 from tieout_server.storage.database import Database
@@ -21,6 +22,7 @@ class Secrets:
     def __init__(self) -> None:
         self.known: dict[str, str] = {
             "client secret": CLIENT_SECRET,
+            "client secret as it is sent": base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode(),
             "vault key": VAULT_KEY,
             "caller's token": SECRET_TOKEN,
         }
@@ -65,8 +67,9 @@ async def database_bytes(database_url: str) -> bytes:
     """All that the database holds, as it lies on the disk; of PostgreSQL, every row of every table."""
     if database_url.startswith("sqlite"):
         path = Path(database_url.removeprefix("sqlite:///"))
-        files = [path, path.with_name(path.name + "-wal")]
-        return b"".join(file.read_bytes() for file in files if file.exists())
+        files = [file for file in path.parent.glob(f"{path.name}*") if file.suffix != ".key"]
+        assert files
+        return b"".join(file.read_bytes() for file in files)
     rows = []
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         for table in METADATA.tables:
