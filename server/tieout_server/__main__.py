@@ -6,7 +6,7 @@ import gc
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Never
+from typing import Annotated, Never
 
 import typer
 from pydantic import ValidationError
@@ -45,6 +45,17 @@ def migrate() -> None:
 cli.add_typer(registration.commands(lambda doing: _run(doing(_settings()))), name="callers")
 
 
+@cli.command("rotate-keys")
+def rotate_keys(
+    *, check: Annotated[bool, typer.Option("--check", help="Only say what is sealed with an older key.")] = False
+) -> None:
+    """Seal anew, with the first key of TIEOUT_VAULT_KEYS, what older keys have sealed, while servers run.
+
+    Leaves with 1 while anything is sealed with another key than the first. Safe to repeat.
+    """
+    _run(_rotate_keys(_settings(), only_check=check))
+
+
 async def _serve(settings: Settings) -> None:
     gc.disable()  # nothing of what is imported is garbage
     from tieout_server.app import serve as serving  # noqa: PLC0415 - it imports everything; --help need not
@@ -77,6 +88,28 @@ async def _migrate(settings: Settings) -> None:
     finally:
         await database.close()
     typer.echo(f"The database is at revision {migrating.HEAD}.")
+
+
+async def _rotate_keys(settings: Settings, *, only_check: bool) -> None:
+    from tieout_server.storage import migrate as migrating  # noqa: PLC0415 - likewise
+    from tieout_server.storage import rotation  # noqa: PLC0415 - likewise
+    from tieout_server.storage.database import Database  # noqa: PLC0415 - likewise
+    from tieout_server.storage.vault import Vault  # noqa: PLC0415 - likewise
+
+    database = Database(settings.database_url)
+    try:
+        await migrating.check_is_current(database)
+        vault = Vault.from_settings(settings.vault_keys.get_secret_value(), settings.database_url)
+        for kind, done in ({} if only_check else await rotation.rotate(database, vault)).items():
+            damaged = f"; {done.unreadable:,} do not open, and stay" if done.unreadable else ""
+            typer.echo(f"{kind}: {done.resealed:,} sealed anew{damaged}")
+        standing = await rotation.standing(database, vault)
+    finally:
+        await database.close()
+    for sentence in standing.sentences():
+        typer.echo(sentence)
+    if not standing.is_done:
+        sys.exit(1)
 
 
 def _settings() -> Settings:

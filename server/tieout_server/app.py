@@ -60,6 +60,7 @@ from tieout_server.syncs.sweep import Sweeps
 from tieout_server.syncs.watch import SyncWatch
 from tieout_server.web import issuer
 from tieout_server.web.app import IsReady, build
+from tieout_server.web.edge import Edge
 from tieout_server.web.server import WebServer
 from tieout_server.web.webhooks import WebhookReceiver
 from tieout_server.work.engine import Engine
@@ -188,7 +189,9 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         ):
             await stack.enter_async_context(_kept_running(name, work))
         receiver = WebhookReceiver(_deliveries(settings), arrivals)
-        web = WebServer(build(connections, _readiness(database, feed), receiver), settings.web_listen)
+        web = WebServer(
+            build(connections, _readiness(database, feed), receiver, Edge.of(settings)), settings.web_listen
+        )
         rpc = RpcServer(subjects, settings)
         for server in (web, rpc):
             stack.push_async_callback(server.stop)

@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SCOPES = (
@@ -12,15 +13,18 @@ SCOPES = (
 )
 """The granular scopes that reading and, later, exporting payments need (Xero, Scopes, since March 2026)."""
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""The names by which a machine reaches itself."""
+
 
 class Settings(BaseSettings):
     """What an operator can set; README.md holds the same table."""
 
     model_config = SettingsConfigDict(env_prefix="TIEOUT_", env_file=None, extra="ignore")
 
-    database_url: str = "sqlite:///tieout.db"
+    database_url: str = Field(default="sqlite:///tieout.db", repr=False)
     """Where the mirror lives: sqlite:///path or postgresql://user:password@host/name."""
-    database_listen_url: str = ""
+    database_listen_url: str = Field(default="", repr=False)
     """Where PostgreSQL itself is reached, if the database's URL leads through a pooler; empty: by the same URL."""
     database_pool: int = Field(default=10, ge=2)
     """Connections to the database at most, beside one that listens and two that keep webhooks."""
@@ -59,6 +63,8 @@ class Settings(BaseSettings):
     """Address of the web server: authorisation callback and health."""
     web_url: str = "http://localhost:7441"
     """How browsers reach the web server; the redirect URI registered at Xero is this with /xero/callback."""
+    web_trusted_proxies: str = ""
+    """Reverse proxies whose X-Forwarded-For is believed: addresses or networks, comma-separated; empty: none."""
     return_url_allow: str = ""
     """Where the callback page may send people on to: comma-separated URL prefixes; loopback is always allowed."""
 
@@ -70,6 +76,8 @@ class Settings(BaseSettings):
     """What consent is asked for."""
     xero_webhook_key: SecretStr = SecretStr("")
     """Keys that Xero signs webhooks with, comma-separated while one replaces another; empty turns webhooks off."""
+    xero_plain_http: bool = False
+    """Whether Xero's addresses may be plain http beyond this machine: only for a sandbox in another container."""
     xero_login_url: str = "https://login.xero.com"
     """Host of the consent page."""
     xero_identity_url: str = "https://identity.xero.com"
@@ -89,6 +97,20 @@ class Settings(BaseSettings):
     """How logs are written: console for people, json for machines."""
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     """The least severe level that is written."""
+
+    @field_validator("xero_login_url", "xero_identity_url", "xero_api_url")
+    @classmethod
+    def _is_private(cls, url: str, others: ValidationInfo) -> str:
+        """The client secret and all tokens go there: nobody on the way may read them."""
+        parts = urlsplit(url)
+        if parts.scheme == "https" and parts.hostname:
+            return url
+        if parts.scheme == "http" and (parts.hostname in LOOPBACK or others.data.get("xero_plain_http")):
+            return url
+        raise ValueError(
+            f"{url!r} is no https:// address; beyond this machine secrets would be readable on the way. "
+            "For a sandbox elsewhere set TIEOUT_XERO_PLAIN_HTTP=true"
+        )
 
     @property
     def redirect_uri(self) -> str:

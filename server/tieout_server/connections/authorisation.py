@@ -19,6 +19,7 @@ from tieout_server.storage import connections, leavings
 from tieout_server.storage.connections import Authorisation
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.leavings import Leaving
+from tieout_server.storage.sealed import code_verifier_of
 from tieout_server.storage.vault import Vault
 
 CONSENT_LIFE = timedelta(minutes=30)
@@ -78,7 +79,7 @@ class Authorisations:
             Authorisation(
                 state_hash=state_hash,
                 connection_id=connection_id,
-                code_verifier=self._vault.seal(code_verifier, context=f"authorisation/{state_hash}"),
+                code_verifier=self._vault.seal(code_verifier, context=code_verifier_of(state_hash)),
                 return_url=return_url,
                 expires_at=now + CONSENT_LIFE,
                 created_at=now,
@@ -105,7 +106,7 @@ class Authorisations:
         if now >= found.expires_at:
             raise ConsentStateError("This link has expired. Please start again.", fault="expired", **facts)
         await connections.mark_authorisation(tx, found.state_hash, now)
-        verifier = self._vault.open(found.code_verifier, context=f"authorisation/{found.state_hash}")
+        verifier = self._vault.open(found.code_verifier, context=code_verifier_of(found.state_hash))
         return Returned(
             found.connection_id,
             found.state_hash,

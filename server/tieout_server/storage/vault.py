@@ -92,9 +92,14 @@ class Vault:
             raise VaultError(f"A stored secret ({context}) does not open with key {name!r}.") from error
         return plain.decode()
 
-    def needs_resealing(self, sealed: bytes) -> bool:
-        """Whether this was sealed with an older key than the first one."""
-        return _key_name(sealed) != self._sealing
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the keys, the one that seals first."""
+        return tuple(self._ciphers)
+
+    def mark(self, name: str) -> bytes:
+        """What stands in front of all that the key of this name has sealed."""
+        return _header(name)
 
 
 def _header(name: str) -> bytes:

@@ -1,7 +1,7 @@
 """The web application: where Xero sends people back to, and its webhooks; and what machines ask about our health."""
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
@@ -16,6 +16,7 @@ from tieout_server.errors import (
     TieoutError,
 )
 from tieout_server.web import pages
+from tieout_server.web.edge import Edge
 from tieout_server.web.page import HEADERS, Page, render
 from tieout_server.web.webhooks import LARGEST_BODY, WEBHOOKS, WebhookReceiver
 
@@ -29,19 +30,17 @@ MAX_PARAMETER = 4000
 IsReady = Callable[[], Awaitable[bool]]
 
 
-def build(connections: Connections, is_ready: IsReady, webhooks: WebhookReceiver | None = None) -> web.Application:
+def build(
+    connections: Connections, is_ready: IsReady, webhooks: WebhookReceiver | None = None, edge: Edge | None = None
+) -> web.Application:
     """The application; `is_ready` tells whether calls can be served now."""
+    edge = edge or Edge()
 
     async def callback(request: web.Request) -> web.Response:
         """The page after consent. What the address holds is secret and goes neither into the page nor the log."""
-        page = await _outcome(connections, request)
-        return web.Response(
-            status=page.status,
-            text=render(page),
-            content_type="text/html",
-            charset="utf-8",
-            headers=HEADERS,
-        )
+        if wait := edge.wait(request):
+            return _html(pages.too_many(), HEADERS | {"Retry-After": str(wait)})
+        return _html(await _outcome(connections, request), HEADERS)
 
     async def alive(_request: web.Request) -> web.Response:
         """This process runs; webhooks that are off are no fault, but worth a word."""
@@ -53,12 +52,19 @@ def build(connections: Connections, is_ready: IsReady, webhooks: WebhookReceiver
         return web.Response(status=200 if is_so else 503, text="ready\n" if is_so else "not ready\n")
 
     application = web.Application(client_max_size=LARGEST_BODY)
+    application.on_response_prepare.append(edge.protect)
     application.router.add_get(CALLBACK, callback, allow_head=False)  # a link checker's HEAD would use up the state
     if webhooks:
         application.router.add_post(WEBHOOKS, webhooks.receive)
     application.router.add_get("/healthz", alive)
     application.router.add_get("/readyz", ready)
     return application
+
+
+def _html(page: Page, headers: Mapping[str, str]) -> web.Response:
+    return web.Response(
+        status=page.status, text=render(page), content_type="text/html", charset="utf-8", headers=headers
+    )
 
 
 async def _outcome(connections: Connections, request: web.Request) -> Page:

@@ -15,6 +15,7 @@ from tieout_server.errors import RequestIdReusedError
 from tieout_server.storage import requests
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.requests import Answered
+from tieout_server.storage.sealed import answer_to
 from tieout_server.storage.vault import Vault
 
 Answer = TypeVar("Answer")
@@ -46,13 +47,13 @@ class Requests:
                 f"request_id {request_id!r} was used before for another {method} request. Use a new one.",
                 request_id=request_id,
             )
-        return msgspec.json.decode(self._vault.open(kept.answer, context=f"{method}/{key}"), type=answer)
+        return msgspec.json.decode(self._vault.open(kept.answer, context=answer_to(method, key)), type=answer)
 
     async def keep(self, tx: Transaction, method: str, request_id: str, asked: object, answer: object) -> None:
         """Keep this answer, in the transaction of the change it reports."""
         if request_id:
             key = _key(request_id)
-            sealed = self._vault.seal(msgspec.json.encode(answer).decode(), context=f"{method}/{key}")
+            sealed = self._vault.seal(msgspec.json.encode(answer).decode(), context=answer_to(method, key))
             await requests.keep(tx, method, key, Answered(_digest(asked), sealed), self._clock.now())
 
 
