@@ -6,8 +6,6 @@ One wrapper for all of it, made once per method, because each further layer cost
 import asyncio
 import hmac
 import inspect
-import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from tieout_server import log
 from tieout_server.clock import Clock
 from tieout_server.errors import CallerUnauthenticatedError, StorageUnavailableError
 from tieout_server.rpc import errors, validate
+from tieout_server.rpc.observed import REQUEST_ID, observed
 
 logger = log.get("rpc")
 
@@ -90,7 +89,7 @@ class Surround(aio.ServerInterceptor):
 
     def _unary(self, method: str, behavior: _Behavior) -> _Behavior:
         async def surrounded(request: Any, context: _Context) -> Any:  # noqa: ANN401 - messages of every method pass
-            async with self._call(method, request, context):
+            async with self._call(method, request, context, is_stream=False):
                 return await behavior(request, context)
 
         return surrounded
@@ -99,7 +98,7 @@ class Surround(aio.ServerInterceptor):
         # A coroutine that writes, never a generator: grpc does not close a handler's generator when a write fails
         # (grpc/grpc#42295), so that its `finally` would run later and elsewhere.
         async def surrounded(request: Any, context: _Context) -> None:  # noqa: ANN401 - messages of every method pass
-            async with self._call(method, request, context):
+            async with self._call(method, request, context, is_stream=True):
                 answer = behavior(request, context)
                 if not inspect.isasyncgen(answer):
                     await answer  # writes by itself, as the health service's Watch does
@@ -111,36 +110,33 @@ class Surround(aio.ServerInterceptor):
         return surrounded
 
     @asynccontextmanager
-    async def _call(self, method: str, request: object, context: _Context) -> AsyncIterator[None]:
-        request_id, started = secrets.token_hex(8), time.perf_counter()
-        outcome = "OK"
-        try:
-            self._token.check(method, context)
-            if isinstance(request, Message):
-                validate.check(request)
-            yield
-        except asyncio.CancelledError:
-            outcome = "CANCELLED"
-            raise
-        except aio.AbortError:
-            outcome = "ABORTED BY HANDLER"
-            raise
-        except Exception as error:  # noqa: BLE001 - the edge: whatever is raised becomes a status
-            outcome = errors.row_of(error).status.name
-            await self._refuse(error, context, request_id)
-        finally:
-            elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
-            write = logger.debug if outcome in ("OK", "CANCELLED") else logger.info
-            write("call", method=method, status=outcome, elapsed_ms=elapsed_ms, request_id=request_id)
+    async def _call(self, method: str, request: object, context: _Context, *, is_stream: bool) -> AsyncIterator[None]:
+        with observed(method, context, is_stream=is_stream) as call:
+            try:
+                self._token.check(method, context)
+                if isinstance(request, Message):
+                    validate.check(request)
+                call.begins(request)
+                yield
+            except asyncio.CancelledError:
+                call.outcome = "CANCELLED"
+                raise
+            except aio.AbortError:
+                call.outcome = "ABORTED BY HANDLER"
+                raise
+            except Exception as error:  # noqa: BLE001 - the edge: whatever is raised becomes a status
+                call.outcome = errors.row_of(error).status.name
+                await self._refuse(error, context, call.request_id)
 
     async def _refuse(self, error: Exception, context: _Context, request_id: str) -> None:
         """End the call with the status of this error."""
         if errors.row_of(error).status is grpc.StatusCode.INTERNAL:
-            logger.error("fault", request_id=request_id, exc_info=error)
+            logger.error("fault", exc_info=error)
         if isinstance(error, StorageUnavailableError):
-            logger.info("the database cannot be used", request_id=request_id, why=error.why)
-        status = errors.status_of(error, now=self._clock.now(), request_id=request_id)
-        await context.abort_with_status(rpc_status.to_status(status))
+            logger.info("the database cannot be used", why=error.why)
+        status = rpc_status.to_status(errors.status_of(error, now=self._clock.now(), request_id=request_id))
+        named = (*status.trailing_metadata, (REQUEST_ID, request_id))  # what was set before does not outlive an abort
+        await context.abort(status.code, status.details, named)
 
 
 _MAKERS = {
