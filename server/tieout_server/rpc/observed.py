@@ -19,8 +19,8 @@ logger = log.get("rpc")
 
 REQUEST_ID = "x-request-id"
 """The metadata by which a caller may name its call, and in which the end of every call says how it is named."""
-_NAME = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
-"""What a caller's name for a call may be made of: it comes into logs, and back into headers."""
+_HARMLESS = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
+"""What a caller's words may be made of to come into logs, or back into headers."""
 _FAULTS = ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
 """Statuses that are the server's fault (OpenTelemetry, semantic conventions for gRPC); the others are the caller's."""
 _SETTLED = frozenset(code.name for code in StatusCode)
@@ -42,7 +42,7 @@ class Call:
     def begins(self, request: object) -> None:
         """It may be made and is sound: from now on its lines and its span name the connection that it is about."""
         connection_id = getattr(request, "connection_id", "") if isinstance(request, Message) else ""
-        if isinstance(connection_id, str) and connection_id:
+        if connection_id and _HARMLESS.fullmatch(connection_id):
             self._until_it_ends.enter_context(log.about(connection_id=connection_id))
             if self.span:
                 self.span.set_attribute("tieout.connection_id", connection_id)
@@ -87,7 +87,7 @@ def observed(method: str, context: _Context, *, is_stream: bool) -> Iterator[Cal
 def _name(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     """The caller's name for the call if it is a good one, or else one of ours."""
     given = next((value for name, value in metadata if name == REQUEST_ID), "")
-    return given if isinstance(given, str) and _NAME.fullmatch(given) else secrets.token_hex(8)
+    return given if isinstance(given, str) and _HARMLESS.fullmatch(given) else secrets.token_hex(8)
 
 
 @functools.cache  # as many as there are methods that are served
