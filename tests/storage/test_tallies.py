@@ -48,13 +48,13 @@ async def test_connections_are_counted_by_state_health_and_the_code_of_their_rea
     await fill(
         database,
         connections,
-        {"id": "1", "state": "CONNECTED", "health": "HEALTHY", "reason": "", "xero_tenant_id": "t-1"},
-        {"id": "2", "state": "CONNECTED", "health": "HEALTHY", "reason": "", "xero_tenant_id": "t-2"},
-        {"id": "3", "state": "BROKEN", "health": "BROKEN", "reason": REASON},
+        {"id": "1", "state": "CONNECTED", "health": "OK", "reason": "", "xero_tenant_id": "t-1"},
+        {"id": "2", "state": "CONNECTED", "health": "OK", "reason": "", "xero_tenant_id": "t-2"},
+        {"id": "3", "state": "BROKEN", "health": "DEGRADED", "reason": REASON},
     )
     assert by_name((await counted(database)).connections) == {
-        ("CONNECTED", "HEALTHY", ""): (2, 0.0),
-        ("BROKEN", "BROKEN", "CREDENTIALS_EXPIRED"): (1, 0.0),
+        ("CONNECTED", "OK", ""): (2, 0.0),
+        ("BROKEN", "DEGRADED", "CREDENTIALS_EXPIRED"): (1, 0.0),
     }
 
 
