@@ -8,7 +8,9 @@ import pytest
 import structlog
 from grpc import aio
 
-from fakes import World
+from fakes import World, serving
+from tieout import Client
+from tieout.errors import NotFoundError
 from tieout.v1 import connection_service_pb2 as pb
 from tieout.v1.connection_service_pb2_grpc import ConnectionServiceStub
 from tieout_server import measures
@@ -59,6 +61,13 @@ async def test_an_answer_that_is_good_names_the_call_too(channel: aio.Channel) -
     call = connections.ListConnections(pb.ListConnectionsRequest(), metadata=(("x-request-id", "mine"),))
     await call
     assert dict(await call.trailing_metadata())["x-request-id"] == "mine"
+
+
+async def test_the_client_says_how_a_failed_call_is_named(around: World) -> None:
+    async with serving(around) as server, Client(f"127.0.0.1:{server.port}") as client:
+        with pytest.raises(NotFoundError) as refusal:
+            await client.connections.get("con_1")
+        assert len(refusal.value.call_id) == 16
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, 'say "hi"', "one,two"])
