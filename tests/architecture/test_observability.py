@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import Counter, Gauge, Histogram, Info
 
 from tieout_server import measures
 
@@ -34,7 +35,7 @@ def kinds() -> dict[str, tuple[str, set[str]]]:
     """Our metrics by the name that the page has: the type, and the labels."""
     found = {}
     for metric in vars(measures).values():
-        if isinstance(metric, measures.Counter | measures.Gauge | measures.Histogram | measures.Info):
+        if isinstance(metric, Counter | Gauge | Histogram | Info):
             [family] = metric.describe()
             suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
             labels = {"version", "revision"} if family.type == "info" else set(metric._labelnames)
@@ -44,7 +45,7 @@ def kinds() -> dict[str, tuple[str, set[str]]]:
 
 def series() -> dict[str, set[str]]:
     """The names that can be asked for, with their labels."""
-    found = {}
+    found: dict[str, set[str]] = {}
     for name, (kind, labels) in kinds().items():
         stem = name.removesuffix("_total").removesuffix("_info") if kind in ("counter", "info") else name
         found |= {stem + suffix: labels for suffix in SERIES[kind]}

@@ -142,7 +142,7 @@ async def test_channelz_is_told_where_it_is_asked_for(sandbox: Sandbox, sqlite_u
         service(sandbox, sqlite_url, channelz=is_asked_for) as running,
         aio.insecure_channel(running.target) as channel,
     ):
-        stub: Any = channelz_pb2_grpc.ChannelzStub(channel)
+        stub: Any = channelz_pb2_grpc.ChannelzStub(channel)  # type: ignore[arg-type] # its stubs know no asyncio
         asked = stub.GetServers(channelz_pb2.GetServersRequest())
         if is_asked_for:
             assert (await asked).server

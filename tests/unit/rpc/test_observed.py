@@ -1,7 +1,7 @@
 """A call has a name, which its caller may give it, and its lines, its count and its errors say so."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 import pytest
@@ -24,7 +24,7 @@ def lines() -> Iterator[list[dict[str, Any]]]:
     """Every line that is logged, as it would be written."""
     told: list[dict[str, Any]] = []
 
-    def keep(_logger: object, _method: str, event: dict[str, Any]) -> str:
+    def keep(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
         told.append(dict(event))
         raise structlog.DropEvent
 
