@@ -69,6 +69,8 @@ class Facts:
     """How long to wait before a repeat, as the service asks. None: it did not say."""
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """More about the reason, by the keys that `errors.proto` names."""
+    call_id: str = ""
+    """How the service's log and traces name the call (`x-request-id`). Empty where no server of ours answered."""
 
 
 class TieoutError(Exception):
@@ -83,6 +85,7 @@ class TieoutError(Exception):
         self.violations = facts.violations
         self.retry_after = facts.retry_after
         self.metadata = facts.metadata
+        self.call_id = facts.call_id
 
 
 class CallerError(TieoutError):

@@ -11,7 +11,7 @@ from typing import Annotated, Never
 import typer
 from pydantic import ValidationError
 
-from tieout_server import log, registration
+from tieout_server import log, registration, traces
 from tieout_server.errors import TieoutError
 from tieout_server.settings import Settings
 
@@ -72,10 +72,19 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if settings.traces:
+        _trace()
     async with serving(settings) as app:
         ready = f"Tieout serves gRPC on port {app.port} and the callback page on port {app.web_port}."
         typer.echo(ready)
         await stop.wait()
+
+
+def _trace() -> None:
+    try:
+        traces.send_by_otlp()
+    except ImportError:
+        _quit("TIEOUT_TRACES=otlp needs more than is installed: pip install 'tieout[server,telemetry]'")
 
 
 async def _migrate(settings: Settings) -> None:

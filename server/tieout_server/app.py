@@ -1,12 +1,12 @@
 """The service put together: every object is built here, by hand, once."""
 
 import asyncio
+import functools
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
-from sqlalchemy.exc import SQLAlchemyError
 
 from tieout_server import log
 from tieout_server.callers.service import Callers
@@ -27,6 +27,8 @@ from tieout_server.exports.watch import ExportWatch
 from tieout_server.exports.work import ExportWork
 from tieout_server.housekeeping import Housekeeping
 from tieout_server.ledger.calls import CallsInMemory
+from tieout_server.measuring import Measuring, Sources
+from tieout_server.readiness import Readiness
 from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
 from tieout_server.reconciliations import means as reconciliation_means
@@ -44,7 +46,6 @@ from tieout_server.rpc.server import RpcServer, Subjects
 from tieout_server.settings import Settings
 from tieout_server.storage.arrivals import kept_beside
 from tieout_server.storage.database import Database
-from tieout_server.storage.events import bounds
 from tieout_server.storage.migrate import check_is_current, upgrade
 from tieout_server.storage.notices import Notices
 from tieout_server.storage.vault import Vault
@@ -59,8 +60,9 @@ from tieout_server.syncs.service import Syncs
 from tieout_server.syncs.sweep import Sweeps
 from tieout_server.syncs.watch import SyncWatch
 from tieout_server.web import issuer
-from tieout_server.web.app import IsReady, build
+from tieout_server.web.app import build
 from tieout_server.web.edge import Edge
+from tieout_server.web.operators import build_for_operators
 from tieout_server.web.server import WebServer
 from tieout_server.web.webhooks import WebhookReceiver
 from tieout_server.work.engine import Engine
@@ -82,15 +84,14 @@ RESTART_AFTER = 1.0
 """Seconds before broken background work begins anew."""
 SAME_OUTAGE = 30.0
 """Seconds within which the database being away once more is the same outage, and is not told again."""
-READY_WITHIN = 2.0
-"""Seconds within which the database has to answer for this process to call itself ready."""
 
 
 class App(msgspec.Struct, frozen=True):
-    """The running service: where gRPC and the callback page listen."""
+    """The running service: where gRPC, the callback page and, if asked for, the metrics listen."""
 
     port: int
     web_port: int
+    metrics_port: int = 0
 
 
 @asynccontextmanager
@@ -188,15 +189,19 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
             ("changed", changed.run),
         ):
             await stack.enter_async_context(_kept_running(name, work))
-        receiver = WebhookReceiver(_deliveries(settings), arrivals)
-        web = WebServer(
-            build(connections, _readiness(database, feed), receiver, Edge.of(settings)), settings.web_listen
+        readiness = Readiness(database, feed)
+        metrics_port = await _tell_operators(
+            settings, Sources(database, kept, place.replica, place.homes, clock), readiness, stack
         )
+        receiver = WebhookReceiver(_deliveries(settings), arrivals)
+        web = WebServer(build(connections, readiness.why_not, receiver, Edge.of(settings)), settings.web_listen)
         rpc = RpcServer(subjects, settings)
         for server in (web, rpc):
             stack.push_async_callback(server.stop)
             await server.start()
-        yield App(rpc.port, web.port)
+        watch = functools.partial(readiness.watch, rpc.say_whether_it_serves)
+        await stack.enter_async_context(_kept_running("readiness", watch))
+        yield App(rpc.port, web.port, metrics_port)
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -215,6 +220,19 @@ def _place(settings: Settings, database: Database, clock: Clock) -> _Place:
     homes = Homes(database, replica, limits)
     means = Sharing(database, clock, replica, homes, notices)
     return _Place(replica, homes, notices, Guests(means, limits), Host(means, limits, call_takes=settings.xero_timeout))
+
+
+async def _tell_operators(settings: Settings, sources: Sources, readiness: Readiness, stack: AsyncExitStack) -> int:
+    """Measure, and serve the figures where operators asked for them; answers on which port, 0 for none."""
+    if not settings.metrics_listen:
+        return 0
+    measuring = Measuring(sources)
+    await stack.enter_async_context(_kept_running("measuring", measuring.run))
+    application = build_for_operators(measuring.text, readiness.why_not)
+    server = WebServer(application, settings.metrics_listen, "TIEOUT_METRICS_LISTEN")
+    stack.push_async_callback(server.stop)
+    await server.start()
+    return server.port
 
 
 async def _book_what_is_left(housekeeping: Housekeeping) -> None:
@@ -291,18 +309,3 @@ def _storage_away(error: Exception) -> StorageUnavailableError | None:
         found = [_storage_away(one) for one in error.exceptions]
         return found[0] if all(found) else None
     return error if isinstance(error, StorageUnavailableError) else None
-
-
-def _readiness(database: Database, feed: Feed) -> IsReady:
-    async def is_ready() -> bool:
-        """Whether the database answers, and this process is not being stopped."""
-        if feed.is_draining:
-            return False
-        try:
-            async with asyncio.timeout(READY_WITHIN), database.read() as tx:
-                await bounds(tx)
-        except (TimeoutError, StorageUnavailableError, SQLAlchemyError):
-            return False
-        return True
-
-    return is_ready

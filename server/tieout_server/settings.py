@@ -68,6 +68,13 @@ class Settings(BaseSettings):
     return_url_allow: str = ""
     """Where the callback page may send people on to: comma-separated URL prefixes; loopback is always allowed."""
 
+    metrics_listen: str = ""
+    """Address of metrics and probes for operators, such as 127.0.0.1:7442; empty: none. It asks nobody who they are."""
+    traces: str = Field(default="", pattern="^(|otlp)$")
+    """Where traces go: `otlp`, to where the standard OTEL_… variables say; empty: nowhere."""
+    channelz: bool = False
+    """Whether gRPC tells of its channels and sockets (channelz): to callers with a token, or on this machine."""
+
     xero_client_id: str = ""
     """Client id of the app registered at Xero."""
     xero_client_secret: SecretStr = SecretStr("")

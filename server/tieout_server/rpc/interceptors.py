@@ -5,8 +5,6 @@ One wrapper for all of it, made once per method, because each further layer cost
 
 import asyncio
 import inspect
-import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from tieout_server.clock import Clock
 from tieout_server.errors import StorageUnavailableError
 from tieout_server.rpc import errors, validate
 from tieout_server.rpc.callers import Call, Door
+from tieout_server.rpc.observed import REQUEST_ID, observed
 
 logger = log.get("rpc")
 
@@ -67,7 +66,7 @@ class Surround(aio.ServerInterceptor):
 
     def _unary(self, method: str, behavior: _Behavior) -> _Behavior:
         async def surrounded(request: Any, context: _Context) -> Any:  # noqa: ANN401 - messages of every method pass
-            async with self._call(method, request, context) as call:
+            async with self._call(method, request, context, is_stream=False) as call:
                 if not isinstance(request, Message):
                     request = call.each(request)
                 return await call.answer(await behavior(request, context))
@@ -78,7 +77,7 @@ class Surround(aio.ServerInterceptor):
         # A coroutine that writes, never a generator: grpc does not close a handler's generator when a write fails
         # (grpc/grpc#42295), so that its `finally` would run later and elsewhere.
         async def surrounded(request: Any, context: _Context) -> None:  # noqa: ANN401 - messages of every method pass
-            async with self._call(method, request, context, streams=True) as call:
+            async with self._call(method, request, context, is_stream=True) as call:
                 answer = behavior(request, context)
                 if not inspect.isasyncgen(answer):
                     await answer  # writes by itself, as the health service's Watch does
@@ -92,42 +91,38 @@ class Surround(aio.ServerInterceptor):
         return surrounded
 
     @asynccontextmanager
-    async def _call(
-        self, method: str, request: object, context: _Context, *, streams: bool = False
-    ) -> AsyncIterator[Call]:
-        request_id, started = secrets.token_hex(8), time.perf_counter()
-        call, outcome, raised = self._door.call(method, context), "OK", None
-        try:
-            await call.admit(streams=streams)
-            if isinstance(request, Message):
-                validate.check(request)
-                await call.check(request)
-            yield call
-        except asyncio.CancelledError:
-            outcome = "CANCELLED"
-            raise
-        except aio.AbortError:
-            outcome = "ABORTED BY HANDLER"
-            raise
-        except Exception as error:  # noqa: BLE001 - the edge: whatever is raised becomes a status
-            outcome, raised = errors.row_of(error).status.name, error
-            await self._refuse(await call.error(error), context, request_id)
-        finally:
-            call.end(outcome, raised)
-            elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
-            write = logger.debug if outcome in ("OK", "CANCELLED") else logger.info
-            write(
-                "call", method=method, status=outcome, caller=call.caller, elapsed_ms=elapsed_ms, request_id=request_id
-            )
+    async def _call(self, method: str, request: object, context: _Context, *, is_stream: bool) -> AsyncIterator[Call]:
+        with observed(method, context, is_stream=is_stream) as observation:
+            call, raised = self._door.call(method, context), None
+            try:
+                await call.admit(streams=is_stream)
+                observation.caller = call.caller
+                if isinstance(request, Message):
+                    validate.check(request)
+                    await call.check(request)
+                observation.begins(request)
+                yield call
+            except asyncio.CancelledError:
+                observation.outcome = "CANCELLED"
+                raise
+            except aio.AbortError:
+                observation.outcome = "ABORTED BY HANDLER"
+                raise
+            except Exception as error:  # noqa: BLE001 - the edge: whatever is raised becomes a status
+                observation.outcome, raised = errors.row_of(error).status.name, error
+                await self._refuse(await call.error(error), context, observation.request_id)
+            finally:
+                call.end(observation.outcome, raised)
 
     async def _refuse(self, error: Exception, context: _Context, request_id: str) -> None:
         """End the call with the status of this error."""
         if errors.row_of(error).status is grpc.StatusCode.INTERNAL:
-            logger.error("fault", request_id=request_id, exc_info=error)
+            logger.error("fault", exc_info=error)
         if isinstance(error, StorageUnavailableError):
-            logger.info("the database cannot be used", request_id=request_id, why=error.why)
-        status = errors.status_of(error, now=self._clock.now(), request_id=request_id)
-        await context.abort_with_status(rpc_status.to_status(status))
+            logger.info("the database cannot be used", why=error.why)
+        status = rpc_status.to_status(errors.status_of(error, now=self._clock.now(), request_id=request_id))
+        named = (*status.trailing_metadata, (REQUEST_ID, request_id))  # what was set before does not outlive an abort
+        await context.abort(status.code, status.details, named)
 
 
 _MAKERS = {

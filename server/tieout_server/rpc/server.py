@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 from grpc import aio
+from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from tieout.v1 import (
@@ -103,12 +104,15 @@ class RpcServer:
         self._health = health.aio.HealthServicer()
         self._server = aio.server(
             interceptors=(Surround(self._door, subjects.clock),),
-            options=OPTIONS,
+            options=(*OPTIONS, ("grpc.enable_channelz", int(settings.channelz))),
         )
         self.port = 0
         _add_services(self._server, subjects, settings)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        add_reflection(self._server, (*SERVICES, health.SERVICE_NAME))
+        channelz_too = [channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name] if settings.channelz else []
+        if settings.channelz:
+            channelz.add_channelz_servicer(self._server)
+        add_reflection(self._server, (*SERVICES, health.SERVICE_NAME, *channelz_too))
 
     async def start(self) -> None:
         """Listen, and say SERVING of every service.
@@ -131,9 +135,14 @@ class RpcServer:
         except RuntimeError as error:
             raise ListenError(f"TIEOUT_LISTEN: cannot listen on {address}; is the port taken?") from error
         await self._server.start()
-        for service in SERVICES:
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self.say_whether_it_serves(True)
         logger.info("listening", address=address, port=self.port, tls=credentials is not None)
+
+    async def say_whether_it_serves(self, serves: bool) -> None:  # noqa: FBT001 - what it says
+        """Say so of the server and of every service to whoever asks for health; a server that stops serves nothing."""
+        status = health_pb2.HealthCheckResponse
+        for service in ("", *SERVICES):
+            await self._health.set(service, status.SERVING if serves else status.NOT_SERVING)
 
     async def stop(self) -> None:
         """Stop serving: callers are told to go elsewhere, watchers are sent away, calls in hand may end."""

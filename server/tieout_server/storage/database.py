@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from tieout_server.errors import OperatorMustActError
 from tieout_server.storage.unavailable import told_where_unavailable
@@ -134,6 +135,12 @@ class Database:
         On SQLite those are of this process, which a power cut ends as well.
         """
         self._open[tx].is_durable = True
+
+    def connections(self) -> tuple[int, int]:
+        """How many connections are in use now, and how many there may be."""
+        pool = self._engine.pool
+        assert isinstance(pool, QueuePool), "SQLite in memory, which has another, is not supported"
+        return pool.checkedout(), pool.size()
 
     async def close(self) -> None:
         """Give all connections back."""

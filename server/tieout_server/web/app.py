@@ -1,6 +1,5 @@
 """The web application: where Xero sends people back to, and its webhooks; and what machines ask about our health."""
 
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
@@ -17,6 +16,7 @@ from tieout_server.errors import (
 )
 from tieout_server.web import pages
 from tieout_server.web.edge import Edge
+from tieout_server.web.observed import REQUEST_ID, observed
 from tieout_server.web.page import HEADERS, Page, render
 from tieout_server.web.webhooks import LARGEST_BODY, WEBHOOKS, WebhookReceiver
 
@@ -27,13 +27,17 @@ CALLBACK = "/xero/callback"
 MAX_PARAMETER = 4000
 """Characters of `state`, `code` or `error` beyond which they are not Xero's."""
 
-IsReady = Callable[[], Awaitable[bool]]
+WhyNotReady = Callable[[], Awaitable[str]]
+"""Says why calls cannot be served now; nothing while they can."""
 
 
 def build(
-    connections: Connections, is_ready: IsReady, webhooks: WebhookReceiver | None = None, edge: Edge | None = None
+    connections: Connections,
+    why_not_ready: WhyNotReady,
+    webhooks: WebhookReceiver | None = None,
+    edge: Edge | None = None,
 ) -> web.Application:
-    """The application; `is_ready` tells whether calls can be served now."""
+    """The application."""
     edge = edge or Edge()
 
     async def callback(request: web.Request) -> web.Response:
@@ -48,10 +52,9 @@ def build(
 
     async def ready(_request: web.Request) -> web.Response:
         """This process can serve."""
-        is_so = await is_ready()
-        return web.Response(status=200 if is_so else 503, text="ready\n" if is_so else "not ready\n")
+        return await readiness(why_not_ready)
 
-    application = web.Application(client_max_size=LARGEST_BODY)
+    application = web.Application(client_max_size=LARGEST_BODY, middlewares=[observed])
     application.on_response_prepare.append(edge.protect)
     application.router.add_get(CALLBACK, callback, allow_head=False)  # a link checker's HEAD would use up the state
     if webhooks:
@@ -67,6 +70,12 @@ def _html(page: Page, headers: Mapping[str, str]) -> web.Response:
     )
 
 
+async def readiness(why_not_ready: WhyNotReady) -> web.Response:
+    """Whether calls can be served now, and if not, why."""
+    why = await why_not_ready()
+    return web.Response(status=503 if why else 200, text=f"not ready: {why}\n" if why else "ready\n")
+
+
 async def _outcome(connections: Connections, request: web.Request) -> Page:
     try:
         return await _taken_back(connections, request)
@@ -74,9 +83,8 @@ async def _outcome(connections: Connections, request: web.Request) -> Page:
         logger.warning("consent waits for the database", why=error.why)
         return pages.refused(error)
     except Exception as error:  # the edge: a person gets a page, whatever broke
-        request_id = secrets.token_hex(8)
-        logger.exception("fault", request_id=request_id)
-        return pages.fault(request_id, error)
+        logger.exception("fault")
+        return pages.fault(request[REQUEST_ID], error)
 
 
 async def _taken_back(connections: Connections, request: web.Request) -> Page:

@@ -25,10 +25,11 @@ class WebServer:
         ListenError: what to listen on is no `host:port`.
     """
 
-    def __init__(self, application: web.Application, listen: str) -> None:
+    def __init__(self, application: web.Application, listen: str, setting: str = "TIEOUT_WEB_LISTEN") -> None:
         host, colon, port = listen.rpartition(":")
         if not (colon and port.isascii() and port.isdigit() and int(port) <= MAX_PORT):
-            raise ListenError(f"TIEOUT_WEB_LISTEN: {listen!r} is not of the form host:port, such as 127.0.0.1:7441.")
+            raise ListenError(f"{setting}: {listen!r} is not of the form host:port, such as 127.0.0.1:7441.")
+        self._setting = setting
         self._host = host.strip("[]")
         self.port = int(port)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE)
@@ -48,7 +49,7 @@ class WebServer:
             self._listening = await loop.create_server(connection, self._host, self.port, backlog=128)
         except OSError as error:
             raise ListenError(
-                f"TIEOUT_WEB_LISTEN: cannot listen on {self._host}:{self.port}: {error.strerror}."
+                f"{self._setting}: cannot listen on {self._host}:{self.port}: {error.strerror}."
             ) from error
         self.port = self._listening.sockets[0].getsockname()[1]
         logger.info("listening", host=self._host, port=self.port)

@@ -16,7 +16,7 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
-from tieout_server import log
+from tieout_server import log, traces
 from tieout_server.clock import Clock
 from tieout_server.errors import StorageUnavailableError
 from tieout_server.storage import work
@@ -24,6 +24,7 @@ from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.notices import Notices
 from tieout_server.storage.work import Due, Lease, Task
 from tieout_server.work.homes import Homes, NoWindows
+from tieout_server.work.observed import Causes, Outcome, Slice, observed
 from tieout_server.work.replica import Replica
 
 logger = log.get("work")
@@ -122,6 +123,7 @@ class Engine:
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._organisations: dict[tuple[str, str], str] = {}
         self._failures: dict[tuple[str, str], int] = {}
+        self._causes = Causes()
         self._moves: set[asyncio.Task[None]] = set()
         self._may_hold_more = False
         """Whether rows may say that this process has what it has not: something broke on the way to or from them."""
@@ -141,6 +143,8 @@ class Engine:
         is_soon = at is None or at <= now + timedelta(seconds=self._notices.patience(SWEEP))
         await work.wake(tx, task, priority=priority, due_at=at or now, tell=is_soon)
         self._database.after_commit(tx, self._due.set)
+        if cause := traces.cause():
+            self._database.after_commit(tx, functools.partial(self._causes.note, kind, connection_id, cause))
 
     def hear(self, told: str | None) -> None:
         """Something is due: another process says so."""
@@ -269,21 +273,34 @@ class Engine:
             lease = await work.take(tx, task, owner=owner, now=self._clock.now())
         if lease is None:
             return
-        key = (task.kind, task.connection_id)
-        try:
-            again_at = await self._kinds[task.kind].perform(Job(lease))
-            self._failures.pop(key, None)
-        except LostLeaseError as lost:
-            logger.warning("task lost", task=str(lost))
-            return
-        except StorageUnavailableError:  # no fault of the task's
-            again_at = self._clock.now() + FIRST_RETRY
-        except Exception:
-            self._failures[key] = failures = self._failures.get(key, 0) + 1
-            again_at = self._clock.now() + min(FIRST_RETRY * 2 ** min(failures, 10), LAST_RETRY)
-            logger.exception("task failed", kind=task.kind, connection_id=task.connection_id, again_at=again_at)
+        with observed(task.kind, task.connection_id, self._causes.of(task.kind, task.connection_id)) as slice_:
+            try:
+                again_at = await self._perform(lease, slice_)
+            except LostLeaseError as lost:
+                slice_.outcome = Outcome.LOST
+                logger.warning("task lost", task=str(lost))
+                return
         async with self._database.write(durable=False) as tx:  # undone, it is done again: see `hear`
             await work.finish(tx, lease, again_at=again_at)
+
+    async def _perform(self, lease: Lease, slice_: Slice) -> datetime | None:
+        """One slice; when to go on, which after trouble is a while later each time."""
+        key = (lease.kind, lease.connection_id)
+        try:
+            again_at: datetime | None = await self._kinds[lease.kind].perform(Job(lease))
+        except LostLeaseError:
+            raise
+        except StorageUnavailableError:  # no fault of the task's
+            slice_.outcome = Outcome.DATABASE_AWAY
+            return self._clock.now() + FIRST_RETRY
+        except Exception:
+            slice_.outcome = Outcome.FAILED
+            self._failures[key] = failures = self._failures.get(key, 0) + 1
+            again_at = self._clock.now() + min(FIRST_RETRY * 2 ** min(failures, 10), LAST_RETRY)
+            logger.exception("task failed", again_at=again_at)
+        else:
+            self._failures.pop(key, None)
+        return again_at
 
     async def _cancel_all(self) -> None:
         tasks = list(self._running.values())

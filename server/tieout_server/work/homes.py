@@ -98,6 +98,11 @@ class Homes:
         replica.on_lost(self._drop)
         replica.on_beat(self.balance)
 
+    @property
+    def count(self) -> int:
+        """How many organisations are at home here."""
+        return len(self._here)
+
     def is_here(self, xero_tenant_id: str) -> bool:
         """Whether an organisation is at home in this process."""
         return xero_tenant_id in self._here

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import msgspec
@@ -31,6 +31,7 @@ from tieout_server.errors import (
 from tieout_server.ledger.books import Membership, TokenSet
 from tieout_server.settings import Settings
 from tieout_server.xero.answers import Answer, LimitRefused, TokenRefused, refusal
+from tieout_server.xero.observed import IDENTITY, observed
 
 ISSUER = "https://identity.xero.com"
 """What id_tokens name as their issuer, wherever the service is reached (Xero, OAuth 2.0, ID token)."""
@@ -274,11 +275,14 @@ async def _send(
     """One request to the identity service; answers are small and asked for uncompressed."""
     sent = {**headers, "Accept-Encoding": "identity"}
     try:
-        async with session.request(
-            method, url, params=parameters, data=body or None, headers=sent, allow_redirects=False
-        ) as response:
-            received = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status, received, await response.read())
+        with observed(method, urlsplit(url).path, IDENTITY) as call:
+            async with session.request(
+                method, url, params=parameters, data=body or None, headers=sent, allow_redirects=False
+            ) as response:
+                received = {name.lower(): value for name, value in response.headers.items()}
+                answer = Answer(response.status, received, await response.read())
+            call.answered(answer)
+            return answer
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise XeroUnavailableError(f"Xero's identity service did not answer: {type(error).__name__}.") from error
 

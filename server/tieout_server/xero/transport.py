@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import Generic, TypeVar
 import aiohttp
 import msgspec
 
-from tieout_server import log
+from tieout_server import log, measures
 from tieout_server.clock import Clock
 from tieout_server.errors import (
     AnswerLostError,
@@ -29,6 +30,7 @@ from tieout_server.ledger.calls import Allowance, CallLedger, Calls, Leave, Paci
 from tieout_server.settings import Settings
 from tieout_server.xero.answers import Answer, LimitRefused, TokenRefused, refusal
 from tieout_server.xero.limits import Limits
+from tieout_server.xero.observed import observed, told_left
 
 T = TypeVar("T")
 
@@ -206,14 +208,19 @@ class Transport:
     async def _attempt(
         self, access: Access, request: Request, decode: Callable[[bytes], T], refused_token: str | None
     ) -> Fetched[T]:
+        began = time.monotonic()
         async with self._pacing.call(access.xero_tenant_id, request.purpose) as call:
             token = await access.tokens.access_token(refused=refused_token)
             if request.send_by and request.send_by.is_over(self._clock):
                 raise CallLimitError("The call was held up for too long; it was not sent.", Problem.MINUTE.value)
             if not call.is_good():
                 raise CallLimitError("This server lost its place among the others; nothing was sent.", "minute")
-            answer = await self._send(access.xero_tenant_id, request, token, call)
+            waited = time.monotonic() - began
+            with observed(request.method, request.path, request.purpose, waited=waited) as sent:
+                answer = await self._send(access.xero_tenant_id, request, token, call)
+                sent.answered(answer)
             call.answered(answer.left)
+            told_left(answer.left)
             if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
                 self._book(access.xero_tenant_id, request.purpose, answer, len(answer.body))
                 raise _limit_error(call, refusal(answer))
@@ -275,6 +282,7 @@ class Transport:
             purpose=purpose, status=answer.status, calls=1, wire_bytes=len(answer.body), body_bytes=body_bytes
         )
         self._calls.book(xero_tenant_id, booked)
+        measures.XERO_BYTES.labels("body").inc(body_bytes)
         _log.debug(
             "called",
             xero_tenant_id=xero_tenant_id,
@@ -295,6 +303,7 @@ def _unanswered(request: Request, error: Exception) -> XeroUnavailableError:
 def _limit_error(call: Leave, refused: object) -> CallLimitError:
     assert isinstance(refused, LimitRefused)
     retry_at = call.refused(refused.problem, refused.retry_after)
+    measures.XERO_REFUSED.labels(refused.problem.value).inc()
     _log.warning("refused by a limit", limit=refused.problem.value, retry_at=retry_at.isoformat())
     return CallLimitError(f"Xero's {refused.problem} limit refused the call.", refused.problem.value, retry_at)
 

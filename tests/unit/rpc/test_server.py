@@ -110,17 +110,18 @@ async def test_a_bug_is_internal_and_its_words_stay_here(
     assert request_id in "".join(capsys.readouterr())
 
 
-async def test_the_log_names_method_and_status_and_nothing_of_the_request(
+async def test_the_log_names_method_status_and_connection_and_nothing_else_of_the_request(
     channel: aio.Channel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     connections: Any = ConnectionServiceStub(channel)
     with pytest.raises(aio.AioRpcError):
-        await connections.GetConnection(pb.GetConnectionRequest(connection_id="con_told_to_nobody"))
+        await connections.Disconnect(pb.DisconnectRequest(connection_id="con_unknown", request_id="told-to-nobody"))
     log = "".join(capsys.readouterr())
-    assert "/tieout.v1.ConnectionService/GetConnection" in log
+    assert "/tieout.v1.ConnectionService/Disconnect" in log
     assert "NOT_FOUND" in log
     assert "elapsed_ms" in log
-    assert "con_told_to_nobody" not in log
+    assert "con_unknown" in log
+    assert "told-to-nobody" not in log
 
 
 async def test_a_token_is_asked_for_and_compared(around: World) -> None:
