@@ -1,12 +1,10 @@
 """The command `tieout-server`: serve, or migrate the database."""
 
 import asyncio
-import contextlib
 import gc
-import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Never
+from typing import Annotated, Never
 
 import typer
 from pydantic import ValidationError
@@ -14,6 +12,7 @@ from pydantic import ValidationError
 from tieout_server import log
 from tieout_server.errors import TieoutError
 from tieout_server.settings import Settings
+from tieout_server.signals import Stop
 
 GARBAGE = (50_000, 20, 50)
 """Pages of documents and thousands of streams are no garbage: looking for it less often saves a tenth of the CPU."""
@@ -29,14 +28,19 @@ cli = typer.Typer(
 
 @cli.command()
 def serve() -> None:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM, and end within ten seconds of it; a second one ends it at once."""
     _run(_serve(_settings()))
 
 
 @cli.command()
-def migrate() -> None:
-    """Bring the database to this version's tables. Safe to repeat, and from several places at once."""
-    _run(_migrate(_settings()))
+def migrate(
+    *,
+    contract: Annotated[
+        bool, typer.Option("--contract", help="Also take away what only earlier versions use; none may run any more.")
+    ] = False,
+) -> None:
+    """Bring the database to this version's tables, beside running servers. Safe to repeat, and from several places."""
+    _run(_migrate(_settings(), contract=contract))
 
 
 async def _serve(settings: Settings) -> None:
@@ -50,26 +54,26 @@ async def _serve(settings: Settings) -> None:
         _quit(
             "Set TIEOUT_XERO_CLIENT_ID and TIEOUT_XERO_CLIENT_SECRET: register an app at Xero first (see the README)."
         )
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = Stop()
     async with serving(settings) as app:
         ready = f"Tieout serves gRPC on port {app.port} and the callback page on port {app.web_port}."
         typer.echo(ready)
         await stop.wait()
 
 
-async def _migrate(settings: Settings) -> None:
+async def _migrate(settings: Settings, *, contract: bool) -> None:
     from tieout_server.storage import migrate as migrating  # noqa: PLC0415 - likewise
     from tieout_server.storage.database import Database  # noqa: PLC0415 - likewise
 
     database = Database(settings.database_url)
     try:
-        await migrating.upgrade(database)
+        left = await migrating.upgrade(database, contract=contract)
+        at = await migrating.current(database)
     finally:
         await database.close()
-    typer.echo(f"The database is at revision {migrating.HEAD}.")
+    typer.echo(f"The database is at revision {at}.")
+    if left:
+        typer.echo(f"Once no earlier version runs any more ({', '.join(left)}): tieout-server migrate --contract")
 
 
 def _settings() -> Settings:

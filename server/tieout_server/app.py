@@ -15,7 +15,7 @@ from tieout_server.connections.return_urls import ReturnUrls
 from tieout_server.connections.service import Connections
 from tieout_server.connections.service import Means as ConnectionMeans
 from tieout_server.connections.tokens import Tokens
-from tieout_server.errors import StorageUnavailableError
+from tieout_server.errors import DrainingError, StorageUnavailableError
 from tieout_server.events.feed import Feed
 from tieout_server.exports import means as export_means
 from tieout_server.exports.pending import PendingExports
@@ -41,10 +41,11 @@ from tieout_server.rpc.exports import ExportSubjects
 from tieout_server.rpc.reconciliations import ReconciliationSubjects
 from tieout_server.rpc.server import RpcServer, Subjects
 from tieout_server.settings import Settings
+from tieout_server.shutdown import Shutdown
 from tieout_server.storage.arrivals import kept_beside
 from tieout_server.storage.database import Database
 from tieout_server.storage.events import bounds
-from tieout_server.storage.migrate import check_is_current, upgrade
+from tieout_server.storage.migrate import check_fits, upgrade
 from tieout_server.storage.notices import Notices
 from tieout_server.storage.vault import Vault
 from tieout_server.storage.work import CHANNEL
@@ -185,11 +186,13 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         ):
             await stack.enter_async_context(_kept_running(name, work))
         receiver = WebhookReceiver(_deliveries(settings), arrivals)
-        web = WebServer(build(connections, _readiness(database, feed), receiver), settings.web_listen)
+        shutdown = Shutdown(settings.drain_notice, engine, place.guests)
+        web = WebServer(build(connections, _readiness(database, shutdown), receiver), settings.web_listen)
         rpc = RpcServer(subjects, settings)
         for server in (web, rpc):
             stack.push_async_callback(server.stop)
             await server.start()
+        stack.push_async_callback(shutdown.drain, rpc, web)
         yield App(rpc.port, web.port)
 
 
@@ -246,7 +249,7 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     if database.is_sqlite:
         await upgrade(database)
     else:
-        await check_is_current(database)
+        await check_fits(database)
     return database
 
 
@@ -262,6 +265,8 @@ async def _kept_running(name: str, work: Callable[[], Awaitable[None]]) -> Async
         while True:
             try:
                 await work()
+            except DrainingError:
+                return
             except Exception as error:  # whatever broke, it begins anew
                 now, away = asyncio.get_running_loop().time(), _storage_away(error)
                 if away is None:
@@ -287,10 +292,10 @@ def _storage_away(error: Exception) -> StorageUnavailableError | None:
     return error if isinstance(error, StorageUnavailableError) else None
 
 
-def _readiness(database: Database, feed: Feed) -> IsReady:
+def _readiness(database: Database, shutdown: Shutdown) -> IsReady:
     async def is_ready() -> bool:
         """Whether the database answers, and this process is not being stopped."""
-        if feed.is_draining:
+        if shutdown.has_begun:
             return False
         try:
             async with asyncio.timeout(READY_WITHIN), database.read() as tx:

@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     token: SecretStr = SecretStr("")
     """Bearer token that every caller must send; empty asks for none and is refused beyond loopback."""
 
+    drain_notice: timedelta = Field(default=timedelta(0), ge=timedelta(0), le=timedelta(seconds=2))
+    """How long a server that is stopped still serves while it says that it is not ready, for load balancers to notice;
+    part of the ten seconds within which it ends."""
+
     web_listen: str = "127.0.0.1:7441"
     """Address of the web server: authorisation callback and health."""
     web_url: str = "http://localhost:7441"

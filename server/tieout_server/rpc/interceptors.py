@@ -21,6 +21,7 @@ from tieout_server import log
 from tieout_server.clock import Clock
 from tieout_server.errors import CallerUnauthenticatedError, StorageUnavailableError
 from tieout_server.rpc import errors, validate
+from tieout_server.rpc.in_hand import InHand
 
 logger = log.get("rpc")
 
@@ -58,8 +59,9 @@ class Token:
 class Surround(aio.ServerInterceptor):
     """Authenticates, validates, maps errors and logs, around handlers of every arity."""
 
-    def __init__(self, token: Token, clock: Clock) -> None:
+    def __init__(self, token: Token, clock: Clock, in_hand: InHand | None = None) -> None:
         self._token = token
+        self._in_hand = in_hand or InHand()
         self._clock = clock
         self._wrapped: dict[str, _Handler] = {}
 
@@ -91,7 +93,8 @@ class Surround(aio.ServerInterceptor):
     def _unary(self, method: str, behavior: _Behavior) -> _Behavior:
         async def surrounded(request: Any, context: _Context) -> Any:  # noqa: ANN401 - messages of every method pass
             async with self._call(method, request, context):
-                return await behavior(request, context)
+                with self._in_hand.call():
+                    return await behavior(request, context)
 
         return surrounded
 
@@ -102,11 +105,13 @@ class Surround(aio.ServerInterceptor):
             async with self._call(method, request, context):
                 answer = behavior(request, context)
                 if not inspect.isasyncgen(answer):
-                    await answer  # writes by itself, as the health service's Watch does
+                    with self._in_hand.call(is_endless=True):
+                        await answer  # writes by itself, as the health service's Watch does
                     return
-                async with aclosing(answer) as messages:
-                    async for message in messages:
-                        await context.write(message)
+                with self._in_hand.call():
+                    async with aclosing(answer) as messages:
+                        async for message in messages:
+                            await context.write(message)
 
         return surrounded
 
@@ -115,6 +120,8 @@ class Surround(aio.ServerInterceptor):
         request_id, started = secrets.token_hex(8), time.perf_counter()
         outcome = "OK"
         try:
+            if not method.startswith(HEALTH):
+                self._in_hand.check_is_open()
             self._token.check(method, context)
             if isinstance(request, Message):
                 validate.check(request)

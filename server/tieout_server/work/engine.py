@@ -18,7 +18,7 @@ import msgspec
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.errors import StorageUnavailableError
+from tieout_server.errors import DrainingError, StorageUnavailableError
 from tieout_server.storage import work
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.work import Due, Lease, Task
@@ -74,9 +74,15 @@ class LostLeaseError(Exception):
 class Job:
     """One task in hand."""
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, leaving: Callable[[], bool] = lambda: False) -> None:
         self._lease = lease
+        self._leaving = leaving
         self.connection_id = lease.connection_id
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether this process ends soon: the slice ends as soon as what is under way has been answered."""
+        return self._leaving()
 
     async def hold(self, tx: Transaction) -> None:
         """Make this transaction count only if the task is still ours.
@@ -119,6 +125,7 @@ class Engine:
         self._may_hold_more = False
         """Whether rows may say that this process has what it has not: something broke on the way to or from them."""
         self._is_away = False
+        self._is_draining = False
         self._look_took = 0.0
         self._due = asyncio.Event()
 
@@ -155,6 +162,25 @@ class Engine:
         finally:
             await self._let_go()
 
+    def begin_no_more(self) -> None:
+        """Start nothing from now on; slices in hand learn that they are to end (`Job.is_leaving`)."""
+        self._is_draining = True
+
+    async def drain(self, by: float) -> None:
+        """Let what is in hand come to an end until this time of the loop, then break it off; nothing more is begun.
+
+        An organisation of which nothing is in hand any more is another process's from then on.
+        """
+        self.begin_no_more()
+        with contextlib.suppress(StorageUnavailableError):  # then the others have it all a little later
+            await self._homes.drain()
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=max(0.0, by - asyncio.get_running_loop().time()))
+        if self._running:
+            logger.warning("broken off", tasks=[task.get_name() for task in self._running.values()])
+        await self._cancel_all()
+        await asyncio.gather(*self._moves, return_exceptions=True)
+
     def _breath(self) -> float:
         """Seconds in which more may gather that is due: the longer, the more a look costs, so that looks stay few."""
         shared = BREATH if self._replica.peers.replicas > 1 else 0.0
@@ -176,7 +202,7 @@ class Engine:
 
     async def _start_what_is_due(self) -> float:
         """Start what can be started; answers how many seconds to wait at most for more."""
-        if not self._replica.is_alive():
+        if self._is_draining or not self._replica.is_alive():
             return SWEEP
         if self._may_hold_more and (freed := await self._give_back()):
             logger.warning("what was not given back is due again", tasks=freed)
@@ -191,7 +217,7 @@ class Engine:
             is_ours = due.has_home or not organisation or organisation in newcomers
             if key in self._running or not self._has_room(due.task.lane) or not is_ours:
                 continue
-            if self._homes.is_leaving(organisation):
+            if self._homes.is_leaving(organisation) or self._is_draining:
                 continue
             self._organisations[key] = organisation
             doing = self._do(due, self._replica.id)
@@ -266,11 +292,13 @@ class Engine:
             return
         key = (task.kind, task.connection_id)
         try:
-            again_at = await self._kinds[task.kind].perform(Job(lease))
+            again_at = await self._kinds[task.kind].perform(Job(lease, lambda: self._is_draining))
             self._failures.pop(key, None)
         except LostLeaseError as lost:
             logger.warning("task lost", task=str(lost))
             return
+        except DrainingError:  # it is another process's
+            again_at = self._clock.now()
         except StorageUnavailableError:  # no fault of the task's
             again_at = self._clock.now() + FIRST_RETRY
         except Exception:

@@ -5,7 +5,7 @@ import contextlib
 from datetime import timedelta
 
 from tieout_server import log
-from tieout_server.errors import CallLimitError, StorageUnavailableError
+from tieout_server.errors import CallLimitError, DrainingError, StorageUnavailableError
 from tieout_server.ledger.calls import Pacing, Problem
 from tieout_server.storage import guest_calls
 from tieout_server.storage.guest_calls import GuestCall, GuestState, Outcome
@@ -82,6 +82,8 @@ class Host:
         except CallLimitError as full:
             if full.limit == Problem.DAY:  # else it is at home elsewhere by now, and is served there
                 await self._move(call, GuestState.REFUSED, Outcome(retry_at=full.retry_at))
+        except DrainingError:
+            pass  # its next home finds it as it was
         except Exception:
             logger.exception("a guest was not served", call=call.id)
         finally:
