@@ -186,7 +186,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         ):
             await stack.enter_async_context(_kept_running(name, work))
         receiver = WebhookReceiver(_deliveries(settings), arrivals)
-        shutdown = Shutdown(settings.drain_notice, engine, place.guests)
+        shutdown = Shutdown(settings.drain_notice, engine, place.guests, place.host)
         web = WebServer(build(connections, _readiness(database, shutdown), receiver), settings.web_listen)
         rpc = RpcServer(subjects, settings)
         for server in (web, rpc):

@@ -10,7 +10,9 @@ replicas = Table(
     Column("id", Text, primary_key=True),
     text_column("name"),  # host:process, for people
     int_column("alive_until", nullable=True),  # by the database's clock; null: it is the only one
-    Column("revision", Text, nullable=False, server_default=text("''")),  # that its code was written for; empty: before 0008
+    Column(
+        "revision", Text, nullable=False, server_default=text("''")
+    ),  # that its code was written for; empty: before 0008
     Column("is_leaving", Boolean, nullable=False, server_default=false()),  # it is being stopped, and takes no more
 )
 

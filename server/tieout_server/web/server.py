@@ -8,7 +8,7 @@ from tieout_server.errors import ListenError
 logger = log.get("web")
 
 MAX_PORT = 65_535
-GRACE = 3.0
+GRACE = 2.5
 """Seconds that requests in hand may take to end when the server stops; aiohttp waits for so long twice."""
 
 

@@ -162,18 +162,17 @@ class Engine:
         finally:
             await self._let_go()
 
-    def begin_no_more(self) -> None:
-        """Start nothing from now on; slices in hand learn that they are to end (`Job.is_leaving`)."""
+    async def hand_over(self) -> None:
+        """Begin nothing more, and let organisations go as soon as nothing is in hand of them: another process goes on.
+
+        Slices in hand learn that they are to end (`Job.is_leaving`).
+        """
         self._is_draining = True
+        await self._homes.drain()
 
     async def drain(self, by: float) -> None:
-        """Let what is in hand come to an end until this time of the loop, then break it off; nothing more is begun.
-
-        An organisation of which nothing is in hand any more is another process's from then on.
-        """
-        self.begin_no_more()
-        with contextlib.suppress(StorageUnavailableError):  # then the others have it all a little later
-            await self._homes.drain()
+        """Let what is in hand come to an end until this time of the loop, then break it off."""
+        self._is_draining = True
         if self._running:
             await asyncio.wait(self._running.values(), timeout=max(0.0, by - asyncio.get_running_loop().time()))
         if self._running:

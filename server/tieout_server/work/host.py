@@ -53,6 +53,11 @@ class Host:
         finally:
             await self._send_away()
 
+    async def drain(self, by: float) -> None:
+        """Wait until this time of the loop, at most, to be told what became of the calls that guests have leave for."""
+        if self._serving:
+            await asyncio.wait(self._serving.values(), timeout=max(0.0, by - asyncio.get_running_loop().time()))
+
     def _take_in(self, call: GuestCall) -> None:
         if not self._homes.is_here(call.xero_tenant_id):  # it moves at this moment; its next home sees to it
             return
