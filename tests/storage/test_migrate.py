@@ -103,5 +103,5 @@ async def test_a_database_that_is_ahead_by_what_only_adds_is_worked_with(empty: 
     async with empty.write() as tx:
         await tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     await migrate.check_fits(empty)
-    assert await migrate.upgrade(empty) == ()
+    assert await migrate.upgrade(empty) == []
     assert await migrate.current(empty) == "9999"

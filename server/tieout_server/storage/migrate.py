@@ -8,9 +8,7 @@ import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, Index, inspect, table, text
-from sqlalchemy import column as a_column
-from sqlalchemy.schema import CreateIndex
+from sqlalchemy import Connection, TextClause, inspect, text
 
 from tieout_server import log
 from tieout_server.errors import OperatorMustActError, StorageUnavailableError
@@ -88,7 +86,7 @@ async def upgrade(database: Database, *, contract: bool = False) -> Sequence[str
     """
     at = await _checked(database)
     if at is not None and at >= HEAD:
-        return ()
+        return []
     known, contract = steps.all_steps(), contract or at is None
     while step := steps.next_step(known, at, contract=contract):
         await _take(database, known, step)
@@ -141,7 +139,7 @@ def _take_in(connection: Connection, known: Sequence[Step], step: Step) -> None:
         )
     if connection.dialect.name == "sqlite":
         for name, (of, columns) in step.indexes.items():
-            connection.execute(_index(name, of, columns))
+            connection.execute(_index("", name, of, columns))
     steps.take(connection, step)
     note_oldest(connection, steps.oldest_after(known, step.revision))
 
@@ -173,16 +171,15 @@ async def _build_beside(database: Database, indexes: Mapping[str, tuple[str, Seq
                 broken = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(:name) AND NOT indisvalid"
                 if (await connection.execute(text(broken), {"name": name})).first():
                     await connection.execute(text(f"DROP INDEX CONCURRENTLY {name}"))
-                await connection.execute(_index(name, of, columns))
+                await connection.execute(_index("CONCURRENTLY", name, of, columns))
         finally:
             await connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
     return True
 
 
-def _index(name: str, of: str, columns: Sequence[str]) -> CreateIndex:
-    on = table(of, *(a_column(one) for one in columns))
-    index = Index(name, *on.c, postgresql_concurrently=True)
-    return CreateIndex(index, if_not_exists=True)
+def _index(how: str, name: str, of: str, columns: Sequence[str]) -> TextClause:
+    """The statement that makes this index; the names are those of a step, and nobody else's."""
+    return text(f"CREATE INDEX {how} IF NOT EXISTS {name} ON {of} ({', '.join(columns)})")
 
 
 def _state_of(away: StorageUnavailableError) -> str:
