@@ -1,9 +1,7 @@
 """The command `tieout-server`: serve, migrate the database, or say who may call."""
 
 import asyncio
-import contextlib
 import gc
-import signal
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Never
@@ -14,10 +12,11 @@ from pydantic import ValidationError
 from tieout_server import log, registration, traces
 from tieout_server.errors import TieoutError
 from tieout_server.settings import Settings
+from tieout_server.signals import Stop
 
 SWITCH_EVERY = 0.001
-"""Seconds after which a thread that works on a page lets the event loop have its turn. With Python's own 5 ms what needs
-several turns, such as keeping a webhook, waits for tens of milliseconds during a first sync."""
+"""Seconds after which a thread that works on a page lets the event loop have its turn. With Python's own 5 ms what
+needs several turns, such as keeping a webhook, waits for tens of milliseconds during a first sync."""
 GARBAGE = (50_000, 20, 50)
 """Pages of documents and thousands of streams are no garbage: looking for it less often saves a tenth of the CPU."""
 
@@ -32,14 +31,19 @@ cli = typer.Typer(
 
 @cli.command()
 def serve() -> None:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM, and end within ten seconds of it; a second one ends it at once."""
     _run(_serve(_settings()))
 
 
 @cli.command()
-def migrate() -> None:
-    """Bring the database to this version's tables. Safe to repeat, and from several places at once."""
-    _run(_migrate(_settings()))
+def migrate(
+    *,
+    contract: Annotated[
+        bool, typer.Option("--contract", help="Also take away what only earlier versions use; none may run any more.")
+    ] = False,
+) -> None:
+    """Bring the database to this version's tables, beside running servers. Safe to repeat, and from several places."""
+    _run(_migrate(_settings(), contract=contract))
 
 
 cli.add_typer(registration.commands(lambda doing: _run(doing(_settings()))), name="callers")
@@ -68,10 +72,7 @@ async def _serve(settings: Settings) -> None:
         _quit(
             "Set TIEOUT_XERO_CLIENT_ID and TIEOUT_XERO_CLIENT_SECRET: register an app at Xero first (see the README)."
         )
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = Stop()
     if settings.traces:
         _trace()
     async with serving(settings) as app:
@@ -87,16 +88,19 @@ def _trace() -> None:
         _quit("TIEOUT_TRACES=otlp needs more than is installed: pip install 'tieout[server,telemetry]'")
 
 
-async def _migrate(settings: Settings) -> None:
+async def _migrate(settings: Settings, *, contract: bool) -> None:
     from tieout_server.storage import migrate as migrating  # noqa: PLC0415 - likewise
     from tieout_server.storage.database import Database  # noqa: PLC0415 - likewise
 
     database = Database(settings.database_url)
     try:
-        await migrating.upgrade(database)
+        left = await migrating.upgrade(database, contract=contract)
+        at = await migrating.current(database)
     finally:
         await database.close()
-    typer.echo(f"The database is at revision {migrating.HEAD}.")
+    typer.echo(f"The database is at revision {at}.")
+    if left:
+        typer.echo(f"Once no earlier version runs any more ({', '.join(left)}): tieout-server migrate --contract")
 
 
 async def _rotate_keys(settings: Settings, *, only_check: bool) -> None:
@@ -107,7 +111,7 @@ async def _rotate_keys(settings: Settings, *, only_check: bool) -> None:
 
     database = Database(settings.database_url)
     try:
-        await migrating.check_is_current(database)
+        await migrating.check_fits(database)
         vault = Vault.from_settings(settings.vault_keys.get_secret_value(), settings.database_url)
         for kind, done in ({} if only_check else await rotation.rotate(database, vault)).items():
             damaged = f"; {done.unreadable:,} do not open, and stay" if done.unreadable else ""

@@ -16,7 +16,7 @@ from tieout_server.connections.return_urls import ReturnUrls
 from tieout_server.connections.service import Connections
 from tieout_server.connections.service import Means as ConnectionMeans
 from tieout_server.connections.tokens import Tokens
-from tieout_server.errors import StorageUnavailableError
+from tieout_server.errors import DrainingError, StorageUnavailableError
 from tieout_server.events.feed import Feed
 from tieout_server.exports import means as export_means
 from tieout_server.exports.pending import PendingExports
@@ -44,9 +44,10 @@ from tieout_server.rpc.exports import ExportSubjects
 from tieout_server.rpc.reconciliations import ReconciliationSubjects
 from tieout_server.rpc.server import RpcServer, Subjects
 from tieout_server.settings import Settings
+from tieout_server.shutdown import Shutdown
 from tieout_server.storage.arrivals import kept_beside
 from tieout_server.storage.database import Database
-from tieout_server.storage.migrate import check_is_current, upgrade
+from tieout_server.storage.migrate import check_fits, upgrade
 from tieout_server.storage.notices import Notices
 from tieout_server.storage.vault import Vault
 from tieout_server.syncs.arrivals import Arrivals
@@ -140,10 +141,6 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         Polls(means, readings, engine, library.allowance)
         Sweeps(means, readings, engine)
         exporting = export_means.Means(database, feed, clock, engine, library.allowance)
-        preflight = Preflight(exporting)
-        exports = Exports(exporting, connections, requests, preflight)
-        settings_of_exports = SettingsOfExports(exporting, connections, requests, preflight)
-        ExportWork(exporting, connections, preflight, settings_of_exports.revalidate)
         comparing = reconciliation_means.Means(database, feed, clock, engine)
         changed = Changed(comparing, connections, library.allowance)
         ReconciliationWork(comparing, connections)
@@ -169,7 +166,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
                 platform_balances=PlatformBalances(database, clock, requests),
                 chase_checks=ChaseChecks(comparing, connections, place.guests.known_allowance, PendingExports()),
             ),
-            exports=ExportSubjects(exports=exports, settings=settings_of_exports, watch=ExportWatch(feed, exports)),
+            exports=_exports(exporting, connections, requests),
             feed=feed,
             clock=clock,
         )
@@ -178,18 +175,19 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         if database.is_sqlite:
             await connections.recover()
         stack.push_async_callback(_book_what_is_left, housekeeping)
-        for name, work in (
-            ("replica", place.replica.run),
-            ("notices", place.notices.run),
-            ("feed", feed.run),
-            ("housekeeping", housekeeping.run),
-            ("engine", engine.run),
-            ("host", place.host.run),
-            ("arrivals", arrivals.run),
-            ("changed", changed.run),
-        ):
-            await stack.enter_async_context(_kept_running(name, work))
-        readiness = Readiness(database, feed)
+        await _keep_running(
+            stack,
+            replica=place.replica.run,
+            notices=place.notices.run,
+            feed=feed.run,
+            housekeeping=housekeeping.run,
+            engine=engine.run,
+            host=place.host.run,
+            arrivals=arrivals.run,
+            changed=changed.run,
+        )
+        shutdown = Shutdown(settings.drain_notice, engine, place.guests, place.host)
+        readiness = Readiness(database, shutdown)
         metrics_port = await _tell_operators(
             settings, Sources(database, kept, place.replica, place.homes, clock), readiness, stack
         )
@@ -199,9 +197,17 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         for server in (web, rpc):
             stack.push_async_callback(server.stop)
             await server.start()
-        watch = functools.partial(readiness.watch, rpc.say_whether_it_serves)
-        await stack.enter_async_context(_kept_running("readiness", watch))
+        await _keep_running(stack, readiness=functools.partial(readiness.watch, rpc.say_whether_it_serves))
+        stack.push_async_callback(shutdown.drain, rpc, web)
         yield App(rpc.port, web.port, metrics_port)
+
+
+def _exports(means: export_means.Means, connections: Connections, requests: Requests) -> ExportSubjects:
+    preflight = Preflight(means)
+    exports = Exports(means, connections, requests, preflight)
+    settings = SettingsOfExports(means, connections, requests, preflight)
+    ExportWork(means, connections, preflight, settings.revalidate)
+    return ExportSubjects(exports=exports, settings=settings, watch=ExportWatch(means.feed, exports))
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -270,8 +276,14 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     if database.is_sqlite:
         await upgrade(database)
     else:
-        await check_is_current(database)
+        await check_fits(database)
     return database
+
+
+async def _keep_running(stack: AsyncExitStack, **works: Callable[[], Awaitable[None]]) -> None:
+    """Keep all of these going, by name, until the stack ends."""
+    for name, work in works.items():
+        await stack.enter_async_context(_kept_running(name, work))
 
 
 @asynccontextmanager
@@ -286,6 +298,8 @@ async def _kept_running(name: str, work: Callable[[], Awaitable[None]]) -> Async
         while True:
             try:
                 await work()
+            except DrainingError:
+                return
             except Exception as error:  # whatever broke, it begins anew
                 now, away = asyncio.get_running_loop().time(), _storage_away(error)
                 if away is None:

@@ -31,9 +31,9 @@ TieoutError
 │   ├── XeroUnavailableError        Xero or the network did not answer properly
 │   │   └── AnswerLostError         a write was sent, and whether it was done is not known
 │   ├── CallLimitError              Xero's call limits hold the call up
-│   ├── DrainingError               this process is shutting down; ask another
 │   ├── CallerRateLimitedError      this caller calls too often, or watches too much
 │   └── IssuerUnavailableError      the issuer of callers' tokens does not answer
+├── DrainingError                   this process is shutting down; ask another
 ├── StorageUnavailableError         our database cannot be used now; nobody knows what became of what was under way
 └── BugError                        somebody has to change code
     └── UnexpectedAnswerError       Xero answered what nobody documented
@@ -262,10 +262,19 @@ class CallLimitError(TryAgainError):
         self.limit = limit
 
 
-class DrainingError(TryAgainError):
-    """This process is shutting down."""
+# This process ends.
+
+
+class DrainingError(TieoutError):
+    """This process is shutting down: another one does it. A call to Xero that this ends was not sent.
+
+    No TryAgainError: that one is about Xero, and work that meets it waits. Here it is given back as it was.
+    """
 
     reason = "DRAINING"
+
+    def __init__(self, sentence: str = "This server is shutting down; ask another one.", **facts: str) -> None:
+        super().__init__(sentence, **facts)
 
 
 class CallerRateLimitedError(TryAgainError):

@@ -7,9 +7,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tieout_server import log, measures
 from tieout_server.errors import OperatorMustActError, StorageUnavailableError
-from tieout_server.events.feed import Feed
+from tieout_server.shutdown import Shutdown
 from tieout_server.storage.database import Database
-from tieout_server.storage.migrate import check_is_current
+from tieout_server.storage.migrate import check_fits
 
 logger = log.get("readiness")
 
@@ -28,18 +28,18 @@ Tell = Callable[[bool], Awaitable[None]]
 class Readiness:
     """Whether this process can serve, asked by probes, and told to whoever watches health. Run it once."""
 
-    def __init__(self, database: Database, feed: Feed) -> None:
+    def __init__(self, database: Database, shutdown: Shutdown) -> None:
         self._database = database
-        self._feed = feed
+        self._shutdown = shutdown
 
     async def why_not(self) -> str:
         """Why this process cannot serve; empty while it can. Strangers may read it."""
-        return "this server is being stopped" if self._feed.is_draining else await self._trouble()
+        return "this server is being stopped" if self._shutdown.has_begun else await self._trouble()
 
     async def _trouble(self) -> str:
         try:
             async with asyncio.timeout(READY_WITHIN):
-                await check_is_current(self._database)
+                await check_fits(self._database)
         except TimeoutError:
             return "the database does not answer in time"
         except StorageUnavailableError:

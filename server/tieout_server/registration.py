@@ -11,7 +11,7 @@ from tieout_server.callers.registering import Listed, Registration, Wanted
 from tieout_server.clock import SystemClock
 from tieout_server.settings import Settings
 from tieout_server.storage.database import Database
-from tieout_server.storage.migrate import check_is_current, upgrade
+from tieout_server.storage.migrate import check_fits, upgrade
 
 Asked = Callable[[Registration], Awaitable[None]]
 Run = Callable[[Callable[[Settings], Coroutine[object, object, None]]], None]
@@ -88,7 +88,7 @@ def _with(asked: Asked) -> Callable[[Settings], Coroutine[object, object, None]]
     async def done(settings: Settings) -> None:
         database = Database(settings.database_url)
         try:
-            await (upgrade if database.is_sqlite else check_is_current)(database)
+            await (upgrade if database.is_sqlite else check_fits)(database)
             await asked(Registration(database, SystemClock()))
         finally:
             await database.close()

@@ -59,6 +59,10 @@ class Settings(BaseSettings):
     caller_streams: int = Field(default=5000, ge=1)
     """Streams that one caller may have open on one replica."""
 
+    drain_notice: timedelta = Field(default=timedelta(0), ge=timedelta(0), le=timedelta(seconds=2))
+    """How long a server that is stopped still serves while it says that it is not ready, for load balancers to notice;
+    part of the ten seconds within which it ends."""
+
     web_listen: str = "127.0.0.1:7441"
     """Address of the web server: authorisation callback and health."""
     web_url: str = "http://localhost:7441"

@@ -222,7 +222,7 @@ async def during_a_first_sync(made: Stand, figures: Figures) -> None:
         await posting
     await sync
     await client.connections.disconnect(connection_id, purge_data=True)
-    while any(it["organisation"] == first["name"] for it in (await control(base, ""))["connections"]):
+    while any(it["organisation"] == first["name"] for it in (await control(base, ""))["connections"]):  # noqa: ASYNC110 - another process is waited for
         await asyncio.sleep(0.05)
 
 

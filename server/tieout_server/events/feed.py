@@ -98,7 +98,7 @@ class Feed:
             await self._advance()
 
     def drain(self) -> None:
-        """Send every follower away, to resume elsewhere with its token."""
+        """Send every follower away, to resume elsewhere with the token that it is told last."""
         self.is_draining = True
         _wake(self._waiting)
 
@@ -109,7 +109,7 @@ class Feed:
             DrainingError: this process shuts down.
         """
         if self.is_draining:
-            raise DrainingError("This server is shutting down; resume at another one with your token.")
+            raise draining()
 
     async def position_of(self, resume_token: str) -> int:
         """Where a follower with this token goes on.
@@ -131,14 +131,16 @@ class Feed:
     async def follow(self, after: int, wanted: Wanted) -> AsyncGenerator[Event | int, None]:
         """Every wanted event behind this position, in order; when it is quiet, a bare position as a heartbeat.
 
-        A bare position means that everything up to it has been delivered.
+        A bare position means that everything up to it has been delivered. It is the last that is told, too.
 
         Raises:
-            DrainingError: this process shuts down.
+            DrainingError: this process shuts down; its facts name the token to resume with.
         """
         position, heard_at = after, _loop_time()
         while True:
-            self.check_is_open()
+            if self.is_draining:
+                yield position
+                raise draining(token.encode(position))
             batch, position = await self._next(position)
             for event in batch:
                 if wanted(event):
@@ -207,13 +209,20 @@ class Feed:
 
         Most followers want few of all events: to wake each for every event costs forty times as much as asking.
         """
-        self.check_is_open()
+        if self.is_draining:
+            return
         news = asyncio.get_running_loop().create_future()
         self._waiting[news] = wanted
         try:
             await asyncio.wait((news,), timeout=seconds)
         finally:
             del self._waiting[news]
+
+
+def draining(resume_token: str = "") -> DrainingError:
+    """What a follower is told in the end."""
+    sentence = "This server is shutting down; resume at another one with your token."
+    return DrainingError(sentence, resume_token=resume_token)
 
 
 def _wake(waiting: Iterable[asyncio.Future[None]]) -> None:

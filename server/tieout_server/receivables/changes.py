@@ -12,7 +12,7 @@ from contextlib import aclosing
 import msgspec
 
 from tieout_server.clock import Clock
-from tieout_server.errors import NotFoundError
+from tieout_server.errors import DrainingError, NotFoundError
 from tieout_server.events import feed
 from tieout_server.events.feed import Feed
 from tieout_server.ledger.documents import Entity
@@ -142,6 +142,17 @@ class Changes:
                 yield seen
 
     async def _changes(self, reading: Reading, here: Place, position: int) -> AsyncGenerator[Seen, None]:
+        """What is behind this place, and then what comes, until this process shuts down: then how far that was."""
+        try:
+            async with aclosing(self._news(reading, here, position)) as told:
+                async for seen in told:
+                    here = seen.bookmark.place
+                    yield seen
+        except DrainingError:
+            yield Seen(Bookmark(here))
+            raise feed.draining(place.encode(reading.connection_id, Bookmark(here))) from None
+
+    async def _news(self, reading: Reading, here: Place, position: int) -> AsyncGenerator[Seen, None]:
         """What is behind this place, and then what comes, with a heartbeat when nothing was told for a while."""
         told_at, is_quiet = _loop_time(), False
         wakes = self._feed.follow(position, lambda event: _concerns(event, reading.connection_id))

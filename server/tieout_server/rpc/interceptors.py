@@ -18,7 +18,8 @@ from tieout_server import log
 from tieout_server.clock import Clock
 from tieout_server.errors import StorageUnavailableError
 from tieout_server.rpc import errors, validate
-from tieout_server.rpc.callers import Call, Door
+from tieout_server.rpc.callers import HEALTH, Call, Door
+from tieout_server.rpc.in_hand import InHand
 from tieout_server.rpc.observed import REQUEST_ID, observed
 
 logger = log.get("rpc")
@@ -34,8 +35,9 @@ _Behavior = Callable[[Any, _Context], Awaitable[Any]]
 class Surround(aio.ServerInterceptor):
     """Authenticates, validates, maps errors and logs, around handlers of every arity."""
 
-    def __init__(self, door: Door, clock: Clock) -> None:
+    def __init__(self, door: Door, clock: Clock, in_hand: InHand | None = None) -> None:
         self._door = door
+        self._in_hand = in_hand or InHand()
         self._clock = clock
         self._wrapped: dict[str, _Handler] = {}
 
@@ -69,7 +71,8 @@ class Surround(aio.ServerInterceptor):
             async with self._call(method, request, context, is_stream=False) as call:
                 if not isinstance(request, Message):
                     request = call.each(request)
-                return await call.answer(await behavior(request, context))
+                with self._in_hand.call():
+                    return await call.answer(await behavior(request, context))
 
         return surrounded
 
@@ -80,13 +83,15 @@ class Surround(aio.ServerInterceptor):
             async with self._call(method, request, context, is_stream=True) as call:
                 answer = behavior(request, context)
                 if not inspect.isasyncgen(answer):
-                    await answer  # writes by itself, as the health service's Watch does
+                    with self._in_hand.call(is_endless=True):
+                        await answer  # writes by itself, as the health service's Watch does
                     return
-                async with aclosing(answer) as messages:
-                    async for message in messages:
-                        if call.is_to_be_looked_at():
-                            await call.look_again()
-                        await context.write(await call.answer(message))
+                with self._in_hand.call():
+                    async with aclosing(answer) as messages:
+                        async for message in messages:
+                            if call.is_to_be_looked_at():
+                                await call.look_again()
+                            await context.write(await call.answer(message))
 
         return surrounded
 
@@ -95,6 +100,8 @@ class Surround(aio.ServerInterceptor):
         with observed(method, context, is_stream=is_stream) as observation:
             call, raised = self._door.call(method, context), None
             try:
+                if not method.startswith(HEALTH):
+                    self._in_hand.check_is_open()
                 await call.admit(streams=is_stream)
                 observation.caller = call.caller
                 if isinstance(request, Message):

@@ -1,5 +1,6 @@
 """The gRPC server: the five services, health and reflection, behind TLS and a door that knows callers."""
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from tieout_server.rpc.address import is_address, is_loopback
 from tieout_server.rpc.callers import Door
 from tieout_server.rpc.connections import ConnectionServicer
 from tieout_server.rpc.exports import ExportSubjects, PaymentExportServicer
+from tieout_server.rpc.in_hand import InHand
 from tieout_server.rpc.interceptors import Surround
 from tieout_server.rpc.receivables import ReceivablesServicer
 from tieout_server.rpc.reconciliations import ReconciliationServicer, ReconciliationSubjects
@@ -46,8 +48,8 @@ from tieout_server.syncs.watch import SyncWatch
 
 logger = log.get("rpc")
 
-GRACE = 10.0
-"""Seconds that calls in hand may take to end when the server stops."""
+GRACE = 0.5
+"""Seconds that a server that was not drained leaves to the calls in hand when it stops."""
 
 SERVICES = tuple(
     str(file.DESCRIPTOR.services_by_name[name].full_name)
@@ -102,8 +104,9 @@ class RpcServer:
         self._settings = settings
         self._door = Door(subjects.callers, settings, only_here=is_loopback(settings.listen))
         self._health = health.aio.HealthServicer()
+        self._in_hand = InHand()
         self._server = aio.server(
-            interceptors=(Surround(self._door, subjects.clock),),
+            interceptors=(Surround(self._door, subjects.clock, self._in_hand),),
             options=(*OPTIONS, ("grpc.enable_channelz", int(settings.channelz))),
         )
         self.port = 0
@@ -144,10 +147,19 @@ class RpcServer:
         for service in ("", *SERVICES):
             await self._health.set(service, status.SERVING if serves else status.NOT_SERVING)
 
-    async def stop(self) -> None:
-        """Stop serving: callers are told to go elsewhere, watchers are sent away, calls in hand may end."""
+    async def announce_end(self) -> None:
+        """Say NOT_SERVING of every service, and of all; calls are served as before."""
         await self._health.enter_graceful_shutdown()
+
+    async def drain(self, by: float) -> None:
+        """Send callers and watchers elsewhere; calls in hand end until this time of the loop, or are broken off."""
         self._feed.drain()
+        await self._in_hand.drain(by)
+
+    async def stop(self) -> None:
+        """Stop serving. What is in hand is broken off soon, unless it was drained before."""
+        await self.announce_end()
+        await self.drain(asyncio.get_running_loop().time() + GRACE)
         await self._server.stop(GRACE)
 
     async def _check_guarded(self) -> None:

@@ -125,6 +125,13 @@ class Database:
                 if not opened.is_durable:
                     await connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
 
+    @asynccontextmanager
+    async def outside_transactions(self) -> AsyncIterator[AsyncConnection]:
+        """A connection on which each statement counts by itself, for what PostgreSQL does in no transaction."""
+        with told_where_unavailable():
+            async with self._engine.connect() as connection:
+                yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
     def after_commit(self, tx: Transaction, call: Callable[[], None]) -> None:
         """Call this, on the event loop, once this write transaction has committed; never if it rolls back."""
         self._open[tx].after_commit.append(call)

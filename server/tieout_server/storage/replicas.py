@@ -13,17 +13,19 @@ from sqlalchemy.sql import ColumnElement
 
 from tieout_server.clock import from_micros
 from tieout_server.storage.database import Transaction
+from tieout_server.storage.migrate import HEAD
 from tieout_server.storage.replica_tables import homes, replicas
 
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 """Microseconds since 1970 by the clock of PostgreSQL, which all processes have in common. SQLite has one process."""
 
 _IS_SILENT = replicas.c.alive_until < literal_column(_NOW)
+_IS_STAYING = replicas.c.is_leaving.is_(False)
 _NEW_HOME = "INSERT INTO homes (xero_tenant_id, replica_id, windows) VALUES ({0}, {0}, {0}) ON CONFLICT DO NOTHING"
 
 
 class Peers(msgspec.Struct, frozen=True):
-    """The processes that are alive, and the organisations that they share."""
+    """The processes that are alive and stay, and the organisations that they share."""
 
     replicas: int
     organisations: int = 0
@@ -48,7 +50,9 @@ async def join(tx: Transaction, replica_id: str, life: timedelta | None, *, alon
     if alone:
         await tx.execute(delete(replicas))
     await tx.execute(
-        replicas.insert().values(id=replica_id, name=name, alive_until=None if life is None else _after(life))
+        replicas.insert().values(
+            id=replica_id, name=name, alive_until=None if life is None else _after(life), revision=HEAD
+        )
     )
 
 
@@ -67,6 +71,11 @@ async def bury(tx: Transaction) -> Sequence[str]:
     return [row[0] for row in await tx.execute(buried)]
 
 
+async def retire(tx: Transaction, replica_id: str) -> None:
+    """Share the work no longer, but hold what is in hand: the others may have all the rest."""
+    await tx.execute(update(replicas).where(replicas.c.id == replica_id).values(is_leaving=True))
+
+
 async def leave(tx: Transaction, replica_id: str) -> None:
     """Be gone; whatever is still held is free with this commit."""
     await tx.execute(delete(replicas).where(replicas.c.id == replica_id))
@@ -77,7 +86,8 @@ async def peers(tx: Transaction) -> Peers:
     organisations = select(func.count()).select_from(homes).scalar_subquery()
     at_home = select(func.count(homes.c.replica_id)).scalar_subquery()
     silent = func.count().filter(_IS_SILENT) if tx.dialect.name == "postgresql" else literal_column("0")
-    row = (await tx.execute(select(func.count(), organisations, at_home, silent).select_from(replicas))).one()
+    staying = select(func.count().filter(_IS_STAYING), organisations, at_home, silent).select_from(replicas)
+    row = (await tx.execute(staying)).one()
     return Peers(*row)
 
 

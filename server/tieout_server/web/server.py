@@ -12,8 +12,8 @@ from tieout_server.web.connection import BoundedConnection
 logger = log.get("web")
 
 MAX_PORT = 65_535
-GRACE = 10.0
-"""Seconds that requests in hand may take to end when the server stops."""
+GRACE = 2.5
+"""Seconds that requests in hand may take to end when the server stops; aiohttp waits for so long twice."""
 
 
 class WebServer:

@@ -18,7 +18,7 @@ import msgspec
 
 from tieout_server import log, traces
 from tieout_server.clock import Clock
-from tieout_server.errors import StorageUnavailableError
+from tieout_server.errors import DrainingError, StorageUnavailableError
 from tieout_server.storage import work
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.notices import Notices
@@ -76,9 +76,15 @@ class LostLeaseError(Exception):
 class Job:
     """One task in hand."""
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, leaving: Callable[[], bool] = lambda: False) -> None:
         self._lease = lease
+        self._leaving = leaving
         self.connection_id = lease.connection_id
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether this process ends soon: the slice ends as soon as what is under way has been answered."""
+        return self._leaving()
 
     async def hold(self, tx: Transaction) -> None:
         """Make this transaction count only if the task is still ours.
@@ -128,6 +134,7 @@ class Engine:
         self._may_hold_more = False
         """Whether rows may say that this process has what it has not: something broke on the way to or from them."""
         self._is_away = False
+        self._is_draining = False
         self._look_took = 0.0
         self._due = asyncio.Event()
 
@@ -167,6 +174,24 @@ class Engine:
         finally:
             await self._let_go()
 
+    async def hand_over(self) -> None:
+        """Begin nothing more, and let organisations go as soon as nothing is in hand of them: another process goes on.
+
+        Slices in hand learn that they are to end (`Job.is_leaving`).
+        """
+        self._is_draining = True
+        await self._homes.drain()
+
+    async def drain(self, by: float) -> None:
+        """Let what is in hand come to an end until this time of the loop, then break it off."""
+        self._is_draining = True
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=max(0.0, by - asyncio.get_running_loop().time()))
+        if self._running:
+            logger.warning("broken off", tasks=[task.get_name() for task in self._running.values()])
+        await self._cancel_all()
+        await asyncio.gather(*self._moves, return_exceptions=True)
+
     def _breath(self) -> float:
         """Seconds in which more may gather that is due: the longer, the more a look costs, so that looks stay few."""
         shared = BREATH if self._replica.peers.replicas > 1 else 0.0
@@ -188,7 +213,7 @@ class Engine:
 
     async def _start_what_is_due(self) -> float:
         """Start what can be started; answers how many seconds to wait at most for more."""
-        if not self._replica.is_alive():
+        if self._is_draining or not self._replica.is_alive():
             return SWEEP
         if self._may_hold_more and (freed := await self._give_back()):
             logger.warning("what was not given back is due again", tasks=freed)
@@ -203,7 +228,7 @@ class Engine:
             is_ours = due.has_home or not organisation or organisation in newcomers
             if key in self._running or not self._has_room(due.task.lane) or not is_ours:
                 continue
-            if self._homes.is_leaving(organisation):
+            if self._homes.is_leaving(organisation) or self._is_draining:
                 continue
             self._organisations[key] = organisation
             doing = self._do(due, self._replica.id)
@@ -287,9 +312,11 @@ class Engine:
         """One slice; when to go on, which after trouble is a while later each time."""
         key = (lease.kind, lease.connection_id)
         try:
-            again_at: datetime | None = await self._kinds[lease.kind].perform(Job(lease))
+            again_at: datetime | None = await self._kinds[lease.kind].perform(Job(lease, lambda: self._is_draining))
         except LostLeaseError:
             raise
+        except DrainingError:  # it is another process's
+            return self._clock.now()
         except StorageUnavailableError:  # no fault of the task's
             slice_.outcome = Outcome.DATABASE_AWAY
             return self._clock.now() + FIRST_RETRY

@@ -5,7 +5,7 @@ import contextlib
 from datetime import timedelta
 
 from tieout_server import log
-from tieout_server.errors import CallLimitError, StorageUnavailableError
+from tieout_server.errors import CallLimitError, DrainingError, StorageUnavailableError
 from tieout_server.ledger.calls import Pacing, Problem
 from tieout_server.storage import guest_calls
 from tieout_server.storage.guest_calls import GuestCall, GuestState, Outcome
@@ -54,6 +54,11 @@ class Host:
         finally:
             await self._send_away()
 
+    async def drain(self, by: float) -> None:
+        """Wait until this time of the loop, at most, to be told what became of the calls that guests have leave for."""
+        if self._serving:
+            await asyncio.wait(self._serving.values(), timeout=max(0.0, by - asyncio.get_running_loop().time()))
+
     def _take_in(self, call: GuestCall) -> None:
         if not self._homes.is_here(call.xero_tenant_id):  # it moves at this moment; its next home sees to it
             return
@@ -83,6 +88,8 @@ class Host:
         except CallLimitError as full:
             if full.limit == Problem.DAY:  # else it is at home elsewhere by now, and is served there
                 await self._move(call, GuestState.REFUSED, Outcome(retry_at=full.retry_at))
+        except DrainingError:
+            pass  # its next home finds it as it was
         except Exception:
             logger.exception("a guest was not served", call=call.id)
         finally:

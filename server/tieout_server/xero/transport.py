@@ -164,6 +164,7 @@ class Transport:
             ScopeMissingError: the consent does not cover the call.
             CredentialsExpiredError: from the token source, when no token can be had.
             UnexpectedAnswerError: Xero rejected the request, or answered what nobody documented; in its own words.
+            DrainingError: this process shuts down; the call was not sent (again).
         """
         refused_token: str | None = None
         failures = 0
@@ -200,10 +201,19 @@ class Transport:
         until = self._clock.now() + timedelta(seconds=seconds)
         held_up = self._unavailable[xero_tenant_id] = HeldUp(WaitingFor.XERO_UNAVAILABLE, until)
         try:
-            await self._clock.sleep(seconds)
+            await self._sleep(seconds)
         finally:
             if self._unavailable.get(xero_tenant_id) is held_up:
                 del self._unavailable[xero_tenant_id]
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, unless nobody will be let through afterwards."""
+        either = [asyncio.ensure_future(one) for one in (self._clock.sleep(seconds), self._pacing.until_closed())]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in either:
+                one.cancel()
 
     async def _attempt(
         self, access: Access, request: Request, decode: Callable[[bytes], T], refused_token: str | None

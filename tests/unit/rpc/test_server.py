@@ -236,6 +236,7 @@ async def test_a_server_that_stops_sends_watchers_away_at_once(around: World) ->
         watch = connections.WatchConnections(pb.WatchConnectionsRequest())
         await watch.read()
         await asyncio.wait_for(server.stop(), 5)
+        assert (await watch.read()).HasField("heartbeat")
         with pytest.raises(aio.AioRpcError) as refusal:
             await watch.read()
         assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
