@@ -14,7 +14,7 @@ SCOPES = (
 
 
 class Settings(BaseSettings):
-    """What an operator can set; README.md holds the same table."""
+    """What an operator can set; server/operations/settings.md holds the same table."""
 
     model_config = SettingsConfigDict(env_prefix="TIEOUT_", env_file=None, extra="ignore")
 
