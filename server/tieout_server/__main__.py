@@ -1,4 +1,4 @@
-"""The command `tieout-server`: serve, or migrate the database."""
+"""The command `tieout-server`: serve, migrate the database, ask for health."""
 
 import asyncio
 import contextlib
@@ -39,6 +39,12 @@ def migrate() -> None:
     _run(_migrate(_settings()))
 
 
+@cli.command()
+def health() -> None:
+    """Ask the server on this machine whether it serves, by the same settings: exit code 0 if so, else 1."""
+    _run(_health(_settings()))
+
+
 async def _serve(settings: Settings) -> None:
     gc.disable()  # nothing of what is imported is garbage
     from tieout_server.app import serve as serving  # noqa: PLC0415 - it imports everything; --help need not
@@ -70,6 +76,15 @@ async def _migrate(settings: Settings) -> None:
     finally:
         await database.close()
     typer.echo(f"The database is at revision {migrating.HEAD}.")
+
+
+async def _health(settings: Settings) -> None:
+    from tieout_server.rpc.probe import is_serving  # noqa: PLC0415 - likewise
+
+    if not await is_serving(settings):
+        typer.echo(f"{settings.listen} does not serve.", err=True)
+        sys.exit(1)
+    typer.echo(f"{settings.listen} serves.")
 
 
 def _settings() -> Settings:
