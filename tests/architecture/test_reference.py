@@ -1,4 +1,4 @@
-"""The API reference in `proto/reference/`: nothing of the API is missing from it; `generate.py --check` keeps it fresh."""
+"""The API reference in `proto/reference/`: nothing is missing from it. `generate.py --check` keeps it fresh."""
 
 from pathlib import Path
 
