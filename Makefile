@@ -33,7 +33,8 @@ lock: ## Resolve the dependencies into requirements.lock (versions and hashes, n
 
 lock-clients: ## The same for the third-party clients of Xero that tests drive (tests/xero/clients)
 	@for client in tests/xero/clients/*/requirements.in; do $(COMPILE) --upgrade -o $${client%.in}.lock $$client; done
-	@cd tests/xero/clients/xero_node && npm install --package-lock-only --omit-lockfile-registry-resolved --loglevel=error
+	@for client in tests/xero/clients/xero_node client/typescript; do \
+	  (cd $$client && npm install --package-lock-only --omit-lockfile-registry-resolved --loglevel=error); done
 
 demo: setup ## Sandbox Xero + server + a merchant connected + first sync + a difference explained, live (ONCE=1 ends by itself, BROWSER=1 lets you consent, REPLICAS=3 on PostgreSQL)
 	@$(BIN)/python -m tieout_server.demo $(if $(ONCE),--once) $(if $(BROWSER),--browser) $(if $(REPLICAS),--replicas $(REPLICAS))

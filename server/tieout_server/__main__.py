@@ -1,4 +1,4 @@
-"""The command `tieout-server`: serve, migrate the database, or say who may call."""
+"""The command `tieout-server`: serve, migrate the database, say who may call, ask for health."""
 
 import asyncio
 import gc
@@ -58,6 +58,12 @@ def rotate_keys(
     Leaves with 1 while anything is sealed with another key than the first. Safe to repeat.
     """
     _run(_rotate_keys(_settings(), only_check=check))
+
+
+@cli.command()
+def health() -> None:
+    """Ask the server on this machine whether it serves, by the same settings: exit code 0 if so, else 1."""
+    _run(_health(_settings()))
 
 
 async def _serve(settings: Settings) -> None:
@@ -123,6 +129,15 @@ async def _rotate_keys(settings: Settings, *, only_check: bool) -> None:
         typer.echo(sentence)
     if not standing.is_done:
         sys.exit(1)
+
+
+async def _health(settings: Settings) -> None:
+    from tieout_server.rpc.probe import is_serving  # noqa: PLC0415 - likewise
+
+    if not await is_serving(settings):
+        typer.echo(f"{settings.listen} does not serve.", err=True)
+        sys.exit(1)
+    typer.echo(f"{settings.listen} serves.")
 
 
 def _settings() -> Settings:

@@ -18,7 +18,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Settings(BaseSettings):
-    """What an operator can set; README.md holds the same table."""
+    """What an operator can set; server/operations/settings.md holds the same table."""
 
     model_config = SettingsConfigDict(env_prefix="TIEOUT_", env_file=None, extra="ignore")
 

@@ -27,6 +27,7 @@ from tieout.v1.sync_service_pb2_grpc import SyncServiceStub
 from tieout_server.connections.messages import Connect, Return
 from tieout_server.errors import ListenError
 from tieout_server.rpc.address import is_address, is_loopback
+from tieout_server.rpc.probe import is_serving
 from tieout_server.rpc.server import SERVICES, RpcServer
 from tieout_server.settings import Settings
 
@@ -222,6 +223,29 @@ async def test_tls_asks_callers_for_a_certificate_where_it_is_told_to(
             with pytest.raises(aio.AioRpcError) as refusal:
                 await unknown.ListConnections(pb.ListConnectionsRequest())
             assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("asks_callers", [False, True])
+async def test_a_probe_hears_through_tls_that_the_server_serves(
+    around: World, certificate: tuple[Path, Path], *, asks_callers: bool
+) -> None:
+    cert, key = certificate
+    tls: dict[str, Any] = {
+        "tls_cert_file": cert,
+        "tls_key_file": key,
+        "tls_client_ca_file": cert if asks_callers else None,
+    }
+    token = {} if asks_callers else {"token": "a-secret-token-for-callers"}
+    async with serving(around, **tls, **token) as server:
+        assert await is_serving(Settings(listen=f"127.0.0.1:{server.port}", **tls))
+        assert not await is_serving(Settings(listen=f"127.0.0.1:{server.port}")), "it speaks TLS only"
+
+
+async def test_a_probe_hears_that_a_server_has_stopped(around: World) -> None:
+    async with serving(around) as server:
+        asked = Settings(listen=f"0.0.0.0:{server.port}")
+        assert await is_serving(asked)
+    assert not await is_serving(asked)
 
 
 async def test_half_of_what_tls_needs_is_refused(around: World, certificate: tuple[Path, Path]) -> None:
