@@ -21,6 +21,7 @@ from tieout_server import log
 from tieout_server.clock import Clock
 from tieout_server.errors import CallerUnauthenticatedError, StorageUnavailableError
 from tieout_server.rpc import errors, validate
+from tieout_server.rpc.parsing import Garbled, parsing
 
 logger = log.get("rpc")
 
@@ -83,7 +84,7 @@ class Surround(aio.ServerInterceptor):
         make: Any = _MAKERS[bool(handler.request_streaming), bool(handler.response_streaming)]
         wrapped: _Handler = make(
             surround(method, behavior),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=parsing(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
         return wrapped
@@ -116,7 +117,7 @@ class Surround(aio.ServerInterceptor):
         outcome = "OK"
         try:
             self._token.check(method, context)
-            if isinstance(request, Message):
+            if isinstance(request, Message | Garbled):
                 validate.check(request)
             yield
         except asyncio.CancelledError:
