@@ -235,7 +235,7 @@ async def is_well(around: Around) -> None:
 
 
 @given(path=st.sampled_from(sorted(METHODS)), data=st.data())
-@examples(250)
+@examples(140)
 def test_any_message_is_answered_with_a_status_of_ours(
     around: Around, loop: asyncio.Runner, path: str, data: st.DataObject
 ) -> None:
@@ -253,7 +253,7 @@ def test_any_message_is_answered_with_a_status_of_ours(
 
 
 @given(path=st.sampled_from(sorted(METHODS)), data=st.data())
-@examples(100)
+@examples(40)
 def test_bytes_that_are_no_message_are_an_invalid_argument(
     around: Around, loop: asyncio.Runner, path: str, data: st.DataObject
 ) -> None:

@@ -247,7 +247,7 @@ def assert_plain(*values: object) -> None:
 
 
 @given(name=st.sampled_from(sorted(CALLS)), data=st.data())
-@examples(250)
+@examples(160)
 def test_another_structure_is_an_error_or_taken_as_it_is(
     around: Around, loop: asyncio.Runner, name: str, data: st.DataObject
 ) -> None:
@@ -313,7 +313,7 @@ def replies(draw: st.DrawFn, genuine: bytes) -> Reply:
 
 
 @given(name=st.sampled_from(sorted(CALLS)), data=st.data())
-@examples(200)
+@examples(80)
 def test_other_bytes_are_an_error(around: Around, loop: asyncio.Runner, name: str, data: st.DataObject) -> None:
     genuine = data.draw(st.sampled_from(around.answers[name]))
     reply = data.draw(replies(genuine))

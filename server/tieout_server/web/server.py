@@ -25,7 +25,8 @@ class WebServer:
             raise ListenError(f"TIEOUT_WEB_LISTEN: {listen!r} is not of the form host:port, such as 127.0.0.1:7441.")
         self._host = host.strip("[]")
         self.port = int(port)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE)
+        # Bodies as they were sent: Xero signs those bytes, and what cannot be unpacked would be a fault of ours.
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE, auto_decompress=False)
 
     async def start(self) -> None:
         """Listen.
