@@ -244,7 +244,13 @@ async def test_an_answer_of_another_shape_is_a_bug_and_not_repeated(xero: Xero) 
 
 
 async def test_nothing_changed_since_is_an_empty_answer(xero: Xero) -> None:
-    assert await xero.fetch(bad(304)) is None
+    since = msgspec.structs.replace(READ, since=xero.clock.now())
+    assert await xero.fetch(bad(304), request=since) is None
+
+
+async def test_that_nothing_changed_is_not_believed_where_nobody_asked(xero: Xero) -> None:
+    with pytest.raises(UnexpectedAnswerError, match="was not asked"):
+        await xero.fetch(bad(304))  # the whole listing would be taken for empty
 
 
 @pytest.mark.parametrize(

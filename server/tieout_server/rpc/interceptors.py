@@ -21,6 +21,7 @@ from tieout_server.rpc import errors, validate
 from tieout_server.rpc.callers import HEALTH, Call, Door
 from tieout_server.rpc.in_hand import InHand
 from tieout_server.rpc.observed import REQUEST_ID, observed
+from tieout_server.rpc.parsing import Garbled, parsing
 
 logger = log.get("rpc")
 
@@ -61,7 +62,7 @@ class Surround(aio.ServerInterceptor):
         make: Any = _MAKERS[bool(handler.request_streaming), bool(handler.response_streaming)]
         wrapped: _Handler = make(
             surround(method, behavior),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=parsing(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
         return wrapped
@@ -104,8 +105,9 @@ class Surround(aio.ServerInterceptor):
                     self._in_hand.check_is_open()
                 await call.admit(streams=is_stream)
                 observation.caller = call.caller
-                if isinstance(request, Message):
+                if isinstance(request, Message | Garbled):
                     validate.check(request)
+                if isinstance(request, Message):
                     await call.check(request)
                 observation.begins(request)
                 yield call

@@ -32,7 +32,8 @@ class WebServer:
         self._setting = setting
         self._host = host.strip("[]")
         self.port = int(port)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE)
+        # Bodies as they were sent: Xero signs those bytes, and what cannot be unpacked would be a fault of ours.
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE, auto_decompress=False)
         self._listening: asyncio.Server | None = None
 
     async def start(self) -> None:

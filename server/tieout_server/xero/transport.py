@@ -28,9 +28,10 @@ from tieout_server.errors import (
 from tieout_server.ledger.books import AccessTokens, HeldUp, Purpose, WaitingFor
 from tieout_server.ledger.calls import Allowance, CallLedger, Calls, Leave, Pacing, Problem
 from tieout_server.settings import Settings
-from tieout_server.xero.answers import Answer, LimitRefused, TokenRefused, refusal
+from tieout_server.xero.answers import LONGEST_QUOTE, Answer, LimitRefused, TokenRefused, refusal, without_nul
 from tieout_server.xero.limits import Limits
 from tieout_server.xero.observed import observed, told_left
+from tieout_server.xero.receiving import received
 
 T = TypeVar("T")
 
@@ -41,8 +42,8 @@ LONGEST_PAUSE = 30.0
 """Seconds; pauses double from the first to the longest, each shortened by chance so that callers do not keep step."""
 INLINE_BYTES = 16_384
 """Smaller bodies are decoded where they are: the way to another thread would cost more. Gzip shrinks them sevenfold."""
-LARGEST_BODY = 256 * 1024 * 1024
-"""Bytes that a body may decompress to."""
+LARGEST_BODY = 64 * 1024 * 1024
+"""Bytes that a body may have, on the wire and decompressed: 1,000 invoices with all their lines are a third of it."""
 USER_AGENT = f"tieout/{version('tieout')}"
 
 _log = log.get("xero")
@@ -260,8 +261,7 @@ class Transport:
                 headers=headers,
                 allow_redirects=False,
             ) as response:
-                body = await response.read()
-                return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, body)
+                return await received(response, LARGEST_BODY)
         except aiohttp.ClientConnectorError as error:
             call.not_sent()
             raise XeroUnavailableError("Xero cannot be reached.") from error
@@ -276,9 +276,9 @@ class Transport:
         sizes: list[int] = []
 
         def work() -> T:
-            plain = msgspec.structs.replace(answer, body=_decompressed(answer))
+            plain = msgspec.structs.replace(answer, body=without_nul(_decompressed(answer)))
             sizes.append(len(plain.body))
-            return _decoded(plain, decode, token)
+            return _decoded(plain, decode, token, may_be_unchanged=request.since is not None)
 
         try:
             if len(answer.body) <= INLINE_BYTES:
@@ -331,18 +331,28 @@ def _decompressed(answer: Answer) -> bytes:
     return body
 
 
-def _decoded(answer: Answer, decode: Callable[[bytes], T], token: str) -> T:
+def _decoded(answer: Answer, decode: Callable[[bytes], T], token: str, *, may_be_unchanged: bool) -> T:
+    """What `decode` makes of an answer, or the error that it is; nothing else comes of bytes, whatever they are."""
     if not answer.is_good:
         refused = refusal(answer)
         if isinstance(refused, TokenRefused):
             raise _TokenRefusedError(token, refused)
         assert isinstance(refused, TieoutError)
         raise refused
-    if answer.status != HTTPStatus.NOT_MODIFIED and not answer.body:
+    if answer.status == HTTPStatus.NOT_MODIFIED:
+        if not may_be_unchanged:
+            raise UnexpectedAnswerError("Xero says that nothing changed, and was not asked.", status=str(answer.status))
+        return decode(b"")
+    if not answer.body:
         raise XeroUnavailableError("Xero's answer is empty.")
     try:
         return decode(answer.body)
-    except (msgspec.DecodeError, ValueError) as error:
+    except TieoutError:
+        raise
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise XeroUnavailableError("Xero's answer is not JSON that anybody would write.") from error
+    except Exception as error:
         if isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError):
             raise XeroUnavailableError("Xero's answer is not JSON, or breaks off.") from error
-        raise UnexpectedAnswerError(f"Xero's answer has another shape than documented: {error}") from error
+        sentence = f"Xero's answer has another shape than documented: {error}"
+        raise UnexpectedAnswerError(sentence[:LONGEST_QUOTE]) from error

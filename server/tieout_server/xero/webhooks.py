@@ -14,6 +14,7 @@ from tieout_server import log
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.notices import Notice
 from tieout_server.settings import Settings
+from tieout_server.xero.wire import within_books
 
 logger = log.get("xero")
 
@@ -70,7 +71,7 @@ class XeroDeliveries:
             return None
         try:
             return list(_notices(_DELIVERY.decode(body).events))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             logger.exception("a signed webhook is not understood", bytes=len(body))
             return ()
 
@@ -95,11 +96,11 @@ def _notices(events: Sequence[msgspec.Raw]) -> Iterator[Notice]:
                     kind=event.kind[:_LONGEST_KIND],
                     at=_instant(event.at),
                 )
-        except (msgspec.DecodeError, ValueError, OverflowError):
+        except (msgspec.DecodeError, ValueError, OverflowError, RecursionError):
             logger.warning("an event of a signed webhook is not understood", exc_info=True)
 
 
 def _instant(text: str) -> datetime:
     """`2025-10-21T01:15:39.902`: UTC, though it does not say so (Xero, Webhooks overview)."""
     at = datetime.fromisoformat(text)
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    return within_books(at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC))
