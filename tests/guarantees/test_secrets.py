@@ -142,6 +142,7 @@ async def database_bytes(database_url: str) -> bytes:
     return b"\n".join(rows)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("log_format", ["console", "json"])
 async def test_no_secret_is_found_anywhere_after_a_full_run(
     log_format: str, sandbox: Sandbox, database_url: str, tmp_path: Path
