@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from servers import ROOMY, Service, service
 from tieout.v1 import connection_service_pb2 as pb
@@ -205,6 +205,11 @@ class Market:
         connection = await self.running.connected(organisation.name, user=user.email, organisations=[organisation.name])
         assert standing(connection) == WORKS
         return Merchant(self, organisation, user, connection.id)
+
+    async def close_down(self) -> None:
+        """Do nothing more for all merchants that there are."""
+        async with self.database.write() as tx:
+            await tx.execute(update(work).where(work.c.owner == "").values(due_at=None))
 
     def same(self, merchant: Merchant) -> Merchant:
         """A merchant of this market as it was before the service was started anew."""

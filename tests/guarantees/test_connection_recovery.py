@@ -16,7 +16,7 @@ from tieout.v1.sync_service_pb2 import SYNC_STATE_SUCCEEDED
 from tieout_sandbox import Role, Sandbox, SandboxSettings, serve
 from tieout_sandbox.books.books import Books
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module"), pytest.mark.in_turn]
 
 # Healing without a consent.
 

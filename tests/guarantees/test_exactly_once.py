@@ -242,6 +242,7 @@ STORIES: dict[str, Deeds] = {
 }  # fmt: skip
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("name", STORIES)
 async def test_exactly_once(name: str, database_url: str) -> None:
     await told(STORIES[name], database_url)

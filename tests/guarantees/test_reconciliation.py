@@ -53,7 +53,7 @@ from tieout_sandbox.books.causes import (
 )
 from tieout_sandbox.books.documents import Contact, ContactStatus
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.timeout(90), pytest.mark.in_turn]
 
 QUICK = 60.0
 """How many times as fast as ours the time of these servers passes: what is compared often is held up by no limit."""

@@ -120,6 +120,7 @@ def arguments_of(pid: int) -> str:
     return arguments
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("log_format", ["console", "json"])
 async def test_no_secret_is_found_anywhere_after_a_full_run(
     log_format: str, sandbox: Sandbox, database_url: str, tmp_path: Path

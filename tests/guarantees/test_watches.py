@@ -41,7 +41,7 @@ from tieout_server.events import feed, token
 from tieout_server.storage import events, tables
 from tieout_server.storage.database import Database
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.in_turn]
 
 Stream = AsyncGenerator[Any, None]
 UNTIL_ANY = 2**63
