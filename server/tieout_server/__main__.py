@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Never
+from typing import Annotated, Never
 
 import typer
 from pydantic import ValidationError
@@ -39,6 +40,15 @@ def migrate() -> None:
     _run(_migrate(_settings()))
 
 
+@cli.command()
+def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Findings as JSON.")] = False) -> None:
+    """Examine settings, database, Xero and the way back; say what mends each finding.
+
+    Exits with 1 where there are warnings, and with 3 where there are faults.
+    """
+    _run(_doctor(as_json=as_json))
+
+
 async def _serve(settings: Settings) -> None:
     gc.disable()  # nothing of what is imported is garbage
     from tieout_server.app import serve as serving  # noqa: PLC0415 - it imports everything; --help need not
@@ -58,6 +68,17 @@ async def _serve(settings: Settings) -> None:
         ready = f"Tieout serves gRPC on port {app.port} and the callback page on port {app.web_port}."
         typer.echo(ready)
         await stop.wait()
+
+
+async def _doctor(*, as_json: bool) -> None:
+    from tieout_server.doctor import configuration, examination, report  # noqa: PLC0415 - likewise
+
+    log.configure(log_format="console", level="error")
+    settings, wrong = configuration.read(os.environ)
+    findings = [*wrong, *await examination.examine(settings)]
+    typer.echo(report.for_machines(findings) if as_json else report.for_people(findings))
+    if code := report.exit_code(findings):
+        raise typer.Exit(code)
 
 
 async def _migrate(settings: Settings) -> None:

@@ -116,7 +116,7 @@ class RpcServer:
         address = self._settings.listen
         if not is_address(address):
             raise ListenError(f"TIEOUT_LISTEN: {address!r} is not of the form host:port, such as 127.0.0.1:7440.")
-        _check_guarded(self._settings)
+        check_guarded(self._settings)
         credentials = _credentials(self._settings)
         try:
             self.port = (
@@ -159,7 +159,7 @@ def _token(settings: Settings) -> Token:
     return Token(settings.token.get_secret_value(), open_to_all)
 
 
-def _check_guarded(settings: Settings) -> None:
+def check_guarded(settings: Settings) -> None:
     """Nothing, if callers from other machines have to show a token or a certificate."""
     guarded = settings.token.get_secret_value() or settings.tls_client_ca_file
     if not guarded and not is_loopback(settings.listen):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, text
 
 from tieout_server.errors import OperatorMustActError
-from tieout_server.storage.database import Database
+from tieout_server.storage.database import Database, Transaction
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -41,6 +41,11 @@ async def current(database: Database) -> str | None:
     """The revision that the database is at, None when it is empty."""
     async with database.read() as tx:
         return await tx.run_sync(_revision)
+
+
+async def version_in(tx: Transaction) -> str | None:
+    """The revision that the database of this transaction is at, None when it is empty."""
+    return await tx.run_sync(_version)
 
 
 async def check_is_current(database: Database) -> None:
