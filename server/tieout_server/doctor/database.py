@@ -32,7 +32,11 @@ async def examine(settings: Settings, database: Database) -> Sequence[Finding]:
         return [fault(NAME, f"It cannot be used: {why}.", remedy)]
     if file:
         return [*_disk(file), *await _sqlite(database)]
-    seen = await condition.postgres(database)
+    return judged(settings, await condition.postgres(database))
+
+
+def judged(settings: Settings, seen: Postgres) -> Sequence[Finding]:
+    """What a PostgreSQL server says of itself, judged."""
     return [*_server(seen), *_durable(seen), *_pooled(settings, seen), *_clock(seen)]
 
 
