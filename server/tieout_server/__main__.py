@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Annotated, Never
 
 import typer
@@ -41,6 +42,29 @@ def migrate() -> None:
 
 
 @cli.command()
+def backup(path: Annotated[Path, typer.Argument(help="The file to write; it must not be there yet.")]) -> None:
+    """Copy a SQLite database while it is in use. A server started with the copy knows that it was restored."""
+    _run(_backup(_settings(), path))
+
+
+@cli.command()
+def restored() -> None:
+    """Say that the database is a copy that does not show it: of a disk, or of an earlier point in time.
+
+    Stop all servers first; the next one to start goes by it.
+    """
+    _run(_restored(_settings()))
+
+
+@cli.command()
+def prune(
+    *, dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much it would be.")] = False
+) -> None:
+    """Forget now what is older than TIEOUT_KEEP_…; a running server does so once a day."""
+    _run(_prune(_settings(), dry_run=dry_run))
+
+
+@cli.command()
 def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Findings as JSON.")] = False) -> None:
     """Examine settings, database, Xero and the way back; say what mends each finding.
 
@@ -68,6 +92,38 @@ async def _serve(settings: Settings) -> None:
         ready = f"Tieout serves gRPC on port {app.port} and the callback page on port {app.web_port}."
         typer.echo(ready)
         await stop.wait()
+
+
+async def _backup(settings: Settings, path: Path) -> None:
+    from tieout_server.storage import backup as copying  # noqa: PLC0415 - likewise
+    from tieout_server.storage.database import Database  # noqa: PLC0415 - likewise
+
+    async with contextlib.aclosing(Database(settings.database_url)) as database:
+        await copying.copy(database, path)
+    typer.echo(f"Copied to {path}. Keep the vault's keys apart from it; without them its tokens open for nobody.")
+
+
+async def _restored(settings: Settings) -> None:
+    from tieout_server.storage import lineage  # noqa: PLC0415 - likewise
+    from tieout_server.storage.database import Database  # noqa: PLC0415 - likewise
+
+    async with contextlib.aclosing(Database(settings.database_url)) as database:
+        await lineage.declare_copy(database)
+    typer.echo("The next server to start takes this database for a restored one.")
+
+
+async def _prune(settings: Settings, *, dry_run: bool) -> None:
+    from tieout_server.clock import SystemClock  # noqa: PLC0415 - likewise
+    from tieout_server.retention import Retention  # noqa: PLC0415 - likewise
+    from tieout_server.storage.database import Database  # noqa: PLC0415 - likewise
+    from tieout_server.storage.migrate import check_is_current  # noqa: PLC0415 - likewise
+
+    async with contextlib.aclosing(Database(settings.database_url)) as database:
+        await check_is_current(database)
+        retention = Retention(database, settings, SystemClock())
+        rows = await (retention.count() if dry_run else retention.forget())
+    for kind, number in rows.items():
+        typer.echo(f"{number:>12,} {kind.replace('_', ' ')}{' would be forgotten' if dry_run else ' forgotten'}")
 
 
 async def _doctor(*, as_json: bool) -> None:

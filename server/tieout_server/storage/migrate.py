@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 _FOLDER = Path(__file__).parent / "migrations"
-HEAD = "0005"
+HEAD = "0007"
 """The revision that this version of the program works with: the newest file under migrations/versions."""
 _LOCK = 0x7469656F7574  # "tieout": the advisory lock of everyone who migrates this database
 
