@@ -129,7 +129,9 @@ async def test_the_audit_log_is_forgotten_where_there_is_one(empty_database_url:
 
 
 async def test_everything_is_forgotten_by_what_was_set_and_counted_before(filled: Database) -> None:
-    keeping = Retention(filled, Settings(keep_comparisons=timedelta(days=36_000)), SettableClock(NOW))
+    clock = SettableClock()
+    clock.time = NOW
+    keeping = Retention(filled, Settings(keep_comparisons=timedelta(days=36_000)), clock)
     would = await keeping.count()
     assert (would[Kind.SYNCS], would[Kind.RECONCILIATIONS], would[Kind.COMPARISONS]) == (2, 2, 0)
     done = await keeping.forget()

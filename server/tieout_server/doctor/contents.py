@@ -64,7 +64,7 @@ async def connections(database: Database) -> Sequence[Finding]:
     degraded = sum(n for (state, health), n in found.items() if state == "CONNECTED" and health == "DEGRADED")
     seen = f"{count[ConnectionState.CONNECTED]} connected, {degraded} of them degraded"
     if broken := count[ConnectionState.RECONNECT_REQUIRED]:
-        remedy = "Run: tieout connections --state reconnect-required; each says why, and who acts."
+        remedy = "Run: tieout connections; each says why, and who acts."
         return [warning("connections", f"{seen}; {broken} wait for their merchant to connect again.", remedy)]
     return [fine("connections", seen + ".")]
 
