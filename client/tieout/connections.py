@@ -29,6 +29,8 @@ from tieout.v1.connection_service_pb2 import (
     ListConnectionEventsResponse,
     ListConnectionsRequest,
     ListConnectionsResponse,
+    PurgeMerchantRequest,
+    PurgeMerchantResponse,
     ReconnectRequest,
     ReconnectResponse,
     WatchConnectionsRequest,
@@ -72,6 +74,13 @@ class Connections:
         """End a connection; what was read stays unless `purge_data` is set."""
         request = DisconnectRequest(connection_id=connection_id, purge_data=purge_data, request_id=request_id)
         return (await self._calls.unary(self._stub.Disconnect, request)).connection
+
+    async def purge_merchant(
+        self, merchant_id: str, *, disconnect: bool = False, request_id: str = ""
+    ) -> PurgeMerchantResponse:
+        """Erase all that is kept of a merchant; what is still connected is ended first where `disconnect` says so."""
+        request = PurgeMerchantRequest(merchant_id=merchant_id, disconnect=disconnect, request_id=request_id)
+        return await self._calls.unary(self._stub.PurgeMerchant, request)
 
     async def get(self, connection_id: str) -> Connection:
         """Read one connection."""

@@ -1,9 +1,12 @@
 """The command `tieout-server`: serve, migrate the database, say who may call, ask for health."""
 
 import asyncio
+import contextlib
 import gc
+import os
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Annotated, Never
 
 import typer
@@ -66,6 +69,38 @@ def health() -> None:
     _run(_health(_settings()))
 
 
+@cli.command()
+def backup(path: Annotated[Path, typer.Argument(help="The file to write; it must not be there yet.")]) -> None:
+    """Copy a SQLite database while it is in use. A server started with the copy knows that it was restored."""
+    _run(_backup(_settings(), path))
+
+
+@cli.command()
+def restored() -> None:
+    """Say that the database is a copy that does not show it: of a disk, or of an earlier point in time.
+
+    Stop all servers first; the next one to start goes by it.
+    """
+    _run(_restored(_settings()))
+
+
+@cli.command()
+def prune(
+    *, dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much it would be.")] = False
+) -> None:
+    """Forget now what is older than TIEOUT_KEEP_…; a running server does so once a day."""
+    _run(_prune(_settings(), dry_run=dry_run))
+
+
+@cli.command()
+def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Findings as JSON.")] = False) -> None:
+    """Examine settings, database, Xero and the way back; say what mends each finding.
+
+    Exits with 1 where there are warnings, and with 3 where there are faults.
+    """
+    _run(_doctor(as_json=as_json))
+
+
 async def _serve(settings: Settings) -> None:
     gc.disable()  # nothing of what is imported is garbage
     from tieout_server.app import serve as serving  # noqa: PLC0415 - it imports everything; --help need not
@@ -92,6 +127,49 @@ def _trace() -> None:
         traces.send_by_otlp()
     except ImportError:
         _quit("TIEOUT_TRACES=otlp needs more than is installed: pip install 'tieout[server,telemetry]'")
+
+
+async def _backup(settings: Settings, path: Path) -> None:
+    from tieout_server.storage import backup as copying  # noqa: PLC0415 - likewise
+    from tieout_server.storage.database import Database  # noqa: PLC0415 - likewise
+
+    async with contextlib.aclosing(Database(settings.database_url)) as database:
+        await copying.copy(database, path)
+    typer.echo(f"Copied to {path}. Keep the vault's keys apart from it; without them its tokens open for nobody.")
+
+
+async def _restored(settings: Settings) -> None:
+    from tieout_server.storage import lineage  # noqa: PLC0415 - likewise
+    from tieout_server.storage.database import Database  # noqa: PLC0415 - likewise
+
+    async with contextlib.aclosing(Database(settings.database_url)) as database:
+        await lineage.declare_copy(database)
+    typer.echo("The next server to start takes this database for a restored one.")
+
+
+async def _prune(settings: Settings, *, dry_run: bool) -> None:
+    from tieout_server.clock import SystemClock  # noqa: PLC0415 - likewise
+    from tieout_server.retention import Retention  # noqa: PLC0415 - likewise
+    from tieout_server.storage.database import Database  # noqa: PLC0415 - likewise
+    from tieout_server.storage.migrate import check_fits  # noqa: PLC0415 - likewise
+
+    async with contextlib.aclosing(Database(settings.database_url)) as database:
+        await check_fits(database)
+        retention = Retention(database, settings, SystemClock())
+        rows = await (retention.count() if dry_run else retention.forget())
+    for kind, number in rows.items():
+        typer.echo(f"{number:>12,} {kind.replace('_', ' ')}{' would be forgotten' if dry_run else ' forgotten'}")
+
+
+async def _doctor(*, as_json: bool) -> None:
+    from tieout_server.doctor import configuration, examination, report  # noqa: PLC0415 - likewise
+
+    log.configure(log_format="console", level="error")
+    settings, wrong = configuration.read(os.environ)
+    findings = [*wrong, *await examination.examine(settings)]
+    typer.echo(report.for_machines(findings) if as_json else report.for_people(findings))
+    if code := report.exit_code(findings):
+        raise typer.Exit(code)
 
 
 async def _migrate(settings: Settings, *, contract: bool) -> None:

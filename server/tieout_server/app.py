@@ -40,6 +40,7 @@ from tieout_server.reconciliations.platform_balances import PlatformBalances
 from tieout_server.reconciliations.service import Reconciliations
 from tieout_server.reconciliations.watch import DiscrepancyWatch, ReconciliationWatch
 from tieout_server.reconciliations.work import ReconciliationWork
+from tieout_server.retention import Retention
 from tieout_server.rpc.exports import ExportSubjects
 from tieout_server.rpc.reconciliations import ReconciliationSubjects
 from tieout_server.rpc.server import RpcServer, Subjects
@@ -47,6 +48,7 @@ from tieout_server.settings import Settings
 from tieout_server.shutdown import Shutdown
 from tieout_server.storage.arrivals import kept_beside
 from tieout_server.storage.database import Database
+from tieout_server.storage.lineage import take_up
 from tieout_server.storage.migrate import check_fits, upgrade
 from tieout_server.storage.notices import Notices
 from tieout_server.storage.vault import Vault
@@ -113,7 +115,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         identity = XeroIdentity(session, settings, clock)
         feed = Feed(database, clock, place.notices)
         engine = Engine(database, clock, place.replica, place.homes, place.notices)
-        housekeeping = Housekeeping(database, feed, booked, clock)
+        housekeeping = Housekeeping(database, feed, booked, clock, Retention(database, settings, clock))
         requests = Requests(vault, clock)
         tokens = Tokens(
             database, vault, identity, clock, call_takes=settings.xero_timeout, name=lambda: place.replica.id
@@ -140,7 +142,8 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         readings = Readings(means, connections, syncs, engine)
         Polls(means, readings, engine, library.allowance)
         Sweeps(means, readings, engine)
-        exporting = export_means.Means(database, feed, clock, engine, library.allowance)
+        restored_at = await take_up(database, clock.now())
+        exporting = export_means.Means(database, feed, clock, engine, library.allowance, restored_at)
         comparing = reconciliation_means.Means(database, feed, clock, engine)
         changed = Changed(comparing, connections, library.allowance)
         ReconciliationWork(comparing, connections)

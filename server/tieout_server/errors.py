@@ -131,7 +131,7 @@ class ConsentStateError(CallerError):
 
 
 class ResumeTokenTooOldError(CallerError):
-    """A resume token is older than what is kept (7 days): start again from a snapshot."""
+    """A resume token is older than what is kept (7 days), or younger than a restored backup: start from a snapshot."""
 
     reason = "RESUME_TOKEN_TOO_OLD"
 

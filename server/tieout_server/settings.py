@@ -17,6 +17,10 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """The names by which a machine reaches itself."""
 
 
+LEAST_KEPT = timedelta(days=7)
+"""As long as resume tokens are good: less would take away what a watcher may still ask for."""
+
+
 class Settings(BaseSettings):
     """What an operator can set; server/operations/settings.md holds the same table."""
 
@@ -101,6 +105,15 @@ class Settings(BaseSettings):
     look_every: timedelta = Field(default=timedelta(days=1), ge=timedelta(seconds=1), le=timedelta(days=7))
     """How often a connection is looked at, with three calls: who lost a role or their access is found then at the
     latest. A broken one is looked at a seventh as often."""
+
+    keep_syncs: timedelta = Field(default=timedelta(days=90), ge=LEAST_KEPT)
+    """How long syncs and reconciliations are kept that are over, but for the last of each connection."""
+    keep_comparisons: timedelta = Field(default=timedelta(days=400), ge=LEAST_KEPT)
+    """How long it is kept how balances and discrepancies came to be what they are, but for the last step of each."""
+    keep_calls: timedelta = Field(default=timedelta(days=62), ge=timedelta(days=32))
+    """How long it is kept what each day's calls to Xero were; each month's sum is kept for ever."""
+    keep_audit: timedelta = Field(default=timedelta(days=400), ge=LEAST_KEPT)
+    """How long the audit log is kept."""
 
     clock_speed: float = Field(default=1.0, gt=0)
     """Runs time faster, to go with a sandbox that does; leave at 1 for the real Xero."""

@@ -887,6 +887,94 @@ class DisconnectResponse(_message.Message):
 Global___DisconnectResponse: _TypeAlias = DisconnectResponse  # noqa: Y015
 
 @_typing.final
+class PurgeMerchantRequest(_message.Message):
+    """Erases all that is kept of a merchant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    DISCONNECT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    merchant_id: _builtins.str
+    """The caller's own id for its customer. Required."""
+    disconnect: _builtins.bool
+    """True: connections that are not DISCONNECTED are ended first; otherwise they keep everything from being erased."""
+    request_id: _builtins.str
+    """See types.proto."""
+    def __init__(
+        self,
+        *,
+        merchant_id: _builtins.str = ...,
+        disconnect: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disconnect", b"disconnect", "merchant_id", b"merchant_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeMerchantRequest: _TypeAlias = PurgeMerchantRequest  # noqa: Y015
+
+@_typing.final
+class PurgeMerchantResponse(_message.Message):
+    """What is being erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECTION_IDS_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def connection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The connections of the merchant."""
+
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PurgeCount]:
+        """How much there was to erase when it began, of every kind; all 0 once it is done."""
+
+    def __init__(
+        self,
+        *,
+        connection_ids: _abc.Iterable[_builtins.str] | None = ...,
+        counts: _abc.Iterable[Global___PurgeCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_ids", b"connection_ids", "counts", b"counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeMerchantResponse: _TypeAlias = PurgeMerchantResponse  # noqa: Y015
+
+@_typing.final
+class PurgeCount(_message.Message):
+    """How much there is of one kind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """What it is: "accounts", "cases", "comparisons", "credits", "customers", "discrepancies", "export_settings",
+    "invoices", "payment_exports", "payments", "platform_balances", "reconciliations", "syncs". More may come.
+    """
+    rows: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeCount: _TypeAlias = PurgeCount  # noqa: Y015
+
+@_typing.final
 class GetConnectionRequest(_message.Message):
     """Names a connection."""
 

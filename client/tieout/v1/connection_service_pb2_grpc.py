@@ -63,6 +63,11 @@ class ConnectionServiceStub:
                 request_serializer=tieout_dot_v1_dot_connection__service__pb2.DisconnectRequest.SerializeToString,
                 response_deserializer=tieout_dot_v1_dot_connection__service__pb2.DisconnectResponse.FromString,
                 _registered_method=True)
+        self.PurgeMerchant = channel.unary_unary(
+                '/tieout.v1.ConnectionService/PurgeMerchant',
+                request_serializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantRequest.SerializeToString,
+                response_deserializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantResponse.FromString,
+                _registered_method=True)
         self.GetConnection = channel.unary_unary(
                 '/tieout.v1.ConnectionService/GetConnection',
                 request_serializer=tieout_dot_v1_dot_connection__service__pb2.GetConnectionRequest.SerializeToString,
@@ -163,6 +168,18 @@ class ConnectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PurgeMerchant(self, request, context):
+        """Erases all that is kept of a merchant: of each of their connections, ended ones included, what Disconnect erases with
+        `purge_data`. It begins when this answers and takes a moment; a repeat answers with what is left then, and with its
+        first answer where it has the `request_id` of the first. What stays is named at DisconnectRequest.purge_data. What is
+        still connected is disconnected where `disconnect` says so. Refuses with NOT_FOUND (the merchant has no connection),
+        NOT_PERMITTED_NOW (one of them is not DISCONNECTED), INVALID_REQUEST, REQUEST_ID_REUSED.
+        CLI: `tieout purge-merchant MERCHANT`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetConnection(self, request, context):
         """Reads one connection. Refuses with NOT_FOUND.
         CLI: `tieout connections CONNECTION`.
@@ -250,6 +267,11 @@ def add_ConnectionServiceServicer_to_server(servicer, server):
                     servicer.Disconnect,
                     request_deserializer=tieout_dot_v1_dot_connection__service__pb2.DisconnectRequest.FromString,
                     response_serializer=tieout_dot_v1_dot_connection__service__pb2.DisconnectResponse.SerializeToString,
+            ),
+            'PurgeMerchant': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeMerchant,
+                    request_deserializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantRequest.FromString,
+                    response_serializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantResponse.SerializeToString,
             ),
             'GetConnection': grpc.unary_unary_rpc_method_handler(
                     servicer.GetConnection,
@@ -421,6 +443,33 @@ class ConnectionService:
             '/tieout.v1.ConnectionService/Disconnect',
             tieout_dot_v1_dot_connection__service__pb2.DisconnectRequest.SerializeToString,
             tieout_dot_v1_dot_connection__service__pb2.DisconnectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeMerchant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tieout.v1.ConnectionService/PurgeMerchant',
+            tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantRequest.SerializeToString,
+            tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantResponse.FromString,
             options,
             channel_credentials,
             insecure,

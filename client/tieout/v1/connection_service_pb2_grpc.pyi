@@ -78,6 +78,14 @@ class ConnectionServiceStub:
     earlier call left. Refuses with NOT_FOUND, REQUEST_ID_REUSED.
     CLI: `tieout disconnect CONNECTION`.
     """
+    PurgeMerchant: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.PurgeMerchantRequest, _connection_service_pb2.PurgeMerchantResponse]
+    """Erases all that is kept of a merchant: of each of their connections, ended ones included, what Disconnect erases with
+    `purge_data`. It begins when this answers and takes a moment; a repeat answers with what is left then, and with its
+    first answer where it has the `request_id` of the first. What stays is named at DisconnectRequest.purge_data. What is
+    still connected is disconnected where `disconnect` says so. Refuses with NOT_FOUND (the merchant has no connection),
+    NOT_PERMITTED_NOW (one of them is not DISCONNECTED), INVALID_REQUEST, REQUEST_ID_REUSED.
+    CLI: `tieout purge-merchant MERCHANT`.
+    """
     GetConnection: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.GetConnectionRequest, _connection_service_pb2.GetConnectionResponse]
     """Reads one connection. Refuses with NOT_FOUND.
     CLI: `tieout connections CONNECTION`.
@@ -164,6 +172,14 @@ class ConnectionServiceAsyncStub(ConnectionServiceStub):
     a Reconnect begins with a first sync. A repeat answers with the connection as it is; it can still purge what an
     earlier call left. Refuses with NOT_FOUND, REQUEST_ID_REUSED.
     CLI: `tieout disconnect CONNECTION`.
+    """
+    PurgeMerchant: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.PurgeMerchantRequest, _connection_service_pb2.PurgeMerchantResponse]  # type: ignore[assignment]
+    """Erases all that is kept of a merchant: of each of their connections, ended ones included, what Disconnect erases with
+    `purge_data`. It begins when this answers and takes a moment; a repeat answers with what is left then, and with its
+    first answer where it has the `request_id` of the first. What stays is named at DisconnectRequest.purge_data. What is
+    still connected is disconnected where `disconnect` says so. Refuses with NOT_FOUND (the merchant has no connection),
+    NOT_PERMITTED_NOW (one of them is not DISCONNECTED), INVALID_REQUEST, REQUEST_ID_REUSED.
+    CLI: `tieout purge-merchant MERCHANT`.
     """
     GetConnection: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.GetConnectionRequest, _connection_service_pb2.GetConnectionResponse]  # type: ignore[assignment]
     """Reads one connection. Refuses with NOT_FOUND.
@@ -278,6 +294,20 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
         a Reconnect begins with a first sync. A repeat answers with the connection as it is; it can still purge what an
         earlier call left. Refuses with NOT_FOUND, REQUEST_ID_REUSED.
         CLI: `tieout disconnect CONNECTION`.
+        """
+
+    @_abc_1.abstractmethod
+    def PurgeMerchant(
+        self,
+        request: _connection_service_pb2.PurgeMerchantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_connection_service_pb2.PurgeMerchantResponse, _abc.Awaitable[_connection_service_pb2.PurgeMerchantResponse]]:
+        """Erases all that is kept of a merchant: of each of their connections, ended ones included, what Disconnect erases with
+        `purge_data`. It begins when this answers and takes a moment; a repeat answers with what is left then, and with its
+        first answer where it has the `request_id` of the first. What stays is named at DisconnectRequest.purge_data. What is
+        still connected is disconnected where `disconnect` says so. Refuses with NOT_FOUND (the merchant has no connection),
+        NOT_PERMITTED_NOW (one of them is not DISCONNECTED), INVALID_REQUEST, REQUEST_ID_REUSED.
+        CLI: `tieout purge-merchant MERCHANT`.
         """
 
     @_abc_1.abstractmethod

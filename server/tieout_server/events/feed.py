@@ -42,6 +42,10 @@ POLL_BESIDE_NOTICES = 15.0
 """… while other processes say so themselves, and nothing but a lost notice is to be made up for."""
 KEPT = timedelta(days=7)
 """How long events are kept, and so how old a resume token may be."""
+LOST = (
+    "The database of this service was restored from a backup, and this resume token is of later: what was told "
+    "before it need not have happened. Start again with from_start."
+)
 
 Wanted = Callable[[Event], bool]
 
@@ -120,7 +124,9 @@ class Feed:
         """
         async with self._database.read() as tx:
             bounds = await events.bounds(tx)
-        position = token.decode(resume_token, last=bounds.last)
+            position = token.decode(resume_token, last=bounds.last)
+            if await events.is_lost(tx, position):
+                raise ResumeTokenTooOldError(LOST, oldest_resume_token=token.encode(bounds.pruned))
         if position < bounds.pruned:
             raise ResumeTokenTooOldError(
                 "What came after this resume token is no longer kept (7 days). Start again with from_start.",

@@ -25,6 +25,8 @@ class Means(run.Means):
     engine: Engine
     allowance: Callable[[str], Allowance]
     """The calls that an organisation, by its id, has left."""
+    restored_at: datetime | None = None
+    """When the database was last found to be restored from a backup, if ever."""
 
     async def wake(self, tx: Transaction, connection_id: str, at: datetime | None = None) -> None:
         """Have what waits sent, now or at this instant; before rows of exports are locked: see Transaction.

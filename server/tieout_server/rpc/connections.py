@@ -14,7 +14,7 @@ from tieout.v1 import connection_service_pb2 as pb
 from tieout.v1 import connection_service_pb2_grpc as pb_grpc
 from tieout_server.callers.audit import AuditLog
 from tieout_server.clock import Clock
-from tieout_server.connections.messages import Choose, Connect, Disconnect, Reconnect, Return, Started
+from tieout_server.connections.messages import Choose, Connect, Disconnect, PurgeMerchant, Reconnect, Return, Started
 from tieout_server.connections.service import Connections
 from tieout_server.errors import NotFoundError
 from tieout_server.events import token
@@ -88,6 +88,14 @@ class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
             Disconnect(request.connection_id, request.purge_data, request.request_id)
         )
         return pb.DisconnectResponse(connection=await self._message(link))
+
+    async def PurgeMerchant(self, request: pb.PurgeMerchantRequest, context: _Context) -> pb.PurgeMerchantResponse:
+        """What is being erased."""
+        purged = await self._connections.purge_merchant(
+            PurgeMerchant(request.merchant_id, request.disconnect, request.request_id)
+        )
+        counts = [pb.PurgeCount(kind=kind, rows=rows) for kind, rows in sorted(purged.rows.items())]
+        return pb.PurgeMerchantResponse(connection_ids=purged.connection_ids, counts=counts)
 
     async def GetConnection(self, request: pb.GetConnectionRequest, context: _Context) -> pb.GetConnectionResponse:
         """The connection as it is now."""

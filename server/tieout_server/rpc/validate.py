@@ -73,6 +73,7 @@ RULES: Mapping[type[Message], tuple[Rule, ...]] = {
     connection.GetConnectionRequest: (CONNECTION,),
     connection.ListConnectionsRequest: (text("merchant_id", MERCHANT_ID), all_known("states"), *PAGED),
     connection.DisconnectRequest: (CONNECTION, REPEATABLE),
+    connection.PurgeMerchantRequest: (needed("merchant_id", MERCHANT_ID), REPEATABLE),
     connection.CheckConnectionRequest: (CONNECTION,),
     connection.ListConnectionEventsRequest: (CONNECTION, *PAGED),
     connection.WatchConnectionsRequest: (

@@ -153,6 +153,9 @@ class Database:
         """Give all connections back."""
         await self._engine.dispose()
 
+    aclose = close
+    """For `contextlib.aclosing`."""
+
 
 def _open_postgresql(url: URL, pool_size: int) -> AsyncEngine:
     from tieout_server.storage import postgresql  # noqa: PLC0415 - 0.1 s at each start that SQLite does without

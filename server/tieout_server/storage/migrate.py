@@ -59,6 +59,11 @@ async def current(database: Database) -> str | None:
         return await tx.run_sync(_version)
 
 
+async def version_in(tx: Transaction) -> str | None:
+    """The revision that the database of this transaction is at, None when it is empty."""
+    return await tx.run_sync(_version)
+
+
 async def check_fits(database: Database) -> None:
     """Nothing, if this version of the program works with the database, which may be ahead of it.
 

@@ -91,6 +91,12 @@ async def peers(tx: Transaction) -> Peers:
     return Peers(*row)
 
 
+async def others_alive(tx: Transaction) -> bool:
+    """Whether any process shows signs of life, by the clock of PostgreSQL."""
+    living = select(replicas.c.id).where(replicas.c.alive_until >= literal_column(_NOW)).limit(1)
+    return (await tx.execute(living)).first() is not None
+
+
 async def settle(tx: Transaction, xero_tenant_id: str, replica_id: str) -> bytes | None:
     """Make this process the organisation's home if it has none; what is known of its limits, or None if it has one."""
     known = await tx.execute(

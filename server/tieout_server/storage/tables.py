@@ -141,6 +141,21 @@ event_counter = Table(
     int_column("pruned"),  # positions up to this one are no longer kept
 )
 
+log_gaps = Table(
+    "log_gaps",  # positions that were given out only in a future that was lost (`storage.lineage`)
+    metadata,
+    Column("behind", BigInteger, primary_key=True, autoincrement=False),
+    int_column("up_to"),  # … and below this one
+)
+
+origin = Table(
+    "origin",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    text_column("identity"),  # which database this is, by its own word; another one's in a copy
+    int_column("restored_at", nullable=True),  # when it was last found to be a copy
+)
+
 syncs = Table(
     "syncs",
     metadata,
@@ -167,6 +182,7 @@ syncs = Table(
     int_column("ended_at", nullable=True),
     int_column("updated_at"),
     Index(None, "connection_id", "ordinal", unique=True),
+    Index(None, "ended_at"),
 )
 
 sync_lines = Table(
@@ -250,6 +266,8 @@ change_counters = Table(
     int_column("last"),  # the last number given out; its row's lock makes writers of one mirror take turns
     text_column("sync_id"),  # what brought that change; empty where no sync did
     int_column("since"),  # the first of the numbers up to the last that the same one brought
+    Column("gap_behind", BigInteger),  # numbers behind this one and below the next are of a future that was lost
+    Column("gap_up_to", BigInteger),
 )
 
 change_runs = Table(
@@ -279,6 +297,7 @@ calls = Table(
     Column("day", Text, primary_key=True),
     Column("purpose", Text, primary_key=True),
     *(int_column(name) for name in ("call_count", "bytes_wire", "bytes_body")),
+    Index(None, "day"),
 )
 
 day_limits = Table(

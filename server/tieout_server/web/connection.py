@@ -41,6 +41,7 @@ class BoundedConnection(RequestHandler):
             max_line_size=LARGEST_LINE,
             max_field_size=LARGEST_LINE,
             max_headers=MOST_HEADERS,
+            auto_decompress=False,  # Xero signs what it sends; and what cannot be unpacked is no fault of ours
         )
         self._late: asyncio.TimerHandle | None = None
 

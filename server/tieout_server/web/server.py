@@ -32,8 +32,7 @@ class WebServer:
         self._setting = setting
         self._host = host.strip("[]")
         self.port = int(port)
-        # Bodies as they were sent: Xero signs those bytes, and what cannot be unpacked would be a fault of ours.
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE, auto_decompress=False)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE)
         self._listening: asyncio.Server | None = None
 
     async def start(self) -> None:
