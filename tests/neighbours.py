@@ -178,8 +178,8 @@ class Outcome:
         return f"{self.sentence} {self.facts} {said}"
 
     def about(self, what: str) -> tuple[str, str, str, tuple[tuple[str, str], ...]]:
-        """What it says, whatever the thing was called that it says it of."""
-        facts = tuple((name, value.replace(what, "…")) for name, value in self.facts)
+        """What it says, whatever the thing was called that it says it of, and whatever export of A's own has it."""
+        facts = tuple((name, value.replace(what, "…")) for name, value in self.facts if name != "export_id")
         return self.code, self.sentence.replace(what, "…"), self.reason, facts
 
 

@@ -141,7 +141,7 @@ async def something_of_all(running: Service, organisation: Organisation, merchan
     case = await client.reconciliations.report_discrepancy(connection.id, "Too much.", customer_ids=[customer.id])
     reconciliation = await client.reconciliations.start(connection.id)
     line = PaymentLine(xero_invoice_id=invoice.id, amount=Money(currency_code="NZD", amount="1.00"))
-    payment = PlatformPayment(payment_id=f"pay-of-{merchant}", paid_on="2026-11-20", lines=[line], amount=line.amount)
+    payment = PlatformPayment(payment_id=secrets.token_hex(8), paid_on="2026-11-20", lines=[line], amount=line.amount)
     export = await client.payment_exports.export(connection.id, payment)
     settings = await client.payment_exports.get_settings(connection.id)
     sync = await client.syncs.list(connection.id).first(1)
@@ -173,7 +173,7 @@ async def new_consent(running: Service, known: Known) -> None:
 async def words_of(running: Service, known: Known) -> frozenset[str]:
     """What names this merchant's things: if it turns up elsewhere, something was told.
 
-    Not its request_id, which is on record as A's own, once A has sent it.
+    Not its request_id and payment_id: once A has sent them, they are A's own as well.
     """
     connection = await running.client.connections.get(known.values["connection"])
     customers = [it async for it in running.client.receivables.list_customers(connection.id)]
