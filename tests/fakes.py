@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from tieout_server.callers.directory import FRESH
 from tieout_server.callers.service import Callers
 from tieout_server.connections.authorisation import Authorisations
 from tieout_server.connections.return_urls import ReturnUrls
@@ -263,6 +264,10 @@ class World:
     def connections(self) -> Connections:
         return self.subjects.connections
 
+    def forget_callers(self) -> None:
+        """Let so much time pass that what is known of callers is read again."""
+        self.clock.time += timedelta(seconds=FRESH)
+
 
 _migrated: list[bytes] = []
 """A database file with all tables, made once."""
@@ -313,7 +318,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
     exports = Exports(exporting, connections, requests, preflight)
     settings_of_exports = SettingsOfExports(exporting, connections, requests, preflight)
     ExportWork(exporting, connections, preflight, settings_of_exports.revalidate)
-    callers = Callers(database, clock, issuer.read)
+    callers = Callers(database, clock, issuer.read, clock.monotonic)
     subjects = Subjects(
         callers=callers,
         connections=connections,

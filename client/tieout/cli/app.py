@@ -181,6 +181,19 @@ def events(context: typer.Context, connection: ConnectionName, *, limit: Limit =
 
 
 @app.command()
+def audit(
+    context: typer.Context,
+    about: Annotated[str, typer.Argument(help="A connection's id or a merchant's; all without one.")] = "",
+    *,
+    caller: Annotated[str, typer.Option(help="Only what this caller did.")] = "",
+    limit: Limit = 20,
+    as_json: Json = False,
+) -> None:
+    """List what callers of the service did, newest first; it takes the role operator."""
+    commands.audit.show(context.obj, about, caller, limit, as_json=as_json)
+
+
+@app.command()
 def connections(
     context: typer.Context,
     connection: Annotated[str, typer.Argument(help="Only this one, by its id, or its merchant's.")] = "",
