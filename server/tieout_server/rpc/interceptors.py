@@ -19,7 +19,7 @@ from tieout_server import log
 from tieout_server.clock import Clock
 from tieout_server.errors import CallerUnauthenticatedError, StorageUnavailableError
 from tieout_server.rpc import errors, validate
-from tieout_server.rpc.observed import REQUEST_ID, observed
+from tieout_server.rpc.observed import REQUEST_ID, Call
 
 logger = log.get("rpc")
 
@@ -111,7 +111,7 @@ class Surround(aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _call(self, method: str, request: object, context: _Context, *, is_stream: bool) -> AsyncIterator[None]:
-        with observed(method, context, is_stream=is_stream) as call:
+        with Call(method, context, is_stream=is_stream) as call:
             try:
                 self._token.check(method, context)
                 if isinstance(request, Message):
