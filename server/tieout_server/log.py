@@ -2,7 +2,9 @@
 
 import logging
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from contextvars import Token
 
 import structlog
 
@@ -61,3 +63,17 @@ def get(subject: str) -> structlog.typing.FilteringBoundLogger:
 def about(**fields: str) -> AbstractContextManager[None]:
     """Have every line that is written within the block, and in tasks begun in it, carry these fields."""
     return structlog.contextvars.bound_contextvars(**fields)
+
+
+Bound = Mapping[str, Token[object]]
+"""Fields that lines carry, to be released."""
+
+
+def bind(**fields: str) -> Bound:
+    """Have every line that is written from now on in this task, and in tasks begun by it, carry these fields."""
+    return structlog.contextvars.bind_contextvars(**fields)
+
+
+def release(bound: Bound) -> None:
+    """Have lines carry these fields no longer."""
+    structlog.contextvars.reset_contextvars(**bound)

@@ -29,6 +29,11 @@ def send_to(provider: TracerProvider | None) -> None:
     _Sent.tracer = provider.get_tracer(NAME, version(NAME)) if provider else None
 
 
+def are_on() -> bool:
+    """Whether spans go anywhere."""
+    return _Sent.tracer is not None
+
+
 def send_by_otlp() -> None:
     """Have spans go where the standard OTEL_… variables say, `http://localhost:4317` by default.
 

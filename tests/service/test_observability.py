@@ -4,18 +4,25 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import pytest
 from grpc import aio
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import add_TraceServiceServicer_to_server
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
-from servers import Browser, Service, service, settings_of
+from servers import Browser, Service, client_of, server_process, service, settings_of
 from tieout import Client
 from tieout.v1 import sync_service_pb2
 from tieout.v1.sync_service_pb2_grpc import SyncServiceStub
@@ -149,3 +156,39 @@ async def test_channelz_is_told_where_it_is_asked_for(sandbox: Sandbox, sqlite_u
         else:
             with pytest.raises(aio.AioRpcError, match="UNIMPLEMENTED"):
                 await asked
+
+
+class _Collector:
+    """Where spans are sent to, as an OpenTelemetry collector takes them."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.services: set[str] = set()
+
+    async def take(self, request: ExportTraceServiceRequest, _context: object) -> ExportTraceServiceResponse:
+        for sent in request.resource_spans:
+            told = {attribute.key: attribute.value.string_value for attribute in sent.resource.attributes}
+            self.services.add(told["service.name"])
+            self.names |= {span.name for scope in sent.scope_spans for span in scope.spans}
+        return ExportTraceServiceResponse()
+
+
+async def test_a_server_sends_its_traces_where_the_standard_variables_say(
+    sandbox: Sandbox, sqlite_url: str, tmp_path: Path
+) -> None:
+    collector, endpoint = _Collector(), aio.server()
+    add_TraceServiceServicer_to_server(SimpleNamespace(Export=collector.take), endpoint)
+    port = endpoint.add_insecure_port("127.0.0.1:0")
+    await endpoint.start()
+    sent = {"TIEOUT_TRACES": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}
+    try:
+        async with (
+            server_process(sandbox.url, sqlite_url, tmp_path, **sent) as process,
+            client_of(process) as running,
+        ):
+            await running.connected()
+            await process.stop()  # what is not sent yet is sent at the end
+    finally:
+        await endpoint.stop(None)
+    assert collector.services == {"tieout"}
+    assert {"tieout.v1.ConnectionService/Connect", "work sync", "GET Invoices", "POST connect/token"} <= collector.names

@@ -20,7 +20,7 @@ from tieout_server.errors import StorageUnavailableError
 from tieout_server.rpc import errors, validate
 from tieout_server.rpc.callers import HEALTH, Call, Door
 from tieout_server.rpc.in_hand import InHand
-from tieout_server.rpc.observed import REQUEST_ID, observed
+from tieout_server.rpc.observed import REQUEST_ID, Observation
 from tieout_server.rpc.parsing import Garbled, parsing
 
 logger = log.get("rpc")
@@ -98,7 +98,7 @@ class Surround(aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _call(self, method: str, request: object, context: _Context, *, is_stream: bool) -> AsyncIterator[Call]:
-        with observed(method, context, is_stream=is_stream) as observation:
+        with Observation(method, context, is_stream=is_stream) as observation:
             call, raised = self._door.call(method, context), None
             try:
                 if not method.startswith(HEALTH):
