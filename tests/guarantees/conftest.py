@@ -7,6 +7,7 @@ import pytest_asyncio
 
 from databases import (
     database_url,
+    empty_database_url,
     fresh_database,
     lasting_database_url,
     migrated_postgres_url,
@@ -21,6 +22,7 @@ from tieout_sandbox import Sandbox, serve
 
 __all__ = [
     "database_url",
+    "empty_database_url",
     "fresh_database",
     "lasting_database_url",
     "market",
