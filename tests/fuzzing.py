@@ -15,13 +15,13 @@ _T = TypeVar("_T")
 
 
 def examples(usually: int) -> Callable[[_T], _T]:
-    """So many examples, always the same ones; TIEOUT_TEST_EXAMPLES asks for as many new ones, and shortens what fails."""
+    """So many examples, always the same ones; TIEOUT_TEST_EXAMPLES asks for as many new ones."""
     return settings(
         max_examples=int(ASKED or usually),
         derandomize=not ASKED,
         database=None,
         deadline=None,
-        phases=[phase for phase in Phase if ASKED or phase not in {Phase.shrink, Phase.explain}],
+        phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
 

@@ -4,9 +4,10 @@ Messages of every RPC are made up from its descriptor, and tokens from those tha
 """
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -66,6 +67,8 @@ class Around:
     channel: aio.Channel
     known: Mapping[str, Sequence[str]]
     """By field: values that exist."""
+    tokens: dict[str, str] = field(default_factory=dict)
+    """By method: a token that it has given out."""
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,7 @@ async def opened(stack: AsyncExitStack, database_url: str) -> Around:
     running = await stack.enter_async_context(service(sandbox, database_url, clock_speed=QUICK))
     channel = await stack.enter_async_context(aio.insecure_channel(running.target))
     connection = await running.connected()
+    await running.sync(connection.id)
     client = running.client
     customers = [one async for one in client.receivables.list_customers(connection.id)]
     invoices = [one async for one in client.receivables.list_invoices(connection.id)]
@@ -109,7 +113,11 @@ async def opened(stack: AsyncExitStack, database_url: str) -> Around:
         "amount": ["1.00"],
         "paid_on": ["2026-11-20"],
     }
-    return Around(running, channel, known)
+    around = Around(running, channel, known)
+    start = "/tieout.v1.ReconciliationService/StartReconciliation"
+    known["reconciliation_id"] = [(await answered(around, start, asked(around, start))).reconciliation.id]
+    around.tokens |= await given_out(around)
+    return around
 
 
 Known = Mapping[str, Sequence[str]]
@@ -133,16 +141,16 @@ def messages(draw: st.DrawFn, kind: Any, known: Known, *, is_sound: bool = False
         message.seconds = draw(st.sampled_from(LARGE))  # type: ignore[attr-defined] # made up from a descriptor
         message.nanos = draw(st.sampled_from(INTEGERS))  # type: ignore[attr-defined] # likewise
         return message
-    for field in kind.fields:
-        if draw(st.integers(0, 3)) == 0 and field.name not in known:
+    for part in kind.fields:
+        if draw(st.integers(0, 3)) == 0 and part.name not in known:
             continue
-        value = messages(field.message_type, known, is_sound=is_sound) if field.message_type else _values(field, known)
-        if is_sound and not field.message_type:
-            value = _sound(field, known)
-        if not field.is_repeated:
-            _set(message, field, draw(value))
+        value = messages(part.message_type, known, is_sound=is_sound) if part.message_type else _values(part, known)
+        if is_sound and not part.message_type:
+            value = _sound(part, known)
+        if not part.is_repeated:
+            _set(message, part, draw(value))
             continue
-        values = getattr(message, field.name)
+        values = getattr(message, part.name)
         for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
             values.append(draw(value))
         if not is_sound and draw(st.integers(0, 15)) == 0:
@@ -295,3 +303,91 @@ def test_what_was_fuzzed_left_nothing_behind(around: Around, loop: asyncio.Runne
         assert all(now <= then + 2 for now, then in zip(after, before, strict=True)), (before, after)
 
     loop.run(case())
+
+
+LISTS = sorted(path for path, method in METHODS.items() if "page_token" in method.input_type.fields_by_name)
+WATCHES = sorted(path for path, method in METHODS.items() if "after" in method.input_type.fields_by_name)
+
+
+def asked(around: Around, path: str, **more: object) -> Message:
+    """A sound request of this method about what exists."""
+    fields = METHODS[path].input_type.fields_by_name
+    there = {
+        name: around.known[name][0] for name in ("connection_id", "sync_id", "reconciliation_id") if name in fields
+    }
+    if "sync_id" in there:
+        del there["connection_id"]
+    request: Message = GetMessageClass(METHODS[path].input_type)(**there, **more)
+    return request
+
+
+async def given_out(around: Around) -> dict[str, str]:
+    """By method: a token that it has given out, as far as there is enough to give one."""
+    found = {}
+    for path in LISTS:
+        answer = await answered(around, path, asked(around, path, page_size=1))
+        found[path] = getattr(answer, "next_page_token", "")
+    for path in WATCHES:
+        answer = await answered(around, path, asked(around, path))
+        found[path] = getattr(answer, "resume_token", "") or answer.progress.resume_token
+    return {path: token for path, token in found.items() if token}
+
+
+async def answered(around: Around, path: str, request: Message) -> Any:  # noqa: ANN401 - the response of any method
+    """The first answer to this request."""
+    method = METHODS[path]
+    make = around.channel.unary_stream if method.server_streaming else around.channel.unary_unary
+    parse = GetMessageClass(method.output_type).FromString
+    call: Any = make(path, response_deserializer=parse)(request.SerializeToString())
+    try:
+        async with asyncio.timeout(SOON):
+            return await (call.read() if method.server_streaming else call)
+    finally:
+        call.cancel()
+
+
+@st.composite
+def tampered(draw: st.DrawFn, tokens: Sequence[str]) -> str:
+    """Text that is no token, or one that was changed on its way."""
+    token = draw(st.sampled_from(tokens))
+    raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    at = draw(st.integers(0, len(raw) - 1))
+    changed = (
+        raw[:at] + bytes([raw[at] ^ 1 << draw(st.integers(0, 7))]) + raw[at + 1 :],
+        raw[:at],
+        raw + raw,
+        raw[:at] + draw(st.binary(min_size=1, max_size=12)) + raw[at:],
+        draw(st.binary(max_size=60)),
+        b"[" * 700,
+    )
+    encoded = base64.urlsafe_b64encode(draw(st.sampled_from(changed))).decode().rstrip("=")
+    return draw(st.sampled_from([encoded, encoded, encoded, token + "!", "\u00e9" * 9, "x" * 100_000, token + "\x00"]))
+
+
+@given(data=st.data())
+@examples(120)
+def test_a_token_that_was_changed_never_leads_to_another_page(
+    around: Around, loop: asyncio.Runner, data: st.DataObject
+) -> None:
+    tokens = around.tokens
+    path = data.draw(st.sampled_from([path for path in LISTS if path in tokens]))
+    others = [token for other, token in tokens.items() if other != path]
+    token = data.draw(st.one_of(tampered([tokens[path]]), st.sampled_from(others)))
+    request = asked(around, path, page_size=1, page_token=token)
+    if token and token != tokens[path]:
+        status = loop.run(called(around, path, METHODS[path], [request.SerializeToString()]))
+        assert status is grpc.StatusCode.INVALID_ARGUMENT, token
+
+
+@given(path=st.sampled_from(WATCHES), data=st.data())
+@examples(60)
+def test_a_resume_token_that_was_changed_is_refused_or_a_place_in_the_same_log(
+    around: Around, loop: asyncio.Runner, path: str, data: st.DataObject
+) -> None:
+    tokens = around.tokens
+    token = data.draw(st.one_of(tampered(sorted(tokens.values())), st.sampled_from(sorted(tokens.values()))))
+    if path in tokens:
+        request = asked(around, path, after=token)
+        status = loop.run(called(around, path, METHODS[path], [request.SerializeToString()]))
+        assert status in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.OK}
+        event(str(status))

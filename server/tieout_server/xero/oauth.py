@@ -74,21 +74,6 @@ class _Claims(msgspec.Struct, frozen=True):
     authentication_event_id: str = ""
 
 
-class _TokenAnswer:
-    """What Authlib wants of a response to read tokens or an error from it."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.status_code = answer.status
-        self._body = answer.body
-
-    def json(self) -> object:
-        """Raises ValueError: it is no object. Times in it are ours to judge, so Authlib is shown none."""
-        said = _object_in(self._body)
-        if not isinstance(said.get("error", ""), str):
-            raise ValueError("the error is no text")  # noqa: TRY004 - of the answer, like all that is wrong with it
-        return {key: value for key, value in said.items() if key != "expires_at"}
-
-
 class _TokenClient(OAuth2Client):  # type: ignore[misc] # Authlib ships no types
     """Authlib's protocol over aiohttp: `fetch_token` and `refresh_token` return what these hooks do, to be awaited."""
 
@@ -104,13 +89,17 @@ class _TokenClient(OAuth2Client):  # type: ignore[misc] # Authlib ships no types
         answer = await _send(self.session, method, url, prepared, body=body)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise XeroUnavailableError("Xero's identity service is busy.", status=str(answer.status))
+        # Authlib's own reading of the answer takes for granted that its members are of the right type.
         try:
-            token: Mapping[str, Any] = self.parse_response_token(_TokenAnswer(answer))
-        except (ValueError, AttributeError) as error:  # HTML or a bare string: nothing that the service itself says
+            said = _object_in(answer.body)
+            wrong = msgspec.convert(said.get("error", ""), str)
+        except ValueError as error:  # HTML or a bare string: nothing that the service itself says
             raise XeroUnavailableError(
                 "Xero's identity service did not answer properly.", status=str(answer.status)
             ) from error
-        return token
+        if wrong:
+            raise OAuth2Error(error=wrong)
+        return said
 
     async def _refresh_token(
         self,
