@@ -72,6 +72,7 @@ _SERVICES: Mapping[str, Mapping[str, Need]] = {
         "CompleteAuthorization": _operates(state=Kind.CONSENT),
         "ChooseOrganisation": _operates(**_CONNECTION),
         "Disconnect": _operates(**_CONNECTION),
+        "PurgeMerchant": _operates(**_MERCHANT),
         "GetConnection": _reads(**_CONNECTION),
         "ListConnections": _reads(**_MERCHANT),
         "CheckConnection": _operates(**_CONNECTION),  # it calls Xero, and moves the state to what it finds
