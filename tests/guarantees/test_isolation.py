@@ -41,6 +41,7 @@ from tieout_server.clock import SystemClock
 from tieout_server.events import feed
 from tieout_server.rpc.access import NEEDS
 from tieout_server.storage.database import Database
+from tieout_server.xero import limits
 
 pytestmark = pytest.mark.timeout(300)
 on_one_loop = pytest.mark.asyncio(loop_scope="module")
@@ -99,6 +100,7 @@ async def neighbours(sqlite_template: Path, tmp_path_factory: pytest.TempPathFac
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tieout_sandbox.organisations._SMALL", FEW)
         patch.setattr(feed, "HEARTBEAT", HEARTBEAT)
+        patch.setattr(limits, "A_MINUTE", ROOMY.minute)  # nobody is to wait for calls here
         async with serve(settings) as sandbox:
             sandbox.limits.quota = ROOMY
             async with (
