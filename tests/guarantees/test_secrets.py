@@ -33,7 +33,7 @@ from tieout_server.xero.answers import TokenRefused
 from tieout_server.xero.transport import _TokenRefusedError
 from tieout_server.xero.webhooks import XeroDeliveries
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 QUICK = 10.0
 """How many times as fast as ours the time of server and sandbox passes, so that no minute of calls is waited for."""

@@ -15,7 +15,7 @@ from tieout.v1.sync_service_pb2 import SYNC_STATE_SUCCEEDED
 from tieout_sandbox import Sandbox
 from tieout_server.storage.vault import Vault
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(180)
 
 OLD, NEW = f"first:{VAULT_KEY}", "second:" + base64.b64encode(bytes(range(32))).decode()
 

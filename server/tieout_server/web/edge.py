@@ -7,9 +7,12 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 
 from aiohttp import web
 
+from tieout_server import log
 from tieout_server.errors import OperatorMustActError
 from tieout_server.settings import Settings
 from tieout_server.web.rate import Rate
+
+logger = log.get("web")
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -21,8 +24,9 @@ HEADERS = {
 ONLY_HTTPS = {"Strict-Transport-Security": "max-age=31536000"}
 """For a year, of this host alone: what runs beside it is not ours to decide about."""
 
-EACH = 20, 3.0
-"""Visits at once from one address, and seconds for each further one. An office shares an address; nobody needs more."""
+EACH = 60, 1.0
+"""Visits at once from one address, and seconds for each further one: an office shares an address. No state can be
+guessed at any rate; what is bounded is the work that one visitor makes."""
 ALL = 200, 0.0625
 """Visits at once from everywhere, and seconds for each further one: more than the database is to be asked for."""
 _PREFIX_OF_ONE = 64
@@ -47,6 +51,7 @@ class Edge:
         self._headers = HEADERS | (ONLY_HTTPS if is_https else {})
         self._proxies = [_network(part.strip()) for part in trusted_proxies.split(",") if part.strip()]
         self._each, self._all = Rate(*EACH, now), Rate(*ALL, now)
+        self._has_warned = False
 
     @classmethod
     def of(cls, settings: Settings) -> "Edge":
@@ -69,6 +74,7 @@ class Edge:
     def address(self, request: web.BaseRequest) -> str:
         """Who asks: the peer, or, if that is a trusted proxy, the last one it names who is none."""
         address = request.remote or ""
+        self._warn(request)
         named = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
         while named and self._is_trusted(address):
             before = named.pop().strip()
@@ -76,6 +82,15 @@ class Edge:
                 break
             address = before
         return address
+
+    def _warn(self, request: web.BaseRequest) -> None:
+        """Say once that what looks like a proxy of the operator's own is not believed: then all visitors are one."""
+        peer = request.remote or ""
+        if self._has_warned or "X-Forwarded-For" not in request.headers or self._is_trusted(peer):
+            return
+        if _is_address(peer) and ip_address(peer).is_private:
+            self._has_warned = True
+            logger.warning("a proxy is not trusted", proxy=peer, setting="TIEOUT_WEB_TRUSTED_PROXIES")
 
     def _is_trusted(self, address: str) -> bool:
         return _is_address(address) and any(ip_address(address) in network for network in self._proxies)
