@@ -110,8 +110,8 @@ class Limits:
         self._app.reserve = APP_RESERVE * others
 
     def keep(self, organisation: str) -> bytes:
-        """What is known of an organisation's limits, while calls go on; once closed, no more of them are made."""
-        return self._of(organisation).keep(is_all=self._closed.is_set())
+        """What is known of an organisation's limits, while calls go on."""
+        return self._of(organisation).keep(is_all=False)
 
     def used(self) -> set[str]:
         """The organisations that were called since this was asked last."""
