@@ -14,8 +14,9 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.storage.database import Transaction
+from tieout_server.storage.lineage_tables import log_gaps
 from tieout_server.storage.notices import telling
-from tieout_server.storage.tables import event_counter, events, log_gaps
+from tieout_server.storage.tables import event_counter, events
 
 CHANNEL = "tieout_events"
 """Tells how far the log goes, at each commit that appends to it (`storage.notices`)."""

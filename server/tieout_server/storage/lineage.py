@@ -18,8 +18,9 @@ from sqlalchemy import func, select, text, update
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.errors import OperatorMustActError
 from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.lineage_tables import log_gaps, origin
 from tieout_server.storage.replicas import others_alive
-from tieout_server.storage.tables import change_counters, event_counter, events, log_gaps, origin
+from tieout_server.storage.tables import change_counters, event_counter, events
 
 COPY = "copy"
 """The identity of what is known to be a copy: nobody's."""

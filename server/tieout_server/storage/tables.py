@@ -141,22 +141,6 @@ event_counter = Table(
     int_column("pruned"),  # positions up to this one are no longer kept
 )
 
-log_gaps = Table(
-    "log_gaps",  # positions that were given out only in a future that was lost (`storage.lineage`)
-    metadata,
-    Column("behind", BigInteger, primary_key=True, autoincrement=False),
-    int_column("up_to"),  # … and below this one
-)
-
-origin = Table(
-    "origin",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    text_column("identity"),  # which database this is, by its own word; another one's in a copy
-    int_column("restored_at", nullable=True),  # when it was last found to be a copy
-    int_column("known_until", nullable=True),  # when the last thing happened that the copy knew
-)
-
 syncs = Table(
     "syncs",
     metadata,
@@ -267,8 +251,7 @@ change_counters = Table(
     int_column("last"),  # the last number given out; its row's lock makes writers of one mirror take turns
     text_column("sync_id"),  # what brought that change; empty where no sync did
     int_column("since"),  # the first of the numbers up to the last that the same one brought
-    Column("gap_behind", BigInteger),  # numbers behind this one and below the next are of a future that was lost
-    Column("gap_up_to", BigInteger),
+    *(Column(name, BigInteger) for name in ("gap_behind", "gap_up_to")),  # numbers between are of a lost future
 )
 
 change_runs = Table(
@@ -295,10 +278,9 @@ calls = Table(
     "calls",
     metadata,
     Column("xero_tenant_id", Text, primary_key=True),
-    Column("day", Text, primary_key=True),
+    Column("day", Text, primary_key=True, index=True),
     Column("purpose", Text, primary_key=True),
     *(int_column(name) for name in ("call_count", "bytes_wire", "bytes_body")),
-    Index(None, "day"),
 )
 
 day_limits = Table(
