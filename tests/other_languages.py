@@ -33,7 +33,7 @@ def typescript(root: Path) -> list[str]:
 
 
 def go(root: Path) -> list[str]:
-    """The program, built in `root` as client/go/README.md says; skips the test where Go, its plug-ins or libraries are not."""
+    """The program, built in `root` as client/go/README.md says; skips the test where Go or what it needs is not."""
     for tool in ("go", "protoc-gen-go", "protoc-gen-go-grpc"):
         if not shutil.which(tool):
             pytest.skip(f"{tool} is not installed")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tieout.v1.connection_service_pb2 import ConnectionReasonCode
+from tieout.v1.payment_export_service_pb2 import ExportErrorReason
+from tieout.v1.reconciliation_service_pb2 import DiscrepancyCause
 from tieout_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +91,7 @@ def test_the_default_that_is_told_is_the_one_that_holds(name: str) -> None:
     (told,) = re.findall(rf"^\| `TIEOUT_{name.upper()}` \| ([^|]*) \| ", page, re.MULTILINE)
     holds = Settings.model_fields[name].default
     if "](" not in told:  # told on another page
-        assert told == (f"`{holds}`" if holds else "none")
+        assert told == (f"`{str(holds).lower() if isinstance(holds, bool) else holds}`" if holds != "" else "none")
 
 
 @pytest.mark.parametrize(("promise", "test"), PROMISES)
@@ -97,6 +100,21 @@ def test_every_promise_has_the_test_that_it_names(promise: str, test: str) -> No
     assert (ROOT / path).is_file(), promise
     if name:
         assert f"def {name}" in (ROOT / path).read_text(), promise
+
+
+EXPLAINED = {
+    "connections": (ConnectionReasonCode, "CONNECTION_REASON_CODE_"),
+    "reconciliation": (DiscrepancyCause, "DISCREPANCY_CAUSE_"),
+    "payments": (ExportErrorReason, "EXPORT_ERROR_REASON_"),
+}
+
+
+@pytest.mark.parametrize("guide", EXPLAINED)
+def test_a_guide_explains_every_reason_that_can_be_met(guide: str) -> None:
+    enum, prefix = EXPLAINED[guide]
+    rows = re.findall(r"^\| (`[^|]*) \|", (ROOT / f"client/guides/{guide}.md").read_text(), re.MULTILINE)
+    explained = {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row)}
+    assert explained == {it.removeprefix(prefix) for it in enum.keys()} - {"UNSPECIFIED"}  # noqa: SIM118 - not a dict
 
 
 def test_there_are_promises_at_all() -> None:
