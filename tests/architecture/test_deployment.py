@@ -68,6 +68,17 @@ def test_every_setting_that_is_named_is_one(path: Path) -> None:
     assert sorted(named - SETTINGS - {"TIEOUT_XERO", "TIEOUT_TARGET"}) == []
 
 
+@pytest.mark.parametrize(
+    "told",
+    [COMPOSE["services"]["server"]["environment"], of_kind("ConfigMap")["data"]],
+    ids=["compose", "kubernetes"],
+)
+def test_what_is_set_is_understood(told: dict[str, str]) -> None:
+    filled = {name: re.sub(r"\$\{\w+:[?-]([^}]*)\}", r"\1", value) for name, value in told.items()}
+    settings = Settings(**{name.removeprefix("TIEOUT_").lower(): value for name, value in filled.items()})  # type: ignore[arg-type] # as from the environment
+    assert settings.web_url == told["TIEOUT_WEB_URL"]
+
+
 def test_all_that_is_started_is_pinned_and_nothing_holds_a_secret() -> None:
     images = re.findall(r"^FROM (\S+)", CONTAINERFILE, re.MULTILINE)
     images += [it["image"] for it in COMPOSE["services"].values()]
@@ -138,6 +149,7 @@ def test_the_sandbox_of_the_compose_file_understands_its_arguments() -> None:
     options = _parser().parse_args(told[1:])
     assert (told[0], options.command, options.port) == ("tieout-sandbox", "serve", 9440)
     assert options.anyone_may_control, "it refuses to listen for others"
+    assert not options.webhook_url, "it sends webhooks to its own machine only"
 
 
 def test_what_the_container_copies_is_let_into_its_context_and_the_wheel_needs_no_more() -> None:
