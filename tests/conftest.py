@@ -1,10 +1,12 @@
-"""Order and choice of tests: what takes long comes first, and cases may take turns on the databases."""
+"""What keeps the suite short: long files first, cases that take turns on the databases, SQL compiled once."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+import compiled_once
 
 RINGS = ("guarantees", "service", "xero", "browser", "storage", "architecture", "unit")
 """Those whose files take long first, so that no worker is left alone with one of them in the end."""
@@ -15,7 +17,8 @@ EVERYTHING = "TIEOUT_TEST_EVERYTHING"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark known."""
+    """Make the mark known, and begin to share."""
+    compiled_once.share()
     config.addinivalue_line("markers", "in_turn: its cases run on SQLite and PostgreSQL in turn, each on one of them")
 
 

@@ -24,6 +24,10 @@ LOOK_EVERY = 0.5
 """Seconds between looks at the event loop."""
 COUNT_EVERY = 15.0
 """Seconds between two counts at least, however many ask; nobody asking, nothing is counted."""
+COUNT_WITHIN = 5.0
+"""Seconds that a scrape waits for a count (Prometheus itself waits ten): then it is broken off."""
+AFTER_TROUBLE = 60.0
+"""Seconds until the next count after one that was broken off or failed."""
 SHARE = 0.01
 """Of the time at most that counting may take: where it takes long, it is done so much more rarely."""
 
@@ -60,7 +64,10 @@ class Measuring:
         """All figures as Prometheus reads them; those of the database are left as they were while it is away."""
         self._look_around()
         try:
-            await self._count_if_it_is_time()
+            async with asyncio.timeout(COUNT_WITHIN):
+                await self._count_if_it_is_time()
+        except TimeoutError:
+            logger.warning("nothing can be counted: the database takes too long")
         except StorageUnavailableError as away:
             logger.info("nothing can be counted: the database is away", why=away.why)
         return generate_latest(measures.REGISTRY)
@@ -78,7 +85,7 @@ class Measuring:
             began = loop.time()
             if began < self._next_at:
                 return
-            self._next_at = began + COUNT_EVERY  # also where counting fails
+            self._next_at = began + AFTER_TROUBLE  # unless there is none
             now = self._sources.clock.now()
             async with self._sources.database.read() as tx:
                 counted = await tallies.count(tx, now)

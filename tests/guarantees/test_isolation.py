@@ -178,9 +178,8 @@ async def words_of(running: Service, known: Known) -> frozenset[str]:
     connection = await running.client.connections.get(known.values["connection"])
     customers = [it async for it in running.client.receivables.list_customers(connection.id)]
     invoices = [it async for it in running.client.receivables.list_invoices(connection.id)]
-    ids = {
-        value for kind, value in known.values.items() if kind not in ("revision", "email", "customer_name", "request")
-    }
+    anybodys = ("revision", "email", "customer_name", "request", "payment")
+    ids = {value for kind, value in known.values.items() if kind not in anybodys}
     ids |= {it.id for it in customers} | {it.id for it in invoices}
     return frozenset(ids | {it.name for it in customers} | {connection.organisation.name})
 

@@ -120,12 +120,12 @@ async def shop() -> AsyncIterator[Shop]:
         yield Shop(sandbox, sandbox.books.create_contact("Kauri & Co"))
 
 
-async def _choose(running: Service, connection_id: str) -> None:
+async def _choose(running: Service, connection_id: str, **others: Any) -> None:  # noqa: ANN401 - any setting
     """Choose the bank account: what waited for it is sent."""
     calls = running.client.payment_exports
     accounts = [it async for it in calls.list_accounts(connection_id, currency_code="NZD")]
     bank = next(it.xero_account_id for it in accounts if it.usable and it.type == "BANK")
-    await calls.update_settings(connection_id, {"NZD": bank})
+    await calls.update_settings(connection_id, {"NZD": bank}, **others)
 
 
 async def _becomes(running: Service, export_id: str, *statuses: "pb.XeroStatus.ValueType") -> pb.PaymentExport:
@@ -134,6 +134,16 @@ async def _becomes(running: Service, export_id: str, *statuses: "pb.XeroStatus.V
             export = await running.client.payment_exports.get(export_id)
             if export.xero_status in statuses:
                 return export
+            await asyncio.sleep(0.05)
+
+
+async def _held(running: Service, export_id: str) -> str:
+    """Why the first reversal of this export waits for somebody, once it does."""
+    async with asyncio.timeout(60):
+        while True:
+            reversal = (await running.client.payment_exports.get(export_id)).reversals[0]
+            if reversal.HasField("error"):
+                return reversal.error.sentence
             await asyncio.sleep(0.05)
 
 
@@ -165,6 +175,31 @@ async def test_a_payment_sent_after_the_backup_is_not_sent_again(
             await _becomes(running, name, pb.XERO_STATUS_ALREADY_RECORDED)
     assert shop.sandbox.requests.count("Payments", method="PUT") == written
     assert [len(it.payments) for it in (waiting, first, second)] == [1, 1, 1]
+
+
+async def test_a_refund_made_after_the_backup_is_made_again_only_when_somebody_has_looked(
+    shop: Shop, sqlite_url: str, backed_up: BackedUp
+) -> None:
+    invoice = shop.sandbox.books.create_invoice(shop.kauri.id, Decimal("100.00"))
+    refunds = next(name for name, it in shop.sandbox.books.accounts.items() if it.type == "REVENUE")
+    async with shop.serving(sqlite_url) as running:
+        connection_id = (await running.connected()).id
+        calls = running.client.payment_exports
+        await _choose(running, connection_id, refund_xero_account_id=refunds)
+        export_id = (await calls.export(connection_id, shop.payment("p1", invoice))).export.id
+        await _becomes(running, export_id, pb.XERO_STATUS_VERIFIED)
+        restored_url = await backed_up(sqlite_url)
+        await calls.reverse(export_id, pb.REVERSAL_KIND_REFUND, "back")
+        await _becomes(running, export_id, pb.XERO_STATUS_REVERSED)
+    notes = len(shop.sandbox.books.credit_notes)
+    async with shop.serving(restored_url) as running:
+        calls = running.client.payment_exports
+        await calls.reverse(export_id, pb.REVERSAL_KIND_REFUND, "back")
+        assert "restored from a backup" in await _held(running, export_id)
+        assert len(shop.sandbox.books.credit_notes) == notes
+        await calls.reexport(export_id)  # somebody has looked, and wants it all the same
+        await _becomes(running, export_id, pb.XERO_STATUS_REVERSED)
+    assert len(shop.sandbox.books.credit_notes) == notes + 1
 
 
 async def test_nothing_is_sent_while_a_call_of_the_lost_future_may_be_on_its_way(shop: Shop, sqlite_url: str) -> None:
@@ -281,8 +316,10 @@ async def test_a_database_that_servers_work_with_is_not_said_to_be_another_one(
             await declare_copy(database)
     await declare_copy(database)
     now = sandbox.clock.now()
-    assert await take_up(database, now) == now, "the next start knows it"
-    assert await take_up(database, now.replace(year=now.year + 1)) == now, "and later ones remember it"
+    found = await take_up(database, now)
+    assert found is not None, "the next start knows it"
+    assert found.at == now
+    assert await take_up(database, now.replace(year=now.year + 1)) == found, "and later ones remember it"
     await database.close()
 
 

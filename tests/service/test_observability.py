@@ -177,13 +177,16 @@ async def test_a_server_sends_its_traces_where_the_standard_variables_say(
     sandbox: Sandbox, sqlite_url: str, tmp_path: Path
 ) -> None:
     collector, endpoint = _Collector(), aio.server()
-    add_TraceServiceServicer_to_server(SimpleNamespace(Export=collector.take), endpoint)
+    serve_traces: Any = add_TraceServiceServicer_to_server
+    serve_traces(SimpleNamespace(Export=collector.take), endpoint)
     port = endpoint.add_insecure_port("127.0.0.1:0")
     await endpoint.start()
-    sent = {"TIEOUT_TRACES": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}
+    sent_to = f"http://127.0.0.1:{port}"
     try:
         async with (
-            server_process(sandbox.url, sqlite_url, tmp_path, **sent) as process,
+            server_process(
+                sandbox.url, sqlite_url, tmp_path, TIEOUT_TRACES="otlp", OTEL_EXPORTER_OTLP_ENDPOINT=sent_to
+            ) as process,
             client_of(process) as running,
         ):
             await running.connected()

@@ -1,10 +1,10 @@
 """Whoever scrapes gets figures at once: the database is asked rarely, and not waited for when it is away."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from databases import add_connection
 from fakes import SettableClock
@@ -12,7 +12,7 @@ from tieout_server import measuring
 from tieout_server.errors import StorageUnavailableError
 from tieout_server.measuring import Measuring, Sources
 from tieout_server.storage.arrivals import kept_beside
-from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.database import POOL_SIZE, Database, Transaction
 from tieout_server.storage.tables import connections
 from tieout_server.work.homes import Homes, NoWindows
 from tieout_server.work.replica import Replica
@@ -38,8 +38,8 @@ def statements(database: Database) -> Iterator[list[str]]:
     event.remove(database._engine.sync_engine, "before_cursor_execute", note)
 
 
-def told(text: bytes, name: str) -> float:
-    [line] = [line for line in text.decode().splitlines() if line.startswith(f"{name} ")]
+def told(page: bytes, name: str) -> float:
+    [line] = [line for line in page.decode().splitlines() if line.startswith(f"{name} ")]
     return float(line.rpartition(" ")[2])
 
 
@@ -71,17 +71,26 @@ async def test_figures_of_the_process_are_told_while_the_database_is_away(
 ) -> None:
     counted_at = told(await figures.text(), "tieout_tallied_timestamp_seconds")
 
-    @asynccontextmanager
-    async def away() -> AsyncIterator[Transaction]:
+    def away() -> AbstractAsyncContextManager[Transaction]:
         raise StorageUnavailableError("It is away.", "gone fishing")
-        yield
 
     monkeypatch.setattr(measuring, "COUNT_EVERY", 0.0)
     monkeypatch.setattr(measuring, "SHARE", float("inf"))
     monkeypatch.setattr(database, "read", away)
-    text = await figures.text()
-    assert told(text, "tieout_database_connections_limit") > 0
-    assert told(text, "tieout_tallied_timestamp_seconds") == counted_at
+    meanwhile = await figures.text()
+    assert told(meanwhile, "tieout_database_connections_limit") > 0
+    assert told(meanwhile, "tieout_tallied_timestamp_seconds") == counted_at
+
+
+async def test_a_scrape_does_not_wait_for_a_database_that_hangs(
+    database: Database, figures: Measuring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "COUNT_WITHIN", 0.05)
+    async with AsyncExitStack() as all_of_them:
+        for _ in range(POOL_SIZE):
+            await (await all_of_them.enter_async_context(database.read())).execute(text("SELECT 1"))
+        told_all_the_same = await figures.text()
+    assert told(told_all_the_same, "tieout_database_connections_in_use") == POOL_SIZE
 
 
 async def test_a_group_that_is_gone_is_not_told_any_more(

@@ -60,6 +60,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What is said of it, where the state does not say it all."""
     waits: ExportError | None = None
     """What has to pass before it is tried again, where nothing was done."""
+    is_sent: bool = True
+    """Whether Xero may have seen it."""
 
 
 class Owners(Protocol):
@@ -199,7 +201,12 @@ class Sender:
             waiting = waits.of_trouble(trouble, self._turn.now())
             said = waiting.sentence
         results = [
-            Result(step=msgspec.structs.replace(step, state=StepState.DROPPED), sentence=said, waits=waiting)
+            Result(
+                step=msgspec.structs.replace(step, state=StepState.DROPPED),
+                sentence=said,
+                waits=waiting,
+                is_sent=isinstance(trouble, RejectedError),
+            )
             for step in steps
         ]
         await self._keep(results)

@@ -22,8 +22,9 @@ from tieout_server.errors import (
 )
 from tieout_server.exports import waits
 from tieout_server.exports.exporting import Exporting, Memory
+from tieout_server.exports.lost_future import quiet
 from tieout_server.exports.means import EXPORT, Means
-from tieout_server.exports.outcomes import SURE_AFTER, WAITING, ExportOutcomes, tell
+from tieout_server.exports.outcomes import WAITING, ExportOutcomes, tell
 from tieout_server.exports.preflight import Preflight
 from tieout_server.exports.record import in_parts
 from tieout_server.exports.recovery import Looks, Recovery, take_over
@@ -137,17 +138,6 @@ class ExportWork:
         for export in [one for one in waiting if one.id not in is_told]:
             new = msgspec.structs.replace(export, xero_status=XeroStatus.QUEUED, error=error, due_at=until)
             await tell(tx, self._means, new, error.sentence)
-
-
-def quiet(means: Means) -> datetime | None:
-    """Until when nothing is sent, because the database was restored; None where it is not, or was long ago.
-
-    A call of the future that was lost may still be on its way into Xero. Once it is there, who examines a payment
-    sees it at its invoice, and links it; before, the payment would be sent again.
-    """
-    if means.restored_at is None or means.clock.now() >= means.restored_at + SURE_AFTER:
-        return None
-    return means.restored_at + SURE_AFTER
 
 
 async def _all_of(*parts: Callable[[], Awaitable[None]]) -> BugError | None:

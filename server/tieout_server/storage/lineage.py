@@ -12,13 +12,14 @@ On SQLite each start makes such a gap, as a power cut may undo commits that were
 
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import func, select, text, update
 
-from tieout_server.clock import from_micros_if_any, to_micros
+from tieout_server.clock import from_micros, to_micros
 from tieout_server.errors import OperatorMustActError
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.replicas import others_alive
-from tieout_server.storage.tables import change_counters, event_counter, log_gaps, origin
+from tieout_server.storage.tables import change_counters, event_counter, events, log_gaps, origin
 
 COPY = "copy"
 """The identity of what is known to be a copy: nobody's."""
@@ -33,8 +34,15 @@ class StillServedError(OperatorMustActError):
     """Servers work with the database: none of them may, while it is said to be another one."""
 
 
-async def take_up(database: Database, now: datetime) -> datetime | None:
-    """Go on with this database, or begin anew where it was restored; answers when it was last found to be, if ever."""
+class Restored(msgspec.Struct, frozen=True):
+    """A restore: when it was found out, and when the last thing happened that the backup knew."""
+
+    at: datetime
+    known_until: datetime
+
+
+async def take_up(database: Database, now: datetime) -> Restored | None:
+    """Go on with this database, or begin anew where it was restored; answers when that was last, if ever."""
     async with database.write() as tx:
         identity = await _identity(tx)
         await tx.exec_driver_sql(_FIRST.format(_place(tx)), (identity,))
@@ -42,11 +50,14 @@ async def take_up(database: Database, now: datetime) -> datetime | None:
         if known.identity != identity:
             await _leave_gap(tx, now)
             await _leave_gaps_of_changes(tx, now)
-            await tx.execute(update(origin).values(identity=identity, restored_at=to_micros(now)))
-            return now
+            last = (await tx.execute(select(func.max(events.c.at)))).scalar_one() or 0
+            await tx.execute(update(origin).values(identity=identity, restored_at=to_micros(now), known_until=last))
+            return Restored(now, from_micros(last))
         if database.is_sqlite:
             await _leave_gap(tx, now)
-        return from_micros_if_any(known.restored_at)
+        if known.restored_at is None:
+            return None
+        return Restored(from_micros(known.restored_at), from_micros(known.known_until))
 
 
 async def declare_copy(database: Database) -> None:

@@ -154,6 +154,7 @@ origin = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     text_column("identity"),  # which database this is, by its own word; another one's in a copy
     int_column("restored_at", nullable=True),  # when it was last found to be a copy
+    int_column("known_until", nullable=True),  # when the last thing happened that the copy knew
 )
 
 syncs = Table(

@@ -99,7 +99,7 @@ class Limits:
         """Let nobody through any more, neither who waits nor who comes; calls that are under way go on."""
         self._closed.set()
         for organisation in self._organisations.values():
-            organisation.turn_away(DrainingError())
+            organisation.turn_away(DrainingError)
 
     async def until_closed(self) -> None:
         """Return once nobody is let through any more."""
@@ -297,12 +297,12 @@ class _Organisation:
         """Give no leave any more; who waits for it is told to ask anew."""
         self.is_good = lambda: False
         lost = "This server lost its place among the others; nothing was sent."
-        self.turn_away(CallLimitError(lost, Problem.MINUTE))
+        self.turn_away(lambda: CallLimitError(lost, Problem.MINUTE))
 
-    def turn_away(self, error: TieoutError) -> None:
+    def turn_away(self, why: Callable[[], TieoutError]) -> None:
         """Have all who wait be told this."""
         while (head := self._head()) is not None:
-            head[1].set_exception(error)
+            head[1].set_exception(why())
         self._alarm.set(NEVER)
 
     def is_in_use(self) -> bool:

@@ -14,6 +14,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False, autoincrement=False),
         sa.Column("identity", sa.Text(), nullable=False),
         sa.Column("restored_at", sa.BigInteger(), nullable=True),
+        sa.Column("known_until", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_origin"),
     )
     op.create_table(
