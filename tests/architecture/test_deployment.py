@@ -68,6 +68,17 @@ def test_every_setting_that_is_named_is_one(path: Path) -> None:
     assert sorted(named - SETTINGS - {"TIEOUT_XERO", "TIEOUT_TARGET"}) == []
 
 
+@pytest.mark.parametrize(
+    "told",
+    [COMPOSE["services"]["server"]["environment"], of_kind("ConfigMap")["data"]],
+    ids=["compose", "kubernetes"],
+)
+def test_what_is_set_is_understood(told: dict[str, str]) -> None:
+    filled = {name: re.sub(r"\$\{\w+:[?-]([^}]*)\}", r"\1", value) for name, value in told.items()}
+    settings = Settings(**{name.removeprefix("TIEOUT_").lower(): value for name, value in filled.items()})  # type: ignore[arg-type] # as from the environment
+    assert settings.web_url == told["TIEOUT_WEB_URL"]
+
+
 def test_all_that_is_started_is_pinned_and_nothing_holds_a_secret() -> None:
     images = re.findall(r"^FROM (\S+)", CONTAINERFILE, re.MULTILINE)
     images += [it["image"] for it in COMPOSE["services"].values()]
@@ -100,8 +111,8 @@ def test_nothing_runs_as_root_or_writes_where_it_lies() -> None:
 
 def test_each_stop_leaves_time_to_drain() -> None:
     pod = of_kind("Deployment")["spec"]["template"]["spec"]
-    ahead = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert pod["terminationGracePeriodSeconds"] > ahead + DRAIN_SECONDS
+    assert "lifecycle" not in pod["containers"][0], "a preStop is part of the grace period"
+    assert pod["terminationGracePeriodSeconds"] > DRAIN_SECONDS
     assert int(COMPOSE["services"]["server"]["stop_grace_period"].removesuffix("s")) > DRAIN_SECONDS
     stop = re.search(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.MULTILINE)
     assert stop
@@ -117,6 +128,15 @@ def test_whatever_selects_pods_selects_those_that_there_are() -> None:
     assert [it for it in selectors if not it.items() <= labels] == []
 
 
+def test_prometheus_is_led_to_a_port_that_there_is() -> None:
+    monitor = yaml.safe_load((DEPLOY / "kubernetes" / "monitoring.yaml").read_text())
+    (scraped,) = monitor["spec"]["podMetricsEndpoints"]
+    ports = {it["name"]: it["containerPort"] for it in _containers("Deployment")[0]["ports"]}
+    assert of_kind("ConfigMap")["data"]["TIEOUT_METRICS_LISTEN"].endswith(f":{ports[scraped['port']]}")
+    labels = of_kind("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert monitor["spec"]["selector"]["matchLabels"] == labels
+
+
 def test_only_this_machine_reaches_what_compose_publishes() -> None:
     published = [port for it in COMPOSE["services"].values() for port in it.get("ports", [])]
     assert len(published) == 4
@@ -128,6 +148,8 @@ def test_the_sandbox_of_the_compose_file_understands_its_arguments() -> None:
     told: list[str] = [*sandbox["entrypoint"], *sandbox["command"]]
     options = _parser().parse_args(told[1:])
     assert (told[0], options.command, options.port) == ("tieout-sandbox", "serve", 9440)
+    assert options.anyone_may_control, "it refuses to listen for others"
+    assert not options.webhook_url, "it sends webhooks to its own machine only"
 
 
 def test_what_the_container_copies_is_let_into_its_context_and_the_wheel_needs_no_more() -> None:
