@@ -148,7 +148,7 @@ def happened(one: World, size: Size, seconds: float, cpu: float) -> list[Row]:
     tally, calls = one.tally, one.tally["calls to Xero"]
     names = (
         "edits in Xero", "payments handed over", "token refreshes", "streams opened", "disconnections",
-        "reconnections", "outages", "days' calls used up", "webhooks lost",
+        "reconnections", "outages", "days' calls used up",
     )  # fmt: skip
     day_refusals = tally["refused: day"] / max(1, tally["days' calls used up"])
     return [
@@ -162,6 +162,7 @@ def happened(one: World, size: Size, seconds: float, cpu: float) -> list[Row]:
         Row("  a second", calls / seconds, unit="/s"),
         Row("  CPU of our server for each", cpu / calls * 1000, unit="ms"),
         *(Row(name, tally[name], least=1) for name in names),
+        Row("webhooks lost", tally["webhooks lost"]),
         Row("webhook deliveries", one.webhook.deliveries[-1].number, least=1),
         Row("refused: over the minute, or at once", refused_but_for_days(tally), most=0),
         Row("more than five calls of an organisation at once", tally["more than five at once"], most=0),
