@@ -352,7 +352,7 @@ def main() -> int:
     """Play, show, keep; 1 if anything is not as it has to be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=10, help="of two short jumps of the clock and a long one")
+    parser.add_argument("--rounds", type=int, default=8, help="of two short jumps of the clock and a long one")
     parser.add_argument("--connections", type=int, default=100)
     parser.add_argument("--replicas", type=int, default=1, help="more than one: on a PostgreSQL of their own")
     parser.add_argument("--seed", type=int, default=9)
