@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
+import msgspec
 import pytest
 import structlog
-import msgspec
 from hypothesis import event as note
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,9 +51,7 @@ def loop() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture(scope="module")
-def around(
-    loop: asyncio.Runner, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Around]:
+def around(loop: asyncio.Runner, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Around]:
     copy = shutil.copy(sqlite_template, tmp_path_factory.mktemp("webhooks") / "tieout.db")
     stack = AsyncExitStack()
     try:
@@ -106,7 +104,11 @@ BODIES = st.one_of(spoiled(GOOD), damaged(GOOD), st.just(GOOD), st.binary(max_si
 @given(body=BODIES, is_signed=st.booleans(), framing=st.sampled_from(["length", "chunked", "gzip", "deflate", "br"]))
 @examples(80)
 def test_whatever_is_posted_is_answered_without_a_word(
-    around: Around, loop: asyncio.Runner, body: bytes, is_signed: bool, framing: str  # noqa: FBT001 - Hypothesis passes it
+    around: Around,
+    loop: asyncio.Runner,
+    body: bytes,
+    is_signed: bool,  # noqa: FBT001 - Hypothesis passes it so
+    framing: str,
 ) -> None:
     sign = f"x-xero-signature: {signature(body) if is_signed else signature(body, 'another')}"
     if framing == "chunked":
@@ -166,7 +168,9 @@ def test_a_body_beyond_the_bound_is_refused_however_it_is_framed(around: Around,
 @given(rubbish=st.lists(st.tuples(st.integers(0, 3), spoiled(json.dumps(event()).encode())), max_size=4))
 @examples(150)
 def test_rubbish_that_xero_signed_takes_no_good_event_with_it(rubbish: list[tuple[int, bytes]]) -> None:
-    good = [json.dumps(event(resourceId=f"22222222-2222-4222-8222-22222222222{number}")).encode() for number in range(3)]
+    good = [
+        json.dumps(event(resourceId=f"22222222-2222-4222-8222-22222222222{number}")).encode() for number in range(3)
+    ]
     parts = list(good)
     for place, part in rubbish:
         with contextlib.suppress(ValueError, RecursionError):

@@ -51,7 +51,8 @@ def following(entity: Entity, xero_id: str = ANY) -> Named:
 
 async def connected(tx: Transaction, xero_tenant_ids: Collection[str]) -> Mapping[str, str]:
     """The ids of the connections that are connected to these organisations, by organisation; others are left out."""
-    wanted, found = list(xero_tenant_ids), {}
+    wanted = list(xero_tenant_ids)
+    found: dict[str, str] = {}
     for start in range(0, len(wanted), _AT_ONCE):  # a statement takes only so many values: 32,766 on SQLite
         query = select(connections.c.xero_tenant_id, connections.c.id).where(
             connections.c.xero_tenant_id.in_(wanted[start : start + _AT_ONCE]), connections.c.state == "CONNECTED"
