@@ -107,8 +107,8 @@ def test_whatever_is_posted_is_answered_without_a_word(
     around: Around,
     loop: asyncio.Runner,
     body: bytes,
-    is_signed: bool,
-    framing: str,  # noqa: FBT001 - Hypothesis passes it
+    is_signed: bool,  # noqa: FBT001 - Hypothesis passes it so
+    framing: str,
 ) -> None:
     sign = f"x-xero-signature: {signature(body) if is_signed else signature(body, 'another')}"
     if framing == "chunked":

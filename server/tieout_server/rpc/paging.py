@@ -40,7 +40,7 @@ def key_of(request: Message, token: str, form: type[Key]) -> Key | None:
     """The key behind which this request goes on; None for the first page.
 
     Raises:
-        InvalidRequestError: the token was not given for this request.
+        InvalidRequestError: the token was not given for this request, or has changed since.
     """
     if not token:
         return None
@@ -50,7 +50,7 @@ def key_of(request: Message, token: str, form: type[Key]) -> Key | None:
     except _NOT_OURS as error:
         raise InvalidRequestError(Violation("page_token", "is not a token of this service")) from error
     if digest != _digest(request, place):
-        raise InvalidRequestError(Violation("page_token", "belongs to another request, or was changed"))
+        raise InvalidRequestError(Violation("page_token", "belongs to another request"))
     return key
 
 
