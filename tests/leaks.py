@@ -1,13 +1,17 @@
 """What must not be found anywhere, learnt from where it lies by right, and the places to look for it."""
 
 import base64
-from collections.abc import Iterable
+import contextlib
+import re
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
+import aiohttp
+import grpc
 import psycopg
 
 from databases import METADATA
-from servers import CLIENT_ID, CLIENT_SECRET, VAULT_KEY
+from servers import CLIENT_ID, CLIENT_SECRET, VAULT_KEY, ServerProcess
 from tieout_sandbox import Sandbox
 from tieout_server.storage import tables
 from tieout_server.storage.database import Database
@@ -61,6 +65,36 @@ def learn_from_the_sandbox(secrets: Secrets, sandbox: Sandbox) -> None:
     authority = sandbox.authority
     secrets.learn("code", authority.codes)
     secrets.learn("issued refresh token", authority.refresh_tokens)
+
+
+@contextlib.asynccontextmanager
+async def collected_spans() -> AsyncIterator[tuple[list[bytes], dict[str, str]]]:
+    """Spans as they are sent to a collector, and the environment that has a server send them there."""
+    sent: list[bytes] = []
+
+    async def export(request: bytes, _context: object) -> bytes:
+        sent.append(request)
+        return b""  # an empty ExportTraceServiceResponse
+
+    collector = grpc.aio.server()
+    calls = {"Export": grpc.unary_unary_rpc_method_handler(export)}
+    service = "opentelemetry.proto.collector.trace.v1.TraceService"
+    collector.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, calls),))
+    endpoint = f"http://127.0.0.1:{collector.add_insecure_port('127.0.0.1:0')}"
+    await collector.start()
+    try:
+        yield sent, {"TIEOUT_TRACES": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+    finally:
+        await collector.stop(None)
+
+
+async def figures_of(server: ServerProcess) -> str:
+    """What a server that listens for it tells at /metrics."""
+    ports = {int(port) for port in re.findall(r'\bport(?:=|": )(\d+)', server.log.read_text())}
+    (port,) = ports - {server.port, server.web_port}
+    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/metrics") as answer:
+        assert answer.status == 200
+        return await answer.text()
 
 
 async def database_bytes(database_url: str) -> bytes:

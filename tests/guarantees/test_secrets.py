@@ -17,7 +17,15 @@ import pytest
 
 import tieout
 from deliveries import KEY, body_of, event, post, signature
-from leaks import SECRET_TOKEN, Secrets, database_bytes, learn_from_the_database, learn_from_the_sandbox
+from leaks import (
+    SECRET_TOKEN,
+    Secrets,
+    collected_spans,
+    database_bytes,
+    figures_of,
+    learn_from_the_database,
+    learn_from_the_sandbox,
+)
 from servers import CLIENT_SECRET, ROOMY, VAULT_KEY, Service, client_of, server_process, settings_of
 from tieout.errors import CallerUnauthenticatedError
 from tieout.v1.connection_service_pb2 import Connection
@@ -128,6 +136,7 @@ async def test_no_secret_is_found_anywhere_after_a_full_run(
     secrets = Secrets()
     sandbox.limits.quota, sandbox.clock.speed = ROOMY, QUICK
     async with (
+        collected_spans() as (spans, traced),
         server_process(
             sandbox.url,
             database_url,
@@ -139,6 +148,8 @@ async def test_no_secret_is_found_anywhere_after_a_full_run(
             TIEOUT_CLOCK_SPEED=str(QUICK),
             PYTHONASYNCIODEBUG="1",
             PYTHONFAULTHANDLER="1",
+            TIEOUT_METRICS_LISTEN="127.0.0.1:0",
+            **traced,
         ) as server,
         client_of(server, SECRET_TOKEN) as running,
     ):
@@ -165,6 +176,9 @@ async def test_no_secret_is_found_anywhere_after_a_full_run(
                 said.append(await page.text())
         await running.client.syncs.start(connection.id)  # it may wait for the minute that all the consents have used
         said += await evidence(running, connection.id)
+        figures = await figures_of(server)
+        assert "tieout_xero_calls_total" in figures
+        said.append(figures)
         said += await refused_callers(running.target)
         said.append(arguments_of(server.pid))
         said += [await run_cli(running, *command.split(), "--json") for command in COMMANDS]
@@ -179,6 +193,8 @@ async def test_no_secret_is_found_anywhere_after_a_full_run(
         assert secrets.found_in(await database_bytes(database_url)) == []
         server.crash()
         await server.stop()
+        assert b"ConnectionService/Connect" in b"".join(spans)
+        assert secrets.found_in(b"".join(spans)) == []
     assert b"Fatal Python error: Aborted" in server.log.read_bytes()
     assert secrets.found_in(server.log.read_bytes()) == []
     assert secrets.found_in(await database_bytes(database_url)) == []
