@@ -102,7 +102,7 @@ BODIES = st.one_of(spoiled(GOOD), damaged(GOOD), st.just(GOOD), st.binary(max_si
 
 
 @given(body=BODIES, is_signed=st.booleans(), framing=st.sampled_from(["length", "chunked", "gzip", "deflate", "br"]))
-@examples(80)
+@examples(50)
 def test_whatever_is_posted_is_answered_without_a_word(
     around: Around,
     loop: asyncio.Runner,
@@ -134,7 +134,7 @@ def test_whatever_is_posted_is_answered_without_a_word(
     head=st.lists(st.from_regex(rb"\A[\x00-\xff]{0,60}\Z"), max_size=4),
     length=st.sampled_from([None, 0, 1, len(GOOD) + 9, -1, 10**30]),
 )
-@examples(40)
+@examples(20)
 def test_what_is_no_http_takes_nobody_down(
     around: Around, loop: asyncio.Runner, head: list[bytes], length: int | None
 ) -> None:
@@ -166,7 +166,7 @@ def test_a_body_beyond_the_bound_is_refused_however_it_is_framed(around: Around,
 
 
 @given(rubbish=st.lists(st.tuples(st.integers(0, 3), spoiled(json.dumps(event()).encode())), max_size=4))
-@examples(150)
+@examples(80)
 def test_rubbish_that_xero_signed_takes_no_good_event_with_it(rubbish: list[tuple[int, bytes]]) -> None:
     good = [
         json.dumps(event(resourceId=f"22222222-2222-4222-8222-22222222222{number}")).encode() for number in range(3)

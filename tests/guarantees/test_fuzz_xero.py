@@ -247,7 +247,7 @@ async def spoiling(around: Around, name: str, spoil: Spoil) -> object:
 
 
 @given(name=st.sampled_from(sorted(CALLS)), data=st.data())
-@examples(160)
+@examples(100)
 def test_another_structure_is_an_error_or_taken_as_it_is(
     around: Around, loop: asyncio.Runner, name: str, data: st.DataObject
 ) -> None:
@@ -314,7 +314,7 @@ def replies(draw: st.DrawFn, genuine: bytes) -> Reply:
 
 
 @given(name=st.sampled_from(sorted(CALLS)), data=st.data())
-@examples(80)
+@examples(40)
 def test_other_bytes_are_an_error(around: Around, loop: asyncio.Runner, name: str, data: st.DataObject) -> None:
     genuine = data.draw(st.sampled_from(around.answers[name]))
     reply = data.draw(replies(genuine))
@@ -323,7 +323,7 @@ def test_other_bytes_are_an_error(around: Around, loop: asyncio.Runner, name: st
 
 
 def test_what_was_fuzzed_left_nothing_behind(around: Around, loop: asyncio.Runner) -> None:
-    """Tasks, threads and open files are as many after 200 spoiled answers as they were after 40."""
+    """Tasks, threads and open files are as many after 80 spoiled answers as they were after 20."""
 
     async def spoil(times: int) -> tuple[int, int, int]:
         for number in range(times):
@@ -336,7 +336,7 @@ def test_what_was_fuzzed_left_nothing_behind(around: Around, loop: asyncio.Runne
         return len(asyncio.all_tasks()), ours.num_fds(), ours.num_threads()
 
     async def case() -> None:
-        before, after = await spoil(40), await spoil(200)
+        before, after = await spoil(20), await spoil(60)
         assert all(now <= then + 2 for now, then in zip(after, before, strict=True)), (before, after)
 
     loop.run(case())
