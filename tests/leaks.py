@@ -5,6 +5,7 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import grpc
@@ -77,7 +78,7 @@ async def collected_spans() -> AsyncIterator[tuple[list[bytes], dict[str, str]]]
         return b""  # an empty ExportTraceServiceResponse
 
     collector = grpc.aio.server()
-    calls = {"Export": grpc.unary_unary_rpc_method_handler(export)}
+    calls: dict[str, Any] = {"Export": grpc.unary_unary_rpc_method_handler(export)}
     service = "opentelemetry.proto.collector.trace.v1.TraceService"
     collector.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, calls),))
     endpoint = f"http://127.0.0.1:{collector.add_insecure_port('127.0.0.1:0')}"

@@ -212,7 +212,7 @@ class ServerProcess:
 
 @contextlib.asynccontextmanager
 async def server_process(
-    sandbox_url: str, database_url: str, folder: Path, *, command: tuple[str, ...] = (), **environment: str
+    sandbox_url: str, database_url: str, folder: Path, *command: str, **environment: str
 ) -> AsyncIterator[ServerProcess]:
     """Our server in a process of its own, running from now on; whatever became of it, it is gone afterwards."""
     running = ServerProcess(sandbox_url, database_url, folder, command or ServerProcess.command, environment)

@@ -190,7 +190,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
             changed=changed.run,
         )
         shutdown = Shutdown(settings.drain_notice, engine, place.guests, place.host)
-        readiness = Readiness(database, shutdown)
+        readiness = Readiness(database, lambda: shutdown.has_begun)
         metrics_port = await _tell_operators(
             settings, Sources(database, kept, place.replica, place.homes, clock), readiness, stack
         )

@@ -7,7 +7,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tieout_server import log, measures
 from tieout_server.errors import OperatorMustActError, StorageUnavailableError
-from tieout_server.shutdown import Shutdown
 from tieout_server.storage.database import Database
 from tieout_server.storage.migrate import check_fits
 
@@ -28,13 +27,13 @@ Tell = Callable[[bool], Awaitable[None]]
 class Readiness:
     """Whether this process can serve, asked by probes, and told to whoever watches health. Run it once."""
 
-    def __init__(self, database: Database, shutdown: Shutdown) -> None:
+    def __init__(self, database: Database, is_stopping: Callable[[], bool]) -> None:
         self._database = database
-        self._shutdown = shutdown
+        self._is_stopping = is_stopping
 
     async def why_not(self) -> str:
         """Why this process cannot serve; empty while it can. Strangers may read it."""
-        return "this server is being stopped" if self._shutdown.has_begun else await self._trouble()
+        return "this server is being stopped" if self._is_stopping() else await self._trouble()
 
     async def _trouble(self) -> str:
         try:

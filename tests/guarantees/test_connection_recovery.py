@@ -174,7 +174,7 @@ async def test_a_connection_outlives_a_kill_between_xeros_answer_and_our_commit(
     async with (
         serve(books) as sandbox,
         server_process(
-            sandbox.url, database_url, tmp_path, command=quick, TIEOUT_TEST_ORIGIN=origin_at.isoformat(),
+            sandbox.url, database_url, tmp_path, *quick, TIEOUT_TEST_ORIGIN=origin_at.isoformat(),
             TIEOUT_TEST_DIES_IN="tieout_server.storage.tokens:replace", TIEOUT_TEST_DIED=str(killed),
         ) as server,
         client_of(server) as running,

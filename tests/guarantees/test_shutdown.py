@@ -66,7 +66,7 @@ async def running(sandbox: Sandbox, database_url: str, folder: Path, **environme
     assert settings.starts_at, "see `quick_books`"
     quick = {"TIEOUT_TEST_ORIGIN": settings.starts_at.isoformat(), "TIEOUT_TEST_SPEED": str(settings.speed)}
     async with (
-        server_process(sandbox.url, database_url, folder, command=(str(QUICK_SERVER),), **quick, **environment) as one,
+        server_process(sandbox.url, database_url, folder, str(QUICK_SERVER), **quick, **environment) as one,
         client_of(one) as service,
     ):
         yield Replica(one, service)

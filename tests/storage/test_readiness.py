@@ -5,9 +5,7 @@ from contextlib import AsyncExitStack
 import pytest
 from sqlalchemy import text
 
-from fakes import SettableClock
 from tieout_server import readiness
-from tieout_server.events.feed import Feed
 from tieout_server.readiness import Readiness
 from tieout_server.storage.database import POOL_SIZE, Database
 from tieout_server.storage.migrate import HEAD
@@ -19,7 +17,7 @@ async def set_revision(database: Database, revision: str) -> None:
 
 
 async def test_a_database_that_was_not_migrated_is_named_with_the_remedy(database: Database) -> None:
-    asked = Readiness(database, Feed(database, SettableClock()))
+    asked = Readiness(database, lambda: False)
     assert await asked.why_not() == ""
     await set_revision(database, "0001")
     try:
@@ -31,9 +29,7 @@ async def test_a_database_that_was_not_migrated_is_named_with_the_remedy(databas
 
 
 async def test_a_server_that_is_being_stopped_is_not_ready(database: Database) -> None:
-    feed = Feed(database, SettableClock())
-    feed.drain()
-    assert "being stopped" in await Readiness(database, feed).why_not()
+    assert "being stopped" in await Readiness(database, lambda: True).why_not()
 
 
 async def test_a_database_that_hangs_is_not_waited_for(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,4 +37,4 @@ async def test_a_database_that_hangs_is_not_waited_for(database: Database, monke
     async with AsyncExitStack() as stack:
         for _ in range(POOL_SIZE):
             await (await stack.enter_async_context(database.read())).execute(text("SELECT 1"))
-        assert "in time" in await Readiness(database, Feed(database, SettableClock())).why_not()
+        assert "in time" in await Readiness(database, lambda: False).why_not()

@@ -49,12 +49,22 @@ async def examine_version(database: Database) -> Sequence[Finding]:
     if at == HEAD:
         return [fine("migrations", f"The tables are those of this version, {HEAD}.")]
     if at is not None and at > HEAD:
-        seen = f"The database is at revision {at}, ahead of this version's {HEAD}."
-        return [fault("migrations", seen, "Start the later version, or restore the backup made before it.")]
+        return [await _ahead(database, at)]
     seen = f"The database is at revision {at or 'none'}, and this version needs {HEAD}."
     if file:
         return [warning("migrations", seen, "Nothing to do: with SQLite the next start migrates. Back up first.")]
     return [fault("migrations", seen, "Run: tieout-server migrate")]
+
+
+async def _ahead(database: Database, at: str) -> Finding:
+    """A database that a later version has migrated: this one can work with it until something is taken away."""
+    seen = f"The database is at revision {at}, ahead of this version's {HEAD}"
+    try:
+        await migrate.check_fits(database)
+    except migrate.DatabaseTooNewError:
+        remedy = "Start the later version, or restore the backup made before it."
+        return fault("migrations", f"{seen}, which cannot work with it.", remedy)
+    return fine("migrations", f"{seen}, which works with it as well.")
 
 
 def _file(database: Database) -> Path | None:

@@ -97,7 +97,7 @@ async def test_a_token_for_others_or_for_another_time_is_no_good(
     issuer: Issuer, judge: Judge, claims: dict[str, Any]
 ) -> None:
     now = int(time.time())  # instants are given from now on, so that the name of a test is the same in every process
-    said = {name: now + value if name in ("exp", "nbf", "iat") and isinstance(value, int) else value
+    said: dict[str, Any] = {name: now + value if name in ("exp", "nbf", "iat") and isinstance(value, int) else value
             for name, value in claims.items()}  # fmt: skip
     assert not await judge.accepts(issuer.token("k1", **said))
     assert await judge.accepts(issuer.token("k1"))

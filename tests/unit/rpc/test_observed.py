@@ -97,6 +97,7 @@ async def test_a_stream_is_open_until_it_ends_and_its_time_is_no_latency(channel
     await watch.read()
     assert value("tieout_rpc_streams_open", method=WATCH) == open_before + 1
     around.subjects.feed.drain()
+    await watch.read()  # the last heartbeat
     with pytest.raises(aio.AioRpcError):
         await watch.read()
     assert value("tieout_rpc_streams_open", method=WATCH) == open_before

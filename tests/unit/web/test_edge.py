@@ -23,8 +23,8 @@ pytestmark = pytest.mark.timeout(30)
 BURST, PAUSE = EACH
 
 
-async def is_ready() -> bool:
-    return True
+async def is_ready() -> str:
+    return ""
 
 
 @pytest_asyncio.fixture

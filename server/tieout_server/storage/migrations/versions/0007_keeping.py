@@ -6,6 +6,14 @@ from alembic import op
 revision = "0007"
 down_revision = "0006"
 phase = "expand"
+indexes = {
+    "ix_syncs_ended_at": ("syncs", ["ended_at"]),
+    "ix_reconciliations_ended_at": ("reconciliations", ["ended_at"]),
+    "ix_comparisons_at": ("comparisons", ["at"]),
+    "ix_discrepancy_events_at": ("discrepancy_events", ["at"]),
+    "ix_calls_day": ("calls", ["day"]),
+}
+"""On tables that may be large: PostgreSQL builds them beside whoever writes."""
 
 
 def upgrade() -> None:
@@ -25,8 +33,3 @@ def upgrade() -> None:
     )
     op.add_column("change_counters", sa.Column("gap_behind", sa.BigInteger(), nullable=True))
     op.add_column("change_counters", sa.Column("gap_up_to", sa.BigInteger(), nullable=True))
-    op.create_index("ix_syncs_ended_at", "syncs", ["ended_at"])
-    op.create_index("ix_reconciliations_ended_at", "reconciliations", ["ended_at"])
-    op.create_index("ix_comparisons_at", "comparisons", ["at"])
-    op.create_index("ix_discrepancy_events_at", "discrepancy_events", ["at"])
-    op.create_index("ix_calls_day", "calls", ["day"])
