@@ -267,6 +267,7 @@ async def test_the_record_is_read_by_what_is_asked_for(around: World) -> None:
         between = around.clock.now()
         around.forget_callers()
         await client.connections.disconnect(first.id)
+        around.forget_callers()
         await other.connections.connect("m-2")
         await around.subjects.callers.audit.close()
 
