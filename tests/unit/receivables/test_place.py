@@ -13,7 +13,12 @@ NUMBERS = st.integers(0, 2**62)
 WHAT_CAN_BE_KEPT = st.characters(exclude_characters="\0", codec="utf-8")
 
 
-@given(number=NUMBERS, entity=st.sampled_from(Entity), name=st.text(WHAT_CAN_BE_KEPT, max_size=40), in_snapshot=st.booleans())
+@given(
+    number=NUMBERS,
+    entity=st.sampled_from(Entity),
+    name=st.text(WHAT_CAN_BE_KEPT, max_size=40),
+    in_snapshot=st.booleans(),
+)
 def test_a_token_comes_back_as_the_place_that_it_was_made_of(
     number: int, entity: Entity, name: str, *, in_snapshot: bool
 ) -> None:
