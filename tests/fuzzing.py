@@ -21,6 +21,7 @@ def examples(usually: int) -> Callable[[_T], _T]:
         derandomize=not ASKED,
         database=None,
         deadline=None,
+        report_multiple_bugs=False,
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

@@ -10,7 +10,7 @@ SCALE = 10_000
 """Stored units per currency unit: four decimal places, what Xero uses for the finest unit amounts (`unitdp=4`)."""
 
 
-LARGEST = Decimal(2**63 // SCALE)
+LARGEST = Decimal(2**63).scaleb(-4)
 """What an amount has to stay below: its units are stored as an integer of 64 bits."""
 _EXACT = Context(prec=28, traps=[Inexact, InvalidOperation])
 
@@ -33,7 +33,7 @@ def to_units(amount: Decimal) -> int:
         InexactAmountError: it cannot be stored exactly. Nothing is ever rounded.
     """
     try:
-        if -LARGEST < amount < LARGEST:
+        if -LARGEST <= amount < LARGEST:
             scaled = _EXACT.multiply(amount, SCALE)
             units = int(scaled)
             if units == scaled:

@@ -23,6 +23,7 @@ from tieout_server.ledger.documents import (
     Phone,
 )
 from tieout_server.xero import wire
+from tieout_server.xero.bounds import within_books
 
 SALES_INVOICES = frozenset({"ACCREC"})
 SALES_CREDIT_NOTES = frozenset({"ACCRECCREDIT"})
@@ -223,7 +224,7 @@ def _page(
         page_count=pagination.page_count,
         item_count=pagination.item_count,
         served_at=wire.anchor(envelope.served),
-        last_change_at=wire.within_books(last) if count else None,
+        last_change_at=within_books(last) if count else None,
         skipped=Counter(row.kind for row in skipped),
         skipped_ids=[row.id for row in skipped],
     )

@@ -8,7 +8,7 @@ from msgspec import field
 
 from tieout_server.errors import UnexpectedAnswerError
 from tieout_server.ledger.books import AgedItem, AgedReport
-from tieout_server.xero import wire
+from tieout_server.xero.bounds import check
 
 _ID = "invoiceID"
 _NUMBER = 1
@@ -78,7 +78,7 @@ def _due(row: _Row) -> Decimal:
     text = row.cells[-1].value
     try:
         due = Decimal(text)
-        wire.check(due)
+        check(due)
     except (ValueError, ArithmeticError):
         raise UnexpectedAnswerError(f"Xero's aged report has a figure that is none: {text[:100]!r}.") from None
     return due

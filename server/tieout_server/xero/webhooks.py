@@ -14,7 +14,7 @@ from tieout_server import log
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.notices import Notice
 from tieout_server.settings import Settings
-from tieout_server.xero.wire import within_books
+from tieout_server.xero.bounds import within_books
 
 logger = log.get("xero")
 

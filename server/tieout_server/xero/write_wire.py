@@ -9,7 +9,8 @@ from decimal import Decimal
 import msgspec
 from msgspec import field
 
-from tieout_server.xero.wire import NO_TARGET, NOTHING, Envelope, Id, IdOrNone, InvoiceRow, Reference, TargetRow, check
+from tieout_server.xero.bounds import Id, IdOrNone, check
+from tieout_server.xero.wire import NO_TARGET, NOTHING, Envelope, InvoiceRow, Reference, TargetRow
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """The id of what was not made (Xero, Response codes)."""
