@@ -75,7 +75,7 @@ async def everybody_works(world: World) -> None:
         await subscriber.leave()
         subscriber.listen(world.any().service.client)
         world.tally["streams opened"] += 1
-    await asyncio.gather(*(come_and_go(world, merchant) for merchant in chance.choices(works, k=COMING_AND_GOING)))
+    await asyncio.gather(*(come_and_go(world, merchant) for merchant in chance.choices(all_, k=COMING_AND_GOING)))
 
 
 # Payments
