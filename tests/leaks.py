@@ -5,7 +5,6 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import grpc
@@ -69,8 +68,8 @@ def learn_from_the_sandbox(secrets: Secrets, sandbox: Sandbox) -> None:
 
 
 @contextlib.asynccontextmanager
-async def collected_spans() -> AsyncIterator[tuple[list[bytes], dict[str, str]]]:
-    """Spans as they are sent to a collector, and the environment that has a server send them there."""
+async def collected_spans() -> AsyncIterator[tuple[list[bytes], str]]:
+    """Spans as they are sent to a collector, and the address of the collector."""
     sent: list[bytes] = []
 
     async def export(request: bytes, _context: object) -> bytes:
@@ -78,13 +77,13 @@ async def collected_spans() -> AsyncIterator[tuple[list[bytes], dict[str, str]]]
         return b""  # an empty ExportTraceServiceResponse
 
     collector = grpc.aio.server()
-    calls: dict[str, Any] = {"Export": grpc.unary_unary_rpc_method_handler(export)}
     service = "opentelemetry.proto.collector.trace.v1.TraceService"
-    collector.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, calls),))
+    call: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(export)
+    collector.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": call}),))
     endpoint = f"http://127.0.0.1:{collector.add_insecure_port('127.0.0.1:0')}"
     await collector.start()
     try:
-        yield sent, {"TIEOUT_TRACES": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+        yield sent, endpoint
     finally:
         await collector.stop(None)
 

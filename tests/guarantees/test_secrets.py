@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -99,10 +100,25 @@ async def run_cli(running: Service, *arguments: str) -> str:
     return out.decode()
 
 
-async def refused_callers(target: str) -> list[str]:
-    """What callers are told who have no token, or another one."""
-    said = []
-    for token in ("", SECRET_TOKEN[:-1], SECRET_TOKEN + "x"):
+async def register(database_url: str) -> str:
+    """A key of a new caller, as `tieout-server callers add` prints it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tieout_server", "callers", "add", "ops", "--role", "operator",
+        env={**os.environ, "TIEOUT_DATABASE_URL": database_url}, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    found = re.search(r"tk_[\w-]+", out.decode())
+    assert found, out
+    return found[0]
+
+
+async def call_by_key(target: str, database_url: str, secrets: Secrets) -> list[str]:
+    """What callers are told: one who has been given a key, and those who have no token, or another one."""
+    key = await register(database_url)
+    secrets.learn("caller's key", [key, key.split("_", 2)[2]])
+    async with tieout.Client(target, token=key) as client:
+        said = [str([one async for one in client.connections.list(merchant_id="acme")])]
+    for token in ("", SECRET_TOKEN[:-1], SECRET_TOKEN + "x", key[:-1]):
         async with tieout.Client(target, token=token) as client:
             with pytest.raises(CallerUnauthenticatedError) as refusal:
                 await client.connections.get("con_1")
@@ -136,7 +152,7 @@ async def test_no_secret_is_found_anywhere_after_a_full_run(
     secrets = Secrets()
     sandbox.limits.quota, sandbox.clock.speed = ROOMY, QUICK
     async with (
-        collected_spans() as (spans, traced),
+        collected_spans() as (spans, endpoint),
         server_process(
             sandbox.url,
             database_url,
@@ -149,7 +165,9 @@ async def test_no_secret_is_found_anywhere_after_a_full_run(
             PYTHONASYNCIODEBUG="1",
             PYTHONFAULTHANDLER="1",
             TIEOUT_METRICS_LISTEN="127.0.0.1:0",
-            **traced,
+            TIEOUT_TRACES="otlp",
+            OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+            OTEL_BSP_SCHEDULE_DELAY="50",
         ) as server,
         client_of(server, SECRET_TOKEN) as running,
     ):
@@ -179,7 +197,7 @@ async def test_no_secret_is_found_anywhere_after_a_full_run(
         figures = await figures_of(server)
         assert "tieout_xero_calls_total" in figures
         said.append(figures)
-        said += await refused_callers(running.target)
+        said += await call_by_key(running.target, database_url, secrets)
         said.append(arguments_of(server.pid))
         said += [await run_cli(running, *command.split(), "--json") for command in COMMANDS]
         said.append(str(await running.client.connections.get(connection.id)))
@@ -202,6 +220,7 @@ async def test_no_secret_is_found_anywhere_after_a_full_run(
         "access token",
         "refresh token",
         "webhook key",
+        "caller's key",
         "issued refresh token",
         "code",
         "state",

@@ -49,7 +49,9 @@ async def test_keys_are_rotated_during_a_sync_with_refreshes_and_the_old_key_is_
     sandbox: Sandbox, database_url: str, tmp_path: Path
 ) -> None:
     sandbox.limits.quota, sandbox.clock.speed = ROOMY, QUICK
-    async with server_process(sandbox.url, database_url, tmp_path, **{"TIEOUT_VAULT_KEYS": OLD, **AS_QUICK}) as server:
+    async with server_process(
+        sandbox.url, database_url, tmp_path, TIEOUT_VAULT_KEYS=OLD, TIEOUT_CLOCK_SPEED=str(QUICK)
+    ) as server:
         async with client_of(server) as running:
             connection = await running.connected()
             await running.client.connections.reconnect(connection.id, request_id="open")  # a verifier, a kept answer

@@ -19,7 +19,14 @@ from tieout_server.storage.vault import Vault, VaultError
 
 OLD, NEW = bytes(range(32)), bytes(reversed(range(32)))
 BEFORE, BETWEEN, AFTER = Vault({"old": OLD}), Vault({"new": NEW, "old": OLD}), Vault({"new": NEW})
-NOT_SECRET = {"events.payload", "homes.windows", "reconciliations.work", "sync_lines.body", "webhook_arrivals.notices"}
+NOT_SECRET = {
+    "caller_keys.digest",
+    "events.payload",
+    "homes.windows",
+    "reconciliations.work",
+    "sync_lines.body",
+    "webhook_arrivals.notices",
+}
 
 
 async def add_user(database: Database, user: str, vault: Vault = BEFORE) -> None:
