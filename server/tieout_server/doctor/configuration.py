@@ -96,11 +96,11 @@ def _xero(settings: Settings) -> Iterator[Finding]:
         )
     for setting in _HOSTS:
         parts = _split(getattr(settings, setting))
-        if parts is None or (parts[0] == "http" and parts[1] not in LOOPBACK_HOSTS):
-            yield fault(
+        if parts and parts[0] == "http" and parts[1] not in LOOPBACK_HOSTS:
+            yield warning(
                 "Xero hosts",
-                f"{PREFIX}{setting.upper()} is {getattr(settings, setting)!r}: tokens would travel in the clear.",
-                f"Unset {PREFIX}{setting.upper()} for Xero itself, or name an https address.",
+                f"{PREFIX}{setting.upper()} is {getattr(settings, setting)!r}: tokens travel in the clear.",
+                f"Unset {PREFIX}{setting.upper()} and TIEOUT_XERO_PLAIN_HTTP for Xero itself.",
             )
     real = {_is_real(getattr(settings, setting)) for setting in _HOSTS}
     if len(real) > 1:

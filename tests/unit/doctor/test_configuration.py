@@ -47,7 +47,11 @@ async def test_good_settings_have_nothing_to_mend() -> None:
         ({"vault_keys": ""}, Level.FAULT, "TIEOUT_VAULT_KEYS"),
         ({"vault_keys": "k1:too-short"}, Level.FAULT, "TIEOUT_VAULT_KEYS"),
         ({"return_url_allow": "http://app.example"}, Level.WARNING, "https prefixes"),
-        ({"xero_identity_url": "http://identity.example"}, Level.FAULT, "TIEOUT_XERO_IDENTITY_URL"),
+        (
+            {"xero_identity_url": "http://identity.example", "xero_plain_http": True},
+            Level.WARNING,
+            "TIEOUT_XERO_IDENTITY_URL",
+        ),
         ({"xero_api_url": "http://127.0.0.1:9440"}, Level.FAULT, "all three"),
     ],
 )
