@@ -318,9 +318,7 @@ async def test_a_reconciliation_that_is_killed_goes_on_and_counts_everybody_once
     )
     async with (
         serve(books) as sandbox,
-        server_process(
-            sandbox.url, database_url, tmp_path, *quick, TIEOUT_TEST_ORIGIN=origin_at.isoformat()
-        ) as server,
+        server_process(sandbox.url, database_url, tmp_path, *quick, TIEOUT_TEST_ORIGIN=origin_at.isoformat()) as server,
         client_of(server) as running,
     ):
         sandbox.limits.quota = ROOMY

@@ -41,7 +41,7 @@ from tieout_server.events import feed, token
 from tieout_server.storage import events, tables
 from tieout_server.storage.database import Database
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.in_turn]
+pytestmark = pytest.mark.timeout(60)
 
 Stream = AsyncGenerator[Any, None]
 UNTIL_ANY = 2**63
@@ -265,9 +265,7 @@ async def test_reliable_nothing_is_skipped_when_the_server_is_killed(
     origin_at = datetime.now(UTC)
     quick = (str(Path(__file__).with_name("quick_server.py")),)
     async with (
-        server_process(
-            sandbox.url, database_url, tmp_path, *quick, TIEOUT_TEST_ORIGIN=origin_at.isoformat()
-        ) as server,
+        server_process(sandbox.url, database_url, tmp_path, *quick, TIEOUT_TEST_ORIGIN=origin_at.isoformat()) as server,
         client_of(server) as running,
     ):
         connection = await running.connected()
