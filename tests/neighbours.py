@@ -140,6 +140,7 @@ REQUESTS: Mapping[str, Sequence[str]] = {
     "DismissPaymentExport": ["export_id request_id"],
     "ReversePayment": ["export_id reversal_id request_id"],
     "WatchPaymentExports": ["connection_id after", "connection_id"],
+    "PurgeMerchant": ["merchant_id request_id"],  # refused, as the merchant is connected
     "Disconnect": ["connection_id request_id"],  # of the spare connection, and last
 }  # fmt: skip
 """For each call, what its requests name. Tokens are left out of a request until somebody has one."""
