@@ -25,6 +25,7 @@ from tieout.v1 import (
     reconciliation_service_pb2,
     sync_service_pb2,
 )
+from tieout_server.rpc import paging
 
 APIS = (
     connection_service_pb2,
@@ -262,14 +263,15 @@ def _refused(error: aio.AioRpcError) -> Outcome:
     return Outcome(error.code().name, error.details() or "", info.reason, facts)
 
 
-def unknown(kind: str, value: str, *, of_all: bool = False) -> str:
-    """Something of the same form that nobody has; of a page token, whether its list is that of everything."""
+def unknown(kind: str, value: str, *, of: Message | None = None) -> str:
+    """Something of the same form that nobody has; of a page token of everything: behind what nobody has (`of`)."""
     if kind == "page_token":
         digest, key = json.loads(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
         place = key["after"] if isinstance(key, dict) else key
-        if of_all:
+        if of is not None:
             place[-1] = "nobody"
-        other = json.dumps([digest if of_all else "0" * len(digest), key])
+            return paging.token_after(of, key)
+        other = json.dumps(["0" * len(digest), key])
         return base64.urlsafe_b64encode(other.encode()).decode().rstrip("=")
     last = "1" if value.endswith("0") else "0"
     return value[:-1] + last

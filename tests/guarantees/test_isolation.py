@@ -222,7 +222,7 @@ async def test_nothing_of_another_merchant_is_reached_by_any_call(neighbours: Ne
         if not theirs or kind == "resume_token" or is_named_by_the_caller(method, path):
             continue  # no token of this list was given out; the other two have a test of their own
         place = path.replace(".", "__")
-        nobodys = unknown(kind, theirs, of_all=line == path)
+        nobodys = unknown(kind, theirs, of=request(method, "", neighbours.a) if line == path else None)
         hidden = await neighbours.as_a(method, line, **{place: theirs})
         absent = await neighbours.as_a(method, line, **{place: nobodys})
         assert hidden.about(theirs) == absent.about(nobodys), f"{method}: {path} of B is not as if it did not exist"
