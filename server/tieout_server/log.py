@@ -1,5 +1,6 @@
 """Structured logs: one line per event, for people or for machines, never with a secret."""
 
+import io
 import logging
 import sys
 from collections.abc import Mapping
@@ -7,6 +8,21 @@ from contextlib import AbstractContextManager
 from contextvars import Token
 
 import structlog
+
+
+class _StandardError(io.TextIOBase):
+    """Standard error as it is when a line is written: who runs a command within their own process may change it."""
+
+    def write(self, text: str, /) -> int:
+        """Write there."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Let nothing wait there."""
+        sys.stderr.flush()
+
+
+_STANDARD_ERROR = _StandardError()
 
 
 def configure(*, log_format: str, level: str) -> None:
@@ -26,7 +42,7 @@ def configure(*, log_format: str, level: str) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_STANDARD_ERROR),
         cache_logger_on_first_use=True,
     )
     _take_in_libraries(shared, renderer)
@@ -34,7 +50,7 @@ def configure(*, log_format: str, level: str) -> None:
 
 def _take_in_libraries(shared: list[structlog.typing.Processor], renderer: structlog.typing.Processor) -> None:
     """Have what asyncio, grpc or aiohttp say through `logging` look like our own lines."""
-    lines = logging.StreamHandler(sys.stderr)
+    lines = logging.StreamHandler(_STANDARD_ERROR)
     lines.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared[:-1], _library],

@@ -186,13 +186,18 @@ async def test_a_lost_webhook_is_made_up_for_by_reading_what_changed(database_ur
 
 
 @contextlib.asynccontextmanager
-async def away(database: Database, table: str) -> AsyncIterator[None]:
-    """This table is not there meanwhile."""
+async def refusing(database: Database) -> AsyncIterator[None]:
+    """No delivery can be kept meanwhile. (A statement that PostgreSQL has prepared finds a table by any name.)"""
+    if database.is_sqlite:
+        refuse, permit = "RENAME TO away", "ALTER TABLE away RENAME TO webhook_arrivals"
+    else:
+        refuse = "ADD CONSTRAINT refused CHECK (number < 0) NOT VALID"
+        permit = "ALTER TABLE webhook_arrivals DROP CONSTRAINT refused"
     async with database.write() as tx:
-        await tx.exec_driver_sql(f"ALTER TABLE {table} RENAME TO away")
+        await tx.exec_driver_sql(f"ALTER TABLE webhook_arrivals {refuse}")
     yield
     async with database.write() as tx:
-        await tx.exec_driver_sql(f"ALTER TABLE away RENAME TO {table}")
+        await tx.exec_driver_sql(permit)
 
 
 @pytest.fixture
@@ -205,7 +210,7 @@ async def ours(database_url: str) -> AsyncIterator[Database]:
 
 async def test_a_webhook_that_could_not_be_kept_is_sent_again_and_not_lost(ours: Database, database_url: str) -> None:
     async with wired(database_url) as (sandbox, _, webhook, connection_id):
-        async with kept_beside(ours) as beside, away(beside, "webhook_arrivals"):
+        async with kept_beside(ours) as beside, refusing(beside):
             Bookkeeper(sandbox).enter()
             while not any(sent.status == 503 for sent in webhook.deliveries):
                 await pass_by(1)
