@@ -17,9 +17,10 @@ from sqlalchemy import func, select, text, update
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.errors import OperatorMustActError
+from tieout_server.storage import tokens
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.lineage_tables import log_gaps, origin
-from tieout_server.storage.replicas import others_alive
+from tieout_server.storage.replicas import forget_all, others_alive
 from tieout_server.storage.tables import change_counters, event_counter, events
 
 COPY = "copy"
@@ -51,6 +52,7 @@ async def take_up(database: Database, now: datetime) -> Restored | None:
         if known.identity != identity:
             await _leave_gap(tx, now)
             await _leave_gaps_of_changes(tx, now)
+            await tokens.release_of(tx, await forget_all(tx))  # they work with the database that was lost
             last = (await tx.execute(select(func.max(events.c.at)))).scalar_one() or 0
             await tx.execute(update(origin).values(identity=identity, restored_at=to_micros(now), known_until=last))
             return Restored(now, from_micros(last))

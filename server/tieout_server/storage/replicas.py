@@ -76,6 +76,11 @@ async def retire(tx: Transaction, replica_id: str) -> None:
     await tx.execute(update(replicas).where(replicas.c.id == replica_id).values(is_leaving=True))
 
 
+async def forget_all(tx: Transaction) -> Sequence[str]:
+    """Remove every process, for none can be alive; answers who that was. Whatever they held is free."""
+    return [row[0] for row in await tx.execute(delete(replicas).returning(replicas.c.id))]
+
+
 async def leave(tx: Transaction, replica_id: str) -> None:
     """Be gone; whatever is still held is free with this commit."""
     await tx.execute(delete(replicas).where(replicas.c.id == replica_id))

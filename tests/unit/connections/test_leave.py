@@ -456,7 +456,7 @@ async def test_a_consent_waits_for_a_removal_of_the_same_user_that_is_under_way(
     leaving = asyncio.create_task(do(around, TAKE_LEAVE, link.id))
     await is_asked.wait()
     completing = asyncio.create_task(around.connections.complete(Return(state_of(started), "code-2")))
-    while not await is_consenting(around):
+    while not await is_consenting(around):  # noqa: ASYNC110 - the other task commits it
         await asyncio.sleep(0.01)
     assert not asked_books.is_set()
     go.set()
