@@ -40,7 +40,7 @@ demo: setup ## Sandbox Xero + server + a merchant connected + first sync + a dif
 	@$(BIN)/python -m tieout_server.demo $(if $(ONCE),--once) $(if $(BROWSER),--browser) $(if $(REPLICAS),--replicas $(REPLICAS))
 
 test: setup ## Every test, on SQLite and PostgreSQL; browser tests where chromium is
-	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## Formatting, lint, types, layers, API, lock file
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }

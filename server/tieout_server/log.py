@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from contextvars import Token
+from typing import TextIO, cast
 
 import structlog
 
@@ -42,7 +43,7 @@ def configure(*, log_format: str, level: str) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(_STANDARD_ERROR),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _STANDARD_ERROR)),
         cache_logger_on_first_use=True,
     )
     _take_in_libraries(shared, renderer)

@@ -59,7 +59,7 @@ METHODS = {
 }  # fmt: skip
 ENDINGS = {"Disconnect", "Reconnect", "PurgeMerchant"}
 """What would end the one connection that all examples share: not asked of that one."""
-NOBODYS: Mapping[str, Sequence[str]] = {"connection_id": ["con_none"], "merchant_id": ["nobody"]}
+NOBODYS: dict[str, Sequence[str]] = {"connection_id": ["con_none"], "merchant_id": ["nobody"]}
 
 
 @dataclass

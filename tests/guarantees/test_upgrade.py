@@ -93,7 +93,7 @@ async def test_the_version_before_works_on_the_new_tables_until_this_one_takes_o
     url, olds, news = empty_database_url, tmp_path / "old", tmp_path / "new"
     for folder in (olds, news):
         folder.mkdir()
-    books = quick_books(20.0, contacts=40, invoices=300, latency_ms=150)
+    books = quick_books(5.0, contacts=40, invoices=300, latency_ms=150)
     async with contextlib.AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(serve(books))
         database = Database(url)
@@ -109,7 +109,7 @@ async def test_the_version_before_works_on_the_new_tables_until_this_one_takes_o
             await merchant.pay()
             await until(lambda: sandbox.requests.count(READS) >= SOME)
             sandbox.faults.add(
-                FaultRule(FaultKind.SLOW, READS, times=None, seconds=3.0)
+                FaultRule(FaultKind.SLOW, READS, times=None, seconds=2.0)
             )  # another server starts meanwhile
             assert migrate.HEAD in await migrate_by(ROOT, sandbox, url)
             reads = sandbox.requests.count(READS)
