@@ -142,14 +142,17 @@ class Merchant:
             await asyncio.gather(task, return_exceptions=True)
             await stream.aclose()
 
+    async def _read(self) -> None:
+        with contextlib.suppress(ConnectionNotUsableError):  # something else has met the trouble already
+            await self.running.client.syncs.start(self.id)
+
     async def told(self, doing: Awaitable[object] | None = None) -> pb.ConnectionReason:
         """Why the connection is not well, as it is pushed after a sync (or something else) met the trouble.
 
         Whoever watches, asks, or reads the history is told the same.
         """
         async with self.heard() as hearing:
-            with contextlib.suppress(ConnectionNotUsableError if doing is None else ()):  # met the trouble already
-                await (doing or self.running.client.syncs.start(self.id))
+            await (doing or self._read())
             change = await hearing.first(lambda told: told.connection.HasField("reason"))
         reason = change.event.reason
         assert change.connection.reason == reason
