@@ -1,10 +1,13 @@
 """What keeps the suite short: long files first, cases that take turns on the databases, SQL compiled once."""
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
 import compiled_once
 
@@ -17,9 +20,19 @@ EVERYTHING = "TIEOUT_TEST_EVERYTHING"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark known, and begin to share."""
+    """Make the mark known, and begin to share; but let no logger keep what one test has configured."""
     compiled_once.share()
+    structlog.configure = functools.partial(_configured, structlog.configure)
     config.addinivalue_line("markers", "in_turn: its cases run on SQLite and PostgreSQL in turn, each on one of them")
+
+
+def pytest_runtest_teardown() -> None:
+    """Write lines as structlog does by itself again: a command that ran within this process has set up its own."""
+    structlog.reset_defaults()
+
+
+def _configured(configure: Callable[..., None], **settings: Any) -> None:  # noqa: ANN401 - structlog's, of any kind
+    configure(**settings | {"cache_logger_on_first_use": False})
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
