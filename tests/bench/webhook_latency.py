@@ -35,8 +35,6 @@ AT_ONCE = 50
 """Events of one delivery."""
 EVERY = 0.2
 """Seconds between the deliveries that are posted during a first sync."""
-FIRST_SYNCS = 5
-"""One after the other, so that there are a hundred such deliveries: of twenty the 99th percentile is the worst one."""
 PATIENCE = 10.0
 """Seconds after which a change is taken as lost."""
 KINDS = ("invoice edited", "invoice created", "contact renamed", "invoice paid")
@@ -200,16 +198,14 @@ async def measure(base: str, database: str, changes: int, rounds: int) -> Figure
             figures.answered_after["1 event"].append(answered_after)
         for _ in range(rounds):
             figures.answered_after[f"{AT_ONCE} events"].append(await made.change_at_once())
-        for _ in range(FIRST_SYNCS):
-            await during_a_first_sync(made, figures)
+        await during_a_first_sync(made, figures)
     return figures
 
 
 async def during_a_first_sync(made: Stand, figures: Figures) -> None:
     """Single changes elsewhere for as long as the reference organisation's first sync runs."""
-    base, client = made.running.base, made.running.client
-    first = (await control(base, ""))["organisations"][0]
-    connection_id = await made.running.connect("the reference organisation", first["id"])
+    first = (await control(made.running.base, ""))["organisations"][0]["id"]
+    connection_id = await made.running.connect("the reference organisation", first)
     sync = asyncio.create_task(made.running.synced(connection_id))
     posting = asyncio.create_task(made.post_for_ever(figures.answered_after["1 event, during a first sync"]))
     for kind in itertools.cycle(KINDS):
@@ -221,9 +217,6 @@ async def during_a_first_sync(made: Stand, figures: Figures) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await posting
     await sync
-    await client.connections.disconnect(connection_id, purge_data=True)
-    while any(it["organisation"] == first["name"] for it in (await control(base, ""))["connections"]):  # noqa: ASYNC110 - another process is waited for
-        await asyncio.sleep(0.05)
 
 
 def rows(name: str, figures: Figures) -> Iterator[Figure]:
