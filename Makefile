@@ -12,7 +12,7 @@ export GRPC_VERBOSITY ?= ERROR
 # Some images forbid it; without bytecode every start compiles two thousand modules again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup demo test check bench bench-scale proto lock lock-clients format clean
+.PHONY: help setup demo test check bench bench-scale soak proto lock lock-clients format clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,13 +33,14 @@ lock: ## Resolve the dependencies into requirements.lock (versions and hashes, n
 
 lock-clients: ## The same for the third-party clients of Xero that tests drive (tests/xero/clients)
 	@for client in tests/xero/clients/*/requirements.in; do $(COMPILE) --upgrade -o $${client%.in}.lock $$client; done
-	@cd tests/xero/clients/xero_node && npm install --package-lock-only --omit-lockfile-registry-resolved --loglevel=error
+	@for client in tests/xero/clients/xero_node client/typescript; do \
+	  (cd $$client && npm install --package-lock-only --omit-lockfile-registry-resolved --loglevel=error); done
 
 demo: setup ## Sandbox Xero + server + a merchant connected + first sync + a difference explained, live (ONCE=1 ends by itself, BROWSER=1 lets you consent, REPLICAS=3 on PostgreSQL)
 	@$(BIN)/python -m tieout_server.demo $(if $(ONCE),--once) $(if $(BROWSER),--browser) $(if $(REPLICAS),--replicas $(REPLICAS))
 
 test: setup ## Every test, on SQLite and PostgreSQL; browser tests where chromium is
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## Formatting, lint, types, layers, API, lock file
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }
@@ -56,6 +57,9 @@ bench: setup ## Figures beside the floor (tests/bench)
 
 bench-scale: setup ## Replicas on one PostgreSQL: 10,000 connections, 50 first syncs at once, 5,000 watchers (10 min)
 	@$(BIN)/python tests/bench/scale.py
+
+soak: setup ## 30 simulated days of 100 connections, and afterwards every promise still holds (10 min)
+	@$(BIN)/python tests/bench/soak.py
 
 proto: setup ## Generate the stubs from proto/
 	@$(BIN)/buf format -w

@@ -17,13 +17,27 @@ from sqlalchemy import delete, update
 from sqlalchemy.engine import URL, make_url
 
 from tieout_server.clock import to_micros
-from tieout_server.storage import export_tables, migrate, reconciliation_tables, work
+from tieout_server.storage import (
+    caller_tables,
+    export_tables,
+    lineage_tables,
+    migrate,
+    reconciliation_tables,
+    work,
+)
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.replica_tables import replicas
 from tieout_server.storage.tables import connections
 from tieout_server.storage.work import Lease, Task
 
-METADATA = {table.metadata for table in (connections, reconciliation_tables.cases, export_tables.export_notes)}.pop()
+_ONE_OF_EACH = (
+    connections,
+    reconciliation_tables.cases,
+    export_tables.export_notes,
+    caller_tables.callers,
+    lineage_tables.origin,
+)
+METADATA = {table.metadata for table in _ONE_OF_EACH}.pop()
 """All tables: a table of each module is named, so each module is imported. The metadata is the same one."""
 
 MISSED_AFTER = timedelta(seconds=20)

@@ -13,6 +13,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from tieout_server.callers.directory import FRESH
+from tieout_server.callers.service import Callers
 from tieout_server.connections.authorisation import Authorisations
 from tieout_server.connections.return_urls import ReturnUrls
 from tieout_server.connections.service import Connections, Means
@@ -69,6 +71,7 @@ from tieout_server.syncs.reading import Readings
 from tieout_server.syncs.service import Syncs
 from tieout_server.syncs.sweep import Sweeps
 from tieout_server.syncs.watch import SyncWatch
+from tieout_server.web import issuer
 from tieout_server.work.engine import Engine
 from tieout_server.work.requests import Requests
 
@@ -261,6 +264,10 @@ class World:
     def connections(self) -> Connections:
         return self.subjects.connections
 
+    def forget_callers(self) -> None:
+        """Let so much time pass that what is known of callers is read again."""
+        self.clock.time += timedelta(seconds=FRESH)
+
 
 _migrated: list[bytes] = []
 """A database file with all tables, made once."""
@@ -311,7 +318,9 @@ async def world(folder: Path) -> AsyncIterator[World]:
     exports = Exports(exporting, connections, requests, preflight)
     settings_of_exports = SettingsOfExports(exporting, connections, requests, preflight)
     ExportWork(exporting, connections, preflight, settings_of_exports.revalidate)
+    callers = Callers(database, clock, issuer.read, clock.monotonic)
     subjects = Subjects(
+        callers=callers,
         connections=connections,
         syncs=syncs,
         sync_watch=SyncWatch(database, feed, syncs),
@@ -340,6 +349,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        await callers.audit.close()
         await database.close()
 
 

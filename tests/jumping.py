@@ -78,12 +78,16 @@ class Days:
     clock: JumpingClock
     engine: Engine | None = None
     """Unless our server is a process of its own."""
+    patience: float = 60.0
+    """Real seconds within which everything that is due is done."""
+    look_every: float = 0.005
+    """Real seconds between looks whether it is; how often decides nothing."""
 
     async def quiet(self) -> None:
         """Wait until nothing is due and nothing is being done."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(self.patience):
             while await is_busy(self.database, self.clock.now()):  # noqa: ASYNC110 - what the database says sets no event
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(self.look_every)
 
     async def passing(self, duration: timedelta, *, step: timedelta | None = None) -> None:
         """Let time pass: from one thing that is due to the next, or in steps; whatever is due is done."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from servers import ROOMY, Service, service
+from tieout.errors import ConnectionNotUsableError
 from tieout.v1 import connection_service_pb2 as pb
 from tieout.v1 import sync_service_pb2
 from tieout.v1.types_pb2 import Owner
@@ -141,13 +142,17 @@ class Merchant:
             await asyncio.gather(task, return_exceptions=True)
             await stream.aclose()
 
+    async def _read(self) -> None:
+        with contextlib.suppress(ConnectionNotUsableError):  # something else has met the trouble already
+            await self.running.client.syncs.start(self.id)
+
     async def told(self, doing: Awaitable[object] | None = None) -> pb.ConnectionReason:
         """Why the connection is not well, as it is pushed after a sync (or something else) met the trouble.
 
         Whoever watches, asks, or reads the history is told the same.
         """
         async with self.heard() as hearing:
-            await (doing or self.running.client.syncs.start(self.id))
+            await (doing or self._read())
             change = await hearing.first(lambda told: told.connection.HasField("reason"))
         reason = change.event.reason
         assert change.connection.reason == reason
@@ -205,6 +210,17 @@ class Market:
         connection = await self.running.connected(organisation.name, user=user.email, organisations=[organisation.name])
         assert standing(connection) == WORKS
         return Merchant(self, organisation, user, connection.id)
+
+    async def close_down(self) -> None:
+        """Do nothing more for all merchants that there are."""
+        async with self.database.write() as tx:
+            free = select(work.c.kind, work.c.connection_id).where(work.c.owner == "")
+            mine = (
+                await tx.execute(free.with_for_update(skip_locked=True))
+            ).all()  # whoever locks more waits for nobody
+            for row in mine:
+                this = (work.c.kind == row.kind) & (work.c.connection_id == row.connection_id)
+                await tx.execute(update(work).where(this).values(due_at=None))
 
     def same(self, merchant: Merchant) -> Merchant:
         """A merchant of this market as it was before the service was started anew."""

@@ -72,9 +72,9 @@ async def check(story: Story) -> None:
         step.xero_id for export in exports if export.xero_status in LOOKED_AFTER_NO_MORE for step in steps[export.id]
     }
     each = [step for some in steps.values() for step in some]
-    _each_step_once(story.sandbox.books, each, story.removed & over)
+    each_step_once(story.sandbox.books, each, story.removed & over)
     for export in exports:
-        _stands_well(export, steps[export.id])
+        stands_well(export, steps[export.id])
         _taken_back_well(export, steps[export.id], story.removed)
         _to_where_was_chosen(story, export, steps[export.id])
     _nothing_twice(story)
@@ -82,7 +82,7 @@ async def check(story: Story) -> None:
     _watched(story, exports)
 
 
-def _each_step_once(books: Books, steps: list[Step], removed: set[str]) -> None:
+def each_step_once(books: Books, steps: list[Step], removed: set[str]) -> None:
     """What is DONE is in the books under its own marker, once; of everything else nothing is there.
 
     `removed`: what somebody deleted of exports that nobody looks after any more.
@@ -117,7 +117,7 @@ def _linked(export: PaymentExport) -> Decimal:
     return sum((one.amount for one in export.records if not one.is_ours and not one.removed), Decimal(0))
 
 
-def _stands_well(export: PaymentExport, steps: list[Step]) -> None:
+def stands_well(export: PaymentExport, steps: list[Step]) -> None:
     """Each is at rest, says why where it is not in Xero, and is there with its whole amount where it says so."""
     payment_id, status = export.payment.payment_id, export.xero_status
     assert status in AT_REST, f"{payment_id} is {status} for ever: {export.error}"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -189,6 +190,10 @@ class ServerProcess:
         await forget_replicas(self.database_url)
         await self.start()
 
+    def crash(self) -> None:
+        """Let it die of a fault of its own, as far as it can tell."""
+        os.kill(self.pid, signal.SIGABRT)
+
     async def stop(self) -> None:
         """Ask it to end, as an operator does."""
         await self._end("terminate")
@@ -207,7 +212,7 @@ class ServerProcess:
 
 @contextlib.asynccontextmanager
 async def server_process(
-    sandbox_url: str, database_url: str, folder: Path, *, command: tuple[str, ...] = (), **environment: str
+    sandbox_url: str, database_url: str, folder: Path, *command: str, **environment: str
 ) -> AsyncIterator[ServerProcess]:
     """Our server in a process of its own, running from now on; whatever became of it, it is gone afterwards."""
     running = ServerProcess(sandbox_url, database_url, folder, command or ServerProcess.command, environment)
@@ -219,10 +224,11 @@ async def server_process(
 
 
 @contextlib.asynccontextmanager
-async def client_of(running: ServerProcess) -> AsyncIterator[Service]:
+async def client_of(running: ServerProcess, token: str = "") -> AsyncIterator[Service]:
     """A client of a server process, and the merchant who consents."""
     patience = tieout.Patience(longest_pause=timedelta(milliseconds=300))  # it is killed often here
-    async with aiohttp.ClientSession() as http, tieout.Client(f"127.0.0.1:{running.port}", patience=patience) as client:
+    target = f"127.0.0.1:{running.port}"
+    async with aiohttp.ClientSession() as http, tieout.Client(target, token=token, patience=patience) as client:
         yield Service(client, Browser(running.sandbox_url, http), client.target, running.web_port)
 
 

@@ -52,11 +52,13 @@ class Client:
     """A client, by the name of its folder."""
 
     name: str
+    home: Path = FOLDER
+    """Where its folder is."""
 
     @property
     def folder(self) -> Path:
         """What is pinned and how it is driven; checked in."""
-        return FOLDER / self.name
+        return self.home / self.name
 
     @property
     def environment(self) -> Path:

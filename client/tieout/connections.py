@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
+from datetime import datetime
 
 from grpc.aio import Channel
 
-from tieout.calls import Calls
+from tieout.calls import Calls, instant
 from tieout.paging import Pages
 from tieout.v1.connection_service_pb2 import (
+    AuditEvent,
     CheckConnectionRequest,
     CheckConnectionResponse,
     ChooseOrganisationRequest,
@@ -21,10 +23,14 @@ from tieout.v1.connection_service_pb2 import (
     ConnectResponse,
     DisconnectRequest,
     GetConnectionRequest,
+    ListAuditEventsRequest,
+    ListAuditEventsResponse,
     ListConnectionEventsRequest,
     ListConnectionEventsResponse,
     ListConnectionsRequest,
     ListConnectionsResponse,
+    PurgeMerchantRequest,
+    PurgeMerchantResponse,
     ReconnectRequest,
     ReconnectResponse,
     WatchConnectionsRequest,
@@ -69,6 +75,13 @@ class Connections:
         request = DisconnectRequest(connection_id=connection_id, purge_data=purge_data, request_id=request_id)
         return (await self._calls.unary(self._stub.Disconnect, request)).connection
 
+    async def purge_merchant(
+        self, merchant_id: str, *, disconnect: bool = False, request_id: str = ""
+    ) -> PurgeMerchantResponse:
+        """Erase all that is kept of a merchant; what is still connected is ended first where `disconnect` says so."""
+        request = PurgeMerchantRequest(merchant_id=merchant_id, disconnect=disconnect, request_id=request_id)
+        return await self._calls.unary(self._stub.PurgeMerchant, request)
+
     async def get(self, connection_id: str) -> Connection:
         """Read one connection."""
         request = GetConnectionRequest(connection_id=connection_id)
@@ -97,6 +110,28 @@ class Connections:
         """List every transition of a connection, newest first."""
         request = ListConnectionEventsRequest(connection_id=connection_id, page_size=page_size)
         return self._calls.pages(self._stub.ListConnectionEvents, request, lambda page: page.events, page_token)
+
+    def list_audit_events(
+        self,
+        *,
+        connection_id: str = "",
+        merchant_id: str = "",
+        caller: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        page_size: int = 0,
+        page_token: str = "",
+    ) -> Pages[ListAuditEventsResponse, AuditEvent]:
+        """List what callers did, newest first; it takes the role operator."""
+        request = ListAuditEventsRequest(
+            connection_id=connection_id,
+            merchant_id=merchant_id,
+            caller=caller,
+            since=instant(since),
+            until=instant(until),
+            page_size=page_size,
+        )
+        return self._calls.pages(self._stub.ListAuditEvents, request, lambda page: page.events, page_token)
 
     def watch(
         self,

@@ -32,6 +32,7 @@ TieoutError
 │   ├── CallerRateLimitedError           this caller calls too often, or watches too much
 │   ├── StorageUnavailableError          the service's database did not answer
 │   ├── DrainingError                    the server is being stopped
+│   ├── IssuerUnavailableError           the issuer of the caller's token did not answer the service
 │   ├── UnreachableError                 no server answered
 │   └── DeadlineError                    no answer in time: what was asked for may have happened
 └── BugError                             a fault of the service: report it
@@ -68,6 +69,8 @@ class Facts:
     """How long to wait before a repeat, as the service asks. None: it did not say."""
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """More about the reason, by the keys that `errors.proto` names."""
+    call_id: str = ""
+    """How the service's log and traces name the call (`x-request-id`). Empty where no server of ours answered."""
 
 
 class TieoutError(Exception):
@@ -82,6 +85,7 @@ class TieoutError(Exception):
         self.violations = facts.violations
         self.retry_after = facts.retry_after
         self.metadata = facts.metadata
+        self.call_id = facts.call_id
 
 
 class CallerError(TieoutError):
@@ -215,6 +219,10 @@ class DrainingError(TryAgainError):
     """The server is being stopped; another one, or the same one restarted, will answer."""
 
 
+class IssuerUnavailableError(TryAgainError):
+    """The service cannot judge the token now: its issuer does not answer."""
+
+
 class UnreachableError(TryAgainError):
     """No server answered at the target."""
 
@@ -260,6 +268,7 @@ BY_REASON: Mapping[str, type[TieoutError]] = MappingProxyType(
         "RATE_LIMITED": CallLimitError,
         "STORAGE_UNAVAILABLE": StorageUnavailableError,
         "DRAINING": DrainingError,
+        "ISSUER_UNAVAILABLE": IssuerUnavailableError,
         "NOT_SERVED_YET": NotServedYetError,
         "INTERNAL": BugError,
         "UNEXPECTED_ANSWER": UnexpectedAnswerError,

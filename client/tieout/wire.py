@@ -27,8 +27,14 @@ def typed(error: AioRpcError) -> TieoutError:
         violations=tuple(_violations(details)),
         retry_after=timedelta(microseconds=retry.retry_delay.ToMicroseconds()) if retry else None,
         metadata=dict(info.metadata) if info else {},
+        call_id=_call_id(error),
     )
     return error_of(error.details() or f"The call failed with {facts.code}.", facts)
+
+
+def _call_id(error: AioRpcError) -> str:
+    named = next((value for name, value in error.trailing_metadata() or () if name == "x-request-id"), "")
+    return named if isinstance(named, str) else ""
 
 
 def _details(error: AioRpcError) -> list[Packed]:

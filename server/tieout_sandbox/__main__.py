@@ -13,6 +13,7 @@ from typing import Any
 
 from tieout_sandbox.faults import FaultKind, FaultRule, checked
 from tieout_sandbox.limits import Tier
+from tieout_sandbox.local import LOOPBACK
 from tieout_sandbox.server import Sandbox, serve
 from tieout_sandbox.settings import App, SandboxSettings
 from tieout_sandbox.state import load_file, save_file
@@ -76,7 +77,12 @@ def _add_place(group: argparse._ArgumentGroup) -> None:
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="default %(default)s; beyond loopback anybody there can control it",
+        help="default %(default)s; beyond loopback only with --anyone-may-control",
+    )
+    group.add_argument(
+        "--anyone-may-control",
+        action="store_true",
+        help="whoever reaches the address may turn the clock, change the books and consent as anybody",
     )
     group.add_argument("--port", type=int, default=9440, metavar="N", help="default %(default)s; 0 takes a free one")
 
@@ -172,6 +178,10 @@ def _add_apps(parser: argparse.ArgumentParser) -> None:
 
 
 def _settings(options: argparse.Namespace) -> SandboxSettings:
+    if options.host.strip("[]").lower() not in LOOPBACK and not options.anyone_may_control:
+        raise ValueError(
+            f"Whoever reaches {options.host} could control the sandbox; if that is meant, add --anyone-may-control."
+        )
     apps: tuple[App, ...] = (App(),)
     if options.client_id:
         apps += (App(options.client_id, options.client_secret, options.client_id, tuple(options.redirect_uri)),)

@@ -1,21 +1,22 @@
 """The service put together: every object is built here, by hand, once."""
 
 import asyncio
+import functools
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
-from sqlalchemy.exc import SQLAlchemyError
 
 from tieout_server import log
+from tieout_server.callers.service import Callers
 from tieout_server.clock import Clock, SystemClock
 from tieout_server.connections.authorisation import Authorisations
 from tieout_server.connections.return_urls import ReturnUrls
 from tieout_server.connections.service import Connections
 from tieout_server.connections.service import Means as ConnectionMeans
 from tieout_server.connections.tokens import Tokens
-from tieout_server.errors import StorageUnavailableError
+from tieout_server.errors import DrainingError, StorageUnavailableError
 from tieout_server.events.feed import Feed
 from tieout_server.exports import means as export_means
 from tieout_server.exports.pending import PendingExports
@@ -26,6 +27,8 @@ from tieout_server.exports.watch import ExportWatch
 from tieout_server.exports.work import ExportWork
 from tieout_server.housekeeping import Housekeeping
 from tieout_server.ledger.calls import CallsInMemory
+from tieout_server.measuring import Measuring, Sources
+from tieout_server.readiness import Readiness
 from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
 from tieout_server.reconciliations import means as reconciliation_means
@@ -37,17 +40,18 @@ from tieout_server.reconciliations.platform_balances import PlatformBalances
 from tieout_server.reconciliations.service import Reconciliations
 from tieout_server.reconciliations.watch import DiscrepancyWatch, ReconciliationWatch
 from tieout_server.reconciliations.work import ReconciliationWork
+from tieout_server.retention import Retention
 from tieout_server.rpc.exports import ExportSubjects
 from tieout_server.rpc.reconciliations import ReconciliationSubjects
 from tieout_server.rpc.server import RpcServer, Subjects
 from tieout_server.settings import Settings
+from tieout_server.shutdown import Shutdown
 from tieout_server.storage.arrivals import kept_beside
 from tieout_server.storage.database import Database
-from tieout_server.storage.events import bounds
-from tieout_server.storage.migrate import check_is_current, upgrade
+from tieout_server.storage.lineage import take_up
+from tieout_server.storage.migrate import check_fits, upgrade
 from tieout_server.storage.notices import Notices
 from tieout_server.storage.vault import Vault
-from tieout_server.storage.work import CHANNEL
 from tieout_server.syncs.arrivals import Arrivals
 from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
@@ -58,7 +62,10 @@ from tieout_server.syncs.run import Means as SyncMeans
 from tieout_server.syncs.service import Syncs
 from tieout_server.syncs.sweep import Sweeps
 from tieout_server.syncs.watch import SyncWatch
-from tieout_server.web.app import IsReady, build
+from tieout_server.web import issuer
+from tieout_server.web.app import build
+from tieout_server.web.edge import Edge
+from tieout_server.web.operators import build_for_operators
 from tieout_server.web.server import WebServer
 from tieout_server.web.webhooks import WebhookReceiver
 from tieout_server.work.engine import Engine
@@ -80,15 +87,14 @@ RESTART_AFTER = 1.0
 """Seconds before broken background work begins anew."""
 SAME_OUTAGE = 30.0
 """Seconds within which the database being away once more is the same outage, and is not told again."""
-READY_WITHIN = 2.0
-"""Seconds within which the database has to answer for this process to call itself ready."""
 
 
 class App(msgspec.Struct, frozen=True):
-    """The running service: where gRPC and the callback page listen."""
+    """The running service: where gRPC, the callback page and, if asked for, the metrics listen."""
 
     port: int
     web_port: int
+    metrics_port: int = 0
 
 
 @asynccontextmanager
@@ -108,9 +114,8 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         library = XeroLibrary(session, settings, clock, booked, place.guests)
         identity = XeroIdentity(session, settings, clock)
         feed = Feed(database, clock, place.notices)
-        engine = Engine(database, clock, place.replica, place.homes)
-        place.notices.listen(CHANNEL, engine.hear)
-        housekeeping = Housekeeping(database, feed, booked, clock)
+        engine = Engine(database, clock, place.replica, place.homes, place.notices)
+        housekeeping = Housekeeping(database, feed, booked, clock, Retention(database, settings, clock))
         requests = Requests(vault, clock)
         tokens = Tokens(
             database, vault, identity, clock, call_takes=settings.xero_timeout, name=lambda: place.replica.id
@@ -137,17 +142,17 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         readings = Readings(means, connections, syncs, engine)
         Polls(means, readings, engine, library.allowance)
         Sweeps(means, readings, engine)
-        exporting = export_means.Means(database, feed, clock, engine, library.allowance)
-        preflight = Preflight(exporting)
-        exports = Exports(exporting, connections, requests, preflight)
-        settings_of_exports = SettingsOfExports(exporting, connections, requests, preflight)
-        ExportWork(exporting, connections, preflight, settings_of_exports.revalidate)
+        restored = await take_up(database, clock.now())
+        exporting = export_means.Means(database, feed, clock, engine, library.allowance, restored)
         comparing = reconciliation_means.Means(database, feed, clock, engine)
         changed = Changed(comparing, connections, library.allowance)
         ReconciliationWork(comparing, connections)
         reconciliations = Reconciliations(comparing, connections, requests)
         discrepancies = Discrepancies(database, feed, clock, requests)
+        callers = Callers(database, clock, issuer.read)
+        stack.push_async_callback(callers.audit.close)
         subjects = Subjects(
+            callers=callers,
             connections=connections,
             syncs=syncs,
             sync_watch=SyncWatch(database, feed, syncs),
@@ -164,7 +169,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
                 platform_balances=PlatformBalances(database, clock, requests),
                 chase_checks=ChaseChecks(comparing, connections, place.guests.known_allowance, PendingExports()),
             ),
-            exports=ExportSubjects(exports=exports, settings=settings_of_exports, watch=ExportWatch(feed, exports)),
+            exports=_exports(exporting, connections, requests),
             feed=feed,
             clock=clock,
         )
@@ -173,24 +178,39 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         if database.is_sqlite:
             await connections.recover()
         stack.push_async_callback(_book_what_is_left, housekeeping)
-        for name, work in (
-            ("replica", place.replica.run),
-            ("notices", place.notices.run),
-            ("feed", feed.run),
-            ("housekeeping", housekeeping.run),
-            ("engine", engine.run),
-            ("host", place.host.run),
-            ("arrivals", arrivals.run),
-            ("changed", changed.run),
-        ):
-            await stack.enter_async_context(_kept_running(name, work))
+        await _keep_running(
+            stack,
+            replica=place.replica.run,
+            notices=place.notices.run,
+            feed=feed.run,
+            housekeeping=housekeeping.run,
+            engine=engine.run,
+            host=place.host.run,
+            arrivals=arrivals.run,
+            changed=changed.run,
+        )
+        shutdown = Shutdown(settings.drain_notice, engine, place.guests, place.host)
+        readiness = Readiness(database, lambda: shutdown.has_begun)
+        metrics_port = await _tell_operators(
+            settings, Sources(database, kept, place.replica, place.homes, clock), readiness, stack
+        )
         receiver = WebhookReceiver(_deliveries(settings), arrivals)
-        web = WebServer(build(connections, _readiness(database, feed), receiver), settings.web_listen)
+        web = WebServer(build(connections, readiness.why_not, receiver, Edge.of(settings)), settings.web_listen)
         rpc = RpcServer(subjects, settings)
         for server in (web, rpc):
             stack.push_async_callback(server.stop)
             await server.start()
-        yield App(rpc.port, web.port)
+        await _keep_running(stack, readiness=functools.partial(readiness.watch, rpc.say_whether_it_serves))
+        stack.push_async_callback(shutdown.drain, rpc, web)
+        yield App(rpc.port, web.port, metrics_port)
+
+
+def _exports(means: export_means.Means, connections: Connections, requests: Requests) -> ExportSubjects:
+    preflight = Preflight(means)
+    exports = Exports(means, connections, requests, preflight)
+    settings = SettingsOfExports(means, connections, requests, preflight)
+    ExportWork(means, connections, preflight, settings.revalidate)
+    return ExportSubjects(exports=exports, settings=settings, watch=ExportWatch(means.feed, exports))
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -209,6 +229,19 @@ def _place(settings: Settings, database: Database, clock: Clock) -> _Place:
     homes = Homes(database, replica, limits)
     means = Sharing(database, clock, replica, homes, notices)
     return _Place(replica, homes, notices, Guests(means, limits), Host(means, limits, call_takes=settings.xero_timeout))
+
+
+async def _tell_operators(settings: Settings, sources: Sources, readiness: Readiness, stack: AsyncExitStack) -> int:
+    """Measure, and serve the figures where operators asked for them; answers on which port, 0 for none."""
+    if not settings.metrics_listen:
+        return 0
+    measuring = Measuring(sources)
+    await stack.enter_async_context(_kept_running("measuring", measuring.run))
+    application = build_for_operators(measuring.text, readiness.why_not)
+    server = WebServer(application, settings.metrics_listen, "TIEOUT_METRICS_LISTEN")
+    stack.push_async_callback(server.stop)
+    await server.start()
+    return server.port
 
 
 async def _book_what_is_left(housekeeping: Housekeeping) -> None:
@@ -246,8 +279,14 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     if database.is_sqlite:
         await upgrade(database)
     else:
-        await check_is_current(database)
+        await check_fits(database)
     return database
+
+
+async def _keep_running(stack: AsyncExitStack, **works: Callable[[], Awaitable[None]]) -> None:
+    """Keep all of these going, by name, until the stack ends."""
+    for name, work in works.items():
+        await stack.enter_async_context(_kept_running(name, work))
 
 
 @asynccontextmanager
@@ -262,6 +301,8 @@ async def _kept_running(name: str, work: Callable[[], Awaitable[None]]) -> Async
         while True:
             try:
                 await work()
+            except DrainingError:
+                return
             except Exception as error:  # whatever broke, it begins anew
                 now, away = asyncio.get_running_loop().time(), _storage_away(error)
                 if away is None:
@@ -285,18 +326,3 @@ def _storage_away(error: Exception) -> StorageUnavailableError | None:
         found = [_storage_away(one) for one in error.exceptions]
         return found[0] if all(found) else None
     return error if isinstance(error, StorageUnavailableError) else None
-
-
-def _readiness(database: Database, feed: Feed) -> IsReady:
-    async def is_ready() -> bool:
-        """Whether the database answers, and this process is not being stopped."""
-        if feed.is_draining:
-            return False
-        try:
-            async with asyncio.timeout(READY_WITHIN), database.read() as tx:
-                await bounds(tx)
-        except (TimeoutError, StorageUnavailableError, SQLAlchemyError):
-            return False
-        return True
-
-    return is_ready

@@ -11,7 +11,8 @@ TieoutError
 │   ├── NotPermittedNowError        the state of the thing does not permit it
 │   ├── ConsentStateError           the consent's state is unknown, used or expired
 │   ├── ResumeTokenTooOldError      the watch must start anew
-│   └── CallerUnauthenticatedError  no token came, or a wrong one
+│   ├── CallerUnauthenticatedError  no token came, or a wrong one
+│   └── CallerNotPermittedError     this caller may not do that, or not for this merchant
 ├── PersonMustActError              a person at the merchant (or an operator) acts
 │   ├── ConsentDeniedError          consent was refused at Xero
 │   ├── AuthorizationFailedError    Xero sent an error instead of a consent
@@ -30,7 +31,9 @@ TieoutError
 │   ├── XeroUnavailableError        Xero or the network did not answer properly
 │   │   └── AnswerLostError         a write was sent, and whether it was done is not known
 │   ├── CallLimitError              Xero's call limits hold the call up
-│   └── DrainingError               this process is shutting down; ask another
+│   ├── CallerRateLimitedError      this caller calls too often, or watches too much
+│   └── IssuerUnavailableError      the issuer of callers' tokens does not answer
+├── DrainingError                   this process is shutting down; ask another
 ├── StorageUnavailableError         our database cannot be used now; nobody knows what became of what was under way
 └── BugError                        somebody has to change code
     └── UnexpectedAnswerError       Xero answered what nobody documented
@@ -128,7 +131,7 @@ class ConsentStateError(CallerError):
 
 
 class ResumeTokenTooOldError(CallerError):
-    """A resume token is older than what is kept (7 days): start again from a snapshot."""
+    """A resume token is older than what is kept (7 days), or younger than a restored backup: start from a snapshot."""
 
     reason = "RESUME_TOKEN_TOO_OLD"
 
@@ -137,6 +140,12 @@ class CallerUnauthenticatedError(CallerError):
     """The caller presents no bearer token, or one that is not ours."""
 
     reason = "CALLER_UNAUTHENTICATED"
+
+
+class CallerNotPermittedError(CallerError):
+    """The caller has not the role that this takes, or is not for this merchant; the facts name which."""
+
+    reason = "CALLER_NOT_PERMITTED"
 
 
 # A person acts.
@@ -253,10 +262,31 @@ class CallLimitError(TryAgainError):
         self.limit = limit
 
 
-class DrainingError(TryAgainError):
-    """This process is shutting down."""
+# This process ends.
+
+
+class DrainingError(TieoutError):
+    """This process is shutting down: another one does it. A call to Xero that this ends was not sent.
+
+    No TryAgainError: that one is about Xero, and work that meets it waits. Here it is given back as it was.
+    """
 
     reason = "DRAINING"
+
+    def __init__(self, sentence: str = "This server is shutting down; ask another one.", **facts: str) -> None:
+        super().__init__(sentence, **facts)
+
+
+class CallerRateLimitedError(TryAgainError):
+    """This caller calls too often or has too many streams open, or its address showed too much that is wrong."""
+
+    reason = "CALLER_RATE_LIMITED"
+
+
+class IssuerUnavailableError(TryAgainError):
+    """The issuer of callers' tokens does not answer, and a token cannot be judged without it."""
+
+    reason = "ISSUER_UNAVAILABLE"
 
 
 # The database is away.

@@ -1,12 +1,14 @@
 """What has to be done from time to time: booking calls, forgetting what is too old to be asked for."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 from datetime import date, timedelta
 
 from tieout_server.clock import Clock
 from tieout_server.events.feed import Feed
 from tieout_server.ledger.calls import Calls, CallsInMemory
+from tieout_server.retention import Retention
 from tieout_server.storage import calls, connections, requests, tokens, webhooks
 from tieout_server.storage.calls import Usage
 from tieout_server.storage.database import Database
@@ -14,6 +16,9 @@ from tieout_server.storage.database import Database
 BOOK_EVERY = 1.0
 """Seconds between bookings: what a killed process may leave unbooked."""
 TIDY_EVERY = 3600.0
+FORGET_FIRST = (300.0, 900.0)
+"""Seconds after the start, and before each round, in which what is too old is not looked for yet."""
+FORGET_EVERY = 86_400.0
 REQUESTS_KEPT = timedelta(days=7)
 """How long a request_id is remembered; the API promises a day."""
 CONSENTS_KEPT = timedelta(days=1)
@@ -28,7 +33,11 @@ EVENTS_KEPT = timedelta(days=7)
 class Housekeeping:
     """Keeps the house. Run it once per process."""
 
-    def __init__(self, database: Database, feed: Feed, booked: CallsInMemory, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, feed: Feed, booked: CallsInMemory, clock: Clock, retention: Retention | None = None
+    ) -> None:
+        """Without `retention` nothing is forgotten but what nobody can ask for any more."""
+        self._retention = retention
         self._database = database
         self._feed = feed
         self._booked = booked
@@ -39,6 +48,7 @@ class Housekeeping:
         async with asyncio.TaskGroup() as rounds:
             rounds.create_task(self._book_for_ever())
             rounds.create_task(self._tidy_for_ever())
+            rounds.create_task(self._forget_for_ever())
 
     async def book_calls(self) -> None:
         """Move what was booked in memory to the database; what cannot be written stays booked."""
@@ -74,6 +84,12 @@ class Housekeeping:
         while True:
             await self.tidy()
             await asyncio.sleep(TIDY_EVERY)
+
+    async def _forget_for_ever(self) -> None:
+        while self._retention:
+            await asyncio.sleep(random.uniform(*FORGET_FIRST))  # noqa: S311 - keeps replicas out of step
+            await self._retention.forget()
+            await asyncio.sleep(FORGET_EVERY)
 
 
 def _usage(xero_tenant_id: str, day: date, booked: Sequence[Calls]) -> Sequence[Usage]:

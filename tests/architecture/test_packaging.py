@@ -64,6 +64,61 @@ assert migrate.head() == migrate.HEAD
     subprocess.run([sys.executable, "-c", code, str(site)], check=True, cwd=tmp_path, timeout=60)
 
 
+CLIENT = ("tieout",)
+EXTRAS = {
+    "": CLIENT,
+    "server": (*CLIENT, "tieout-server"),
+    "sandbox": (*CLIENT, "tieout-sandbox"),
+    "server,sandbox,telemetry": (*CLIENT, "tieout-server", "tieout-sandbox"),
+}
+"""Which commands run after an installation with these extras."""
+ABSENT = {
+    "": {"aiohttp", "sqlalchemy", "msgspec", "cryptography", "joserfc", "structlog"},
+    "sandbox": {"sqlalchemy", "alembic", "structlog"},
+}
+
+
+def uv(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).parent / "uv", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def install(wheel: Path, extras: str, environment: Path) -> Path:
+    """The programs of a new environment with the wheel and what it needs, by version and hash of the lock."""
+    made = uv("venv", "--quiet", "--python", sys.executable, environment)
+    assert made.returncode == 0, made.stderr
+    python = ("--python", str(environment))
+    asked = [argument for extra in extras.split(",") if extra for argument in ("--extra", extra)]
+    locked = ("--require-hashes", "--constraint", "requirements.lock", "--requirements", "pyproject.toml", *asked)
+    there = uv("pip", "install", "--quiet", "--offline", *python, *locked)  # setup has left it in the cache, mostly
+    if there.returncode and (there := uv("pip", "install", "--quiet", *python, *locked)).returncode:
+        assert "hash" not in there.stderr.lower(), there.stderr
+        pytest.skip(f"the packages could not be had: {there.stderr[-300:]}")
+    done = uv("pip", "install", "--quiet", "--offline", "--no-deps", *python, wheel)
+    assert done.returncode == 0, done.stderr
+    return environment / "bin"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extras", EXTRAS, ids=lambda extras: extras or "bare")
+def test_a_clean_environment_has_the_commands_that_were_asked_for_and_no_more(
+    wheel: Path, tmp_path: Path, extras: str
+) -> None:
+    programs = install(wheel, extras, tmp_path / "venv")
+    clean = {"PATH": "/usr/bin:/bin", "COLUMNS": "100"}
+    for command in EXTRAS[extras]:
+        helped = subprocess.run(
+            [programs / command, "--help"], cwd=tmp_path, env=clean, capture_output=True, text=True, check=False
+        )
+        assert helped.returncode == 0, helped.stderr
+        assert command in helped.stdout
+    listed = f"import importlib.util as u; print([n for n in {sorted(ABSENT.get(extras, []))!r} if u.find_spec(n)])"
+    found = subprocess.run(
+        [programs / "python", "-c", listed], cwd=tmp_path, env=clean, capture_output=True, check=True
+    )
+    assert found.stdout == b"[]\n"
+
+
 def test_the_client_alone_needs_nothing_of_the_server() -> None:
     code = (
         "import sys, tieout;"

@@ -38,8 +38,8 @@ FILES: dict[str, FileDescriptor] = {
 
 # What was promised to callers: these names never go and never change.
 RPCS = {
-    "ConnectionService": "Connect Reconnect CompleteAuthorization ChooseOrganisation Disconnect GetConnection"
-    " ListConnections CheckConnection ListConnectionEvents WatchConnections",
+    "ConnectionService": "Connect Reconnect CompleteAuthorization ChooseOrganisation Disconnect PurgeMerchant"
+    " GetConnection ListConnections CheckConnection ListConnectionEvents WatchConnections",
     "SyncService": "StartSync GetSync ListSyncs CancelSync WatchSync GetFreshness ExplainContact",
     "ReceivablesService": "GetCustomer ListCustomers GetInvoice ListInvoices ListCreditNotes ListPayments"
     " ListUnappliedCredits WatchChanges",
@@ -60,6 +60,8 @@ FIELDS = {
     "ConnectRequest": "merchant_id return_url request_id",
     "ConnectResponse": "connection authorization_url expires_at",
     "DisconnectRequest": "connection_id purge_data",
+    "PurgeMerchantRequest": "merchant_id disconnect",
+    "PurgeMerchantResponse": "connection_ids counts",
     "SyncProgress": "sync phase entities percent eta milestone waiting_on resume_token",
     "EntityProgress": "entity fetched expected upserted skipped removed state",
     "Customer": "id xero_contact_id name email mobile_phone phones contact_persons account_number is_supplier"

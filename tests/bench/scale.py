@@ -44,7 +44,7 @@ from tieout_server.clock import from_micros
 CPU_LIMIT, CPU_LIMIT_AT = 2.0, 1_000
 """Percent of a core that so many connections may cost between two polls."""
 QUERIES_LIMIT = 1.0
-"""Transactions a second and replica that are allowed when nothing is due."""
+"""Statements a second and replica that are allowed when nothing is due, without BEGIN and COMMIT."""
 BLOCK_LIMIT = 50.0
 STREAM_LIMIT = 60.0
 """Milliseconds for which an event loop may be blocked, and kB of a stream (5,000 of them in 300 MB)."""
@@ -135,8 +135,8 @@ async def idle(bench: Bench, made: Fleet, connections: int) -> AsyncIterator[Fig
     own, database, transactions = spent.since()
     yield Figure("idle, CPU of each replica", "% core", own * 100, CPU_LIMIT if connections <= CPU_LIMIT_AT else None)
     yield Figure("  CPU of PostgreSQL", "% core", database * 100, CPU_LIMIT if connections <= CPU_LIMIT_AT else None)
-    yield Figure("  transactions of each replica", "/s", transactions, QUERIES_LIMIT)
-    yield Figure("  statements of each replica", "/s", statements / len(made.replicas))
+    yield Figure("  statements of each replica", "/s", statements / len(made.replicas), QUERIES_LIMIT)
+    yield Figure("  transactions, autovacuum's and the bench's among them", "/s", transactions)
     yield Figure("  memory of each replica (RSS)", "MB", made.memory() / len(made.replicas))
 
 

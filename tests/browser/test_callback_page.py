@@ -186,10 +186,10 @@ async def around(tmp_path: Path) -> AsyncIterator[World]:
 
 @pytest_asyncio.fixture
 async def address(around: World) -> AsyncIterator[str]:
-    async def is_ready() -> bool:
-        return True
+    async def why_not_ready() -> str:
+        return ""
 
-    server = WebServer(build(around.connections, is_ready), "127.0.0.1:0")
+    server = WebServer(build(around.connections, why_not_ready), "127.0.0.1:0")
     await server.start()
     yield f"http://127.0.0.1:{server.port}{CALLBACK}"
     await server.stop()

@@ -7,6 +7,7 @@ import pytest_asyncio
 
 from databases import (
     database_url,
+    empty_database_url,
     fresh_database,
     lasting_database_url,
     migrated_postgres_url,
@@ -21,6 +22,7 @@ from tieout_sandbox import Sandbox, serve
 
 __all__ = [
     "database_url",
+    "empty_database_url",
     "fresh_database",
     "lasting_database_url",
     "market",
@@ -41,7 +43,14 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def market(lasting_database_url: str) -> AsyncIterator[Market]:
+async def _lasting_market(lasting_database_url: str) -> AsyncIterator[Market]:
     """One running service on each kind of database for all tests of a module; each has a merchant of its own there."""
     async with open_sandbox(organisations=40) as sandbox, open_market(sandbox, lasting_database_url) as running:
         yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def market(_lasting_market: Market) -> AsyncIterator[Market]:
+    """That service; in the end nothing more is done for the merchants of this test while others leap through time."""
+    yield _lasting_market
+    await _lasting_market.close_down()

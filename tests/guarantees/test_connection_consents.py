@@ -11,7 +11,7 @@ from merchants import WORKS, Market, Merchant, in_words, standing
 from tieout.v1 import connection_service_pb2 as pb
 from tieout_sandbox import FaultKind, FaultRule, Role
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module"), pytest.mark.in_turn]
 
 FORGED = "Zm9yZ2VkLXN0YXRlLW9mLW5vYm9keS13aG9tLXdlLWtub3c"
 

@@ -16,7 +16,7 @@ from tieout_sandbox import FaultKind, FaultRule, Role
 from tieout_sandbox.organisations import Member
 from tieout_server.storage import tables
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module"), pytest.mark.in_turn]
 
 MIRRORED = (tables.contacts, tables.invoices, tables.credits, tables.payments, tables.accounts, tables.syncs)
 TOKEN_ENDPOINT = "^/connect/token$"

@@ -12,7 +12,7 @@ from tieout.v1 import connection_service_pb2 as pb
 from tieout.v1.types_pb2 import OWNER_MERCHANT
 from tieout_sandbox import FaultKind, FaultRule, Role
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module"), pytest.mark.in_turn]
 
 REFRESH, LISTED, BOOKS, PEOPLE = "token refresh", "GET /connections", "GET /Organisation", "GET /Users"
 CALL = "the call that was refused"

@@ -16,7 +16,7 @@ from tieout.v1.sync_service_pb2 import SYNC_STATE_SUCCEEDED
 from tieout_sandbox import Role, Sandbox, SandboxSettings, serve
 from tieout_sandbox.books.books import Books
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module"), pytest.mark.in_turn]
 
 # Healing without a consent.
 
@@ -174,7 +174,7 @@ async def test_a_connection_outlives_a_kill_between_xeros_answer_and_our_commit(
     async with (
         serve(books) as sandbox,
         server_process(
-            sandbox.url, database_url, tmp_path, command=quick, TIEOUT_TEST_ORIGIN=origin_at.isoformat(),
+            sandbox.url, database_url, tmp_path, *quick, TIEOUT_TEST_ORIGIN=origin_at.isoformat(),
             TIEOUT_TEST_DIES_IN="tieout_server.storage.tokens:replace", TIEOUT_TEST_DIED=str(killed),
         ) as server,
         client_of(server) as running,

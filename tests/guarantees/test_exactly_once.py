@@ -8,11 +8,9 @@ what we call exported, to the cent, and who watched was told each change once, i
 
 import asyncio
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -242,6 +240,7 @@ STORIES: dict[str, Deeds] = {
 }  # fmt: skip
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("name", STORIES)
 async def test_exactly_once(name: str, database_url: str) -> None:
     await told(STORIES[name], database_url)
@@ -326,26 +325,35 @@ def patched(place: object, name: str, value: object) -> Iterator[None]:
         yield
 
 
-LOST = [("pay", PART), failing(DROP_AFTER, times=3), ("work", BOTH), ("wait", 4), ("wait", 4), ("work", BOTH)]
-ASLEEP = [("stall", 2), ("wait", 2), ("work", 4), ("wait", 4), ("work", 4), ("wake", 0)]
 KILLED = [
     deed for commit in range(12) for deed in (("pay", PART), ("kill", commit * 4 + 2), ("wait", 2), ("work", BOTH))
 ]
 """Before each commit of a payment."""
-MUTANTS: list[tuple[Callable[[], Any], Deeds]] = [
-    (replays_with_new_keys, LOST),
-    (sends_again_without_looking, LOST),
-    (commits_nothing_before_sending, KILLED),
-    (believes_in_lost_answers, LOST),
-    (looks_for_no_twins, [("pay", PART), ("twin", 0), ("work", BOTH)]),
-    (sends_whenever_it_wakes, [("pay", PART), failing(DROP_AFTER), *ASLEEP]),
+ASLEEP = [("stall", 2), ("wait", 2), ("work", 4), ("wait", 4), ("work", 4), ("wake", 0)]
+BETRAYING: dict[str, Deeds] = {
+    "lost": [("pay", PART), failing(DROP_AFTER, times=3), ("work", BOTH), ("wait", 4), ("wait", 4), ("work", BOTH)],
+    "killed": KILLED,
+    "twins": [("pay", PART), ("twin", 0), ("work", BOTH)],
+    "asleep": [("pay", PART), failing(DROP_AFTER), *ASLEEP],
+}
+MUTANTS: list[tuple[Callable[[], Any], str]] = [
+    (replays_with_new_keys, "lost"),
+    (sends_again_without_looking, "lost"),
+    (commits_nothing_before_sending, "killed"),
+    (believes_in_lost_answers, "lost"),
+    (looks_for_no_twins, "twins"),
+    (sends_whenever_it_wakes, "asleep"),
 ]
 
 
-@pytest.mark.parametrize(("mutant", "deeds"), MUTANTS, ids=[mutant.__name__ for mutant, _ in MUTANTS])
+@pytest.mark.parametrize("name", BETRAYING)
+async def test_exactly_once_is_said_of_ours_where_others_are_found_out(name: str, sqlite_url: str) -> None:
+    await told(BETRAYING[name], sqlite_url)
+
+
+@pytest.mark.parametrize(("mutant", "name"), MUTANTS, ids=[mutant.__name__ for mutant, _ in MUTANTS])
 async def test_exactly_once_is_not_said_of_a_service_that(
-    mutant: Callable[[], Any], deeds: Deeds, sqlite_template: Path, tmp_path: Path
+    mutant: Callable[[], Any], name: str, sqlite_url: str
 ) -> None:
-    await told(deeds, f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'sound.db')}")
     with mutant(), pytest.raises(AssertionError):
-        await told(deeds, f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'broken.db')}", patience=30)
+        await told(BETRAYING[name], sqlite_url, patience=30)

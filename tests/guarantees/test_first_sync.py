@@ -109,9 +109,7 @@ async def test_killed_at_any_moment_it_ends_with_exactly_what_xero_has(database_
     told: list[pb.SyncProgress] = []
     async with (
         serve(books) as sandbox,
-        server_process(
-            sandbox.url, database_url, tmp_path, command=quick, TIEOUT_TEST_ORIGIN=origin_at.isoformat()
-        ) as server,
+        server_process(sandbox.url, database_url, tmp_path, *quick, TIEOUT_TEST_ORIGIN=origin_at.isoformat()) as server,
         client_of(server) as running,
     ):
         connection = await running.connect()

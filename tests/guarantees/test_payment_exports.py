@@ -26,7 +26,7 @@ from tieout_server.syncs.service import WORK as SYNC
 from tieout_server.syncs.service import StartSync
 from tieout_server.syncs.state import SyncMode
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module"), pytest.mark.in_turn]
 
 BOOKS = SandboxSettings(contacts=12, invoices=40, speed=0)
 WAITS = ("QUEUED", "CHECKED", "SENDING", "EXPORTED", "OUTCOME_UNKNOWN")

@@ -53,7 +53,7 @@ from tieout_sandbox.books.causes import (
 )
 from tieout_sandbox.books.documents import Contact, ContactStatus
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.timeout(90), pytest.mark.in_turn]
 
 QUICK = 60.0
 """How many times as fast as ours the time of these servers passes: what is compared often is held up by no limit."""
@@ -318,9 +318,7 @@ async def test_a_reconciliation_that_is_killed_goes_on_and_counts_everybody_once
     )
     async with (
         serve(books) as sandbox,
-        server_process(
-            sandbox.url, database_url, tmp_path, command=quick, TIEOUT_TEST_ORIGIN=origin_at.isoformat()
-        ) as server,
+        server_process(sandbox.url, database_url, tmp_path, *quick, TIEOUT_TEST_ORIGIN=origin_at.isoformat()) as server,
         client_of(server) as running,
     ):
         sandbox.limits.quota = ROOMY

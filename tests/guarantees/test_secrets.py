@@ -2,80 +2,50 @@
 
 import asyncio
 import contextlib
+import io
+import os
+import re
+import subprocess
 import sys
-from collections.abc import Iterable
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import grpc
 import msgspec
-import psycopg
 import pytest
 
 import tieout
-from databases import METADATA
 from deliveries import KEY, body_of, event, post, signature
+from leaks import (
+    SECRET_TOKEN,
+    Secrets,
+    collected_spans,
+    database_bytes,
+    figures_of,
+    learn_from_the_database,
+    learn_from_the_sandbox,
+)
 from servers import CLIENT_SECRET, ROOMY, VAULT_KEY, Service, client_of, server_process, settings_of
+from tieout.errors import CallerUnauthenticatedError
 from tieout.v1.connection_service_pb2 import Connection
 from tieout_sandbox import FaultKind, FaultRule, Sandbox
 from tieout_server.connections.authorisation import Consent, Returned
-from tieout_server.connections.messages import Return
+from tieout_server.connections.messages import Begun, Return, Started
 from tieout_server.connections.tokens import _InUse
 from tieout_server.ledger.books import TokenSet
+from tieout_server.ledger.links import Link
 from tieout_server.settings import Settings
-from tieout_server.storage import tables
-from tieout_server.storage.database import Database
 from tieout_server.storage.vault import Vault
+from tieout_server.xero.answers import TokenRefused
+from tieout_server.xero.transport import _TokenRefusedError
+from tieout_server.xero.webhooks import XeroDeliveries
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
-SECRET_TOKEN = "a-caller-s-own-bearer-token"
-
-
-class Secrets:
-    """Everything that must not be found anywhere, by what it is."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, str] = {
-            "client secret": CLIENT_SECRET,
-            "vault key": VAULT_KEY,
-            "caller's token": SECRET_TOKEN,
-        }
-
-    def learn(self, what: str, values: Iterable[str]) -> None:
-        """Add secrets, which are long enough not to be met by chance."""
-        for number, value in enumerate(sorted(set(values))):
-            assert len(value) >= 20, f"{what} is too short to be looked for"
-            self.known[f"{what} {number}"] = value
-
-    def found_in(self, place: bytes | str) -> list[str]:
-        """Which of them this place holds."""
-        text = place if isinstance(place, bytes) else place.encode()
-        return [what for what, value in self.known.items() if value.encode() in text]
-
-    def count(self, what: str) -> int:
-        return sum(name.startswith(what) for name in self.known)
-
-
-async def learn_from_the_database(secrets: Secrets, database_url: str) -> None:
-    """Open what the vault keeps: tokens, code_verifiers, and answers kept for a repeat."""
-    database, vault = Database(database_url), Vault.from_settings(f"test:{VAULT_KEY}", database_url)
-    async with database.read() as tx:
-        for row in await tx.execute(tables.xero_users.select()):
-            user = row.xero_user_id
-            secrets.learn("access token", [vault.open(row.access_token, context=f"access/{user}")])
-            secrets.learn("refresh token", [vault.open(row.refresh_token, context=f"refresh/{user}")])
-        for row in await tx.execute(tables.authorisations.select()):
-            opened = vault.open(row.code_verifier, context=f"authorisation/{row.state_hash}")
-            secrets.learn(f"code_verifier of {row.state_hash}", [opened])
-    await database.close()
-
-
-def learn_from_the_sandbox(secrets: Secrets, sandbox: Sandbox) -> None:
-    """Every token and code that Xero ever gave out."""
-    authority = sandbox.authority
-    secrets.learn("code", authority.codes)
-    secrets.learn("issued refresh token", authority.refresh_tokens)
+QUICK = 10.0
+"""How many times as fast as ours the time of server and sandbox passes, so that no minute of calls is waited for."""
 
 
 async def provoke(running: Service, sandbox: Sandbox, connection: Connection, secrets: Secrets) -> list[str]:
@@ -88,6 +58,8 @@ async def provoke(running: Service, sandbox: Sandbox, connection: Connection, se
                 await doing  # type: ignore[misc] # each is a call of the client
             except tieout.TieoutError as error:
                 said.append(f"{error!r} {error.sentence} {error.metadata} {error.violations} {error.__cause__!r}")
+                if isinstance(error.__cause__, grpc.aio.AioRpcError):  # as it is on the wire, with all its details
+                    said.append(repr(error.__cause__.trailing_metadata()))
                 raise
 
     faults = [
@@ -122,33 +94,65 @@ async def run_cli(running: Service, *arguments: str) -> str:
     process = await asyncio.create_subprocess_exec(
         command, "--target", running.target, *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "TIEOUT_TOKEN": SECRET_TOKEN},
     )  # fmt: skip
     out, _ = await process.communicate()
     return out.decode()
 
 
-async def database_bytes(database_url: str) -> bytes:
-    """All that the database holds, as it lies on the disk; of PostgreSQL, every row of every table."""
-    if database_url.startswith("sqlite"):
-        path = Path(database_url.removeprefix("sqlite:///"))
-        files = [path, path.with_name(path.name + "-wal")]
-        return b"".join(file.read_bytes() for file in files if file.exists())
-    rows = []
-    async with await psycopg.AsyncConnection.connect(database_url) as connection:
-        for table in METADATA.tables:
-            cursor = await connection.execute(f"SELECT * FROM {table}".encode())  # noqa: S608 - names of ours
-            for row in await cursor.fetchall():
-                rows += [value if isinstance(value, bytes) else str(value).encode() for value in row]
-    return b"\n".join(rows)
+async def register(database_url: str) -> str:
+    """A key of a new caller, as `tieout-server callers add` prints it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tieout_server", "callers", "add", "ops", "--role", "operator",
+        env={**os.environ, "TIEOUT_DATABASE_URL": database_url}, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    found = re.search(r"tk_[\w-]+", out.decode())
+    assert found, out
+    return found[0]
 
 
+async def call_by_key(target: str, database_url: str, secrets: Secrets) -> list[str]:
+    """What callers are told: one who has been given a key, and those who have no token, or another one."""
+    key = await register(database_url)
+    secrets.learn("caller's key", [key, key.split("_", 2)[2]])
+    async with tieout.Client(target, token=key) as client:
+        said = [str([one async for one in client.connections.list(merchant_id="acme")])]
+    for token in ("", SECRET_TOKEN[:-1], SECRET_TOKEN + "x", key[:-1]):
+        async with tieout.Client(target, token=token) as client:
+            with pytest.raises(CallerUnauthenticatedError) as refusal:
+                await client.connections.get("con_1")
+            assert isinstance(refusal.value.__cause__, grpc.aio.AioRpcError)
+            said.append(f"{refusal.value!r} {refusal.value.__cause__!r}")
+    return said
+
+
+async def evidence(running: Service, connection_id: str) -> list[str]:
+    """What a pack of evidence holds, and the pack itself as it was streamed."""
+    calls = running.client.reconciliations
+    customers = [customer async for customer in running.client.receivables.list_customers(connection_id)]
+    case = await calls.report_discrepancy(connection_id, "It is too little.", customer_ids=[customers[0].id])
+    parts = [part async for part in calls.export_evidence(case_id=case.id)]
+    with zipfile.ZipFile(io.BytesIO(b"".join(part.chunk for part in parts))) as archive:
+        return [archive.read(name).decode("utf-8-sig") for name in archive.namelist()] + [str(p.header) for p in parts]
+
+
+def arguments_of(pid: int) -> str:
+    """What `ps` shows of a process to everybody on the machine."""
+    arguments = Path(f"/proc/{pid}/cmdline").read_text()
+    assert "tieout_server" in arguments
+    return arguments
+
+
+@pytest.mark.in_turn
 @pytest.mark.parametrize("log_format", ["console", "json"])
 async def test_no_secret_is_found_anywhere_after_a_full_run(
     log_format: str, sandbox: Sandbox, database_url: str, tmp_path: Path
 ) -> None:
     secrets = Secrets()
-    sandbox.limits.quota = ROOMY
+    sandbox.limits.quota, sandbox.clock.speed = ROOMY, QUICK
     async with (
+        collected_spans() as (spans, endpoint),
         server_process(
             sandbox.url,
             database_url,
@@ -156,8 +160,16 @@ async def test_no_secret_is_found_anywhere_after_a_full_run(
             TIEOUT_LOG_LEVEL="debug",
             TIEOUT_LOG_FORMAT=log_format,
             TIEOUT_XERO_WEBHOOK_KEY=KEY,
+            TIEOUT_TOKEN=SECRET_TOKEN,
+            TIEOUT_CLOCK_SPEED=str(QUICK),
+            PYTHONASYNCIODEBUG="1",
+            PYTHONFAULTHANDLER="1",
+            TIEOUT_METRICS_LISTEN="127.0.0.1:0",
+            TIEOUT_TRACES="otlp",
+            OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+            OTEL_BSP_SCHEDULE_DELAY="50",
         ) as server,
-        client_of(server) as running,
+        client_of(server, SECRET_TOKEN) as running,
     ):
         started = await running.client.connections.connect("acme", request_id="first")
         secrets.learn("first state", parse_qs(urlsplit(started.authorization_url).query)["state"])
@@ -181,6 +193,12 @@ async def test_no_secret_is_found_anywhere_after_a_full_run(
             async with running.browser.http.get(url) as page:
                 said.append(await page.text())
         await running.client.syncs.start(connection.id)  # it may wait for the minute that all the consents have used
+        said += await evidence(running, connection.id)
+        figures = await figures_of(server)
+        assert "tieout_xero_calls_total" in figures
+        said.append(figures)
+        said += await call_by_key(running.target, database_url, secrets)
+        said.append(arguments_of(server.pid))
         said += [await run_cli(running, *command.split(), "--json") for command in COMMANDS]
         said.append(str(await running.client.connections.get(connection.id)))
         async with contextlib.aclosing(running.client.connections.watch(from_start=True)) as messages:
@@ -191,12 +209,18 @@ async def test_no_secret_is_found_anywhere_after_a_full_run(
         assert secrets.found_in(server.log.read_bytes()) == []
         assert b"fault" in server.log.read_bytes()  # the log does tell of what broke
         assert secrets.found_in(await database_bytes(database_url)) == []
+        server.crash()
         await server.stop()
+        assert b"ConnectionService/Connect" in b"".join(spans)
+        assert secrets.found_in(b"".join(spans)) == []
+    assert b"Fatal Python error: Aborted" in server.log.read_bytes()
     assert secrets.found_in(server.log.read_bytes()) == []
     assert secrets.found_in(await database_bytes(database_url)) == []
     for what in (
         "access token",
         "refresh token",
+        "webhook key",
+        "caller's key",
         "issued refresh token",
         "code",
         "state",
@@ -226,7 +250,10 @@ def test_what_is_searched_for_would_be_found() -> None:
 async def test_no_secret_is_in_the_repr_of_what_holds_it(sqlite_url: str) -> None:
     secret = "s3cr3t-s3cr3t-s3cr3t-s3cr3t"
     settings = Settings(
-        **(settings_of("http://127.0.0.1", sqlite_url) | {"xero_client_secret": secret, "token": secret})
+        **(
+            settings_of("http://127.0.0.1", sqlite_url)
+            | {"xero_client_secret": secret, "token": secret, "xero_webhook_key": secret}
+        )
     )
     vault = Vault.from_settings(f"test:{VAULT_KEY}", sqlite_url)
     tokens = msgspec.convert(
@@ -234,20 +261,45 @@ async def test_no_secret_is_in_the_repr_of_what_holds_it(sqlite_url: str) -> Non
          "access_expires_at": "2026-01-01T00:00:00Z", "scopes": []},
         TokenSet,
     )  # fmt: skip
+    consent = Consent(f"https://login.xero.com/authorize?state={secret}", datetime.now(UTC))
     holders = [
         settings,
         vault,
         tokens,
         Return(secret, secret, "", "r"),
         Returned("c", "hash", "", secret, datetime.now(UTC)),
-        Consent(f"https://login.xero.com/authorize?state={secret}", datetime.now(UTC)),
+        consent,
+        Started(
+            Link(id="c", merchant_id="m", state="", created_at=datetime.now(UTC), updated_at=datetime.now(UTC)), consent
+        ),
+        Begun("c", consent),
         _InUse(secret, datetime.now(UTC)),
+        _TokenRefusedError(secret, TokenRefused("")),
+        XeroDeliveries(settings),
         tieout.Client("127.0.0.1:1", token=secret),
     ]
     for holder in holders:
         for shown in (repr(holder), str(holder)):
             assert secret not in shown, type(holder)
             assert VAULT_KEY not in shown, type(holder)
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_a_traceback_in_the_log_shows_no_value_that_was_at_hand(log_format: str) -> None:
+    code = f"""
+from tieout_server import log
+log.configure(log_format={log_format!r}, level="debug")
+def broken(token):
+    raise RuntimeError("it broke")
+try:
+    broken("s3cr3t" * 4)
+except RuntimeError as error:
+    log.get("test").exception("fault")
+    log.get("test").error("fault", exc_info=error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stderr.count(b"it broke") == 2
+    assert b"s3cr3ts3cr3t" not in done.stderr
 
 
 async def test_what_is_sealed_is_not_what_it_seals(sqlite_url: str) -> None:

@@ -312,7 +312,7 @@ class PlayWithProcesses(Play):
         }
         command = (str(Path(__file__).with_name("jumping_server.py")),)
         async with (
-            server_process(self.sandbox.url, self.database_url, folder, command=command, **environment) as server,
+            server_process(self.sandbox.url, self.database_url, folder, *command, **environment) as server,
             client_of(server) as running,
         ):
             try:

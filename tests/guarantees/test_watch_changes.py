@@ -175,7 +175,7 @@ async def test_reliable_nothing_is_skipped_when_the_server_is_killed(
     origin_at = datetime.now(UTC).isoformat()
     sandbox.clock.speed = 60.0
     async with (
-        server_process(sandbox.url, database_url, tmp_path, command=quick, TIEOUT_TEST_ORIGIN=origin_at) as server,
+        server_process(sandbox.url, database_url, tmp_path, *quick, TIEOUT_TEST_ORIGIN=origin_at) as server,
         client_of(server) as running,
     ):
         connection = await running.connect()

@@ -265,9 +265,7 @@ async def test_reliable_nothing_is_skipped_when_the_server_is_killed(
     origin_at = datetime.now(UTC)
     quick = (str(Path(__file__).with_name("quick_server.py")),)
     async with (
-        server_process(
-            sandbox.url, database_url, tmp_path, command=quick, TIEOUT_TEST_ORIGIN=origin_at.isoformat()
-        ) as server,
+        server_process(sandbox.url, database_url, tmp_path, *quick, TIEOUT_TEST_ORIGIN=origin_at.isoformat()) as server,
         client_of(server) as running,
     ):
         connection = await running.connected()

@@ -186,13 +186,17 @@ async def test_a_lost_webhook_is_made_up_for_by_reading_what_changed(database_ur
 
 
 @contextlib.asynccontextmanager
-async def away(database: Database, table: str) -> AsyncIterator[None]:
-    """This table is not there meanwhile."""
+async def refusing(database: Database, table: str) -> AsyncIterator[None]:
+    """Nothing can be kept in this table. (A statement that PostgreSQL has prepared finds a table by any name.)"""
+    refuse, permit = f"ALTER TABLE {table} RENAME TO away", f"ALTER TABLE away RENAME TO {table}"
+    if not database.is_sqlite:
+        refuse = f"ALTER TABLE {table} ADD CONSTRAINT refused CHECK (false) NOT VALID"
+        permit = f"ALTER TABLE {table} DROP CONSTRAINT refused"
     async with database.write() as tx:
-        await tx.exec_driver_sql(f"ALTER TABLE {table} RENAME TO away")
+        await tx.exec_driver_sql(refuse)
     yield
     async with database.write() as tx:
-        await tx.exec_driver_sql(f"ALTER TABLE away RENAME TO {table}")
+        await tx.exec_driver_sql(permit)
 
 
 @pytest.fixture
@@ -205,7 +209,7 @@ async def ours(database_url: str) -> AsyncIterator[Database]:
 
 async def test_a_webhook_that_could_not_be_kept_is_sent_again_and_not_lost(ours: Database, database_url: str) -> None:
     async with wired(database_url) as (sandbox, _, webhook, connection_id):
-        async with kept_beside(ours) as beside, away(beside, "webhook_arrivals"):
+        async with kept_beside(ours) as beside, refusing(beside, "webhook_arrivals"):
             Bookkeeper(sandbox).enter()
             while not any(sent.status == 503 for sent in webhook.deliveries):
                 await pass_by(1)
@@ -216,7 +220,7 @@ async def test_a_webhook_that_could_not_be_kept_is_sent_again_and_not_lost(ours:
 
 async def test_a_webhook_that_was_kept_while_the_inbox_was_away_is_not_lost(ours: Database, database_url: str) -> None:
     async with wired(database_url) as (sandbox, _, webhook, connection_id):
-        async with away(ours, "webhook_events"):
+        async with refusing(ours, "webhook_events"):
             Bookkeeper(sandbox).enter()
             while not any(sent.kind == Kind.EVENTS for sent in webhook.deliveries):
                 await pass_by(1)

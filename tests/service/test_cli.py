@@ -16,7 +16,7 @@ from servers import Service, service
 from tieout_sandbox import InvoiceType, Sandbox
 from tieout_sandbox.books.documents import Role
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.in_turn]
 
 TIEOUT = str(Path(sys.executable).with_name("tieout"))
 

@@ -15,7 +15,7 @@ from tieout_sandbox import FaultKind, FaultRule, Sandbox
 from tieout_sandbox.books.documents import Role
 from tieout_server.connections import authorisation
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.in_turn]
 
 ADA, IVY = "ada.adviser@example.com", "ivy.invoices@example.com"
 

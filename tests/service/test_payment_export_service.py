@@ -17,7 +17,7 @@ from tieout.v1.types_pb2 import Money
 from tieout_sandbox import Sandbox, SandboxSettings, serve
 from tieout_sandbox.books.documents import Contact, Invoice
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.in_turn]
 
 QUICK = 60.0
 """How many times as fast as ours the time of these servers passes: nobody waits for what is looked at again later."""

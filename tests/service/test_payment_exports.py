@@ -13,7 +13,7 @@ from tieout.v1.types_pb2 import Money
 from tieout_sandbox import FaultKind, FaultRule, Sandbox, SandboxSettings, serve
 from tieout_sandbox.books.documents import Contact, Invoice
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.in_turn]
 
 QUICK = 60.0
 """How many times as fast as ours the time of these servers passes: what is looked for after minutes is, in seconds."""

@@ -20,6 +20,8 @@ from tieout_server.exports.messages import ExportPayment, UpdateSettings
 from tieout_server.ledger.exports import PaymentExport, PaymentLine, PlatformPayment
 from tieout_server.storage import exports, tables
 
+pytestmark = pytest.mark.in_turn
+
 
 @dataclass
 class Counter:

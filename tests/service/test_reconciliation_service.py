@@ -23,7 +23,7 @@ from tieout_server.clock import MICROSECOND
 from tieout_server.storage.database import Database
 from tieout_server.storage.tables import watermarks
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.in_turn]
 
 QUICK = 60.0
 """How many times as fast as ours the time of these servers passes: no limit holds up what is compared often."""

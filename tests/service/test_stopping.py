@@ -45,6 +45,7 @@ async def test_watchers_are_told_to_come_back_elsewhere(sandbox: Sandbox, sqlite
         watch = client.connections.watch()
         assert (await anext(watch)).resume_token
         waiting = asyncio.ensure_future(anext(watch))
+    assert (await waiting).HasField("heartbeat")
     with pytest.raises(tieout.TryAgainError):
-        await waiting
+        await anext(watch)
     await client.close()

@@ -12,6 +12,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2 as details
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 import tieout
@@ -30,7 +32,7 @@ from tieout.v1 import (
 )
 from tieout.v1.sync_service_pb2 import SYNC_STATE_SUCCEEDED
 from tieout_sandbox import Sandbox
-from tieout_server import app
+from tieout_server import app, readiness
 from tieout_server.events import feed as feeds
 from tieout_server.events import token
 from tieout_server.events.feed import Feed
@@ -262,6 +264,25 @@ async def test_probes_and_webhooks_are_answered_at_once_so_that_they_come_again(
         assert await probe("/healthz") == 200
     assert await post(running, body, signature(body)) == (200, b"")
     assert await probe("/readyz") == 200
+
+
+async def test_health_says_so_until_the_database_is_back(
+    sandbox: Sandbox, postgres: StoppablePostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty(postgres.url)
+    monkeypatch.setattr(readiness, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(readiness, "LOOK_AGAIN", 0.1)
+    async with service(sandbox, postgres.url) as running, aio.insecure_channel(running.target) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        of_syncs = stub.Watch(health_pb2.HealthCheckRequest(service="tieout.v1.SyncService"))
+        of_all = stub.Watch(health_pb2.HealthCheckRequest())
+        for watch in (of_syncs, of_all):
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        async with away(postgres):
+            for watch in (of_syncs, of_all):
+                assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        for watch in (of_syncs, of_all):
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_an_outage_is_told_once_by_each_who_waits_for_its_end(

@@ -20,7 +20,7 @@ from tieout_sandbox.webhooks.subscription import Kind, Subscription
 from tieout_server.storage import tables
 from tieout_server.storage.database import Database
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.timeout(60), pytest.mark.in_turn]
 
 READS = "/api.xro/2.0/"
 AMOUNT = Decimal("123.45")

@@ -70,8 +70,11 @@ async def test_a_database_of_a_later_version_is_refused_and_left_alone(empty: Da
     await migrate.upgrade(empty)
     async with empty.write() as tx:
         await tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        await tx.execute(text("UPDATE compatibility SET oldest = '9998'"))
     with pytest.raises(migrate.DatabaseTooNewError, match=re.escape("revision 9999")):
         await migrate.upgrade(empty)
+    with pytest.raises(migrate.DatabaseTooNewError, match="knows revision 9998"):
+        await migrate.check_fits(empty)
     assert await migrate.current(empty) == "9999"
 
 
@@ -90,6 +93,15 @@ def test_the_revision_that_the_program_needs_is_the_newest_migration() -> None:
 
 async def test_a_database_that_was_not_migrated_is_refused_with_what_to_do(empty: Database) -> None:
     with pytest.raises(migrate.DatabaseNotMigratedError, match="tieout-server migrate"):
-        await migrate.check_is_current(empty)
+        await migrate.check_fits(empty)
     await migrate.upgrade(empty)
-    await migrate.check_is_current(empty)
+    await migrate.check_fits(empty)
+
+
+async def test_a_database_that_is_ahead_by_what_only_adds_is_worked_with(empty: Database) -> None:
+    await migrate.upgrade(empty)
+    async with empty.write() as tx:
+        await tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    await migrate.check_fits(empty)
+    assert await migrate.upgrade(empty) == []
+    assert await migrate.current(empty) == "9999"

@@ -115,6 +115,8 @@ async def test_only_connections_that_are_connected_are_told(database: Database) 
             row = connections.update().where(connections.c.id == connection_id)
             await tx.execute(row.values(xero_tenant_id="t1" if connection_id != "c3" else "t3", state=state))
         assert await webhooks.connected(tx, ["t1", "t3", "t4"]) == {"t1": "c2"}
+        strangers = [f"stranger {number}" for number in range(70_000)]  # more than a statement takes values
+        assert await webhooks.connected(tx, [*strangers, "t1"]) == {"t1": "c2"}
 
 
 async def test_a_delivery_is_heard_of_to_the_minute(database: Database) -> None:

@@ -5,6 +5,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from sandbox_caller import Caller
+from tieout_sandbox.__main__ import main
 from tieout_sandbox.local import guarded
 
 
@@ -66,3 +67,11 @@ async def test_the_name_it_listens_on_is_good_even_with_dots() -> None:
     for host, status in (("sandbox.internal.example:80", 200), ("other.example", 403)):
         request = make_mocked_request("POST", "/sandbox/clock", {"Host": host})
         assert (await guard(request, answer)).status == status
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.7.7", "sandbox", "127.0.0.1.nip.io", ""])  # noqa: S104 - refused
+def test_it_listens_beyond_this_machine_only_when_told_to_outright(
+    host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--host", host, "--port", "0"]) == 2
+    assert "--anyone-may-control" in capsys.readouterr().err

@@ -206,6 +206,12 @@ async def test_a_refused_token_is_replaced_once(xero: Xero, detail: str) -> None
     assert xero.requests[1].headers["Authorization"] == "Bearer secret-token-2"
 
 
+async def test_a_redirect_is_not_followed_so_that_no_token_goes_elsewhere(xero: Xero) -> None:
+    with pytest.raises(UnexpectedAnswerError):
+        await xero.fetch(bad(307, Location="/elsewhere"), good())
+    assert [request.path for request in xero.requests] == ["/api.xro/2.0/Invoices"]
+
+
 async def test_a_fresh_token_that_is_refused_too_means_that_access_is_lost(xero: Xero) -> None:
     with pytest.raises(AccessRevokedError):
         await xero.fetch(*[problem(401, "AuthenticationUnsuccessful")] * 2)
@@ -244,7 +250,13 @@ async def test_an_answer_of_another_shape_is_a_bug_and_not_repeated(xero: Xero) 
 
 
 async def test_nothing_changed_since_is_an_empty_answer(xero: Xero) -> None:
-    assert await xero.fetch(bad(304)) is None
+    since = msgspec.structs.replace(READ, since=xero.clock.now())
+    assert await xero.fetch(bad(304), request=since) is None
+
+
+async def test_that_nothing_changed_is_not_believed_where_nobody_asked(xero: Xero) -> None:
+    with pytest.raises(UnexpectedAnswerError, match="was not asked"):
+        await xero.fetch(bad(304))  # the whole listing would be taken for empty
 
 
 @pytest.mark.parametrize(

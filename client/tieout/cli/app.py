@@ -156,6 +156,19 @@ def disconnect(
 
 
 @app.command()
+def purge_merchant(
+    context: typer.Context,
+    merchant: Annotated[str, typer.Argument(help="The merchant, by your own id for it.")],
+    *,
+    disconnect: Annotated[bool, typer.Option("--disconnect", help="End what is still connected, too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before erasing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Erase all that is kept of a merchant, over all of their connections, for good."""
+    commands.connections.purge_merchant(context.obj, merchant, disconnect=disconnect, yes=yes, as_json=as_json)
+
+
+@app.command()
 def check(context: typer.Context, connection: ConnectionName, *, as_json: Json = False) -> None:
     """Find out now whether a connection works: what was looked at, what was seen, who acts."""
     commands.connections.check(context.obj, connection, as_json=as_json)
@@ -165,6 +178,19 @@ def check(context: typer.Context, connection: ConnectionName, *, as_json: Json =
 def events(context: typer.Context, connection: ConnectionName, *, limit: Limit = 20, as_json: Json = False) -> None:
     """List what happened to a connection, newest first."""
     commands.connections.events(context.obj, connection, limit, as_json=as_json)
+
+
+@app.command()
+def audit(
+    context: typer.Context,
+    about: Annotated[str, typer.Argument(help="A connection's id or a merchant's; all without one.")] = "",
+    *,
+    caller: Annotated[str, typer.Option(help="Only what this caller did.")] = "",
+    limit: Limit = 20,
+    as_json: Json = False,
+) -> None:
+    """List what callers of the service did, newest first; it takes the role operator."""
+    commands.audit.show(context.obj, about, caller, limit, as_json=as_json)
 
 
 @app.command()

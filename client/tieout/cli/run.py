@@ -78,11 +78,16 @@ def exit_code(error: errors.TieoutError) -> int:
 def report(error: errors.TieoutError, *, as_json: bool) -> None:
     """Say on stderr what went wrong and what to do about it."""
     if as_json:
-        violations = [{"field": it.field, "rule": it.rule} for it in error.violations]
-        facts = {"sentence": error.sentence, "remedy": remedy(error), "code": error.code, "reason": error.reason}
-        typer.echo(
-            json.dumps({"error": {**facts, "violations": violations, "metadata": dict(error.metadata)}}), err=True
-        )
+        told = {
+            "sentence": error.sentence,
+            "remedy": remedy(error),
+            "code": error.code,
+            "reason": error.reason,
+            "violations": [{"field": it.field, "rule": it.rule} for it in error.violations],
+            "metadata": dict(error.metadata),
+            "call_id": error.call_id,
+        }
+        typer.echo(json.dumps({"error": told}), err=True)
         return
     console = Console(stderr=True, highlight=False)
     console.print(f"[bold red]Error:[/] {escape(error.sentence)}", soft_wrap=True)

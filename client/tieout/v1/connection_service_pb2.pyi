@@ -423,7 +423,7 @@ class OrganisationChoice(_message.Message):
     """Its name in Xero."""
     connected_as: _builtins.str
     """The connection that already uses this organisation; choosing it is refused with ORGANISATION_ALREADY_CONNECTED.
-    Empty when it is free.
+    Empty when it is free; `hidden` where the caller may not see that connection.
     """
     def __init__(
         self,
@@ -887,6 +887,94 @@ class DisconnectResponse(_message.Message):
 Global___DisconnectResponse: _TypeAlias = DisconnectResponse  # noqa: Y015
 
 @_typing.final
+class PurgeMerchantRequest(_message.Message):
+    """Erases all that is kept of a merchant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    DISCONNECT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    merchant_id: _builtins.str
+    """The caller's own id for its customer. Required."""
+    disconnect: _builtins.bool
+    """True: connections that are not DISCONNECTED are ended first; otherwise they keep everything from being erased."""
+    request_id: _builtins.str
+    """See types.proto."""
+    def __init__(
+        self,
+        *,
+        merchant_id: _builtins.str = ...,
+        disconnect: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disconnect", b"disconnect", "merchant_id", b"merchant_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeMerchantRequest: _TypeAlias = PurgeMerchantRequest  # noqa: Y015
+
+@_typing.final
+class PurgeMerchantResponse(_message.Message):
+    """What is being erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECTION_IDS_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def connection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The connections of the merchant."""
+
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PurgeCount]:
+        """How much there was to erase when it began, of every kind; all 0 once it is done."""
+
+    def __init__(
+        self,
+        *,
+        connection_ids: _abc.Iterable[_builtins.str] | None = ...,
+        counts: _abc.Iterable[Global___PurgeCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_ids", b"connection_ids", "counts", b"counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeMerchantResponse: _TypeAlias = PurgeMerchantResponse  # noqa: Y015
+
+@_typing.final
+class PurgeCount(_message.Message):
+    """How much there is of one kind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """What it is: "accounts", "cases", "comparisons", "credits", "customers", "discrepancies", "export_settings",
+    "invoices", "payment_exports", "payments", "platform_balances", "reconciliations", "syncs". More may come.
+    """
+    rows: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PurgeCount: _TypeAlias = PurgeCount  # noqa: Y015
+
+@_typing.final
 class GetConnectionRequest(_message.Message):
     """Names a connection."""
 
@@ -1108,6 +1196,152 @@ class ListConnectionEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListConnectionEventsResponse: _TypeAlias = ListConnectionEventsResponse  # noqa: Y015
+
+@_typing.final
+class ListAuditEventsRequest(_message.Message):
+    """Whose deeds to list, and from when. Conditions that are set all apply; without any: all that the caller may see."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECTION_ID_FIELD_NUMBER: _builtins.int
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    connection_id: _builtins.str
+    """Only what was done to this connection."""
+    merchant_id: _builtins.str
+    """Only what was done for this merchant."""
+    caller: _builtins.str
+    """Only what this caller did, by the name that events have."""
+    page_size: _builtins.int
+    """See types.proto."""
+    page_token: _builtins.str
+    """See types.proto."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Not what was begun before this."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Only what was begun before this."""
+
+    def __init__(
+        self,
+        *,
+        connection_id: _builtins.str = ...,
+        merchant_id: _builtins.str = ...,
+        caller: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "connection_id", b"connection_id", "merchant_id", b"merchant_id", "page_size", b"page_size", "page_token", b"page_token", "since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditEventsRequest: _TypeAlias = ListAuditEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListAuditEventsResponse(_message.Message):
+    """A page of what callers did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """See types.proto."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEvent]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___AuditEvent] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditEventsResponse: _TypeAlias = ListAuditEventsResponse  # noqa: Y015
+
+@_typing.final
+class AuditEvent(_message.Message):
+    """One call: who made it, what it was about, what came of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    AUTHENTICATED_BY_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    CONNECTION_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    caller: _builtins.str
+    """Who made it: the name by which an operator registered the caller, `jwt:` and the subject of a token, `token` for the
+    one that the server's settings name, `local` where callers need not say who they are.
+    """
+    authenticated_by: _builtins.str
+    """How that is known: `key`, `jwt`, `certificate`, `token`, `nothing`."""
+    method: _builtins.str
+    """The call: `PaymentExportService.ExportPayment`."""
+    merchant_id: _builtins.str
+    """The merchant it was for. Empty where it names nothing that exists."""
+    connection_id: _builtins.str
+    """The connection it was about; likewise."""
+    subject_id: _builtins.str
+    """The sync, export, discrepancy, … that it named. Empty where it named none."""
+    request_id: _builtins.str
+    """The request_id that came with it."""
+    peer: _builtins.str
+    """The address it came from, without the port."""
+    status: _builtins.str
+    """The status it ended with, `OK` or another of gRPC's. Empty: it is under way, or the process that served it ended
+    before that was known; what it was to do may have happened.
+    """
+    reason: _builtins.str
+    """The ErrorReason where it was refused, without its prefix."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When it came."""
+
+    def __init__(
+        self,
+        *,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        caller: _builtins.str = ...,
+        authenticated_by: _builtins.str = ...,
+        method: _builtins.str = ...,
+        merchant_id: _builtins.str = ...,
+        connection_id: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        peer: _builtins.str = ...,
+        status: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "authenticated_by", b"authenticated_by", "caller", b"caller", "connection_id", b"connection_id", "merchant_id", b"merchant_id", "method", b"method", "peer", b"peer", "reason", b"reason", "request_id", b"request_id", "status", b"status", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditEvent: _TypeAlias = AuditEvent  # noqa: Y015
 
 @_typing.final
 class WatchConnectionsRequest(_message.Message):

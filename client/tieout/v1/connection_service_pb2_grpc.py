@@ -63,6 +63,11 @@ class ConnectionServiceStub:
                 request_serializer=tieout_dot_v1_dot_connection__service__pb2.DisconnectRequest.SerializeToString,
                 response_deserializer=tieout_dot_v1_dot_connection__service__pb2.DisconnectResponse.FromString,
                 _registered_method=True)
+        self.PurgeMerchant = channel.unary_unary(
+                '/tieout.v1.ConnectionService/PurgeMerchant',
+                request_serializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantRequest.SerializeToString,
+                response_deserializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantResponse.FromString,
+                _registered_method=True)
         self.GetConnection = channel.unary_unary(
                 '/tieout.v1.ConnectionService/GetConnection',
                 request_serializer=tieout_dot_v1_dot_connection__service__pb2.GetConnectionRequest.SerializeToString,
@@ -82,6 +87,11 @@ class ConnectionServiceStub:
                 '/tieout.v1.ConnectionService/ListConnectionEvents',
                 request_serializer=tieout_dot_v1_dot_connection__service__pb2.ListConnectionEventsRequest.SerializeToString,
                 response_deserializer=tieout_dot_v1_dot_connection__service__pb2.ListConnectionEventsResponse.FromString,
+                _registered_method=True)
+        self.ListAuditEvents = channel.unary_unary(
+                '/tieout.v1.ConnectionService/ListAuditEvents',
+                request_serializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsRequest.SerializeToString,
+                response_deserializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsResponse.FromString,
                 _registered_method=True)
         self.WatchConnections = channel.unary_stream(
                 '/tieout.v1.ConnectionService/WatchConnections',
@@ -158,6 +168,18 @@ class ConnectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PurgeMerchant(self, request, context):
+        """Erases all that is kept of a merchant: of each of their connections, ended ones included, what Disconnect erases with
+        `purge_data`. It begins when this answers and takes a moment; a repeat answers with what is left then, and with its
+        first answer where it has the `request_id` of the first. What stays is named at DisconnectRequest.purge_data. What is
+        still connected is disconnected where `disconnect` says so. Refuses with NOT_FOUND (the merchant has no connection),
+        NOT_PERMITTED_NOW (one of them is not DISCONNECTED), INVALID_REQUEST, REQUEST_ID_REUSED.
+        CLI: `tieout purge-merchant MERCHANT`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetConnection(self, request, context):
         """Reads one connection. Refuses with NOT_FOUND.
         CLI: `tieout connections CONNECTION`.
@@ -191,6 +213,17 @@ class ConnectionServiceServicer:
         """Lists every transition that the connection ever made and all else that happened to it, newest first, with reason,
         evidence and who caused it. They are kept for ever. Refuses with NOT_FOUND, INVALID_REQUEST.
         CLI: `tieout events CONNECTION`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAuditEvents(self, request, context):
+        """Lists what callers of this API did, newest first: every call that changes something, from before it is acted upon,
+        and every refusal for lack of permission. It holds ids, and names of callers, of no other person. It takes the role
+        operator; a caller that is limited to merchants reads what is about them. How long events are kept the operator sets.
+        Refuses with INVALID_REQUEST, NOT_FOUND, CALLER_NOT_PERMITTED.
+        CLI: `tieout audit`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -235,6 +268,11 @@ def add_ConnectionServiceServicer_to_server(servicer, server):
                     request_deserializer=tieout_dot_v1_dot_connection__service__pb2.DisconnectRequest.FromString,
                     response_serializer=tieout_dot_v1_dot_connection__service__pb2.DisconnectResponse.SerializeToString,
             ),
+            'PurgeMerchant': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeMerchant,
+                    request_deserializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantRequest.FromString,
+                    response_serializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantResponse.SerializeToString,
+            ),
             'GetConnection': grpc.unary_unary_rpc_method_handler(
                     servicer.GetConnection,
                     request_deserializer=tieout_dot_v1_dot_connection__service__pb2.GetConnectionRequest.FromString,
@@ -254,6 +292,11 @@ def add_ConnectionServiceServicer_to_server(servicer, server):
                     servicer.ListConnectionEvents,
                     request_deserializer=tieout_dot_v1_dot_connection__service__pb2.ListConnectionEventsRequest.FromString,
                     response_serializer=tieout_dot_v1_dot_connection__service__pb2.ListConnectionEventsResponse.SerializeToString,
+            ),
+            'ListAuditEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEvents,
+                    request_deserializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsRequest.FromString,
+                    response_serializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsResponse.SerializeToString,
             ),
             'WatchConnections': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchConnections,
@@ -411,6 +454,33 @@ class ConnectionService:
             _registered_method=True)
 
     @staticmethod
+    def PurgeMerchant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tieout.v1.ConnectionService/PurgeMerchant',
+            tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantRequest.SerializeToString,
+            tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetConnection(request,
             target,
             options=(),
@@ -508,6 +578,33 @@ class ConnectionService:
             '/tieout.v1.ConnectionService/ListConnectionEvents',
             tieout_dot_v1_dot_connection__service__pb2.ListConnectionEventsRequest.SerializeToString,
             tieout_dot_v1_dot_connection__service__pb2.ListConnectionEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tieout.v1.ConnectionService/ListAuditEvents',
+            tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsRequest.SerializeToString,
+            tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -78,6 +78,14 @@ class ConnectionServiceStub:
     earlier call left. Refuses with NOT_FOUND, REQUEST_ID_REUSED.
     CLI: `tieout disconnect CONNECTION`.
     """
+    PurgeMerchant: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.PurgeMerchantRequest, _connection_service_pb2.PurgeMerchantResponse]
+    """Erases all that is kept of a merchant: of each of their connections, ended ones included, what Disconnect erases with
+    `purge_data`. It begins when this answers and takes a moment; a repeat answers with what is left then, and with its
+    first answer where it has the `request_id` of the first. What stays is named at DisconnectRequest.purge_data. What is
+    still connected is disconnected where `disconnect` says so. Refuses with NOT_FOUND (the merchant has no connection),
+    NOT_PERMITTED_NOW (one of them is not DISCONNECTED), INVALID_REQUEST, REQUEST_ID_REUSED.
+    CLI: `tieout purge-merchant MERCHANT`.
+    """
     GetConnection: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.GetConnectionRequest, _connection_service_pb2.GetConnectionResponse]
     """Reads one connection. Refuses with NOT_FOUND.
     CLI: `tieout connections CONNECTION`.
@@ -99,6 +107,13 @@ class ConnectionServiceStub:
     """Lists every transition that the connection ever made and all else that happened to it, newest first, with reason,
     evidence and who caused it. They are kept for ever. Refuses with NOT_FOUND, INVALID_REQUEST.
     CLI: `tieout events CONNECTION`.
+    """
+    ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.ListAuditEventsRequest, _connection_service_pb2.ListAuditEventsResponse]
+    """Lists what callers of this API did, newest first: every call that changes something, from before it is acted upon,
+    and every refusal for lack of permission. It holds ids, and names of callers, of no other person. It takes the role
+    operator; a caller that is limited to merchants reads what is about them. How long events are kept the operator sets.
+    Refuses with INVALID_REQUEST, NOT_FOUND, CALLER_NOT_PERMITTED.
+    CLI: `tieout audit`.
     """
     WatchConnections: _grpc.UnaryStreamMultiCallable[_connection_service_pb2.WatchConnectionsRequest, _connection_service_pb2.WatchConnectionsResponse]
     """Streams what changes in connections within a second of its being known, until the caller leaves. First comes what
@@ -158,6 +173,14 @@ class ConnectionServiceAsyncStub(ConnectionServiceStub):
     earlier call left. Refuses with NOT_FOUND, REQUEST_ID_REUSED.
     CLI: `tieout disconnect CONNECTION`.
     """
+    PurgeMerchant: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.PurgeMerchantRequest, _connection_service_pb2.PurgeMerchantResponse]  # type: ignore[assignment]
+    """Erases all that is kept of a merchant: of each of their connections, ended ones included, what Disconnect erases with
+    `purge_data`. It begins when this answers and takes a moment; a repeat answers with what is left then, and with its
+    first answer where it has the `request_id` of the first. What stays is named at DisconnectRequest.purge_data. What is
+    still connected is disconnected where `disconnect` says so. Refuses with NOT_FOUND (the merchant has no connection),
+    NOT_PERMITTED_NOW (one of them is not DISCONNECTED), INVALID_REQUEST, REQUEST_ID_REUSED.
+    CLI: `tieout purge-merchant MERCHANT`.
+    """
     GetConnection: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.GetConnectionRequest, _connection_service_pb2.GetConnectionResponse]  # type: ignore[assignment]
     """Reads one connection. Refuses with NOT_FOUND.
     CLI: `tieout connections CONNECTION`.
@@ -179,6 +202,13 @@ class ConnectionServiceAsyncStub(ConnectionServiceStub):
     """Lists every transition that the connection ever made and all else that happened to it, newest first, with reason,
     evidence and who caused it. They are kept for ever. Refuses with NOT_FOUND, INVALID_REQUEST.
     CLI: `tieout events CONNECTION`.
+    """
+    ListAuditEvents: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.ListAuditEventsRequest, _connection_service_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
+    """Lists what callers of this API did, newest first: every call that changes something, from before it is acted upon,
+    and every refusal for lack of permission. It holds ids, and names of callers, of no other person. It takes the role
+    operator; a caller that is limited to merchants reads what is about them. How long events are kept the operator sets.
+    Refuses with INVALID_REQUEST, NOT_FOUND, CALLER_NOT_PERMITTED.
+    CLI: `tieout audit`.
     """
     WatchConnections: _aio.UnaryStreamMultiCallable[_connection_service_pb2.WatchConnectionsRequest, _connection_service_pb2.WatchConnectionsResponse]  # type: ignore[assignment]
     """Streams what changes in connections within a second of its being known, until the caller leaves. First comes what
@@ -267,6 +297,20 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def PurgeMerchant(
+        self,
+        request: _connection_service_pb2.PurgeMerchantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_connection_service_pb2.PurgeMerchantResponse, _abc.Awaitable[_connection_service_pb2.PurgeMerchantResponse]]:
+        """Erases all that is kept of a merchant: of each of their connections, ended ones included, what Disconnect erases with
+        `purge_data`. It begins when this answers and takes a moment; a repeat answers with what is left then, and with its
+        first answer where it has the `request_id` of the first. What stays is named at DisconnectRequest.purge_data. What is
+        still connected is disconnected where `disconnect` says so. Refuses with NOT_FOUND (the merchant has no connection),
+        NOT_PERMITTED_NOW (one of them is not DISCONNECTED), INVALID_REQUEST, REQUEST_ID_REUSED.
+        CLI: `tieout purge-merchant MERCHANT`.
+        """
+
+    @_abc_1.abstractmethod
     def GetConnection(
         self,
         request: _connection_service_pb2.GetConnectionRequest,
@@ -310,6 +354,19 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists every transition that the connection ever made and all else that happened to it, newest first, with reason,
         evidence and who caused it. They are kept for ever. Refuses with NOT_FOUND, INVALID_REQUEST.
         CLI: `tieout events CONNECTION`.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAuditEvents(
+        self,
+        request: _connection_service_pb2.ListAuditEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_connection_service_pb2.ListAuditEventsResponse, _abc.Awaitable[_connection_service_pb2.ListAuditEventsResponse]]:
+        """Lists what callers of this API did, newest first: every call that changes something, from before it is acted upon,
+        and every refusal for lack of permission. It holds ids, and names of callers, of no other person. It takes the role
+        operator; a caller that is limited to merchants reads what is about them. How long events are kept the operator sets.
+        Refuses with INVALID_REQUEST, NOT_FOUND, CALLER_NOT_PERMITTED.
+        CLI: `tieout audit`.
         """
 
     @_abc_1.abstractmethod

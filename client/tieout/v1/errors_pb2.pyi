@@ -53,7 +53,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CALLER_UNAUTHENTICATED: _ErrorReason.ValueType  # 20
     """UNAUTHENTICATED. The caller presents a valid token or certificate."""
     ERROR_REASON_CALLER_NOT_PERMITTED: _ErrorReason.ValueType  # 21
-    """PERMISSION_DENIED. The operator grants the caller the role or the merchant that the metadata names."""
+    """PERMISSION_DENIED. The operator grants the caller the role or the merchant that the metadata names (`role` or
+    `merchant_id`). What belongs to a merchant that the caller is not for is NOT_FOUND, as if it did not exist.
+    """
     ERROR_REASON_CALLER_RATE_LIMITED: _ErrorReason.ValueType  # 22
     """RESOURCE_EXHAUSTED. The caller slows down, or closes watches that it no longer reads; RetryInfo says for how long."""
     ERROR_REASON_CONSENT_STATE_INVALID: _ErrorReason.ValueType  # 30
@@ -102,6 +104,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE. The database does not answer; nobody acts, the caller repeats after RetryInfo."""
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 63
     """UNAVAILABLE. This server is being stopped; the caller repeats at once and reaches another, or the same one restarted."""
+    ERROR_REASON_ISSUER_UNAVAILABLE: _ErrorReason.ValueType  # 64
+    """UNAVAILABLE. The issuer of this caller's token does not answer, and its keys are not known here; nobody acts, the
+    caller repeats after RetryInfo.
+    """
     ERROR_REASON_NOT_SERVED_YET: _ErrorReason.ValueType  # 80
     """UNIMPLEMENTED. This version does not serve the call yet; the operator upgrades."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 81
@@ -151,7 +157,9 @@ it; the caller uses that one or disconnects it first. `started_for` names the on
 ERROR_REASON_CALLER_UNAUTHENTICATED: ErrorReason.ValueType  # 20
 """UNAUTHENTICATED. The caller presents a valid token or certificate."""
 ERROR_REASON_CALLER_NOT_PERMITTED: ErrorReason.ValueType  # 21
-"""PERMISSION_DENIED. The operator grants the caller the role or the merchant that the metadata names."""
+"""PERMISSION_DENIED. The operator grants the caller the role or the merchant that the metadata names (`role` or
+`merchant_id`). What belongs to a merchant that the caller is not for is NOT_FOUND, as if it did not exist.
+"""
 ERROR_REASON_CALLER_RATE_LIMITED: ErrorReason.ValueType  # 22
 """RESOURCE_EXHAUSTED. The caller slows down, or closes watches that it no longer reads; RetryInfo says for how long."""
 ERROR_REASON_CONSENT_STATE_INVALID: ErrorReason.ValueType  # 30
@@ -200,6 +208,10 @@ ERROR_REASON_STORAGE_UNAVAILABLE: ErrorReason.ValueType  # 62
 """UNAVAILABLE. The database does not answer; nobody acts, the caller repeats after RetryInfo."""
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 63
 """UNAVAILABLE. This server is being stopped; the caller repeats at once and reaches another, or the same one restarted."""
+ERROR_REASON_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 64
+"""UNAVAILABLE. The issuer of this caller's token does not answer, and its keys are not known here; nobody acts, the
+caller repeats after RetryInfo.
+"""
 ERROR_REASON_NOT_SERVED_YET: ErrorReason.ValueType  # 80
 """UNIMPLEMENTED. This version does not serve the call yet; the operator upgrades."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 81

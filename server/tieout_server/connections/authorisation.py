@@ -19,6 +19,7 @@ from tieout_server.storage import connections, leavings
 from tieout_server.storage.connections import Authorisation
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.leavings import Leaving
+from tieout_server.storage.sealed import code_verifier_of
 from tieout_server.storage.vault import Vault
 
 CONSENT_LIFE = timedelta(minutes=30)
@@ -26,6 +27,9 @@ CONSENT_LIFE = timedelta(minutes=30)
 
 IN_HAND = timedelta(minutes=2)
 """How long one process may take to settle a consent that came back, before another one that brings it may go on."""
+
+
+UNKNOWN_STATE = "This link does not belong to a consent that was started here."
 
 
 class Consent(msgspec.Struct, frozen=True):
@@ -69,13 +73,13 @@ class Authorisations:
         await self.withdraw(tx, connection_id)
         state, code_verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
         now = self._clock.now()
-        state_hash = _hash(state)
+        state_hash = hash_of(state)
         await connections.start_authorisation(
             tx,
             Authorisation(
                 state_hash=state_hash,
                 connection_id=connection_id,
-                code_verifier=self._vault.seal(code_verifier, context=f"authorisation/{state_hash}"),
+                code_verifier=self._vault.seal(code_verifier, context=code_verifier_of(state_hash)),
                 return_url=return_url,
                 expires_at=now + CONSENT_LIFE,
                 created_at=now,
@@ -90,9 +94,9 @@ class Authorisations:
         Raises:
             ConsentStateError: it is unknown, used before, or expired.
         """
-        found = await connections.find_authorisation(tx, _hash(state))
+        found = await connections.find_authorisation(tx, hash_of(state))
         if found is None:
-            raise ConsentStateError("This link does not belong to a consent that was started here.", fault="unknown")
+            raise ConsentStateError(UNKNOWN_STATE, fault="unknown")
         facts = {"connection_id": found.connection_id, "return_url": found.return_url}
         if found.ended_at is not None:
             raise ConsentStateError("This link was used before. Each consent needs a new one.", fault="used", **facts)
@@ -102,7 +106,7 @@ class Authorisations:
         if now >= found.expires_at:
             raise ConsentStateError("This link has expired. Please start again.", fault="expired", **facts)
         await connections.mark_authorisation(tx, found.state_hash, now)
-        verifier = self._vault.open(found.code_verifier, context=f"authorisation/{found.state_hash}")
+        verifier = self._vault.open(found.code_verifier, context=code_verifier_of(found.state_hash))
         return Returned(
             found.connection_id,
             found.state_hash,
@@ -140,5 +144,6 @@ def given_by(granted: Granted) -> Leaving:
     return Leaving(xero_user_id=granted.user.xero_user_id, event_id=granted.authentication_event_id)
 
 
-def _hash(state: str) -> str:
+def hash_of(state: str) -> str:
+    """What is kept of a state."""
     return hashlib.sha256(state.encode()).hexdigest()

@@ -24,6 +24,7 @@ from tieout_server.connections.record import Record
 from tieout_server.connections.state import ConnectionHealth, ConnectionState, Happening, move
 from tieout_server.errors import (
     CredentialsExpiredError,
+    DrainingError,
     OperatorMustActError,
     StorageUnavailableError,
     TieoutError,
@@ -137,6 +138,8 @@ class Leave:
             return now + A_MOMENT
         except CredentialsExpiredError as gone:  # with the consent went all that it linked
             logger.info("nothing to remove at Xero", connection_id=job.connection_id, found=gone.sentence)
+        except DrainingError:
+            raise
         except TieoutError as trouble:
             lasts = now - left.since
             passes = isinstance(trouble, TryAgainError | OperatorMustActError | StorageUnavailableError)

@@ -1,6 +1,6 @@
 """What callers ask of connections, and what they are answered."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -38,6 +38,21 @@ class Disconnect(msgspec.Struct, frozen=True):
     connection_id: str
     purge_data: bool = False
     request_id: str = ""
+
+
+class PurgeMerchant(msgspec.Struct, frozen=True):
+    """A request to erase all that is kept of a merchant; with `disconnect`, though they are connected still."""
+
+    merchant_id: str
+    disconnect: bool = False
+    request_id: str = ""
+
+
+class Purged(msgspec.Struct, frozen=True):
+    """Whose data is being erased, and how many rows of each kind that was when it began."""
+
+    connection_ids: tuple[str, ...]
+    rows: Mapping[str, int]
 
 
 class Return(msgspec.Struct, frozen=True):

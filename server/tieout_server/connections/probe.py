@@ -11,7 +11,7 @@ from tieout_server.connections.administrator import ADMINISTRATORS, NEEDED_ACTIO
 from tieout_server.connections.diagnosis import ACTIVE, Sightings, membership_of, role_seen
 from tieout_server.connections.patience import HeldUpBy, in_time
 from tieout_server.connections.tokens import Tokens, TokensOf
-from tieout_server.errors import StorageUnavailableError, TieoutError
+from tieout_server.errors import DrainingError, StorageUnavailableError, TieoutError
 from tieout_server.ledger.books import Identity, Library, Membership, Purpose
 from tieout_server.ledger.documents import Organisation, OrganisationUser
 from tieout_server.ledger.links import Link, Observation
@@ -90,10 +90,10 @@ class _Steps:
     async def take(
         self, subject: str, look: Coroutine[Any, Any, Seen], words: Callable[[Seen], _Finding]
     ) -> Seen | TieoutError:
-        """What was found, or the error in its place, unless it is our own database's."""
+        """What was found, or the error in its place, unless it is our own."""
         try:
             found = await in_time(look, PATIENCE, self.held_up)
-        except StorageUnavailableError:
+        except (StorageUnavailableError, DrainingError):
             raise
         except TieoutError as error:
             return self._observed(subject, _Finding(reasons.words_of(error), is_trouble=True), error)

@@ -9,6 +9,7 @@ from tieout_server.connections.consent import CHOOSE, COMPLETE, Consents
 from tieout_server.connections.leave import AtEnd, Leave
 from tieout_server.connections.look_after import LookAfter
 from tieout_server.connections.means import AFTER_CONSENT, Means
+from tieout_server.connections.merchants import Merchants
 from tieout_server.connections.messages import (
     Begun,
     Checked,
@@ -16,6 +17,8 @@ from tieout_server.connections.messages import (
     Completed,
     Connect,
     Disconnect,
+    Purged,
+    PurgeMerchant,
     Reconnect,
     Return,
     Settled,
@@ -214,6 +217,10 @@ class Connections:
             RequestIdReusedError: the request_id came before with other content.
         """
         return await self._leave.disconnect(asked)
+
+    async def purge_merchant(self, asked: PurgeMerchant) -> Purged:
+        """Begin to erase all that is kept of a merchant. Raises what `Merchants.purge` does."""
+        return await Merchants(self._means, self._leave).purge(asked)
 
     async def check(self, connection_id: str) -> Checked:
         """Find out now whether a connection works. One that never did, or was ended, is answered as it is.

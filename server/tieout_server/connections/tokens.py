@@ -21,6 +21,7 @@ from tieout_server.errors import CredentialsExpiredError
 from tieout_server.ledger.books import Identity, TokenSet
 from tieout_server.storage import tokens
 from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.sealed import access_token_of, refresh_token_of
 from tieout_server.storage.tokens import Claim, StoredTokens
 from tieout_server.storage.vault import Vault
 
@@ -184,7 +185,7 @@ class Tokens:
     def _usable(self, stored: StoredTokens, refused: str | None = None) -> str | None:
         if stored.access_expires_at - self._clock.now() <= LEEWAY:
             return None
-        token = self._vault.open(stored.access_token, context=f"access/{stored.xero_user_id}")
+        token = self._vault.open(stored.access_token, context=access_token_of(stored.xero_user_id))
         if token == refused:
             return None
         self._in_use[stored.xero_user_id] = _InUse(token, stored.access_expires_at)
@@ -203,7 +204,7 @@ class Tokens:
         return fresh.access_token
 
     def _refresh_token(self, stored: StoredTokens) -> str:
-        return self._vault.open(stored.refresh_token, context=f"refresh/{stored.xero_user_id}")
+        return self._vault.open(stored.refresh_token, context=refresh_token_of(stored.xero_user_id))
 
     def _forget(self, xero_user_id: str) -> None:
         """What was in use is older than what is kept now."""
@@ -213,8 +214,8 @@ class Tokens:
         user = given.xero_user_id
         return StoredTokens(
             xero_user_id=user,
-            access_token=self._vault.seal(given.access_token, context=f"access/{user}"),
-            refresh_token=self._vault.seal(given.refresh_token, context=f"refresh/{user}"),
+            access_token=self._vault.seal(given.access_token, context=access_token_of(user)),
+            refresh_token=self._vault.seal(given.refresh_token, context=refresh_token_of(user)),
             access_expires_at=given.access_expires_at,
             refresh_expires_at=self._clock.now() + REFRESH_LIFE,
             scopes=given.scopes,

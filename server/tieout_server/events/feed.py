@@ -38,10 +38,14 @@ HEARTBEAT = 10.0
 """Seconds without an event after which a subscriber hears a heartbeat; the API promises 15 at most."""
 POLL = 1.0
 """Seconds after which the log is looked at even if nobody said that it grew (another process may have written)."""
-POLL_BESIDE_NOTICES = 5.0
+POLL_BESIDE_NOTICES = 15.0
 """… while other processes say so themselves, and nothing but a lost notice is to be made up for."""
 KEPT = timedelta(days=7)
 """How long events are kept, and so how old a resume token may be."""
+LOST = (
+    "The database of this service was restored from a backup, and this resume token is of later: what was told "
+    "before it need not have happened. Start again with from_start."
+)
 
 Wanted = Callable[[Event], bool]
 
@@ -98,7 +102,7 @@ class Feed:
             await self._advance()
 
     def drain(self) -> None:
-        """Send every follower away, to resume elsewhere with its token."""
+        """Send every follower away, to resume elsewhere with the token that it is told last."""
         self.is_draining = True
         _wake(self._waiting)
 
@@ -109,7 +113,7 @@ class Feed:
             DrainingError: this process shuts down.
         """
         if self.is_draining:
-            raise DrainingError("This server is shutting down; resume at another one with your token.")
+            raise draining()
 
     async def position_of(self, resume_token: str) -> int:
         """Where a follower with this token goes on.
@@ -120,7 +124,9 @@ class Feed:
         """
         async with self._database.read() as tx:
             bounds = await events.bounds(tx)
-        position = token.decode(resume_token, last=bounds.last)
+            position = token.decode(resume_token, last=bounds.last)
+            if await events.is_lost(tx, position):
+                raise ResumeTokenTooOldError(LOST, oldest_resume_token=token.encode(bounds.pruned))
         if position < bounds.pruned:
             raise ResumeTokenTooOldError(
                 "What came after this resume token is no longer kept (7 days). Start again with from_start.",
@@ -131,14 +137,16 @@ class Feed:
     async def follow(self, after: int, wanted: Wanted) -> AsyncGenerator[Event | int, None]:
         """Every wanted event behind this position, in order; when it is quiet, a bare position as a heartbeat.
 
-        A bare position means that everything up to it has been delivered.
+        A bare position means that everything up to it has been delivered. It is the last that is told, too.
 
         Raises:
-            DrainingError: this process shuts down.
+            DrainingError: this process shuts down; its facts name the token to resume with.
         """
         position, heard_at = after, _loop_time()
         while True:
-            self.check_is_open()
+            if self.is_draining:
+                yield position
+                raise draining(token.encode(position))
             batch, position = await self._next(position)
             for event in batch:
                 if wanted(event):
@@ -207,13 +215,20 @@ class Feed:
 
         Most followers want few of all events: to wake each for every event costs forty times as much as asking.
         """
-        self.check_is_open()
+        if self.is_draining:
+            return
         news = asyncio.get_running_loop().create_future()
         self._waiting[news] = wanted
         try:
             await asyncio.wait((news,), timeout=seconds)
         finally:
             del self._waiting[news]
+
+
+def draining(resume_token: str = "") -> DrainingError:
+    """What a follower is told in the end."""
+    sentence = "This server is shutting down; resume at another one with your token."
+    return DrainingError(sentence, resume_token=resume_token)
 
 
 def _wake(waiting: Iterable[asyncio.Future[None]]) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from tieout_server.ledger.calls import Allowance
 from tieout_server.storage.database import Transaction
+from tieout_server.storage.lineage import Restored
 from tieout_server.syncs import run
 from tieout_server.syncs.news import WORK as NEWS
 from tieout_server.work.engine import Engine, Priority
@@ -25,6 +26,8 @@ class Means(run.Means):
     engine: Engine
     allowance: Callable[[str], Allowance]
     """The calls that an organisation, by its id, has left."""
+    restored: Restored | None = None
+    """When the database was last found to be restored from a backup, if ever."""
 
     async def wake(self, tx: Transaction, connection_id: str, at: datetime | None = None) -> None:
         """Have what waits sent, now or at this instant; before rows of exports are locked: see Transaction.

@@ -215,7 +215,7 @@ class ExportOutcomes:
         if is_under_way and refused is None and any(step.state == StepState.PLANNED for step in steps):
             return export, ""
         waits = next((result.waits for result in results if result.waits), None)
-        attempts = export.attempts - (1 if waits else 0)
+        attempts = export.attempts - (0 if all(result.is_sent for result in results) else 1)
         queued = replace(export, xero_status=XeroStatus.QUEUED, error=waits, due_at=now, attempts=attempts)
         return queued, self._why_again(results, refused)
 

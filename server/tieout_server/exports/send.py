@@ -21,6 +21,7 @@ from tieout_server import log
 from tieout_server.clock import Clock
 from tieout_server.errors import (
     AnswerLostError,
+    DrainingError,
     PersonMustActError,
     RejectedError,
     TieoutError,
@@ -45,7 +46,7 @@ REPLAYS_AFTER = (2.0, 15.0)
 """Seconds before each repetition of a call whose answer was lost."""
 VERIFY_AFTER = timedelta(seconds=2)
 """After Xero accepted something, when it is looked for: reads may lag behind writes by seconds (Xero)."""
-NOTHING_DONE = (TryAgainError, PersonMustActError)
+NOTHING_DONE = (TryAgainError, PersonMustActError, DrainingError)
 """What `write` raises of which nothing was done, but for a lost answer."""
 
 
@@ -59,6 +60,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What is said of it, where the state does not say it all."""
     waits: ExportError | None = None
     """What has to pass before it is tried again, where nothing was done."""
+    is_sent: bool = True
+    """Whether Xero may have seen it."""
 
 
 class Owners(Protocol):
@@ -105,10 +108,12 @@ class Sender:
 
         Raises:
             TryAgainError: nothing was done, and that is noted.
-            PersonMustActError: likewise.
+            PersonMustActError, DrainingError: likewise.
             RejectedError: likewise; of several steps it is not known which one Xero minds.
             LostLeaseError: the work is no longer ours; the next owner looks what became of it.
         """
+        if self._turn.job and self._turn.job.is_leaving:
+            raise DrainingError
         window = _Window(self._turn.means.clock)
         steps = await self._begin(steps, window.began_at, look_from)
         if not steps:
@@ -189,10 +194,19 @@ class Sender:
 
     async def _give_back(self, steps: Sequence[Step], trouble: TieoutError) -> None:
         """Note that nothing was sent: the steps are dropped, and their owners wait for their next turn."""
-        waiting = None if isinstance(trouble, RejectedError) else waits.of_trouble(trouble, self._turn.now())
-        said = waiting.sentence if waiting else "Xero refused several payments at once; each is sent alone."
+        waiting, said = None, "Xero refused several payments at once; each is sent alone."
+        if isinstance(trouble, DrainingError):
+            said = "This server was stopped before it was sent; another one sends it."
+        elif not isinstance(trouble, RejectedError):
+            waiting = waits.of_trouble(trouble, self._turn.now())
+            said = waiting.sentence
         results = [
-            Result(step=msgspec.structs.replace(step, state=StepState.DROPPED), sentence=said, waits=waiting)
+            Result(
+                step=msgspec.structs.replace(step, state=StepState.DROPPED),
+                sentence=said,
+                waits=waiting,
+                is_sent=isinstance(trouble, RejectedError),
+            )
             for step in steps
         ]
         await self._keep(results)

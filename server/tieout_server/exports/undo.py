@@ -14,7 +14,7 @@ import msgspec
 
 from tieout_server import log
 from tieout_server.errors import BugError, RejectedError
-from tieout_server.exports import plan, sentences
+from tieout_server.exports import lost_future, plan, sentences
 from tieout_server.exports.accounts import REFUNDS
 from tieout_server.exports.means import Means
 from tieout_server.exports.outcomes import covered, invoices_of, look_at, records_of, tell
@@ -271,6 +271,8 @@ class Reversing:
         self, reversal: Reversal, export: PaymentExport, steps: Sequence[Step], footing: Footing
     ) -> Undone:
         """What is to be written to take it back; these steps are as Xero shows them now."""
+        if found := await lost_future.look(self._turn, reversal, export, steps):
+            return Undone(findings=(found,))
         is_refund = reversal.kind == ReversalKind.REFUND
         if (is_refund or credited(reversal, steps)) and covered(export, steps) != export.payment.amount:
             why = sentences.nothing_to_refund if is_refund else sentences.removed_after_refund

@@ -22,6 +22,7 @@ from tieout_server.errors import (
 )
 from tieout_server.exports import waits
 from tieout_server.exports.exporting import Exporting, Memory
+from tieout_server.exports.lost_future import quiet
 from tieout_server.exports.means import EXPORT, Means
 from tieout_server.exports.outcomes import WAITING, ExportOutcomes, tell
 from tieout_server.exports.preflight import Preflight
@@ -60,6 +61,8 @@ class ExportWork:
         """One slice; answers when to go on, None while there is nothing to do."""
         recovered = ExportOutcomes(self._means, examined_again=self._memory.examined_again)
         owners = (recovered, ReversalOutcomes(self._means))
+        if (quiet_until := quiet(self._means)) is not None:
+            return quiet_until
         async with self._means.database.write() as tx:
             await job.hold(tx)
             link = await connections.get(tx, job.connection_id)

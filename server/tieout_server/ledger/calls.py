@@ -131,7 +131,16 @@ class Pacing(Protocol):
 
         Raises:
             CallLimitError: the day has no more calls for this purpose.
+            DrainingError: this process shuts down.
         """
+        ...
+
+    def close(self) -> None:
+        """Let nobody through any more, neither who waits nor who comes; calls that are under way go on."""
+        ...
+
+    async def until_closed(self) -> None:
+        """Return once nobody is let through any more."""
         ...
 
     def held_up(self, xero_tenant_id: str) -> HeldUp | None:

@@ -12,9 +12,9 @@ from contextlib import aclosing
 import msgspec
 
 from tieout_server.clock import Clock
-from tieout_server.errors import NotFoundError
+from tieout_server.errors import DrainingError, NotFoundError, ResumeTokenTooOldError
 from tieout_server.events import feed
-from tieout_server.events.feed import Feed
+from tieout_server.events.feed import LOST, Feed
 from tieout_server.ledger.documents import Entity
 from tieout_server.receivables import place
 from tieout_server.receivables.place import Bookmark, Place
@@ -120,6 +120,7 @@ class Changes:
         Raises:
             NotFoundError: there is no such connection.
             InvalidRequestError: the token cannot be resumed from.
+            ResumeTokenTooOldError: it is of a future that was lost when the database was restored.
             DrainingError: this process shuts down.
         """
         async with self._database.read() as tx:
@@ -127,7 +128,9 @@ class Changes:
                 raise NotFoundError("connection", connection_id)
             last = await changes.last_number(tx, connection_id)
             position = (await events.bounds(tx)).last
-        here = place.decode(connection_id, after, last=last) if after else Bookmark(Place.end_of(last))
+            here = place.decode(connection_id, after, last=last) if after else Bookmark(Place.end_of(last))
+            if after and await changes.is_lost(tx, connection_id, here.place.number):
+                raise ResumeTokenTooOldError(LOST)
         reading = Reading(self._database, self._clock, connection_id, frozenset(entities or Entity))
         is_beginning = not after or here.in_snapshot
         if from_start or here.in_snapshot:
@@ -142,6 +145,17 @@ class Changes:
                 yield seen
 
     async def _changes(self, reading: Reading, here: Place, position: int) -> AsyncGenerator[Seen, None]:
+        """What is behind this place, and then what comes, until this process shuts down: then how far that was."""
+        try:
+            async with aclosing(self._news(reading, here, position)) as told:
+                async for seen in told:
+                    here = seen.bookmark.place
+                    yield seen
+        except DrainingError:
+            yield Seen(Bookmark(here))
+            raise feed.draining(place.encode(reading.connection_id, Bookmark(here))) from None
+
+    async def _news(self, reading: Reading, here: Place, position: int) -> AsyncGenerator[Seen, None]:
         """What is behind this place, and then what comes, with a heartbeat when nothing was told for a while."""
         told_at, is_quiet = _loop_time(), False
         wakes = self._feed.follow(position, lambda event: _concerns(event, reading.connection_id))

@@ -18,6 +18,8 @@ _END = 255
 
 _Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Rank = Annotated[int, msgspec.Meta(ge=0, le=_END)]
+_Id = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]*\Z")]
+"""Tokens come from outside, and PostgreSQL cannot be asked for a NUL."""
 
 
 class Place(msgspec.Struct, frozen=True, order=True, array_like=True):
@@ -25,7 +27,7 @@ class Place(msgspec.Struct, frozen=True, order=True, array_like=True):
 
     number: _Number
     rank: _Rank
-    id: str = ""
+    id: _Id = ""
 
     @classmethod
     def of(cls, number: int, entity: Entity, record_id: str) -> "Place":

@@ -12,14 +12,16 @@ from grpc import aio
 
 from tieout.v1 import connection_service_pb2 as pb
 from tieout.v1 import connection_service_pb2_grpc as pb_grpc
+from tieout_server.callers.audit import AuditLog
 from tieout_server.clock import Clock
-from tieout_server.connections.messages import Choose, Connect, Disconnect, Reconnect, Return, Started
+from tieout_server.connections.messages import Choose, Connect, Disconnect, PurgeMerchant, Reconnect, Return, Started
 from tieout_server.connections.service import Connections
 from tieout_server.errors import NotFoundError
 from tieout_server.events import token
 from tieout_server.events.feed import CONNECTION, Feed, Wanted
 from tieout_server.ledger.links import Link, LinkChange
-from tieout_server.rpc import paging
+from tieout_server.rpc import audit, paging
+from tieout_server.rpc.callers import merchants
 from tieout_server.rpc.convert import heartbeat, timestamp
 from tieout_server.rpc.convert_connections import change, connection, event, observation
 from tieout_server.storage.connections import Scope
@@ -38,7 +40,10 @@ _AT_ONCE = 500
 class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
     """Answers the calls of ConnectionService."""
 
-    def __init__(self, connections: Connections, feed: Feed, clock: Clock, asked_scopes: Sequence[str]) -> None:
+    def __init__(
+        self, connections: Connections, feed: Feed, clock: Clock, asked_scopes: Sequence[str], audit_log: AuditLog
+    ) -> None:
+        self._audit_log = audit_log
         self._connections = connections
         self._feed = feed
         self._clock = clock
@@ -84,6 +89,14 @@ class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
         )
         return pb.DisconnectResponse(connection=await self._message(link))
 
+    async def PurgeMerchant(self, request: pb.PurgeMerchantRequest, context: _Context) -> pb.PurgeMerchantResponse:
+        """What is being erased."""
+        purged = await self._connections.purge_merchant(
+            PurgeMerchant(request.merchant_id, request.disconnect, request.request_id)
+        )
+        counts = [pb.PurgeCount(kind=kind, rows=rows) for kind, rows in sorted(purged.rows.items())]
+        return pb.PurgeMerchantResponse(connection_ids=purged.connection_ids, counts=counts)
+
     async def GetConnection(self, request: pb.GetConnectionRequest, context: _Context) -> pb.GetConnectionResponse:
         """The connection as it is now."""
         link = await self._connections.get(request.connection_id)
@@ -96,7 +109,7 @@ class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
         states = tuple(pb.ConnectionState.Name(s).removeprefix("CONNECTION_STATE_") for s in request.states)
         size = paging.size_of(request)
         links = await self._connections.page(
-            Scope(merchant_id=request.merchant_id, states=states),
+            Scope(merchant_id=request.merchant_id, states=states, merchants=merchants()),
             after=paging.key_of(request, request.page_token, tuple[datetime, str]),
             limit=size + 1,
         )
@@ -129,12 +142,18 @@ class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
             next_page_token=paging.token_after(request, page[-1].id) if more else "",
         )
 
+    async def ListAuditEvents(
+        self, request: pb.ListAuditEventsRequest, context: _Context
+    ) -> pb.ListAuditEventsResponse:
+        """A page of what callers did, newest first."""
+        return await audit.listed(self._audit_log, request, merchants())
+
     async def WatchConnections(
         self, request: pb.WatchConnectionsRequest, context: _Context
     ) -> AsyncIterator[pb.WatchConnectionsResponse]:
         """What the request begins with, and then every change."""
         ids = frozenset(request.connection_ids)
-        scope = Scope(merchant_id=request.merchant_id, ids=tuple(sorted(ids)))
+        scope = Scope(merchant_id=request.merchant_id, ids=tuple(sorted(ids)), merchants=merchants())
         await self._check_known(scope)
         if request.after:
             position = await self._feed.position_of(request.after)
@@ -159,12 +178,13 @@ class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
                     raise NotFoundError("connection", connection_id)
 
     def _wanted(self, merchant_id: str, ids: frozenset[str]) -> Wanted:
-        """Whether an event concerns a watch of this scope."""
+        """Whether an event concerns a watch of this scope, by whoever makes the call in hand."""
+        only = frozenset((merchant_id,)) if merchant_id else merchants()
 
         def wanted(event: Event) -> bool:
             if event.topic != CONNECTION or (ids and event.connection_id not in ids):
                 return False
-            return not merchant_id or self._told(event).change.connection.merchant_id == merchant_id
+            return only is None or self._told(event).change.connection.merchant_id in only
 
         return wanted
 

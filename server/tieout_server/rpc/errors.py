@@ -40,6 +40,7 @@ TABLE: dict[type[errors.TieoutError], Row] = {
     errors.ConsentStateError: Row(_Code.FAILED_PRECONDITION),
     errors.ResumeTokenTooOldError: Row(_Code.OUT_OF_RANGE),
     errors.CallerUnauthenticatedError: Row(_Code.UNAUTHENTICATED),
+    errors.CallerNotPermittedError: Row(_Code.PERMISSION_DENIED),
     errors.ConsentDeniedError: Row(_Code.FAILED_PRECONDITION),
     errors.AuthorizationFailedError: Row(_Code.FAILED_PRECONDITION),
     errors.ConsentExpiredError: Row(_Code.FAILED_PRECONDITION),
@@ -54,6 +55,8 @@ TABLE: dict[type[errors.TieoutError], Row] = {
     errors.XeroUnavailableError: Row(_Code.UNAVAILABLE, _LATER),
     errors.CallLimitError: Row(_Code.RESOURCE_EXHAUSTED, _LATER),
     errors.DrainingError: Row(_Code.UNAVAILABLE, _SOON),
+    errors.CallerRateLimitedError: Row(_Code.RESOURCE_EXHAUSTED, _SOON),
+    errors.IssuerUnavailableError: Row(_Code.UNAVAILABLE, _SHORTLY),
     errors.StorageUnavailableError: Row(_Code.UNAVAILABLE, _SHORTLY),
     errors.UnexpectedAnswerError: Row(_Code.INTERNAL),
 }

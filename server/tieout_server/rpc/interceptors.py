@@ -4,11 +4,8 @@ One wrapper for all of it, made once per method, because each further layer cost
 """
 
 import asyncio
-import hmac
 import inspect
-import secrets
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +16,14 @@ from grpc_status import rpc_status
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.errors import CallerUnauthenticatedError, StorageUnavailableError
+from tieout_server.errors import StorageUnavailableError
 from tieout_server.rpc import errors, validate
+from tieout_server.rpc.callers import HEALTH, Call, Door
+from tieout_server.rpc.in_hand import InHand
+from tieout_server.rpc.observed import REQUEST_ID, Observation
+from tieout_server.rpc.parsing import Garbled, parsing
 
 logger = log.get("rpc")
-
-HEALTH = "/grpc.health."
-REFLECTION = "/grpc.reflection."
 
 _Context = aio.ServicerContext[Any, Any]
 if TYPE_CHECKING:
@@ -35,31 +33,12 @@ else:
 _Behavior = Callable[[Any, _Context], Awaitable[Any]]
 
 
-class Token:
-    """The static bearer token that callers send, and the methods that need none."""
-
-    def __init__(self, token: str, open_to_all: Collection[str]) -> None:
-        self._expected = f"Bearer {token}".encode() if token else b""
-        self._open = tuple(open_to_all)
-
-    def check(self, method: str, context: _Context) -> None:
-        """Nothing, if this call may be made.
-
-        Raises:
-            CallerUnauthenticatedError: the token is missing or wrong.
-        """
-        if not self._expected or method.startswith(self._open):
-            return
-        sent = next((v for k, v in context.invocation_metadata() or () if k == "authorization"), "")
-        if not hmac.compare_digest(sent.encode() if isinstance(sent, str) else sent, self._expected):
-            raise CallerUnauthenticatedError("This server wants the metadata `authorization: Bearer <token>`.")
-
-
 class Surround(aio.ServerInterceptor):
     """Authenticates, validates, maps errors and logs, around handlers of every arity."""
 
-    def __init__(self, token: Token, clock: Clock) -> None:
-        self._token = token
+    def __init__(self, door: Door, clock: Clock, in_hand: InHand | None = None) -> None:
+        self._door = door
+        self._in_hand = in_hand or InHand()
         self._clock = clock
         self._wrapped: dict[str, _Handler] = {}
 
@@ -83,15 +62,18 @@ class Surround(aio.ServerInterceptor):
         make: Any = _MAKERS[bool(handler.request_streaming), bool(handler.response_streaming)]
         wrapped: _Handler = make(
             surround(method, behavior),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=parsing(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
         return wrapped
 
     def _unary(self, method: str, behavior: _Behavior) -> _Behavior:
         async def surrounded(request: Any, context: _Context) -> Any:  # noqa: ANN401 - messages of every method pass
-            async with self._call(method, request, context):
-                return await behavior(request, context)
+            async with self._call(method, request, context, is_stream=False) as call:
+                if not isinstance(request, Message):
+                    request = call.each(request)
+                with self._in_hand.call():
+                    return await call.answer(await behavior(request, context))
 
         return surrounded
 
@@ -99,48 +81,57 @@ class Surround(aio.ServerInterceptor):
         # A coroutine that writes, never a generator: grpc does not close a handler's generator when a write fails
         # (grpc/grpc#42295), so that its `finally` would run later and elsewhere.
         async def surrounded(request: Any, context: _Context) -> None:  # noqa: ANN401 - messages of every method pass
-            async with self._call(method, request, context):
+            async with self._call(method, request, context, is_stream=True) as call:
                 answer = behavior(request, context)
                 if not inspect.isasyncgen(answer):
-                    await answer  # writes by itself, as the health service's Watch does
+                    with self._in_hand.call(is_endless=True):
+                        await answer  # writes by itself, as the health service's Watch does
                     return
-                async with aclosing(answer) as messages:
-                    async for message in messages:
-                        await context.write(message)
+                with self._in_hand.call():
+                    async with aclosing(answer) as messages:
+                        async for message in messages:
+                            if call.is_to_be_looked_at():
+                                await call.look_again()
+                            await context.write(await call.answer(message))
 
         return surrounded
 
     @asynccontextmanager
-    async def _call(self, method: str, request: object, context: _Context) -> AsyncIterator[None]:
-        request_id, started = secrets.token_hex(8), time.perf_counter()
-        outcome = "OK"
-        try:
-            self._token.check(method, context)
-            if isinstance(request, Message):
-                validate.check(request)
-            yield
-        except asyncio.CancelledError:
-            outcome = "CANCELLED"
-            raise
-        except aio.AbortError:
-            outcome = "ABORTED BY HANDLER"
-            raise
-        except Exception as error:  # noqa: BLE001 - the edge: whatever is raised becomes a status
-            outcome = errors.row_of(error).status.name
-            await self._refuse(error, context, request_id)
-        finally:
-            elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
-            write = logger.debug if outcome in ("OK", "CANCELLED") else logger.info
-            write("call", method=method, status=outcome, elapsed_ms=elapsed_ms, request_id=request_id)
+    async def _call(self, method: str, request: object, context: _Context, *, is_stream: bool) -> AsyncIterator[Call]:
+        with Observation(method, context, is_stream=is_stream) as observation:
+            call, raised = self._door.call(method, context), None
+            try:
+                if not method.startswith(HEALTH):
+                    self._in_hand.check_is_open()
+                await call.admit(streams=is_stream)
+                observation.caller = call.caller
+                if isinstance(request, Message | Garbled):
+                    validate.check(request)
+                if isinstance(request, Message):
+                    await call.check(request)
+                observation.begins(request)
+                yield call
+            except asyncio.CancelledError:
+                observation.outcome = "CANCELLED"
+                raise
+            except aio.AbortError:
+                observation.outcome = "ABORTED BY HANDLER"
+                raise
+            except Exception as error:  # noqa: BLE001 - the edge: whatever is raised becomes a status
+                observation.outcome, raised = errors.row_of(error).status.name, error
+                await self._refuse(await call.error(error), context, observation.request_id)
+            finally:
+                call.end(observation.outcome, raised)
 
     async def _refuse(self, error: Exception, context: _Context, request_id: str) -> None:
         """End the call with the status of this error."""
         if errors.row_of(error).status is grpc.StatusCode.INTERNAL:
-            logger.error("fault", request_id=request_id, exc_info=error)
+            logger.error("fault", exc_info=error)
         if isinstance(error, StorageUnavailableError):
-            logger.info("the database cannot be used", request_id=request_id, why=error.why)
-        status = errors.status_of(error, now=self._clock.now(), request_id=request_id)
-        await context.abort_with_status(rpc_status.to_status(status))
+            logger.info("the database cannot be used", why=error.why)
+        status = rpc_status.to_status(errors.status_of(error, now=self._clock.now(), request_id=request_id))
+        named = (*status.trailing_metadata, (REQUEST_ID, request_id))  # what was set before does not outlive an abort
+        await context.abort(status.code, status.details, named)
 
 
 _MAKERS = {

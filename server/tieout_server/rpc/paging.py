@@ -31,22 +31,25 @@ def size_of(request: ListRequest) -> int:
 
 def token_after(request: Message, key: object) -> str:
     """The token that goes on with this request behind the row that has this key."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((_digest(request), key))).decode().rstrip("=")
+    place = msgspec.json.encode(key)
+    token = msgspec.json.encode((_digest(request, place), msgspec.Raw(place)))
+    return base64.urlsafe_b64encode(token).decode().rstrip("=")
 
 
 def key_of(request: Message, token: str, form: type[Key]) -> Key | None:
     """The key behind which this request goes on; None for the first page.
 
     Raises:
-        InvalidRequestError: the token was not given for this request.
+        InvalidRequestError: the token was not given for this request, or has changed since.
     """
     if not token:
         return None
     try:
-        digest, key = _parts(token, form)
+        digest, place = _parts(token)
+        key: Key = msgspec.json.decode(place, type=form)
     except _NOT_OURS as error:
         raise InvalidRequestError(Violation("page_token", "is not a token of this service")) from error
-    if digest != _digest(request):
+    if digest != _digest(request, place):
         raise InvalidRequestError(Violation("page_token", "belongs to another request"))
     return key
 
@@ -71,24 +74,24 @@ def fault_of_token(request: Message, token: str) -> str:
     return ""
 
 
-_NOT_OURS = (binascii.Error, UnicodeEncodeError, ValueError, msgspec.MsgspecError)
+_NOT_OURS = (binascii.Error, UnicodeEncodeError, ValueError, msgspec.MsgspecError, RecursionError)
 
 
-def _parts(token: str, form: type[Key]) -> tuple[str, Key]:
+def _parts(token: str) -> tuple[str, msgspec.Raw]:
     """The digest and the key in a token.
 
     Raises:
         _NOT_OURS: it has none.
     """
     raw = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
-    return msgspec.json.decode(raw, type=tuple[str, form])  # type: ignore[valid-type] # a type at run time
+    return msgspec.json.decode(raw, type=tuple[str, msgspec.Raw])
 
 
-def _digest(request: Message) -> str:
-    """Names the request, whatever its page."""
+def _digest(request: Message, place: bytes | msgspec.Raw) -> str:
+    """Names the request, whatever its page, and the place that it goes on from."""
     same = type(request)()
     same.CopyFrom(request)
     for field in ("page_size", "page_token"):
         same.ClearField(field)
     whole = type(request).__name__.encode() + same.SerializeToString(deterministic=True)
-    return hashlib.sha256(whole).hexdigest()[:16]
+    return hashlib.sha256(whole + b"\0" + bytes(place)).hexdigest()[:16]

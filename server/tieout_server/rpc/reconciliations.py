@@ -23,7 +23,7 @@ from tieout_server.reconciliations.pack import MEDIA_TYPE
 from tieout_server.reconciliations.platform_balances import PlatformBalances, Submission
 from tieout_server.reconciliations.service import Reconciliations
 from tieout_server.reconciliations.watch import DiscrepancyWatch, ReconciliationWatch, Seen, Told
-from tieout_server.rpc import convert_receivables, paging, validate
+from tieout_server.rpc import convert_receivables, paging
 from tieout_server.rpc import convert_reconciliations as convert
 from tieout_server.rpc.convert import heartbeat, instant
 from tieout_server.storage.discrepancies import DiscrepancyQuery
@@ -184,7 +184,6 @@ class ReconciliationServicer(pb_grpc.ReconciliationServiceServicer):
         """Who differs from whom, once all balances are in."""
         submission: Submission | None = None
         async for request in request_iterator:
-            validate.check(request)
             if submission is None:
                 submission = await self._begun(request)
             elif request.connection_id not in ("", submission.connection_id):

@@ -1,11 +1,13 @@
-"""The gRPC server: the five services, health and reflection, behind TLS and a token as the operator set them."""
+"""The gRPC server: the five services, health and reflection, behind TLS and a door that knows callers."""
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 from grpc import aio
+from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from tieout.v1 import (
@@ -21,6 +23,7 @@ from tieout.v1.receivables_service_pb2_grpc import add_ReceivablesServiceService
 from tieout.v1.reconciliation_service_pb2_grpc import add_ReconciliationServiceServicer_to_server
 from tieout.v1.sync_service_pb2_grpc import add_SyncServiceServicer_to_server
 from tieout_server import log
+from tieout_server.callers.service import Callers
 from tieout_server.clock import Clock
 from tieout_server.connections.service import Connections
 from tieout_server.errors import ListenError
@@ -28,9 +31,11 @@ from tieout_server.events.feed import Feed
 from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
 from tieout_server.rpc.address import is_address, is_loopback
+from tieout_server.rpc.callers import Door
 from tieout_server.rpc.connections import ConnectionServicer
 from tieout_server.rpc.exports import ExportSubjects, PaymentExportServicer
-from tieout_server.rpc.interceptors import HEALTH, REFLECTION, Surround, Token
+from tieout_server.rpc.in_hand import InHand
+from tieout_server.rpc.interceptors import Surround
 from tieout_server.rpc.receivables import ReceivablesServicer
 from tieout_server.rpc.reconciliations import ReconciliationServicer, ReconciliationSubjects
 from tieout_server.rpc.reflection import add_reflection
@@ -43,8 +48,8 @@ from tieout_server.syncs.watch import SyncWatch
 
 logger = log.get("rpc")
 
-GRACE = 10.0
-"""Seconds that calls in hand may take to end when the server stops."""
+GRACE = 0.5
+"""Seconds that a server that was not drained leaves to the calls in hand when it stops."""
 
 SERVICES = tuple(
     str(file.DESCRIPTOR.services_by_name[name].full_name)
@@ -77,6 +82,7 @@ OPTIONS = (
 class Subjects:
     """What the services are answered from."""
 
+    callers: Callers
     connections: Connections
     syncs: Syncs
     sync_watch: SyncWatch
@@ -96,15 +102,20 @@ class RpcServer:
     def __init__(self, subjects: Subjects, settings: Settings) -> None:
         self._feed = subjects.feed
         self._settings = settings
+        self._door = Door(subjects.callers, settings, only_here=is_loopback(settings.listen))
         self._health = health.aio.HealthServicer()
+        self._in_hand = InHand()
         self._server = aio.server(
-            interceptors=(Surround(_token(settings), subjects.clock),),
-            options=OPTIONS,
+            interceptors=(Surround(self._door, subjects.clock, self._in_hand),),
+            options=(*OPTIONS, ("grpc.enable_channelz", int(settings.channelz))),
         )
         self.port = 0
         _add_services(self._server, subjects, settings)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        add_reflection(self._server, (*SERVICES, health.SERVICE_NAME))
+        channelz_too = [channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name] if settings.channelz else []
+        if settings.channelz:
+            channelz.add_channelz_servicer(self._server)
+        add_reflection(self._server, (*SERVICES, health.SERVICE_NAME, *channelz_too))
 
     async def start(self) -> None:
         """Listen, and say SERVING of every service.
@@ -116,7 +127,7 @@ class RpcServer:
         address = self._settings.listen
         if not is_address(address):
             raise ListenError(f"TIEOUT_LISTEN: {address!r} is not of the form host:port, such as 127.0.0.1:7440.")
-        _check_guarded(self._settings)
+        await self._check_guarded()
         credentials = _credentials(self._settings)
         try:
             self.port = (
@@ -127,21 +138,54 @@ class RpcServer:
         except RuntimeError as error:
             raise ListenError(f"TIEOUT_LISTEN: cannot listen on {address}; is the port taken?") from error
         await self._server.start()
-        for service in SERVICES:
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self.say_whether_it_serves(True)
         logger.info("listening", address=address, port=self.port, tls=credentials is not None)
 
-    async def stop(self) -> None:
-        """Stop serving: callers are told to go elsewhere, watchers are sent away, calls in hand may end."""
+    async def say_whether_it_serves(self, serves: bool) -> None:  # noqa: FBT001 - what it says
+        """Say so of the server and of every service to whoever asks for health; a server that stops serves nothing."""
+        status = health_pb2.HealthCheckResponse
+        for service in ("", *SERVICES):
+            await self._health.set(service, status.SERVING if serves else status.NOT_SERVING)
+
+    async def announce_end(self) -> None:
+        """Say NOT_SERVING of every service, and of all; calls are served as before."""
         await self._health.enter_graceful_shutdown()
+
+    async def drain(self, by: float) -> None:
+        """Send callers and watchers elsewhere; calls in hand end until this time of the loop, or are broken off."""
         self._feed.drain()
+        await self._in_hand.drain(by)
+
+    async def stop(self) -> None:
+        """Stop serving. What is in hand is broken off soon, unless it was drained before."""
+        await self.announce_end()
+        await self.drain(asyncio.get_running_loop().time() + GRACE)
         await self._server.stop(GRACE)
+
+    async def _check_guarded(self) -> None:
+        """Nothing, if callers from other machines have to say who they are, or are let in on purpose."""
+        address, settings = self._settings.listen, self._settings
+        if is_loopback(address):
+            return
+        authentication = self._door.authentication
+        if await authentication.lets_anybody():
+            logger.warning("everybody may do everything: TIEOUT_ALLOW_ANONYMOUS is set", address=address)
+        elif not authentication.is_configured and await self._door.callers.directory.is_empty():
+            raise ListenError(
+                f"TIEOUT_LISTEN: {address} can be reached from other machines, and nothing tells callers apart. "
+                "Register one by `tieout-server callers add`, or set TIEOUT_TOKEN, TIEOUT_JWT_ISSUER or "
+                "TIEOUT_TLS_CLIENT_CA_FILE, or listen on 127.0.0.1; TIEOUT_ALLOW_ANONYMOUS=true lets everybody in."
+            )
+        if not settings.tls_cert_file:
+            logger.warning("token and data travel in the clear: set TIEOUT_TLS_CERT_FILE", address=address)
 
 
 def _add_services(server: aio.Server, subjects: Subjects, settings: Settings) -> None:
     """Have each service answered."""
     clock = subjects.clock
-    connections: Any = ConnectionServicer(subjects.connections, subjects.feed, clock, settings.xero_scopes.split())
+    connections: Any = ConnectionServicer(
+        subjects.connections, subjects.feed, clock, settings.xero_scopes.split(), subjects.callers.audit
+    )
     syncs: Any = SyncServicer(subjects.syncs, subjects.sync_watch, subjects.freshness, subjects.explanations, clock)
     receivables: Any = ReceivablesServicer(subjects.receivables, subjects.changes, clock)
     reconciliations: Any = ReconciliationServicer(subjects.reconciliation, subjects.receivables, clock)
@@ -151,24 +195,6 @@ def _add_services(server: aio.Server, subjects: Subjects, settings: Settings) ->
     add_ReceivablesServiceServicer_to_server(receivables, server)
     add_ReconciliationServiceServicer_to_server(reconciliations, server)
     add_PaymentExportServiceServicer_to_server(exports, server)
-
-
-def _token(settings: Settings) -> Token:
-    """Health is open to all, because probes send no token and it tells no secret; reflection only on this machine."""
-    open_to_all = (HEALTH, REFLECTION) if is_loopback(settings.listen) else (HEALTH,)
-    return Token(settings.token.get_secret_value(), open_to_all)
-
-
-def _check_guarded(settings: Settings) -> None:
-    """Nothing, if callers from other machines have to show a token or a certificate."""
-    guarded = settings.token.get_secret_value() or settings.tls_client_ca_file
-    if not guarded and not is_loopback(settings.listen):
-        raise ListenError(
-            f"TIEOUT_LISTEN: {settings.listen} can be reached from other machines. "
-            "Set TIEOUT_TOKEN, or TIEOUT_TLS_CLIENT_CA_FILE for mTLS, or listen on 127.0.0.1."
-        )
-    if guarded and not settings.tls_cert_file and not is_loopback(settings.listen):
-        logger.warning("token and data travel in the clear: set TIEOUT_TLS_CERT_FILE", address=settings.listen)
 
 
 def _credentials(settings: Settings) -> grpc.ServerCredentials | None:

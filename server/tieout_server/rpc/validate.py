@@ -7,8 +7,9 @@ from google.protobuf.message import Message
 from tieout.v1 import connection_service_pb2 as connection
 from tieout.v1 import receivables_service_pb2 as receivables
 from tieout.v1 import sync_service_pb2 as sync
-from tieout_server.errors import InvalidRequestError
+from tieout_server.errors import InvalidRequestError, Violation
 from tieout_server.rpc import validate_exports, validate_reconciliations
+from tieout_server.rpc.parsing import Garbled
 from tieout_server.rpc.rules import (
     CONNECTION,
     ID,
@@ -43,12 +44,14 @@ WATCHED = 1000
 """Connections that one watch may name."""
 
 
-def check(request: Message) -> None:
+def check(request: Message | Garbled) -> None:
     """Nothing, if the request is sound; a message that is not of this API is left alone.
 
     Raises:
         InvalidRequestError: it is not; all that is wrong is named.
     """
+    if isinstance(request, Garbled):
+        raise InvalidRequestError(Violation("request", "is no message of this method: its bytes cannot be parsed"))
     violations = [violation for rule in RULES.get(type(request), ()) for violation in rule(request)]
     if violations:
         raise InvalidRequestError(*violations)
@@ -70,6 +73,7 @@ RULES: Mapping[type[Message], tuple[Rule, ...]] = {
     connection.GetConnectionRequest: (CONNECTION,),
     connection.ListConnectionsRequest: (text("merchant_id", MERCHANT_ID), all_known("states"), *PAGED),
     connection.DisconnectRequest: (CONNECTION, REPEATABLE),
+    connection.PurgeMerchantRequest: (needed("merchant_id", MERCHANT_ID), REPEATABLE),
     connection.CheckConnectionRequest: (CONNECTION,),
     connection.ListConnectionEventsRequest: (CONNECTION, *PAGED),
     connection.WatchConnectionsRequest: (
@@ -78,6 +82,14 @@ RULES: Mapping[type[Message], tuple[Rule, ...]] = {
         not_both("connection_ids", "merchant_id"),
         text("after", TOKEN),
         not_both("after", "from_start"),
+    ),
+    connection.ListAuditEventsRequest: (
+        text("connection_id", ID),
+        text("merchant_id", MERCHANT_ID),
+        text("caller", MERCHANT_ID),
+        instant("since"),
+        instant("until"),
+        *PAGED,
     ),
     sync.StartSyncRequest: (CONNECTION, known("mode"), all_known("entities"), REPEATABLE),
     sync.GetSyncRequest: (needed("sync_id"),),

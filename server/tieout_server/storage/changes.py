@@ -40,6 +40,14 @@ async def last_number(tx: Transaction, connection_id: str) -> int:
     return (await tx.execute(query)).scalar_one_or_none() or 0
 
 
+async def is_lost(tx: Transaction, connection_id: str, number: int) -> bool:
+    """Whether this number was given out only in a future that was lost: what was told there never happened."""
+    counter = change_counters.c
+    within = (counter.gap_behind < number) & (counter.gap_up_to > number)
+    query = select(counter.last).where(counter.connection_id == connection_id, within)
+    return (await tx.execute(query)).first() is not None
+
+
 async def runs(tx: Transaction, connection_id: str, first: int, last: int) -> Sequence[tuple[int, str]]:
     """What brought the changes with these numbers: from which number on, and the sync or nothing; in order."""
     of = change_runs.c.connection_id == connection_id

@@ -55,6 +55,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     merchant_id: str = ""
     states: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
+    merchants: Collection[str] | None = None
+    """Only those of these merchants; None: of all."""
 
 
 async def page(
@@ -71,6 +73,8 @@ async def page(
         query = query.where(connections.c.state.in_(scope.states))
     if scope.ids:
         query = query.where(key.in_(scope.ids))
+    if scope.merchants is not None:
+        query = query.where(connections.c.merchant_id.in_(sorted(scope.merchants)))
     return [_link(row) for row in await tx.execute(query)]
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from tieout_server.errors import OperatorMustActError
 from tieout_server.storage.unavailable import told_where_unavailable
@@ -27,10 +28,10 @@ FREE_WITHIN = 10.0
 """Seconds within which a connection has to come free. Thousands of watchers that come back at once wait for some."""
 
 _PRAGMAS = (
+    "PRAGMA busy_timeout=10000",  # another process (a backup, the migrate command) may hold the file for a moment
     "PRAGMA page_size=8192",  # for a new file: a tenth less CPU in a first sync than 4,096
     "PRAGMA journal_mode=WAL",  # readers never wait for the writer
     "PRAGMA foreign_keys=ON",
-    "PRAGMA busy_timeout=10000",  # another process (a backup, the migrate command) may hold the file for a moment
     "PRAGMA cache_size=-32000",
     "PRAGMA wal_autocheckpoint=4000",  # 32 MB: a page that changes often is copied to the file less often
     "PRAGMA temp_store=MEMORY",
@@ -82,12 +83,16 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
-        """A transaction that sees one state of the database and changes nothing."""
+        """A transaction that sees one state of the database and changes nothing.
+
+        It ends with a commit all the same: after a rollback the driver forgets every statement that it has prepared.
+        """
         with told_where_unavailable():
             async with self._engine.connect() as connection:
                 if not self.is_sqlite:
                     connection = await connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901 - the same connection
-                yield connection
+                async with connection.begin():
+                    yield connection
 
     @asynccontextmanager
     async def write(self, *, durable: bool = True) -> AsyncIterator[Transaction]:
@@ -120,6 +125,13 @@ class Database:
                 if not opened.is_durable:
                     await connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
 
+    @asynccontextmanager
+    async def outside_transactions(self) -> AsyncIterator[AsyncConnection]:
+        """A connection on which each statement counts by itself, for what PostgreSQL does in no transaction."""
+        with told_where_unavailable():
+            async with self._engine.connect() as connection:
+                yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
     def after_commit(self, tx: Transaction, call: Callable[[], None]) -> None:
         """Call this, on the event loop, once this write transaction has committed; never if it rolls back."""
         self._open[tx].after_commit.append(call)
@@ -131,9 +143,18 @@ class Database:
         """
         self._open[tx].is_durable = True
 
+    def connections(self) -> tuple[int, int]:
+        """How many connections are in use now, and how many there may be."""
+        pool = self._engine.pool
+        assert isinstance(pool, QueuePool), "SQLite in memory, which has another, is not supported"
+        return pool.checkedout(), pool.size()
+
     async def close(self) -> None:
         """Give all connections back."""
         await self._engine.dispose()
+
+    aclose = close
+    """For `contextlib.aclosing`."""
 
 
 def _open_postgresql(url: URL, pool_size: int) -> AsyncEngine:

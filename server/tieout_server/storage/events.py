@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.storage.database import Transaction
+from tieout_server.storage.lineage_tables import log_gaps
 from tieout_server.storage.notices import telling
 from tieout_server.storage.tables import event_counter, events
 
@@ -124,6 +125,12 @@ async def bounds(tx: Transaction) -> Bounds:
     return Bounds(row.last, row.pruned) if row else Bounds(0, 0)
 
 
+async def is_lost(tx: Transaction, position: int) -> bool:
+    """Whether this position was given out only in a future that was lost: what was told there never happened."""
+    within = (log_gaps.c.behind < position) & (log_gaps.c.up_to > position)
+    return (await tx.execute(select(log_gaps.c.behind).where(within).limit(1))).first() is not None
+
+
 async def prune(tx: Transaction, before: datetime) -> int:
     """Drop what is older than this instant; answers how many events went."""
     newest = select(func.max(events.c.position)).where(events.c.at < to_micros(before)).scalar_subquery()
@@ -132,6 +139,7 @@ async def prune(tx: Transaction, before: datetime) -> int:
         return 0
     gone = await tx.execute(delete(events).where(events.c.position <= last))
     await tx.execute(update(event_counter).where(event_counter.c.id == _COUNTER).values(pruned=last))
+    await tx.execute(delete(log_gaps).where(log_gaps.c.up_to <= last))
     return gone.rowcount
 
 

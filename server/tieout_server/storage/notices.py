@@ -25,6 +25,8 @@ Callback = Callable[[str | None], None]
 """Hears what was told; None means that anything may have happened, because for a while nothing could be heard."""
 
 SETTING = "TIEOUT_DATABASE_LISTEN_URL"
+SELDOM = 3.0
+"""How many times as seldom a table is looked at while notices are heard: then only a lost one is to be made up for."""
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
 """Seconds before the database is tried again while it is away."""
@@ -54,6 +56,10 @@ class Notices:
         self._callbacks: dict[str, list[Callback]] = {}
         self.is_heard = False
         """Whether notices come in at this moment, so that looking seldom is enough."""
+
+    def patience(self, seconds: float) -> float:
+        """How long to wait until a table is looked at that is looked at this often where no notices are heard."""
+        return seconds * SELDOM if self.is_heard else seconds
 
     def listen(self, channel: str, callback: Callback) -> None:
         """Have this called, on the event loop, with what is told on this channel; before `run`."""

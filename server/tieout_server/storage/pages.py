@@ -1,7 +1,7 @@
 """Pages of a query: each begins behind the last row of the one before, so rows that come or go shift nothing."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from sqlalchemy import BigInteger, Row, Select, and_, or_
@@ -13,7 +13,9 @@ from tieout_server.storage.database import Transaction
 Found = Row[Any]
 """One row as the database gave it; `storage.documents` makes a document of it."""
 
-Key = tuple[str | int, str]
+_Text = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]*\Z")]
+"""What PostgreSQL can be asked for."""
+Key = tuple[_Text | int, _Text]
 """A row's place in an order: what is sorted by, then Xero's id."""
 
 _STORED_BITS = 63

@@ -1,6 +1,8 @@
 """Erasing what was read through a connection, a bounded number of rows at a time."""
 
-from sqlalchemy import Column, Table, delete, select, tuple_
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import Column, Table, delete, func, select, tuple_
 
 from tieout_server.storage import export_leftovers, export_tables, reconciliation_tables, tables
 from tieout_server.storage.database import Transaction
@@ -41,6 +43,32 @@ async def erase_some(tx: Transaction, connection_id: str, up_to: int) -> int:
     return await _erase_runs(tx, reconciliation_tables.reconciliations, connection_id, up_to) or await _erase_runs(
         tx, tables.syncs, connection_id, up_to
     )
+
+
+_COUNTED: Mapping[str, Table] = {
+    "customers": tables.contacts,
+    "invoices": tables.invoices,
+    "credits": tables.credits,
+    "payments": tables.payments,
+    "accounts": tables.accounts,
+    "syncs": tables.syncs,
+    "reconciliations": reconciliation_tables.reconciliations,
+    "discrepancies": reconciliation_tables.discrepancies,
+    "comparisons": reconciliation_tables.comparisons,
+    "platform_balances": reconciliation_tables.platform_balances,
+    "cases": reconciliation_tables.cases,
+    "payment_exports": _exports,
+    "export_settings": export_tables.export_settings,
+}
+
+
+async def count(tx: Transaction, connection_ids: Collection[str]) -> dict[str, int]:
+    """How much there is to erase of these connections, by kind; what hangs on a row is not counted."""
+    found = {}
+    for kind, table in _COUNTED.items():
+        query = select(func.count()).select_from(table).where(table.c.connection_id.in_(connection_ids))
+        found[kind] = int((await tx.execute(query)).scalar_one())
+    return found
 
 
 async def forget_watermarks(tx: Transaction, connection_id: str) -> None:

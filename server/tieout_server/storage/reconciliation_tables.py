@@ -35,6 +35,7 @@ discrepancy_events = Table(
     text_column("actor"),
     int_column("difference"),
     int_column("at"),
+    Index(None, "at"),
 )
 
 comparisons = Table(
@@ -47,6 +48,7 @@ comparisons = Table(
     int_column("ours"),
     int_column("xero"),
     text_column("source"),
+    Index(None, "at"),
     sqlite_with_rowid=False,
 )
 
@@ -83,6 +85,7 @@ reconciliations = Table(
     int_column("ended_at", nullable=True),
     int_column("updated_at"),
     Index(None, "connection_id", "ordinal", unique=True),
+    Index(None, "ended_at"),
 )
 
 platform_balances = Table(

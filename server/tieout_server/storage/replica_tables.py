@@ -1,6 +1,6 @@
 """Tables of the processes that share the work: who is alive, which organisations are whose, and calls of guests."""
 
-from sqlalchemy import Column, ForeignKey, Index, LargeBinary, Table, Text
+from sqlalchemy import Boolean, Column, ForeignKey, Index, LargeBinary, Table, Text, false, text
 
 from tieout_server.storage.columns import int_column, metadata, text_column
 
@@ -10,6 +10,10 @@ replicas = Table(
     Column("id", Text, primary_key=True),
     text_column("name"),  # host:process, for people
     int_column("alive_until", nullable=True),  # by the database's clock; null: it is the only one
+    Column(
+        "revision", Text, nullable=False, server_default=text("''")
+    ),  # that its code was written for; empty: before 0008
+    Column("is_leaving", Boolean, nullable=False, server_default=false()),  # it is being stopped, and takes no more
 )
 
 homes = Table(

@@ -13,21 +13,26 @@ from sqlalchemy.sql import ColumnElement
 
 from tieout_server.clock import from_micros
 from tieout_server.storage.database import Transaction
+from tieout_server.storage.migrate import HEAD
 from tieout_server.storage.replica_tables import homes, replicas
 
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 """Microseconds since 1970 by the clock of PostgreSQL, which all processes have in common. SQLite has one process."""
 
+_IS_SILENT = replicas.c.alive_until < literal_column(_NOW)
+_IS_STAYING = replicas.c.is_leaving.is_(False)
 _NEW_HOME = "INSERT INTO homes (xero_tenant_id, replica_id, windows) VALUES ({0}, {0}, {0}) ON CONFLICT DO NOTHING"
 
 
 class Peers(msgspec.Struct, frozen=True):
-    """The processes that are alive, and the organisations that they share."""
+    """The processes that are alive and stay, and the organisations that they share."""
 
     replicas: int
     organisations: int = 0
     at_home: int = 0
     """Of them, those that have a home now."""
+    silent: int = 0
+    """Of the processes, those that have not been heard of for too long."""
 
 
 class Home(msgspec.Struct, frozen=True):
@@ -45,7 +50,9 @@ async def join(tx: Transaction, replica_id: str, life: timedelta | None, *, alon
     if alone:
         await tx.execute(delete(replicas))
     await tx.execute(
-        replicas.insert().values(id=replica_id, name=name, alive_until=None if life is None else _after(life))
+        replicas.insert().values(
+            id=replica_id, name=name, alive_until=None if life is None else _after(life), revision=HEAD
+        )
     )
 
 
@@ -58,10 +65,20 @@ async def beat(tx: Transaction, replica_id: str, life: timedelta) -> datetime | 
 
 async def bury(tx: Transaction) -> Sequence[str]:
     """Remove who has not been heard of for too long; what they held is free with this commit."""
-    silent = select(replicas.c.id).where(replicas.c.alive_until < literal_column(_NOW))
+    silent = select(replicas.c.id).where(_IS_SILENT)
     unlocked = silent.with_for_update(skip_locked=True)  # whoever is just giving a sign of life is not silent
     buried = delete(replicas).where(replicas.c.id.in_(unlocked)).returning(replicas.c.id)
     return [row[0] for row in await tx.execute(buried)]
+
+
+async def retire(tx: Transaction, replica_id: str) -> None:
+    """Share the work no longer, but hold what is in hand: the others may have all the rest."""
+    await tx.execute(update(replicas).where(replicas.c.id == replica_id).values(is_leaving=True))
+
+
+async def forget_all(tx: Transaction) -> Sequence[str]:
+    """Remove every process, for none can be alive; answers who that was. Whatever they held is free."""
+    return [row[0] for row in await tx.execute(delete(replicas).returning(replicas.c.id))]
 
 
 async def leave(tx: Transaction, replica_id: str) -> None:
@@ -73,8 +90,16 @@ async def peers(tx: Transaction) -> Peers:
     """How many share the work, and how many organisations are shared out."""
     organisations = select(func.count()).select_from(homes).scalar_subquery()
     at_home = select(func.count(homes.c.replica_id)).scalar_subquery()
-    row = (await tx.execute(select(func.count(), organisations, at_home).select_from(replicas))).one()
+    silent = func.count().filter(_IS_SILENT) if tx.dialect.name == "postgresql" else literal_column("0")
+    staying = select(func.count().filter(_IS_STAYING), organisations, at_home, silent).select_from(replicas)
+    row = (await tx.execute(staying)).one()
     return Peers(*row)
+
+
+async def others_alive(tx: Transaction) -> bool:
+    """Whether any process shows signs of life, by the clock of PostgreSQL."""
+    living = select(replicas.c.id).where(replicas.c.alive_until >= literal_column(_NOW)).limit(1)
+    return (await tx.execute(living)).first() is not None
 
 
 async def settle(tx: Transaction, xero_tenant_id: str, replica_id: str) -> bytes | None:

@@ -167,6 +167,7 @@ syncs = Table(
     int_column("ended_at", nullable=True),
     int_column("updated_at"),
     Index(None, "connection_id", "ordinal", unique=True),
+    Index(None, "ended_at"),
 )
 
 sync_lines = Table(
@@ -250,6 +251,7 @@ change_counters = Table(
     int_column("last"),  # the last number given out; its row's lock makes writers of one mirror take turns
     text_column("sync_id"),  # what brought that change; empty where no sync did
     int_column("since"),  # the first of the numbers up to the last that the same one brought
+    *(Column(name, BigInteger) for name in ("gap_behind", "gap_up_to")),  # numbers between are of a lost future
 )
 
 change_runs = Table(
@@ -276,7 +278,7 @@ calls = Table(
     "calls",
     metadata,
     Column("xero_tenant_id", Text, primary_key=True),
-    Column("day", Text, primary_key=True),
+    Column("day", Text, primary_key=True, index=True),
     Column("purpose", Text, primary_key=True),
     *(int_column(name) for name in ("call_count", "bytes_wire", "bytes_body")),
 )

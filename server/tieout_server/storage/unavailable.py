@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 
+from tieout_server import measures
 from tieout_server.errors import StorageUnavailableError
 
 _SENTENCE = (
@@ -40,6 +41,7 @@ def told_where_unavailable() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         if why := _why(error):
+            measures.DATABASE_TROUBLE.inc()
             raise StorageUnavailableError(_SENTENCE, why) from error
         raise
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy.engine import URL
 
 from tieout_server.errors import OperatorMustActError
 from tieout_server.storage.database import parse_url
@@ -65,9 +66,9 @@ class Vault:
                 "TIEOUT_VAULT_KEYS is empty. Xero's tokens are encrypted at rest, and with PostgreSQL every replica "
                 f"needs the same key: {_HOW_TO_MAKE}, and keep it where you keep the database password"
             )
-        if url.database in (None, "", ":memory:"):
+        if (file := key_file_of(url)) is None:
             return cls({"memory": secrets.token_bytes(KEY_BYTES)})
-        return cls(_parse(_key_file(Path(url.database).with_name(Path(url.database).name + ".key"))))
+        return cls(_parse(_key_file(file)))
 
     def seal(self, plain: str, *, context: str) -> bytes:
         """Encrypt for one row; `context` names it and is needed to open."""
@@ -92,9 +93,21 @@ class Vault:
             raise VaultError(f"A stored secret ({context}) does not open with key {name!r}.") from error
         return plain.decode()
 
-    def needs_resealing(self, sealed: bytes) -> bool:
-        """Whether this was sealed with an older key than the first one."""
-        return _key_name(sealed) != self._sealing
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the keys, the one that seals first."""
+        return tuple(self._ciphers)
+
+    def mark(self, name: str) -> bytes:
+        """What stands in front of all that the key of this name has sealed."""
+        return _header(name)
+
+
+def key_file_of(url: URL) -> Path | None:
+    """Where the key file of this database stands if there are no other keys; None where it has no place on disk."""
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    return Path(str(url.database) + ".key")
 
 
 def _header(name: str) -> bytes:

@@ -51,10 +51,14 @@ def following(entity: Entity, xero_id: str = ANY) -> Named:
 
 async def connected(tx: Transaction, xero_tenant_ids: Collection[str]) -> Mapping[str, str]:
     """The ids of the connections that are connected to these organisations, by organisation; others are left out."""
-    query = select(connections.c.xero_tenant_id, connections.c.id).where(
-        connections.c.xero_tenant_id.in_(xero_tenant_ids), connections.c.state == "CONNECTED"
-    )
-    return {row.xero_tenant_id: row.id for row in await tx.execute(query)}
+    wanted = list(xero_tenant_ids)
+    found: dict[str, str] = {}
+    for start in range(0, len(wanted), _AT_ONCE):  # a statement takes only so many values: 32,766 on SQLite
+        query = select(connections.c.xero_tenant_id, connections.c.id).where(
+            connections.c.xero_tenant_id.in_(wanted[start : start + _AT_ONCE]), connections.c.state == "CONNECTED"
+        )
+        found |= {row.xero_tenant_id: row.id for row in await tx.execute(query)}
+    return found
 
 
 async def put(tx: Transaction, connection_id: str, named: Sequence[Named], at: datetime) -> None:

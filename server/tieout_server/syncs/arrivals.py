@@ -17,7 +17,7 @@ from tieout_server.storage.webhooks import HEARD_EVERY
 from tieout_server.syncs.news import News
 from tieout_server.syncs.run import Means
 
-SWEEP = 5.0
+SWEEP = 15.0
 """Seconds between looks for what a process left that is gone."""
 AT_ONCE = 50
 """Deliveries that are put into the inbox in one transaction."""

@@ -6,6 +6,7 @@ from what was committed.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ import msgspec
 from tieout_server import log
 from tieout_server.clock import Clock
 from tieout_server.connections.record import Record
-from tieout_server.errors import BugError, OperatorMustActError, TryAgainError
+from tieout_server.errors import BugError, DrainingError, OperatorMustActError, TryAgainError
 from tieout_server.events.feed import SYNC, Feed
 from tieout_server.ledger.books import Books, HeldUp, Page
 from tieout_server.ledger.documents import Entity
@@ -116,7 +117,7 @@ class Run:
             await self._keep(tx, Happening.BROKEN, fault=fault, waiting_by="", waiting_until=None, eta_at=None)
 
     def _is_slice_over(self) -> bool:
-        return self._means.clock.now() - self._slice_began_at >= SLICE
+        return self._job.is_leaving or self._means.clock.now() - self._slice_began_at >= SLICE
 
     def _start_reads(self, books: Books) -> None:
         """Fill up what may be in flight with the most wanted reads."""
@@ -134,7 +135,8 @@ class Run:
             await self._say_why(books.held_up())
         for read in arrived:
             request = self._in_flight.pop(read)
-            await self._commit(request, read.result())
+            with contextlib.suppress(DrainingError):  # not asked; whoever goes on asks for it
+                await self._commit(request, read.result())
 
     async def _commit(self, request: Request, page: Page) -> None:
         """Keep a page with all that follows from it."""

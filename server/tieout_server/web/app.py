@@ -1,7 +1,6 @@
 """The web application: where Xero sends people back to, and its webhooks; and what machines ask about our health."""
 
-import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
@@ -16,6 +15,8 @@ from tieout_server.errors import (
     TieoutError,
 )
 from tieout_server.web import pages
+from tieout_server.web.edge import Edge
+from tieout_server.web.observed import REQUEST_ID, observed
 from tieout_server.web.page import HEADERS, Page, render
 from tieout_server.web.webhooks import LARGEST_BODY, WEBHOOKS, WebhookReceiver
 
@@ -26,22 +27,24 @@ CALLBACK = "/xero/callback"
 MAX_PARAMETER = 4000
 """Characters of `state`, `code` or `error` beyond which they are not Xero's."""
 
-IsReady = Callable[[], Awaitable[bool]]
+WhyNotReady = Callable[[], Awaitable[str]]
+"""Says why calls cannot be served now; nothing while they can."""
 
 
-def build(connections: Connections, is_ready: IsReady, webhooks: WebhookReceiver | None = None) -> web.Application:
-    """The application; `is_ready` tells whether calls can be served now."""
+def build(
+    connections: Connections,
+    why_not_ready: WhyNotReady,
+    webhooks: WebhookReceiver | None = None,
+    edge: Edge | None = None,
+) -> web.Application:
+    """The application."""
+    edge = edge or Edge()
 
     async def callback(request: web.Request) -> web.Response:
         """The page after consent. What the address holds is secret and goes neither into the page nor the log."""
-        page = await _outcome(connections, request)
-        return web.Response(
-            status=page.status,
-            text=render(page),
-            content_type="text/html",
-            charset="utf-8",
-            headers=HEADERS,
-        )
+        if wait := edge.wait(request):
+            return _html(pages.too_many(), HEADERS | {"Retry-After": str(wait)})
+        return _html(await _outcome(connections, request), HEADERS)
 
     async def alive(_request: web.Request) -> web.Response:
         """This process runs; webhooks that are off are no fault, but worth a word."""
@@ -49,16 +52,28 @@ def build(connections: Connections, is_ready: IsReady, webhooks: WebhookReceiver
 
     async def ready(_request: web.Request) -> web.Response:
         """This process can serve."""
-        is_so = await is_ready()
-        return web.Response(status=200 if is_so else 503, text="ready\n" if is_so else "not ready\n")
+        return await readiness(why_not_ready)
 
-    application = web.Application(client_max_size=LARGEST_BODY)
+    application = web.Application(client_max_size=LARGEST_BODY, middlewares=[observed])
+    application.on_response_prepare.append(edge.protect)
     application.router.add_get(CALLBACK, callback, allow_head=False)  # a link checker's HEAD would use up the state
     if webhooks:
         application.router.add_post(WEBHOOKS, webhooks.receive)
     application.router.add_get("/healthz", alive)
     application.router.add_get("/readyz", ready)
     return application
+
+
+def _html(page: Page, headers: Mapping[str, str]) -> web.Response:
+    return web.Response(
+        status=page.status, text=render(page), content_type="text/html", charset="utf-8", headers=headers
+    )
+
+
+async def readiness(why_not_ready: WhyNotReady) -> web.Response:
+    """Whether calls can be served now, and if not, why."""
+    why = await why_not_ready()
+    return web.Response(status=503 if why else 200, text=f"not ready: {why}\n" if why else "ready\n")
 
 
 async def _outcome(connections: Connections, request: web.Request) -> Page:
@@ -68,9 +83,8 @@ async def _outcome(connections: Connections, request: web.Request) -> Page:
         logger.warning("consent waits for the database", why=error.why)
         return pages.refused(error)
     except Exception as error:  # the edge: a person gets a page, whatever broke
-        request_id = secrets.token_hex(8)
-        logger.exception("fault", request_id=request_id)
-        return pages.fault(request_id, error)
+        logger.exception("fault")
+        return pages.fault(request[REQUEST_ID], error)
 
 
 async def _taken_back(connections: Connections, request: web.Request) -> Page:

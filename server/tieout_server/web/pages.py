@@ -35,6 +35,17 @@ def fault(request_id: str, error: Exception) -> Page:
     return msgspec.structs.replace(page, **_way_back(error))
 
 
+def too_many() -> Page:
+    """Whoever asks does so too often, or too many do; nothing was looked at."""
+    return Page(
+        status=429,
+        mood=Mood.ATTENTION,
+        heading="One moment, please",
+        happened="Too many visits came at once, so this one was not looked at. Your link is still good.",
+        next="Wait a little, and reload this page.",
+    )
+
+
 def _way_back(error: Exception) -> dict[str, str]:
     """Where the person came from, as far as the error knows; never the id of another's connection."""
     facts = error.facts if isinstance(error, errors.TieoutError) else {}

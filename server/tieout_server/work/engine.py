@@ -16,13 +16,15 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
-from tieout_server import log
+from tieout_server import log, traces
 from tieout_server.clock import Clock
-from tieout_server.errors import StorageUnavailableError
+from tieout_server.errors import DrainingError, StorageUnavailableError
 from tieout_server.storage import work
 from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.notices import Notices
 from tieout_server.storage.work import Due, Lease, Task
 from tieout_server.work.homes import Homes, NoWindows
+from tieout_server.work.observed import Causes, Outcome, Slice, observed
 from tieout_server.work.replica import Replica
 
 logger = log.get("work")
@@ -74,9 +76,15 @@ class LostLeaseError(Exception):
 class Job:
     """One task in hand."""
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, leaving: Callable[[], bool] = lambda: False) -> None:
         self._lease = lease
+        self._leaving = leaving
         self.connection_id = lease.connection_id
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether this process ends soon: the slice ends as soon as what is under way has been answered."""
+        return self._leaving()
 
     async def hold(self, tx: Transaction) -> None:
         """Make this transaction count only if the task is still ours.
@@ -101,24 +109,32 @@ class Engine:
     """Does what is due. Register the kinds, then run it once per process."""
 
     def __init__(
-        self, database: Database, clock: Clock, replica: Replica | None = None, homes: Homes | None = None
+        self,
+        database: Database,
+        clock: Clock,
+        replica: Replica | None = None,
+        homes: Homes | None = None,
+        notices: Notices | None = None,
     ) -> None:
-        """Without `replica` and `homes` this process shares the work with nobody."""
+        """Without `replica`, `homes` and `notices` this process shares the work with nobody."""
         self._database = database
+        self._notices = notices or Notices(database)
+        self._notices.listen(work.CHANNEL, self.hear)
         self._clock = clock
         self._replica = replica or Replica(database)
         self._homes = homes or Homes(database, self._replica, NoWindows())
         self._homes.is_busy = self._is_busy
         self._replica.on_lost(self._cancel_all)
-        self._replica.on_beat(self._look)
         self._kinds: dict[str, _Kind] = {}
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._organisations: dict[tuple[str, str], str] = {}
         self._failures: dict[tuple[str, str], int] = {}
+        self._causes = Causes()
         self._moves: set[asyncio.Task[None]] = set()
         self._may_hold_more = False
         """Whether rows may say that this process has what it has not: something broke on the way to or from them."""
         self._is_away = False
+        self._is_draining = False
         self._look_took = 0.0
         self._due = asyncio.Event()
 
@@ -131,8 +147,11 @@ class Engine:
     ) -> None:
         """Have this done now or at this instant; counts once the transaction has committed."""
         task, now = Task(kind, connection_id, self._kinds[kind].lane), self._clock.now()
-        await work.wake(tx, task, priority=priority, due_at=at or now, tell=at is None or at <= now)
+        is_soon = at is None or at <= now + timedelta(seconds=self._notices.patience(SWEEP))
+        await work.wake(tx, task, priority=priority, due_at=at or now, tell=is_soon)
         self._database.after_commit(tx, self._due.set)
+        if cause := traces.cause():
+            self._database.after_commit(tx, functools.partial(self._causes.note, kind, connection_id, cause))
 
     def hear(self, told: str | None) -> None:
         """Something is due: another process says so."""
@@ -155,6 +174,24 @@ class Engine:
         finally:
             await self._let_go()
 
+    async def hand_over(self) -> None:
+        """Begin nothing more, and let organisations go as soon as nothing is in hand of them: another process goes on.
+
+        Slices in hand learn that they are to end (`Job.is_leaving`).
+        """
+        self._is_draining = True
+        await self._homes.drain()
+
+    async def drain(self, by: float) -> None:
+        """Let what is in hand come to an end until this time of the loop, then break it off."""
+        self._is_draining = True
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=max(0.0, by - asyncio.get_running_loop().time()))
+        if self._running:
+            logger.warning("broken off", tasks=[task.get_name() for task in self._running.values()])
+        await self._cancel_all()
+        await asyncio.gather(*self._moves, return_exceptions=True)
+
     def _breath(self) -> float:
         """Seconds in which more may gather that is due: the longer, the more a look costs, so that looks stay few."""
         shared = BREATH if self._replica.peers.replicas > 1 else 0.0
@@ -176,7 +213,7 @@ class Engine:
 
     async def _start_what_is_due(self) -> float:
         """Start what can be started; answers how many seconds to wait at most for more."""
-        if not self._replica.is_alive():
+        if self._is_draining or not self._replica.is_alive():
             return SWEEP
         if self._may_hold_more and (freed := await self._give_back()):
             logger.warning("what was not given back is due again", tasks=freed)
@@ -191,17 +228,13 @@ class Engine:
             is_ours = due.has_home or not organisation or organisation in newcomers
             if key in self._running or not self._has_room(due.task.lane) or not is_ours:
                 continue
-            if self._homes.is_leaving(organisation):
+            if self._homes.is_leaving(organisation) or self._is_draining:
                 continue
             self._organisations[key] = organisation
             doing = self._do(due, self._replica.id)
             self._running[key] = asyncio.create_task(doing, name=f"{due.task.kind} {due.task.connection_id}")
             self._running[key].add_done_callback(functools.partial(self._done, key))
         return self._idle_for(now, next_at)
-
-    async def _look(self) -> None:
-        """Others may be gone, and what they held is due."""
-        self._due.set()
 
     async def _give_back(self) -> int:
         """Free what rows say that this process has in hand, and that it has not; answers how much that was."""
@@ -212,10 +245,11 @@ class Engine:
         return freed
 
     def _idle_for(self, now: datetime, next_at: datetime | None) -> float:
+        sweep = self._notices.patience(SWEEP)
         if next_at is None:
-            return SWEEP
+            return sweep
         seconds = (next_at - now).total_seconds()
-        return min(SWEEP, max(seconds, COARSE) if self._replica.peers.replicas > 1 else seconds)
+        return min(sweep, max(seconds, COARSE) if self._replica.peers.replicas > 1 else seconds)
 
     async def _newcomers(self, tx: Transaction, found: Sequence[Due]) -> set[str]:
         """The organisations without a home that may settle here, most urgent first."""
@@ -264,21 +298,36 @@ class Engine:
             lease = await work.take(tx, task, owner=owner, now=self._clock.now())
         if lease is None:
             return
-        key = (task.kind, task.connection_id)
-        try:
-            again_at = await self._kinds[task.kind].perform(Job(lease))
-            self._failures.pop(key, None)
-        except LostLeaseError as lost:
-            logger.warning("task lost", task=str(lost))
-            return
-        except StorageUnavailableError:  # no fault of the task's
-            again_at = self._clock.now() + FIRST_RETRY
-        except Exception:
-            self._failures[key] = failures = self._failures.get(key, 0) + 1
-            again_at = self._clock.now() + min(FIRST_RETRY * 2 ** min(failures, 10), LAST_RETRY)
-            logger.exception("task failed", kind=task.kind, connection_id=task.connection_id, again_at=again_at)
+        with observed(task.kind, task.connection_id, self._causes.of(task.kind, task.connection_id)) as slice_:
+            try:
+                again_at = await self._perform(lease, slice_)
+            except LostLeaseError as lost:
+                slice_.outcome = Outcome.LOST
+                logger.warning("task lost", task=str(lost))
+                return
         async with self._database.write(durable=False) as tx:  # undone, it is done again: see `hear`
             await work.finish(tx, lease, again_at=again_at)
+
+    async def _perform(self, lease: Lease, slice_: Slice) -> datetime | None:
+        """One slice; when to go on, which after trouble is a while later each time."""
+        key = (lease.kind, lease.connection_id)
+        try:
+            again_at: datetime | None = await self._kinds[lease.kind].perform(Job(lease, lambda: self._is_draining))
+        except LostLeaseError:
+            raise
+        except DrainingError:  # it is another process's
+            return self._clock.now()
+        except StorageUnavailableError:  # no fault of the task's
+            slice_.outcome = Outcome.DATABASE_AWAY
+            return self._clock.now() + FIRST_RETRY
+        except Exception:
+            slice_.outcome = Outcome.FAILED
+            self._failures[key] = failures = self._failures.get(key, 0) + 1
+            again_at = self._clock.now() + min(FIRST_RETRY * 2 ** min(failures, 10), LAST_RETRY)
+            logger.exception("task failed", again_at=again_at)
+        else:
+            self._failures.pop(key, None)
+        return again_at
 
     async def _cancel_all(self) -> None:
         tasks = list(self._running.values())

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.errors import CallLimitError, StorageUnavailableError
+from tieout_server.errors import CallLimitError, DrainingError, StorageUnavailableError
 from tieout_server.ledger.books import HeldUp, Purpose
 from tieout_server.ledger.calls import Allowance, Leave, Left, Pacing, Problem
 from tieout_server.storage import guest_calls, replicas
@@ -45,8 +45,19 @@ class Guests:
         self._means = means
         self._limits = limits
         self._waiting: dict[str, asyncio.Event] = {}
+        self._is_closed = False
         self._telling: set[asyncio.Task[None]] = set()
         means.notices.listen(FOR_GUESTS, self._heard)
+
+    def close(self) -> None:
+        """Let nobody through any more, neither who waits nor who comes; calls that are under way go on."""
+        self._is_closed = True
+        self._limits.close()
+        self._heard(None)
+
+    async def until_closed(self) -> None:
+        """Return once nobody is let through any more."""
+        await self._limits.until_closed()
 
     @asynccontextmanager
     async def call(self, xero_tenant_id: str, purpose: Purpose) -> AsyncIterator[Leave]:
@@ -54,6 +65,7 @@ class Guests:
 
         Raises:
             CallLimitError: the day has no more calls for this purpose.
+            DrainingError: this process shuts down.
         """
         while not await self._is_home(xero_tenant_id):
             async with self._as_guest(xero_tenant_id, purpose) as leave:
@@ -80,6 +92,7 @@ class Guests:
 
     async def _is_home(self, xero_tenant_id: str) -> bool:
         """Whether the organisation is at home here, perhaps from now on."""
+        self._check_is_open()
         if self._means.homes.is_here(xero_tenant_id):
             return True
         if not self._means.replica.is_alive():
@@ -127,6 +140,7 @@ class Guests:
         try:
             while True:
                 moved.clear()
+                self._check_is_open()
                 async with self._means.database.read() as tx:
                     found = await guest_calls.find(tx, call.id)
                     at = await replicas.home(tx, call.xero_tenant_id)
@@ -142,6 +156,10 @@ class Guests:
                         await moved.wait()
         finally:
             del self._waiting[call.id]
+
+    def _check_is_open(self) -> None:
+        if self._is_closed:
+            raise DrainingError
 
     def _heard(self, call_id: str | None) -> None:
         for waiting, moved in self._waiting.items():

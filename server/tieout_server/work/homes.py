@@ -93,10 +93,16 @@ class Homes:
         self._here: set[str] = set()
         self._leaving: set[str] = set()
         self._moving: set[str] = set()
+        self._is_draining = False
         self.is_busy: Callable[[str], bool] = lambda _: False
         """Whether something is being done here for an organisation."""
         replica.on_lost(self._drop)
         replica.on_beat(self.balance)
+
+    @property
+    def count(self) -> int:
+        """How many organisations are at home here."""
+        return len(self._here)
 
     def is_here(self, xero_tenant_id: str) -> bool:
         """Whether an organisation is at home in this process."""
@@ -130,6 +136,8 @@ class Homes:
 
     async def balance(self) -> None:
         """Keep what is known of limits for who would come next, and give up what is more than our share."""
+        if self._is_draining:
+            return
         peers = self._replica.peers
         self._windows.share_with(peers.replicas - 1)
         excess = len(self._here) - _share(max(peers.organisations, len(self._here)), peers.replicas)
@@ -142,6 +150,14 @@ class Homes:
     async def move_out(self, xero_tenant_id: str) -> None:
         """Let an organisation go that is leaving, unless something is being done for it at this moment."""
         await self._move_out([xero_tenant_id])
+
+    async def drain(self) -> None:
+        """Let all of them go, as this process ends: idle ones now, others with `move_out`, the rest with `leave`."""
+        self._is_draining = True
+        self._leaving = set(self._here)
+        async with self._database.write() as tx:
+            await replicas.retire(tx, self._replica.id)
+        await self._move_out(list(self._here))
 
     async def leave(self) -> None:
         """Let all of them go, as this process ends."""

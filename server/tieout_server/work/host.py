@@ -5,7 +5,7 @@ import contextlib
 from datetime import timedelta
 
 from tieout_server import log
-from tieout_server.errors import CallLimitError, StorageUnavailableError
+from tieout_server.errors import CallLimitError, DrainingError, StorageUnavailableError
 from tieout_server.ledger.calls import Pacing, Problem
 from tieout_server.storage import guest_calls
 from tieout_server.storage.guest_calls import GuestCall, GuestState, Outcome
@@ -35,7 +35,8 @@ class Host:
         self._serving: dict[str, asyncio.Task[None]] = {}
         self._told: dict[str, asyncio.Event] = {}
         self._asked = asyncio.Event()
-        means.notices.listen(FOR_HOMES, self._heard)
+        self._notices = means.notices
+        self._notices.listen(FOR_HOMES, self._heard)
         means.replica.on_lost(self._send_away)
 
     async def run(self) -> None:
@@ -48,10 +49,15 @@ class Host:
                 for call in asked:
                     self._take_in(call)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(BEAT):
+                    async with asyncio.timeout(self._notices.patience(BEAT)):
                         await self._asked.wait()
         finally:
             await self._send_away()
+
+    async def drain(self, by: float) -> None:
+        """Wait until this time of the loop, at most, to be told what became of the calls that guests have leave for."""
+        if self._serving:
+            await asyncio.wait(self._serving.values(), timeout=max(0.0, by - asyncio.get_running_loop().time()))
 
     def _take_in(self, call: GuestCall) -> None:
         if not self._homes.is_here(call.xero_tenant_id):  # it moves at this moment; its next home sees to it
@@ -82,6 +88,8 @@ class Host:
         except CallLimitError as full:
             if full.limit == Problem.DAY:  # else it is at home elsewhere by now, and is served there
                 await self._move(call, GuestState.REFUSED, Outcome(retry_at=full.retry_at))
+        except DrainingError:
+            pass  # its next home finds it as it was
         except Exception:
             logger.exception("a guest was not served", call=call.id)
         finally:

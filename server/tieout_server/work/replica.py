@@ -11,12 +11,12 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from tieout_server import log
 from tieout_server.storage import replicas, tokens
-from tieout_server.storage.database import Database
+from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.notices import notify
 from tieout_server.storage.replicas import Peers
 from tieout_server.storage.work import CHANNEL
@@ -93,9 +93,8 @@ class Replica:
         async with self._database.write(durable=False) as tx:
             now = await replicas.beat(tx, self.id, LIFE)
             self._compare_clocks(now)
-            if buried := await replicas.bury(tx):
-                await tokens.release_of(tx, buried)
             self.peers = await replicas.peers(tx)
+            buried = await self._bury(tx) if self.peers.silent else ()
         if buried:
             logger.warning("replicas are gone; what they held is taken over", replicas=buried)
         if now is None:
@@ -108,6 +107,14 @@ class Replica:
             self._trust_from(began)
         for call in self._beaten:
             await call()
+
+    async def _bury(self, tx: Transaction) -> Sequence[str]:
+        """Remove who has been silent for too long; everybody hears that what they held is due."""
+        if buried := await replicas.bury(tx):
+            await tokens.release_of(tx, buried)
+            await notify(tx, CHANNEL)
+            self.peers = await replicas.peers(tx)
+        return buried
 
     async def _beat(self) -> None:
         try:

@@ -23,6 +23,12 @@ from tieout_server.ledger.calls import Left, Problem
 
 LONGEST_QUOTE = 500
 """Characters of Xero's words that an error keeps."""
+QUOTED_FROM = 8_192
+"""Bytes of a page that are searched for words: looking for tags takes the square of them."""
+LONGEST_NUMBER = 9
+"""Digits of a number in a header; Xero's own have four."""
+LONGEST_DAY, LONGEST_MINUTE = 24 * 3600, 5 * 60
+"""Seconds that a refusal by the day's or by any other limit is believed to last: asked again, Xero says it again."""
 MOST_MESSAGES = 50
 """Messages of one refusal that an error keeps."""
 NO_MESSAGE = "A validation exception occurred"
@@ -57,7 +63,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     def _number(self, name: str) -> int | None:
         text = self.headers.get(name, "")
-        return int(text) if text.isdecimal() else None
+        return int(text) if text.isdecimal() and len(text) <= LONGEST_NUMBER else None
 
 
 class TokenRefused(msgspec.Struct, frozen=True):
@@ -93,11 +99,16 @@ def refusal(answer: Answer) -> TokenRefused | LimitRefused | TieoutError:
         case HTTPStatus.FORBIDDEN if "AuthenticationUnsuccessful" in words:
             return AccessRevokedError("Xero refuses us these books.", words=words)
         case HTTPStatus.TOO_MANY_REQUESTS:
-            return LimitRefused(_problem(answer), answer.retry_after)
+            return _limit(_problem(answer), answer.retry_after)
         case status if _is_trouble(status, answer.body):
             return XeroUnavailableError("Xero did not answer properly.", status=str(status), words=words)
         case status:
             return _rejection(answer, words)
+
+
+def _limit(problem: Problem, retry_after: float | None) -> LimitRefused:
+    longest = LONGEST_DAY if problem is Problem.DAY else LONGEST_MINUTE
+    return LimitRefused(problem, None if retry_after is None else min(retry_after, longest))
 
 
 def _rejection(answer: Answer, words: str) -> UnexpectedAnswerError:
@@ -109,33 +120,38 @@ def _rejection(answer: Answer, words: str) -> UnexpectedAnswerError:
     return RejectedError(sentence, messages, status=status, words=words)
 
 
+def without_nul(body: bytes) -> bytes:
+    """The same body with U+FFFD for each NUL, which is a letter to JSON but can be kept in no text of PostgreSQL."""
+    if b"\0" not in body and b"\\u0000" not in body:
+        return body
+    return _NUL.sub(rb"\1\\ufffd", body).replace(b"\0", "\ufffd".encode())
+
+
+_NUL = re.compile(rb"((?<!\\)(?:\\\\)*)\\u0000")
+"""An escaped NUL: one whose own backslash is not escaped."""
+
+
 def validation_messages(element: object) -> tuple[str, ...]:
     """Every message of the ValidationErrors of an element and of what is inside it, in order, each once."""
     return tuple(dict.fromkeys(_all_messages(element)))[:MOST_MESSAGES]
 
 
 def _all_messages(value: object) -> Iterator[str]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _all_messages(item)
-    if isinstance(value, dict):
-        yield from filter(None, _validation(value))
-        for item in value.values():
-            yield from _all_messages(item)
+    left = [value]  # no recursion: an answer may be nested more deeply than calls may be
+    while left:
+        item = left.pop()
+        if isinstance(item, list):
+            left += reversed(item)
+        if isinstance(item, dict):
+            yield from filter(None, _validation(item))
+            left += reversed(item.values())
 
 
 def _messages(body: bytes) -> tuple[str, ...]:
     """What a refusal minds: the messages of its elements, or else the one at its head."""
-    try:
-        problem = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ()
-    if not isinstance(problem, dict):
-        return ()
-    said = _lower(problem)
-    head = [str(said[key])[:LONGEST_QUOTE] for key in ("detail", "message") if said.get(key)]
+    said = _problem_in(body)
     found = validation_messages(said.get("elements"))
-    return found or tuple(words for words in head if words != NO_MESSAGE)
+    return found or tuple(words for words in _head(said) if words != NO_MESSAGE)
 
 
 def _is_refusal(status: int) -> bool:
@@ -170,21 +186,30 @@ def _problem(answer: Answer) -> Problem:
 
 def _words(answer: Answer) -> str:
     """What Xero says for people, from whichever dialect, shortened."""
-    try:
-        problem = msgspec.json.decode(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _plain(answer)
-    if not isinstance(problem, dict):
-        return _plain(answer)
-    said = _lower(problem)
-    messages = [str(said[key]) for key in ("detail", "message") if said.get(key)]
+    said = _problem_in(answer.body)
+    messages = _head(said)
     messages += [message for element in _list(said.get("elements")) for message in _validation(element)]
     return "; ".join(dict.fromkeys(messages))[:LONGEST_QUOTE] or _plain(answer)
 
 
+def _problem_in(body: bytes) -> dict[str, Any]:
+    """The JSON object that a refusal is, its keys in lower case; empty where it is none."""
+    try:
+        problem = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return _lower(problem) if isinstance(problem, dict) else {}
+
+
+def _head(said: Mapping[str, Any]) -> list[str]:
+    """What a refusal says at its head; what is no text there is nothing that Xero says."""
+    found = (said.get(key) for key in ("detail", "message"))
+    return [words[:LONGEST_QUOTE] for words in found if isinstance(words, str) and words]
+
+
 def _plain(answer: Answer) -> str:
-    text = answer.body.decode("utf-8", "replace")
-    without_tags = re.sub(r"(?is)<(script|style)\b.*?</\1>|<[^>]*>", " ", text)
+    text = answer.body[:QUOTED_FROM].decode("utf-8", "replace")
+    without_tags = re.sub(r"(?is)<(script|style)\b.*?</\1>|<[^<>]*>", " ", text)
     return " ".join(without_tags.split())[:LONGEST_QUOTE]
 
 

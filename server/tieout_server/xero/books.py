@@ -57,13 +57,14 @@ class XeroBooks(Writes):
 
         def read(body: bytes) -> Page:
             if body:
-                return listing.read(body)
+                return _checked(listing.read(body), query) if listing.is_paged else listing.read(body)
             # 304, nothing changed since: known up to then, by Xero's clock; ours says nothing about Xero's.
             return Page(documents=(), page_count=1, item_count=0, served_at=query.since or self._clock.now())
 
         request = Request(path=listing.path, purpose=purpose, parameters=_parameters(query), since=query.since)
         fetched = await self._transport.fetch(self._access, request, read)
-        return msgspec.structs.replace(fetched.content, bytes_wire=fetched.wire_bytes)
+        page_count = max(fetched.content.page_count, 1)  # a listing that is not paged says nothing of pages
+        return msgspec.structs.replace(fetched.content, page_count=page_count, bytes_wire=fetched.wire_bytes)
 
     async def by_ids(self, entity: Entity, ids: Sequence[str], purpose: Purpose) -> Page:
         """The documents with these ids, `IDS_AT_ONCE` at most; what Xero does not show now is left out."""
@@ -147,6 +148,12 @@ class XeroBooks(Writes):
     def held_up(self) -> HeldUp | None:
         """What calls to these books are waiting for at this moment, if for anything."""
         return self._transport.held_up(self._access.xero_tenant_id)
+
+
+def _checked(page: Page, query: Query) -> Page:
+    rows = len(page.documents) + len(page.skipped_ids)
+    wire.Pagination(page.page_count, page.item_count).check(rows, page=query.page, page_size=query.page_size)
+    return page
 
 
 def _parameters(query: Query) -> dict[str, str]:

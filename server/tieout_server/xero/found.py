@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -44,13 +45,22 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """One page of records."""
+    """One page of records, and of how many rows they were picked."""
 
     found: Sequence[Found]
-    page_count: int
+    row_count: int
+    pagination: wire.Pagination
 
 
-NONE = Records((), 1)
+class _Listed(Protocol):
+    @property
+    def pagination(self) -> wire.Pagination | None: ...
+
+    @property
+    def rows(self) -> Sequence[object]: ...
+
+
+NONE = Records((), 0, wire.NO_PAGINATION)
 Read = Callable[[bytes], Records]
 
 _PAYMENTS = msgspec.json.Decoder(wire.Payments, strict=False)
@@ -136,6 +146,8 @@ def _received(row: BankTransactionRow) -> Found:
 
 
 def _credit(kind: RecordKind, row: wire.CreditRow) -> Found:
+    if not row.id:
+        raise ValueError(f"there is a {kind} without its id")
     return Found(kind=kind, xero_id=row.id, status=row.status, texts=_texts(row.reference))
 
 
@@ -143,8 +155,8 @@ def _texts(*texts: str | None) -> tuple[str, ...]:
     return tuple(text for text in texts if text)
 
 
-def _records(envelope: wire.Envelope, found: Sequence[Found]) -> Records:
-    return Records(found, envelope.pagination.page_count if envelope.pagination else 1)
+def _records(envelope: _Listed, found: Sequence[Found]) -> Records:
+    return Records(found, len(envelope.rows), envelope.pagination or wire.NO_PAGINATION)
 
 
 PLACES: Mapping[RecordKind, Place] = {

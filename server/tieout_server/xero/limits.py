@@ -19,14 +19,13 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import NamedTuple, assert_never
 
-import msgspec
-
 from tieout_server.clock import Clock
-from tieout_server.errors import CallLimitError
+from tieout_server.errors import CallLimitError, DrainingError, TieoutError
 from tieout_server.ledger.books import HeldUp, Purpose, WaitingFor
 from tieout_server.ledger.calls import Allowance, Left, Problem
 from tieout_server.xero.alarm import NEVER, Alarm
-from tieout_server.xero.windows import RESERVE, DayWindow, KeptDay, MinuteWindow
+from tieout_server.xero.kept import Kept, decode, encode
+from tieout_server.xero.windows import RESERVE, DayWindow, MinuteWindow
 
 AT_ONCE = 5
 A_MINUTE = 60
@@ -84,22 +83,6 @@ class Call:
         return self._organisation.refused(problem, retry_after)
 
 
-class _Kept(msgspec.Struct, frozen=True):
-    """What is known of an organisation's limits, for the process that comes next; seconds count from `at`."""
-
-    at: datetime
-    minute: list[float]
-    day: KeptDay | None
-    blocked: float
-    lingering: list[float]
-    is_all: bool
-    """Whether no call was made after it was kept."""
-
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Kept).decode
-
-
 class Limits:
     """The limits of one app, over all organisations. One per process; not shared between threads."""
 
@@ -110,6 +93,17 @@ class Limits:
         self._app = _App()
         self._organisations: dict[str, _Organisation] = {}
         self._used: set[str] = set()
+        self._closed = asyncio.Event()
+
+    def close(self) -> None:
+        """Let nobody through any more, neither who waits nor who comes; calls that are under way go on."""
+        self._closed.set()
+        for organisation in self._organisations.values():
+            organisation.turn_away(DrainingError)
+
+    async def until_closed(self) -> None:
+        """Return once nobody is let through any more."""
+        await self._closed.wait()
 
     def share_with(self, others: int) -> None:
         """Leave room in the app's minute for calls that so many other processes make before we hear of them."""
@@ -136,13 +130,13 @@ class Limits:
     def take_over(self, organisation: str, kept: bytes) -> None:
         """Go on with what another process knew of an organisation's limits."""
         if kept:
-            self._of(organisation).restore(_decode(kept))
+            self._of(organisation).restore(decode(kept))
 
     def told_by(self, kept: bytes) -> Allowance:
         """What is left for an organisation of which another process kept this."""
         elsewhere = _Organisation(self._clock, self._app, self._is_good)
         if kept:
-            elsewhere.restore(_decode(kept))
+            elsewhere.restore(decode(kept))
         return elsewhere.allowance()
 
     def forget_all(self) -> None:
@@ -160,7 +154,10 @@ class Limits:
 
         Raises:
             CallLimitError: the day has no more calls for this purpose.
+            DrainingError: this process shuts down.
         """
+        if self._closed.is_set():
+            raise DrainingError
         books = self._of(organisation)
         call = await books.admit(purpose)
         self._used.add(organisation)
@@ -300,8 +297,12 @@ class _Organisation:
         """Give no leave any more; who waits for it is told to ask anew."""
         self.is_good = lambda: False
         lost = "This server lost its place among the others; nothing was sent."
+        self.turn_away(lambda: CallLimitError(lost, Problem.MINUTE))
+
+    def turn_away(self, why: Callable[[], TieoutError]) -> None:
+        """Have all who wait be told this."""
         while (head := self._head()) is not None:
-            head[1].set_exception(CallLimitError(lost, Problem.MINUTE))
+            head[1].set_exception(why())
         self._alarm.set(NEVER)
 
     def is_in_use(self) -> bool:
@@ -309,7 +310,7 @@ class _Organisation:
 
     def keep(self, *, is_all: bool) -> bytes:
         now = self._clock.monotonic()
-        kept = _Kept(
+        kept = Kept(
             at=self._clock.now(),
             minute=self._minute.kept(now, LINGER),
             day=self._day.kept(now),
@@ -317,9 +318,9 @@ class _Organisation:
             lingering=[LINGER] * self._in_flight + [until - now for until in self._lingering if until > now],
             is_all=is_all,
         )
-        return _encode(kept)
+        return encode(kept)
 
-    def restore(self, kept: _Kept) -> None:
+    def restore(self, kept: Kept) -> None:
         gone = max(0.0, (self._clock.now() - kept.at).total_seconds() - SKEW)
         began = self._clock.monotonic() - gone
         self._minute.restore(kept.minute, began)

@@ -23,6 +23,7 @@ from tieout_server.ledger.documents import (
     Phone,
 )
 from tieout_server.xero import wire
+from tieout_server.xero.bounds import within_books
 
 SALES_INVOICES = frozenset({"ACCREC"})
 SALES_CREDIT_NOTES = frozenset({"ACCRECCREDIT"})
@@ -103,11 +104,17 @@ def _day(text: str | None, twin: str | None = None) -> date | None:
     return wire.on_date(text) if text else None
 
 
+def _owner(contact: wire.Reference) -> str:
+    if not contact.contact_id:
+        raise ValueError("a document is nobody's")
+    return contact.contact_id
+
+
 def to_invoice(row: wire.InvoiceRow, updated_at: datetime) -> Invoice:
     """An invoice as the ledger knows it."""
     return Invoice(
         xero_invoice_id=row.invoice_id,
-        xero_contact_id=row.contact.contact_id,
+        xero_contact_id=_owner(row.contact),
         status=row.status,
         currency=row.currency,
         rate=row.rate,
@@ -129,10 +136,12 @@ def to_invoice(row: wire.InvoiceRow, updated_at: datetime) -> Invoice:
 
 
 def _credit(entity: Entity, row: wire.CreditRow, credit_id: str, updated_at: datetime) -> Credit:
+    if not credit_id:
+        raise ValueError(f"there is an element of {entity} without its id")
     return Credit(
         entity=entity,
         xero_credit_id=credit_id,
-        xero_contact_id=row.contact.contact_id,
+        xero_contact_id=_owner(row.contact),
         status=row.status,
         currency=row.currency,
         rate=row.rate,
@@ -214,8 +223,8 @@ def _page(
         documents=documents,
         page_count=pagination.page_count,
         item_count=pagination.item_count,
-        served_at=wire.instant(envelope.served),
-        last_change_at=last if count else None,
+        served_at=wire.anchor(envelope.served),
+        last_change_at=within_books(last) if count else None,
         skipped=Counter(row.kind for row in skipped),
         skipped_ids=[row.id for row in skipped],
     )

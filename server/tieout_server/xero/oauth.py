@@ -1,12 +1,11 @@
 """Xero's identity service (OAuth 2.0 with PKCE): consent, tokens, and the organisations that a user linked to us."""
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any
-from urllib.parse import urlencode
+from typing import Annotated, Any, cast
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import msgspec
@@ -14,7 +13,7 @@ from authlib.oauth2.base import OAuth2Error
 from authlib.oauth2.client import OAuth2Client
 from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import KeySet, KeySetSerialization
 from joserfc.jwt import JWTClaimsRegistry
 
 from tieout_server.clock import Clock
@@ -30,7 +29,9 @@ from tieout_server.errors import (
 )
 from tieout_server.ledger.books import Membership, TokenSet
 from tieout_server.settings import Settings
-from tieout_server.xero.answers import Answer, LimitRefused, TokenRefused, refusal
+from tieout_server.xero.answers import LONGEST_QUOTE, Answer, LimitRefused, TokenRefused, refusal, without_nul
+from tieout_server.xero.observed import IDENTITY, observed
+from tieout_server.xero.receiving import received
 
 ISSUER = "https://identity.xero.com"
 """What id_tokens name as their issuer, wherever the service is reached (Xero, OAuth 2.0, ID token)."""
@@ -51,17 +52,26 @@ class _Connection(msgspec.Struct, frozen=True):
 
 
 _CONNECTIONS = msgspec.json.Decoder(list[_Connection])
+LARGEST_BODY = 1024 * 1024
+"""Bytes of an answer: thousands of organisations."""
+LONGEST_LIFE = timedelta(days=1)
+"""Of an access token, which lives for 30 minutes (Xero, Token types); what is said beyond it is not believed."""
 
 
-class _TokenAnswer:
-    """What Authlib wants of a response to read tokens or an error from it."""
+class _Tokens(msgspec.Struct, frozen=True):
+    """What a token response has to have."""
 
-    def __init__(self, answer: Answer) -> None:
-        self.status_code = answer.status
-        self._body = answer.body
+    access_token: Annotated[str, msgspec.Meta(min_length=1)]
+    refresh_token: Annotated[str, msgspec.Meta(min_length=1)]
+    expires_in: Annotated[int, msgspec.Meta(ge=0)]
+    scope: str = ""
 
-    def json(self) -> object:
-        return json.loads(self._body)
+
+class _Claims(msgspec.Struct, frozen=True):
+    """What is read of an access token."""
+
+    xero_userid: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    authentication_event_id: str = ""
 
 
 class _TokenClient(OAuth2Client):  # type: ignore[misc] # Authlib ships no types
@@ -79,13 +89,17 @@ class _TokenClient(OAuth2Client):  # type: ignore[misc] # Authlib ships no types
         answer = await _send(self.session, method, url, prepared, body=body)
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise XeroUnavailableError("Xero's identity service is busy.", status=str(answer.status))
+        # Authlib's own reading of the answer takes for granted that its members are of the right type.
         try:
-            token: Mapping[str, Any] = self.parse_response_token(_TokenAnswer(answer))
-        except (ValueError, AttributeError) as error:  # HTML or a bare string: nothing that the service itself says
+            said = _object_in(answer.body)
+            wrong = msgspec.convert(said.get("error", ""), str)
+        except ValueError as error:  # HTML or a bare string: nothing that the service itself says
             raise XeroUnavailableError(
                 "Xero's identity service did not answer properly.", status=str(answer.status)
             ) from error
-        return token
+        if wrong:
+            raise OAuth2Error(error=wrong)
+        return said
 
     async def _refresh_token(
         self,
@@ -156,7 +170,7 @@ class XeroIdentity:
         try:
             token = await self._client().refresh_token(self._token_url, refresh_token=refresh_token)
         except OAuth2Error as error:
-            gone = CredentialsExpiredError("Xero no longer accepts the consent.", error=str(error.error))
+            gone = CredentialsExpiredError("Xero no longer accepts the consent.", error="invalid_grant")
             raise _token_error(error, gone) from error
         return _token_set(token, asked_at, {})
 
@@ -174,7 +188,7 @@ class XeroIdentity:
             raise _membership_error(answer)
         try:
             rows = _CONNECTIONS.decode(answer.body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise XeroUnavailableError("Xero's list of connections cannot be read.") from error
         return [
             Membership(
@@ -237,8 +251,8 @@ class XeroIdentity:
         if not answer.is_good:
             raise XeroUnavailableError("Xero's signing keys cannot be had.", status=str(answer.status))
         try:
-            self._keys = KeySet.import_key_set(json.loads(answer.body))
-        except (ValueError, KeyError, TypeError, JoseError) as error:
+            self._keys = KeySet.import_key_set(cast("KeySetSerialization", _object_in(answer.body)))
+        except Exception as error:  # joserfc takes the shape of keys for granted
             raise XeroUnavailableError("Xero's signing keys cannot be read.") from error
         return self._keys
 
@@ -274,18 +288,20 @@ async def _send(
     """One request to the identity service; answers are small and asked for uncompressed."""
     sent = {**headers, "Accept-Encoding": "identity"}
     try:
-        async with session.request(
-            method, url, params=parameters, data=body or None, headers=sent, allow_redirects=False
-        ) as response:
-            received = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status, received, await response.read())
+        with observed(method, urlsplit(url).path, IDENTITY) as call:
+            async with session.request(
+                method, url, params=parameters, data=body or None, headers=sent, allow_redirects=False
+            ) as response:
+                answer = await received(response, LARGEST_BODY)
+            call.answered(answer)
+            return msgspec.structs.replace(answer, body=without_nul(answer.body))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise XeroUnavailableError(f"Xero's identity service did not answer: {type(error).__name__}.") from error
 
 
 def _token_error(error: OAuth2Error, about_the_grant: TieoutError) -> TieoutError:
     """The token endpoint's error as ours: only `invalid_grant` is about the code or the refresh token."""
-    name = str(error.error)
+    name = str(error.error)[:LONGEST_QUOTE]
     if name == "invalid_grant":
         return about_the_grant
     if name in APP_ERRORS:
@@ -304,8 +320,8 @@ def _membership_error(answer: Answer) -> TieoutError:
 
 def _revocation_error(answer: Answer) -> TieoutError:
     try:
-        name = str(json.loads(answer.body)["error"])
-    except (ValueError, KeyError, TypeError):  # HTML or a bare string: nothing that the service itself says
+        name = str(_object_in(answer.body)["error"])[:LONGEST_QUOTE]
+    except (ValueError, KeyError):  # HTML or a bare string: nothing that the service itself says
         return XeroUnavailableError("Xero's identity service did not answer properly.", status=str(answer.status))
     if name in APP_ERRORS:
         return AppRejectedError("Xero does not accept this app.", error=name)
@@ -315,28 +331,40 @@ def _revocation_error(answer: Answer) -> TieoutError:
 def _token_set(token: Mapping[str, Any], asked_at: datetime, identity: Mapping[str, Any]) -> TokenSet:
     """What a token response gave; who consented stands in the access token, which came from Xero itself over TLS."""
     try:
-        access_token = str(token["access_token"])
-        claims = _claims_unverified(access_token)
-        return TokenSet(
-            xero_user_id=str(claims["xero_userid"]),
-            access_token=access_token,
-            refresh_token=str(token["refresh_token"]),
-            access_expires_at=asked_at + timedelta(seconds=int(token["expires_in"])),
-            scopes=tuple(str(token.get("scope", "")).split()),
-            authentication_event_id=str(claims.get("authentication_event_id", "")),
-            email=str(identity.get("email", "")),
-            name=_name(identity),
-        )
-    except (KeyError, ValueError, TypeError, msgspec.DecodeError) as error:
-        # Not chained: the exception underneath may quote a token.
-        missing = str(error) if isinstance(error, KeyError) else type(error).__name__
-        raise UnexpectedAnswerError(f"Xero's token response lacks something: {missing}.") from None
+        tokens = msgspec.convert(token, _Tokens, strict=False)
+        claims = _claims_unverified(tokens.access_token)
+    except (ValueError, RecursionError) as error:
+        # Not chained, and its words only where they are msgspec's: others may quote a token.
+        what = str(error) if isinstance(error, msgspec.ValidationError) else type(error).__name__
+        raise UnexpectedAnswerError(f"Xero's token response lacks something: {what}.") from None
+    return TokenSet(
+        xero_user_id=claims.xero_userid,
+        access_token=tokens.access_token,
+        refresh_token=tokens.refresh_token,
+        access_expires_at=asked_at + min(timedelta(seconds=min(tokens.expires_in, 10**9)), LONGEST_LIFE),
+        scopes=tuple(tokens.scope.split()),
+        authentication_event_id=claims.authentication_event_id,
+        email=str(identity.get("email", "")),
+        name=_name(identity),
+    )
 
 
-def _claims_unverified(token: str) -> dict[str, Any]:
+def _object_in(body: bytes) -> dict[str, Any]:
+    """The JSON object that an answer is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except RecursionError as error:
+        raise ValueError("it is nested more deeply than anybody would") from error
+
+
+def _claims_unverified(token: str) -> _Claims:
     payload = token.split(".")[1] if token.count(".") == 2 else ""  # noqa: PLR2004 - header.payload.signature
     decoded = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
-    return msgspec.json.decode(decoded, type=dict[str, Any])
+    return msgspec.json.decode(without_nul(decoded), type=_Claims)
 
 
 def _name(identity: Mapping[str, Any]) -> str:

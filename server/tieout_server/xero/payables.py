@@ -28,11 +28,13 @@ class PayablesPage(msgspec.Struct, frozen=True):
     page_count: int
 
 
-def read_payables(body: bytes) -> PayablesPage:
+def read_payables(body: bytes, *, page: int, page_size: int) -> PayablesPage:
     """The sales invoices of an answer; bills that bear the same numbers are left out."""
     envelope = _PAYABLES.decode(body)
     found = [_payable(row, envelope) for row in envelope.rows if row.kind in SALES_INVOICES]
-    return PayablesPage(found, envelope.pagination.page_count if envelope.pagination else 1)
+    pagination = envelope.pagination or wire.NO_PAGINATION
+    pagination.check(len(envelope.rows), page=page, page_size=page_size)
+    return PayablesPage(found, max(pagination.page_count, 1))
 
 
 def read_lines(body: bytes) -> InvoiceLines | None:
@@ -68,7 +70,7 @@ def _payable(row: PayableRow, envelope: wire.Envelope) -> Payable:
     return Payable(
         invoice=to_invoice(row, wire.instant(row.updated)),
         payments=tuple(_seen(payment) for payment in row.payments or () if payment.status != "DELETED"),
-        as_of=wire.instant(envelope.served),
+        as_of=wire.anchor(envelope.served),
     )
 
 

@@ -1,13 +1,14 @@
 """Xero's report "Aged Receivables by Contact": every figure is a text in a cell (Xero, OpenAPI example)."""
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 import msgspec
 from msgspec import field
 
 from tieout_server.errors import UnexpectedAnswerError
 from tieout_server.ledger.books import AgedItem, AgedReport
+from tieout_server.xero.bounds import check
 
 _ID = "invoiceID"
 _NUMBER = 1
@@ -51,7 +52,7 @@ def aged_report(body: bytes) -> AgedReport:
     closing = [row for row in rows if row.cells and row.cells[0].value == "Closing Balance"]
     if not closing:
         raise UnexpectedAnswerError("Xero's aged report has no closing balance.")
-    items = [AgedItem(_id(row), row.cells[_NUMBER].value, _due(row)) for row in rows if row.kind == "Row" and _id(row)]
+    items = [AgedItem(_id(row), _number(row), _due(row)) for row in rows if row.kind == "Row" and _id(row)]
     return AgedReport(_due(closing[-1]), items)
 
 
@@ -67,9 +68,17 @@ def _id(row: _Row) -> str:
     return next(named, "")
 
 
+def _number(row: _Row) -> str:
+    if len(row.cells) <= _NUMBER:
+        raise UnexpectedAnswerError("Xero's aged report has a document without a number.")
+    return row.cells[_NUMBER].value
+
+
 def _due(row: _Row) -> Decimal:
     text = row.cells[-1].value
     try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise UnexpectedAnswerError(f"Xero's aged report has a figure that is none: {text!r}.") from None
+        due = Decimal(text)
+        check(due)
+    except (ValueError, ArithmeticError):
+        raise UnexpectedAnswerError(f"Xero's aged report has a figure that is none: {text[:100]!r}.") from None
+    return due

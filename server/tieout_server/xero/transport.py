@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import Generic, TypeVar
 import aiohttp
 import msgspec
 
-from tieout_server import log
+from tieout_server import log, measures
 from tieout_server.clock import Clock
 from tieout_server.errors import (
     AnswerLostError,
@@ -27,8 +28,10 @@ from tieout_server.errors import (
 from tieout_server.ledger.books import AccessTokens, HeldUp, Purpose, WaitingFor
 from tieout_server.ledger.calls import Allowance, CallLedger, Calls, Leave, Pacing, Problem
 from tieout_server.settings import Settings
-from tieout_server.xero.answers import Answer, LimitRefused, TokenRefused, refusal
+from tieout_server.xero.answers import LONGEST_QUOTE, Answer, LimitRefused, TokenRefused, refusal, without_nul
 from tieout_server.xero.limits import Limits
+from tieout_server.xero.observed import observed, told_left
+from tieout_server.xero.receiving import received
 
 T = TypeVar("T")
 
@@ -39,8 +42,8 @@ LONGEST_PAUSE = 30.0
 """Seconds; pauses double from the first to the longest, each shortened by chance so that callers do not keep step."""
 INLINE_BYTES = 16_384
 """Smaller bodies are decoded where they are: the way to another thread would cost more. Gzip shrinks them sevenfold."""
-LARGEST_BODY = 256 * 1024 * 1024
-"""Bytes that a body may decompress to."""
+LARGEST_BODY = 64 * 1024 * 1024
+"""Bytes that a body may have, on the wire and decompressed: 1,000 invoices with all their lines are a third of it."""
 USER_AGENT = f"tieout/{version('tieout')}"
 
 _log = log.get("xero")
@@ -162,6 +165,7 @@ class Transport:
             ScopeMissingError: the consent does not cover the call.
             CredentialsExpiredError: from the token source, when no token can be had.
             UnexpectedAnswerError: Xero rejected the request, or answered what nobody documented; in its own words.
+            DrainingError: this process shuts down; the call was not sent (again).
         """
         refused_token: str | None = None
         failures = 0
@@ -198,22 +202,36 @@ class Transport:
         until = self._clock.now() + timedelta(seconds=seconds)
         held_up = self._unavailable[xero_tenant_id] = HeldUp(WaitingFor.XERO_UNAVAILABLE, until)
         try:
-            await self._clock.sleep(seconds)
+            await self._sleep(seconds)
         finally:
             if self._unavailable.get(xero_tenant_id) is held_up:
                 del self._unavailable[xero_tenant_id]
 
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, unless nobody will be let through afterwards."""
+        either = [asyncio.ensure_future(one) for one in (self._clock.sleep(seconds), self._pacing.until_closed())]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in either:
+                one.cancel()
+
     async def _attempt(
         self, access: Access, request: Request, decode: Callable[[bytes], T], refused_token: str | None
     ) -> Fetched[T]:
+        began = time.monotonic()
         async with self._pacing.call(access.xero_tenant_id, request.purpose) as call:
             token = await access.tokens.access_token(refused=refused_token)
             if request.send_by and request.send_by.is_over(self._clock):
                 raise CallLimitError("The call was held up for too long; it was not sent.", Problem.MINUTE.value)
             if not call.is_good():
                 raise CallLimitError("This server lost its place among the others; nothing was sent.", "minute")
-            answer = await self._send(access.xero_tenant_id, request, token, call)
+            waited = time.monotonic() - began
+            with observed(request.method, request.path, request.purpose, waited=waited) as sent:
+                answer = await self._send(access.xero_tenant_id, request, token, call)
+                sent.answered(answer)
             call.answered(answer.left)
+            told_left(answer.left)
             if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
                 self._book(access.xero_tenant_id, request.purpose, answer, len(answer.body))
                 raise _limit_error(call, refusal(answer))
@@ -243,8 +261,7 @@ class Transport:
                 headers=headers,
                 allow_redirects=False,
             ) as response:
-                body = await response.read()
-                return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, body)
+                return await received(response, LARGEST_BODY)
         except aiohttp.ClientConnectorError as error:
             call.not_sent()
             raise XeroUnavailableError("Xero cannot be reached.") from error
@@ -259,9 +276,9 @@ class Transport:
         sizes: list[int] = []
 
         def work() -> T:
-            plain = msgspec.structs.replace(answer, body=_decompressed(answer))
+            plain = msgspec.structs.replace(answer, body=without_nul(_decompressed(answer)))
             sizes.append(len(plain.body))
-            return _decoded(plain, decode, token)
+            return _decoded(plain, decode, token, may_be_unchanged=request.since is not None)
 
         try:
             if len(answer.body) <= INLINE_BYTES:
@@ -275,6 +292,7 @@ class Transport:
             purpose=purpose, status=answer.status, calls=1, wire_bytes=len(answer.body), body_bytes=body_bytes
         )
         self._calls.book(xero_tenant_id, booked)
+        measures.XERO_BYTES.labels("body").inc(body_bytes)
         _log.debug(
             "called",
             xero_tenant_id=xero_tenant_id,
@@ -295,6 +313,7 @@ def _unanswered(request: Request, error: Exception) -> XeroUnavailableError:
 def _limit_error(call: Leave, refused: object) -> CallLimitError:
     assert isinstance(refused, LimitRefused)
     retry_at = call.refused(refused.problem, refused.retry_after)
+    measures.XERO_REFUSED.labels(refused.problem.value).inc()
     _log.warning("refused by a limit", limit=refused.problem.value, retry_at=retry_at.isoformat())
     return CallLimitError(f"Xero's {refused.problem} limit refused the call.", refused.problem.value, retry_at)
 
@@ -312,18 +331,28 @@ def _decompressed(answer: Answer) -> bytes:
     return body
 
 
-def _decoded(answer: Answer, decode: Callable[[bytes], T], token: str) -> T:
+def _decoded(answer: Answer, decode: Callable[[bytes], T], token: str, *, may_be_unchanged: bool) -> T:
+    """What `decode` makes of an answer, or the error that it is; nothing else comes of bytes, whatever they are."""
     if not answer.is_good:
         refused = refusal(answer)
         if isinstance(refused, TokenRefused):
             raise _TokenRefusedError(token, refused)
         assert isinstance(refused, TieoutError)
         raise refused
-    if answer.status != HTTPStatus.NOT_MODIFIED and not answer.body:
+    if answer.status == HTTPStatus.NOT_MODIFIED:
+        if not may_be_unchanged:
+            raise UnexpectedAnswerError("Xero says that nothing changed, and was not asked.", status=str(answer.status))
+        return decode(b"")
+    if not answer.body:
         raise XeroUnavailableError("Xero's answer is empty.")
     try:
         return decode(answer.body)
-    except (msgspec.DecodeError, ValueError) as error:
+    except TieoutError:
+        raise
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise XeroUnavailableError("Xero's answer is not JSON that anybody would write.") from error
+    except Exception as error:
         if isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError):
             raise XeroUnavailableError("Xero's answer is not JSON, or breaks off.") from error
-        raise UnexpectedAnswerError(f"Xero's answer has another shape than documented: {error}") from error
+        sentence = f"Xero's answer has another shape than documented: {error}"
+        raise UnexpectedAnswerError(sentence[:LONGEST_QUOTE]) from error

@@ -14,6 +14,7 @@ from tieout_server import log
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.notices import Notice
 from tieout_server.settings import Settings
+from tieout_server.xero.bounds import within_books
 
 logger = log.get("xero")
 
@@ -70,15 +71,19 @@ class XeroDeliveries:
             return None
         try:
             return list(_notices(_DELIVERY.decode(body).events))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             logger.exception("a signed webhook is not understood", bytes=len(body))
             return ()
 
     def _is_signed(self, body: bytes, signature: str) -> bool:
-        """`x-xero-signature`: base64 of HMAC-SHA256 over the raw body, keyed by the key's text (Xero, Webhooks)."""
         given = signature.encode("utf-8", "surrogateescape")
-        good = [base64.b64encode(hmac.digest(key, body, hashlib.sha256)) for key in self._keys]
+        good = [signature_of(body, key) for key in self._keys]
         return any([hmac.compare_digest(given, one) for one in good])  # noqa: C419 - every key takes its time
+
+
+def signature_of(body: bytes, key: bytes) -> bytes:
+    """`x-xero-signature`: base64 of HMAC-SHA256 over the raw body, keyed by the key's text (Xero, Webhooks)."""
+    return base64.b64encode(hmac.digest(key, body, hashlib.sha256))
 
 
 def _notices(events: Sequence[msgspec.Raw]) -> Iterator[Notice]:
@@ -95,11 +100,11 @@ def _notices(events: Sequence[msgspec.Raw]) -> Iterator[Notice]:
                     kind=event.kind[:_LONGEST_KIND],
                     at=_instant(event.at),
                 )
-        except (msgspec.DecodeError, ValueError, OverflowError):
+        except (msgspec.DecodeError, ValueError, OverflowError, RecursionError):
             logger.warning("an event of a signed webhook is not understood", exc_info=True)
 
 
 def _instant(text: str) -> datetime:
     """`2025-10-21T01:15:39.902`: UTC, though it does not say so (Xero, Webhooks overview)."""
     at = datetime.fromisoformat(text)
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    return within_books(at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC))

@@ -12,6 +12,8 @@ from functools import lru_cache
 import msgspec
 from msgspec import field
 
+from tieout_server.xero.bounds import Count, Currency, Id, IdOrNone, Name, check, check_rate, within_books
+
 ONE = Decimal(1)
 ZERO = Decimal(0)
 
@@ -25,7 +27,19 @@ def instant(text: str) -> datetime:
     Raises:
         ValueError: the text is no such date.
     """
-    return datetime.fromtimestamp(int(_milliseconds(text)) / 1000, UTC)
+    try:
+        return datetime.fromtimestamp(int(_milliseconds(text)) / 1000, UTC)
+    except (OverflowError, OSError) as error:  # what C's own conversions say of a number that is too large
+        raise ValueError("a date is out of range") from error
+
+
+def anchor(text: str) -> datetime:
+    """An instant that others are reckoned from.
+
+    Raises:
+        ValueError: it is none, or out of range.
+    """
+    return within_books(instant(text))
 
 
 @lru_cache(maxsize=8192)
@@ -52,18 +66,34 @@ def _milliseconds(text: str) -> str:
 class Pagination(msgspec.Struct, frozen=True, gc=False):
     """Where a page stands in its listing."""
 
-    page_count: int = field(name="pageCount", default=1)
-    item_count: int = field(name="itemCount", default=0)
+    page_count: Count = field(name="pageCount", default=0)
+    item_count: Count = field(name="itemCount", default=0)
+
+    def check(self, rows: int, *, page: int, page_size: int) -> None:
+        """Nothing, if this can be of a page that was asked for as that one, and has so many rows.
+
+        Raises:
+            ValueError: it contradicts itself: who believes it would pass rows over, or never come to an end.
+        """
+        if rows >= page_size and not self.page_count:
+            raise ValueError("a full page does not say how many there are")
+        if rows >= page_size and page >= self.page_count and self.item_count > page * page_size:
+            raise ValueError(f"page {page} of {self.page_count} is not the last one: there are {self.item_count} rows")
+        if not rows and page <= self.page_count and self.item_count > (page - 1) * page_size:
+            raise ValueError(f"page {page} of {self.page_count} is empty, though there are {self.item_count} rows")
+
+
+NO_PAGINATION = Pagination()
 
 
 class Reference(msgspec.Struct, frozen=True, gc=False):
     """A document, contact or account that is named inside another document: only its id counts."""
 
-    contact_id: str = field(name="ContactID", default="")
-    account_id: str = field(name="AccountID", default="")
-    credit_note_id: str = field(name="CreditNoteID", default="")
-    overpayment_id: str = field(name="OverpaymentID", default="")
-    prepayment_id: str = field(name="PrepaymentID", default="")
+    contact_id: IdOrNone = field(name="ContactID", default="")
+    account_id: IdOrNone = field(name="AccountID", default="")
+    credit_note_id: IdOrNone = field(name="CreditNoteID", default="")
+    overpayment_id: IdOrNone = field(name="OverpaymentID", default="")
+    prepayment_id: IdOrNone = field(name="PrepaymentID", default="")
 
 
 NOTHING = Reference()
@@ -93,6 +123,9 @@ class BalanceRow(msgspec.Struct, frozen=True, gc=False):
     outstanding: Decimal | None = field(name="Outstanding", default=None)
     overdue: Decimal | None = field(name="Overdue", default=None)
 
+    def __post_init__(self) -> None:
+        check(self.outstanding, self.overdue)
+
 
 class BalancesRow(msgspec.Struct, frozen=True, gc=False):
     """Contact.Balances, absent until the contact has documents."""
@@ -103,10 +136,10 @@ class BalancesRow(msgspec.Struct, frozen=True, gc=False):
 class ContactRow(msgspec.Struct, frozen=True, gc=False):
     """An element of Contacts."""
 
-    contact_id: str = field(name="ContactID")
+    contact_id: Id = field(name="ContactID")
     updated: str = field(name="UpdatedDateUTC")
     status: str = field(name="ContactStatus", default="ACTIVE")
-    name: str | None = field(name="Name", default=None)
+    name: Name | None = field(name="Name", default=None)
     first_name: str | None = field(name="FirstName", default=None)
     last_name: str | None = field(name="LastName", default=None)
     email: str | None = field(name="EmailAddress", default=None)
@@ -115,7 +148,7 @@ class ContactRow(msgspec.Struct, frozen=True, gc=False):
     is_customer: bool = field(name="IsCustomer", default=False)
     is_supplier: bool = field(name="IsSupplier", default=False)
     currency: str | None = field(name="DefaultCurrency", default=None)
-    merged_into: str | None = field(name="MergedToContactID", default=None)
+    merged_into: IdOrNone | None = field(name="MergedToContactID", default=None)
     phones: tuple[PhoneRow, ...] | None = field(name="Phones", default=None)
     persons: tuple[PersonRow, ...] | None = field(name="ContactPersons", default=None)
     balances: BalancesRow | None = field(name="Balances", default=None)
@@ -125,10 +158,10 @@ class InvoiceRow(msgspec.Struct, frozen=True, gc=False):
     """An element of Invoices, as `summaryOnly` leaves it."""
 
     kind: str = field(name="Type")
-    invoice_id: str = field(name="InvoiceID")
+    invoice_id: Id = field(name="InvoiceID")
     status: str = field(name="Status")
     contact: Reference = field(name="Contact")
-    currency: str = field(name="CurrencyCode")
+    currency: Currency = field(name="CurrencyCode")
     total: Decimal = field(name="Total")
     due: Decimal = field(name="AmountDue")
     updated: str = field(name="UpdatedDateUTC")
@@ -147,6 +180,10 @@ class InvoiceRow(msgspec.Struct, frozen=True, gc=False):
     fully_paid: str | None = field(name="FullyPaidOnDate", default=None)
     sent_to_contact: bool = field(name="SentToContact", default=False)
 
+    def __post_init__(self) -> None:
+        check(self.total, self.due, self.paid, self.credited, self.subtotal, self.tax)
+        check_rate(self.rate)
+
     @property
     def id(self) -> str:
         """What names it among its kind."""
@@ -156,7 +193,7 @@ class InvoiceRow(msgspec.Struct, frozen=True, gc=False):
 class TargetRow(msgspec.Struct, frozen=True, gc=False):
     """The document that a payment or an allocation is for: an invoice, or a credit shown in an invoice's place."""
 
-    invoice_id: str = field(name="InvoiceID", default="")
+    invoice_id: IdOrNone = field(name="InvoiceID", default="")
     contact: Reference = field(name="Contact", default=NOTHING)
     currency: str = field(name="CurrencyCode", default="")
 
@@ -173,6 +210,9 @@ class AllocationRow(msgspec.Struct, frozen=True, gc=False):
     allocated: str | None = field(name="Date", default=None)
     is_deleted: bool = field(name="IsDeleted", default=False)
 
+    def __post_init__(self) -> None:
+        check(self.amount)
+
 
 class CreditRow(msgspec.Struct, frozen=True, gc=False):
     """An element of CreditNotes, Overpayments or Prepayments: they differ in the name of their id only."""
@@ -180,13 +220,13 @@ class CreditRow(msgspec.Struct, frozen=True, gc=False):
     kind: str = field(name="Type")
     status: str = field(name="Status")
     contact: Reference = field(name="Contact")
-    currency: str = field(name="CurrencyCode")
+    currency: Currency = field(name="CurrencyCode")
     total: Decimal = field(name="Total")
     remaining: Decimal = field(name="RemainingCredit")
     updated: str = field(name="UpdatedDateUTC")
-    credit_note_id: str = field(name="CreditNoteID", default="")
-    overpayment_id: str = field(name="OverpaymentID", default="")
-    prepayment_id: str = field(name="PrepaymentID", default="")
+    credit_note_id: IdOrNone = field(name="CreditNoteID", default="")
+    overpayment_id: IdOrNone = field(name="OverpaymentID", default="")
+    prepayment_id: IdOrNone = field(name="PrepaymentID", default="")
     rate: Decimal = field(name="CurrencyRate", default=ONE)
     number: str | None = field(name="CreditNoteNumber", default=None)
     invoice_number: str | None = field(name="InvoiceNumber", default=None)
@@ -194,6 +234,10 @@ class CreditRow(msgspec.Struct, frozen=True, gc=False):
     issued: str | None = field(name="Date", default=None)
     issued_text: str | None = field(name="DateString", default=None)
     allocations: tuple[AllocationRow, ...] | None = field(name="Allocations", default=None)
+
+    def __post_init__(self) -> None:
+        check(self.total, self.remaining)
+        check_rate(self.rate)
 
     @property
     def id(self) -> str:
@@ -208,7 +252,7 @@ class PaymentRow(msgspec.Struct, frozen=True, gc=False):
     """
 
     kind: str = field(name="PaymentType")
-    payment_id: str = field(name="PaymentID")
+    payment_id: Id = field(name="PaymentID")
     status: str = field(name="Status")
     amount: Decimal = field(name="Amount")
     updated: str = field(name="UpdatedDateUTC")
@@ -224,6 +268,10 @@ class PaymentRow(msgspec.Struct, frozen=True, gc=False):
     batch_payment_id: str | None = field(name="BatchPaymentID", default=None)
     is_reconciled: bool = field(name="IsReconciled", default=False)
 
+    def __post_init__(self) -> None:
+        check(self.amount, self.bank_amount)
+        check_rate(self.rate)
+
     @property
     def id(self) -> str:
         """What names it among its kind."""
@@ -233,7 +281,7 @@ class PaymentRow(msgspec.Struct, frozen=True, gc=False):
 class AccountRow(msgspec.Struct, frozen=True, gc=False):
     """An element of Accounts."""
 
-    account_id: str = field(name="AccountID")
+    account_id: Id = field(name="AccountID")
     kind: str = field(name="Type")
     updated: str = field(name="UpdatedDateUTC")
     name: str = field(name="Name", default="")
@@ -246,9 +294,9 @@ class AccountRow(msgspec.Struct, frozen=True, gc=False):
 class OrganisationRow(msgspec.Struct, frozen=True, gc=False):
     """The element of Organisations."""
 
-    organisation_id: str = field(name="OrganisationID")
+    organisation_id: Id = field(name="OrganisationID")
     name: str = field(name="Name")
-    base_currency: str = field(name="BaseCurrency")
+    base_currency: Currency = field(name="BaseCurrency")
     country_code: str | None = field(name="CountryCode", default=None)
     short_code: str | None = field(name="ShortCode", default=None)
     period_lock: str | None = field(name="PeriodLockDate", default=None)
@@ -260,7 +308,7 @@ class OrganisationRow(msgspec.Struct, frozen=True, gc=False):
 class UserRow(msgspec.Struct, frozen=True, gc=False):
     """An element of Users."""
 
-    user_id: str = field(name="UserID")
+    user_id: Id = field(name="UserID")
     email: str | None = field(name="EmailAddress", default=None)
     first_name: str | None = field(name="FirstName", default=None)
     last_name: str | None = field(name="LastName", default=None)

@@ -9,6 +9,7 @@ from decimal import Decimal
 import msgspec
 from msgspec import field
 
+from tieout_server.xero.bounds import Id, IdOrNone, check
 from tieout_server.xero.wire import NO_TARGET, NOTHING, Envelope, InvoiceRow, Reference, TargetRow
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
@@ -37,16 +38,22 @@ class LineRow(msgspec.Struct, frozen=True, gc=False):
     item_code: str | None = field(name="ItemCode", default=None)
     tracking: tuple[CategoryRow, ...] | None = field(name="Tracking", default=None)
 
+    def __post_init__(self) -> None:
+        check(self.quantity, self.unit_amount, self.line_amount, self.tax_amount, self.discount_rate)
+
 
 class NestedPaymentRow(msgspec.Struct, frozen=True, gc=False):
     """A payment inside its invoice. Reference and batch stand there only sometimes (Xero, Invoices; UNSURE)."""
 
-    payment_id: str = field(name="PaymentID")
+    payment_id: Id = field(name="PaymentID")
     amount: Decimal = field(name="Amount")
     paid: str | None = field(name="Date", default=None)
     reference: str | None = field(name="Reference", default=None)
     batch_payment_id: str | None = field(name="BatchPaymentID", default=None)
     status: str = field(name="Status", default="")
+
+    def __post_init__(self) -> None:
+        check(self.amount)
 
 
 class PayableRow(InvoiceRow, frozen=True, gc=False):
@@ -77,15 +84,18 @@ class LinedInvoices(Envelope, frozen=True, kw_only=True):
 class PartRow(msgspec.Struct, frozen=True, gc=False):
     """An element of a batch's Payments."""
 
-    payment_id: str = field(name="PaymentID", default="")
+    payment_id: IdOrNone = field(name="PaymentID", default="")
     amount: Decimal | None = field(name="Amount", default=None)
     invoice: TargetRow = field(name="Invoice", default=NO_TARGET)
+
+    def __post_init__(self) -> None:
+        check(self.amount)
 
 
 class BatchRow(msgspec.Struct, frozen=True, gc=False):
     """An element of BatchPayments; a deleted one has no payments."""
 
-    batch_payment_id: str = field(name="BatchPaymentID")
+    batch_payment_id: Id = field(name="BatchPaymentID")
     status: str = field(name="Status", default="")
     reference: str | None = field(name="Reference", default=None)
     payments: tuple[PartRow, ...] | None = field(name="Payments", default=None)
@@ -100,7 +110,7 @@ class Batches(Envelope, frozen=True, kw_only=True):
 class BankTransactionRow(msgspec.Struct, frozen=True, gc=False):
     """An element of BankTransactions; the bank's side of an overpayment names it."""
 
-    bank_transaction_id: str = field(name="BankTransactionID")
+    bank_transaction_id: Id = field(name="BankTransactionID")
     kind: str = field(name="Type")
     status: str = field(name="Status", default="")
     reference: str | None = field(name="Reference", default=None)
@@ -122,12 +132,12 @@ class WrittenRow(msgspec.Struct, frozen=True, gc=False):
     has_validation_errors: bool = field(name="HasValidationErrors", default=False)
     has_errors: bool = field(name="HasErrors", default=False)
     status: str = field(name="Status", default="")
-    payment_id: str = field(name="PaymentID", default="")
-    batch_payment_id: str = field(name="BatchPaymentID", default="")
-    bank_transaction_id: str = field(name="BankTransactionID", default="")
-    overpayment_id: str = field(name="OverpaymentID", default="")
-    credit_note_id: str = field(name="CreditNoteID", default="")
-    invoice_id: str = field(name="InvoiceID", default="")
+    payment_id: IdOrNone = field(name="PaymentID", default="")
+    batch_payment_id: IdOrNone = field(name="BatchPaymentID", default="")
+    bank_transaction_id: IdOrNone = field(name="BankTransactionID", default="")
+    overpayment_id: IdOrNone = field(name="OverpaymentID", default="")
+    credit_note_id: IdOrNone = field(name="CreditNoteID", default="")
+    invoice_id: IdOrNone = field(name="InvoiceID", default="")
     reference: str = field(name="Reference", default="")
     amount: Decimal | None = field(name="Amount", default=None)
     total: Decimal | None = field(name="Total", default=None)
@@ -138,6 +148,9 @@ class WrittenRow(msgspec.Struct, frozen=True, gc=False):
     prepayment: Reference = field(name="Prepayment", default=NOTHING)
     payments: tuple[PartRow, ...] = field(name="Payments", default=())
     lines: tuple[LineRow, ...] = field(name="LineItems", default=())
+
+    def __post_init__(self) -> None:
+        check(self.amount, self.total)
 
     def made(self, key: str) -> str:
         """The id under this key, empty where nothing was made."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 
 from tieout_server.clock import Clock
@@ -96,9 +97,10 @@ class Writes:
                 parameters=dict(place.parameters) | (order if place.is_paged else {}),
                 since=since - _MARGIN,
             )
-            records = await self._records(request, place.read)
+            read = partial(_whole, place.read, number) if place.is_paged else place.read
+            records = await self._records(request, read)
             found |= {record.xero_id: record for record in records.found}
-            number, page_count = number + 1, records.page_count
+            number, page_count = number + 1, records.pagination.page_count
         return list(found.values())
 
     async def status_of(self, kind: RecordKind, xero_id: str) -> Found | None:
@@ -132,7 +134,8 @@ class Writes:
             # Without a page Xero leaves out most of an invoice, its payments among it (Xero, Invoices).
             paging = {"order": "InvoiceID ASC", "page": str(number), "pageSize": str(_PAGE_SIZE)}
             request = Request(path="Invoices", purpose=purpose, parameters=narrowed | paging)
-            page: PayablesPage = (await self._transport.fetch(self._access, request, read_payables)).content
+            read = partial(read_payables, page=number, page_size=_PAGE_SIZE)
+            page: PayablesPage = (await self._transport.fetch(self._access, request, read)).content
             found += page.payables
             number, page_count = number + 1, page.page_count
         return found
@@ -151,6 +154,13 @@ class Writes:
             idempotency_key=idempotency_key,
             send_by=SendBy.within(SENT_WITHIN, self._clock),
         )
+
+
+def _whole(read: Read, page: int, body: bytes) -> Records:
+    """A page that does not contradict itself: a record that is passed over would be made a second time."""
+    records = read(body)
+    records.pagination.check(records.row_count, page=page, page_size=_PAGE_SIZE)
+    return records
 
 
 def _is_absence(refusal: RejectedError) -> bool:

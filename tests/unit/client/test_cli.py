@@ -60,7 +60,11 @@ def test_the_version_is_printed() -> None:
 
 
 def program(target: str, *arguments: str) -> subprocess.Popen[str]:
-    line = [sys.executable, "-c", "from tieout.cli import main; main()", "--target", target, *arguments]
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # ignored in a shell's background
+        "from tieout.cli import main; main()"
+    )
+    line = [sys.executable, "-c", code, "--target", target, *arguments]
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -14,6 +14,7 @@ from grpc_status import rpc_status
 from typer.testing import Result
 
 from tieout.v1.connection_service_pb2 import (
+    AuditEvent,
     ChooseOrganisationRequest,
     ChooseOrganisationResponse,
     Connection,
@@ -26,6 +27,8 @@ from tieout.v1.connection_service_pb2 import (
     ConnectResponse,
     GetConnectionRequest,
     GetConnectionResponse,
+    ListAuditEventsRequest,
+    ListAuditEventsResponse,
     ListConnectionEventsResponse,
     ListConnectionsRequest,
     ListConnectionsResponse,
@@ -390,3 +393,26 @@ def test_a_token_that_is_too_old_ends_a_watch_with_2(cli: Cli) -> None:
     result = cli(Service().calls, "watch", "connections", "--after", "old")
     assert result.exit_code == 2
     assert "That is all." in result.stderr
+
+
+def test_audit_lists_what_callers_did_and_says_where_the_outcome_is_unknown(cli: Cli) -> None:
+    service, asked = Service(), []
+    done = AuditEvent(
+        caller="console", authenticated_by="key", method="SyncService.StartSync", merchant_id="acme",
+        connection_id="c1", peer="10.0.0.7", status="OK",
+    )  # fmt: skip
+    cut_off = AuditEvent(caller="jwt:7", authenticated_by="jwt", method="ConnectionService.Disconnect")
+    for event in (done, cut_off):
+        event.at.FromDatetime(datetime(2026, 11, 22, tzinfo=UTC))
+
+    def listed(request: ListAuditEventsRequest, _context: Context) -> ListAuditEventsResponse:
+        asked.append((request.connection_id, request.merchant_id, request.caller))
+        return ListAuditEventsResponse(events=[done, cut_off])
+
+    calls = {**service.calls, "ConnectionService/ListAuditEvents": listed}
+    everything = cli(calls, "audit")
+    assert "console (key)" in everything.stdout
+    assert "unknown: under way, or cut off" in everything.stdout
+    assert cli(calls, "audit", "c1", "--caller", "console").exit_code == 0
+    assert len(documents(cli(calls, "audit", "acme", "--json"))) == 2
+    assert asked == [("", "", ""), ("c1", "", "console"), ("", "acme", "")]

@@ -299,9 +299,11 @@ async def test_what_is_refused_waits_for_somebody_and_goes_on_when_asked(stage: 
 
 
 @pytest.mark.parametrize("kind", [ReversalKind.REFUND, ReversalKind.CHARGEBACK])
-@pytest.mark.parametrize("loss", ["", "before", "after"])
-async def test_killed_at_any_commit_it_is_taken_back_once(tmp_path: Path, kind: ReversalKind, loss: str) -> None:
-    for commit in range(1, 60, 3 if loss else 1):
+@pytest.mark.parametrize(("loss", "start"), [("", 1), ("before", 1), ("after", 2)])
+async def test_killed_at_any_commit_it_is_taken_back_once(
+    tmp_path: Path, kind: ReversalKind, loss: str, start: int
+) -> None:
+    for commit in range(start, 60, 5 if loss else 1):
         there, victim = await _begin(tmp_path / f"{commit}.db")
         export = await victim.pay("p1", "100", ("i1", "100"))
         await victim.run()

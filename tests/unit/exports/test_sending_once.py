@@ -28,6 +28,7 @@ from tieout_server.errors import (
     AccessRevokedError,
     AnswerLostError,
     CallLimitError,
+    DrainingError,
     RejectedError,
     XeroUnavailableError,
 )
@@ -620,6 +621,21 @@ async def test_where_nothing_was_done_it_waits_and_goes_on_by_itself(
     await one.run()
     done = await one.now(export)
     assert (done.xero_status, done.error, stage.in_xero(), done.attempts) == ("VERIFIED", None, Decimal(40), 1)
+
+
+async def test_a_server_that_is_stopped_before_it_sends_gives_the_payment_back(stage: Stage) -> None:
+    (one,) = stage.processes
+    export = await one.pay("p1", "40", ("i1", "40"))
+    stage.xero.faults = [DrainingError()]
+    with pytest.raises(DrainingError):
+        await one.slice()
+    waiting = await one.now(export)
+    assert (waiting.xero_status, waiting.error, waiting.attempts) == ("QUEUED", None, 0)
+    another = stage.starts()
+    stage.clock.time += timedelta(minutes=1)
+    await another.run()
+    done = await another.now(export)
+    assert (done.xero_status, stage.in_xero(), done.attempts, len(stage.xero.calls)) == ("VERIFIED", Decimal(40), 1, 1)
 
 
 async def test_without_access_it_waits_for_a_consent(stage: Stage) -> None:

@@ -10,9 +10,15 @@ from tieout_server.receivables import place
 from tieout_server.receivables.place import Bookmark, Place
 
 NUMBERS = st.integers(0, 2**62)
+WHAT_CAN_BE_KEPT = st.characters(exclude_characters="\0", codec="utf-8")
 
 
-@given(number=NUMBERS, entity=st.sampled_from(Entity), name=st.text(max_size=40), in_snapshot=st.booleans())
+@given(
+    number=NUMBERS,
+    entity=st.sampled_from(Entity),
+    name=st.text(WHAT_CAN_BE_KEPT, max_size=40),
+    in_snapshot=st.booleans(),
+)
 def test_a_token_comes_back_as_the_place_that_it_was_made_of(
     number: int, entity: Entity, name: str, *, in_snapshot: bool
 ) -> None:
@@ -40,6 +46,12 @@ def test_a_token_of_another_connection_or_of_the_future_is_refused() -> None:
     for connection_id, last in (("con2", 5), ("con1", 4)):
         with pytest.raises(InvalidRequestError):
             place.decode(connection_id, token, last=last)
+
+
+def test_a_token_that_postgresql_cannot_be_asked_for_is_refused() -> None:
+    token = place.encode("con1", Bookmark(Place.of(1, Entity.INVOICES, "a\0b")))
+    with pytest.raises(InvalidRequestError):
+        place.decode("con1", token, last=1)
 
 
 def test_customers_are_told_before_their_documents() -> None:

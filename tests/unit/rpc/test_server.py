@@ -24,9 +24,12 @@ from tieout.v1 import connection_service_pb2 as pb
 from tieout.v1 import sync_service_pb2
 from tieout.v1.connection_service_pb2_grpc import ConnectionServiceStub
 from tieout.v1.sync_service_pb2_grpc import SyncServiceStub
+from tieout_server.callers.caller import Role
+from tieout_server.callers.registering import Registration, Wanted
 from tieout_server.connections.messages import Connect, Return
 from tieout_server.errors import ListenError
 from tieout_server.rpc.address import is_address, is_loopback
+from tieout_server.rpc.probe import is_serving
 from tieout_server.rpc.server import SERVICES, RpcServer
 from tieout_server.settings import Settings
 
@@ -110,17 +113,18 @@ async def test_a_bug_is_internal_and_its_words_stay_here(
     assert request_id in "".join(capsys.readouterr())
 
 
-async def test_the_log_names_method_and_status_and_nothing_of_the_request(
+async def test_the_log_names_method_status_and_connection_and_nothing_else_of_the_request(
     channel: aio.Channel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     connections: Any = ConnectionServiceStub(channel)
     with pytest.raises(aio.AioRpcError):
-        await connections.GetConnection(pb.GetConnectionRequest(connection_id="con_told_to_nobody"))
+        await connections.Disconnect(pb.DisconnectRequest(connection_id="con_unknown", request_id="told-to-nobody"))
     log = "".join(capsys.readouterr())
-    assert "/tieout.v1.ConnectionService/GetConnection" in log
+    assert "/tieout.v1.ConnectionService/Disconnect" in log
     assert "NOT_FOUND" in log
     assert "elapsed_ms" in log
-    assert "con_told_to_nobody" not in log
+    assert "con_unknown" in log
+    assert "told-to-nobody" not in log
 
 
 async def test_a_token_is_asked_for_and_compared(around: World) -> None:
@@ -140,11 +144,37 @@ async def test_a_token_is_asked_for_and_compared(around: World) -> None:
         assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_nobody_listens_beyond_this_machine_without_a_token(around: World) -> None:
+async def test_nobody_listens_beyond_this_machine_without_telling_callers_apart(around: World) -> None:
     server = RpcServer(around.subjects, Settings(listen="0.0.0.0:0"))
     with pytest.raises(ListenError, match="TIEOUT_TOKEN"):
         await server.start()
     await server.stop()  # what did not start can be stopped all the same
+
+
+async def test_everybody_is_let_in_beyond_this_machine_where_that_is_said_and_it_is_logged(
+    around: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with (
+        serving(around, listen="0.0.0.0:0", allow_anonymous=True) as server,
+        aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        connections: Any = ConnectionServiceStub(channel)
+        await connections.ListConnections(pb.ListConnectionsRequest())
+    warned = [line for line in "".join(capsys.readouterr()).splitlines() if "warning" in line]
+    assert any("TIEOUT_ALLOW_ANONYMOUS" in line for line in warned)
+
+
+async def test_once_a_caller_is_registered_nobody_is_let_in_without_saying_who_it_is(around: World) -> None:
+    await Registration(around.database, around.clock).add(Wanted(name="console", roles=frozenset({Role.READER})))
+    for settings in ({}, {"listen": "0.0.0.0:0"}, {"listen": "0.0.0.0:0", "allow_anonymous": True}):
+        async with (
+            serving(around, **settings) as server,
+            aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        ):
+            connections: Any = ConnectionServiceStub(channel)
+            with pytest.raises(aio.AioRpcError) as refusal:
+                await connections.ListConnections(pb.ListConnectionsRequest())
+            assert reason_of(refusal.value) == "CALLER_UNAUTHENTICATED"
 
 
 async def test_a_port_that_is_taken_is_named(around: World) -> None:
@@ -212,15 +242,52 @@ async def test_tls_asks_callers_for_a_certificate_where_it_is_told_to(
     tls = {"tls_cert_file": cert, "tls_key_file": key, "tls_client_ca_file": cert}
     ours = grpc.ssl_channel_credentials(cert.read_bytes(), key.read_bytes(), cert.read_bytes())
     without = grpc.ssl_channel_credentials(cert.read_bytes())
+    registration = Registration(around.database, around.clock)
+    async with (
+        serving(around, **tls, token="right") as server,
+        aio.secure_channel(f"localhost:{server.port}", ours) as channel,
+    ):
+        known: Any = ConnectionServiceStub(channel)
+        with pytest.raises(aio.AioRpcError, match="Nobody is registered for this certificate"):
+            await known.ListConnections(pb.ListConnectionsRequest())
+        bearer = (("authorization", "Bearer right"),)
+        await known.ListConnections(pb.ListConnectionsRequest(), metadata=bearer)
+    await registration.add(Wanted(name="console", roles=frozenset({Role.READER}), certificate="localhost"))
+    around.forget_callers()
     async with serving(around, **tls) as server:
         async with aio.secure_channel(f"localhost:{server.port}", ours) as channel:
-            known: Any = ConnectionServiceStub(channel)
+            known = ConnectionServiceStub(channel)
             await known.ListConnections(pb.ListConnectionsRequest())
+            with pytest.raises(aio.AioRpcError, match="console may not do this"):
+                await known.Connect(pb.ConnectRequest(merchant_id="m-1"))
         async with aio.secure_channel(f"localhost:{server.port}", without) as channel:
             unknown: Any = ConnectionServiceStub(channel)
             with pytest.raises(aio.AioRpcError) as refusal:
                 await unknown.ListConnections(pb.ListConnectionsRequest())
             assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("asks_callers", [False, True])
+async def test_a_probe_hears_through_tls_that_the_server_serves(
+    around: World, certificate: tuple[Path, Path], *, asks_callers: bool
+) -> None:
+    cert, key = certificate
+    tls: dict[str, Any] = {
+        "tls_cert_file": cert,
+        "tls_key_file": key,
+        "tls_client_ca_file": cert if asks_callers else None,
+    }
+    token = {} if asks_callers else {"token": "a-secret-token-for-callers"}
+    async with serving(around, **tls, **token) as server:
+        assert await is_serving(Settings(listen=f"127.0.0.1:{server.port}", **tls))
+        assert not await is_serving(Settings(listen=f"127.0.0.1:{server.port}")), "it speaks TLS only"
+
+
+async def test_a_probe_hears_that_a_server_has_stopped(around: World) -> None:
+    async with serving(around) as server:
+        asked = Settings(listen=f"0.0.0.0:{server.port}")
+        assert await is_serving(asked)
+    assert not await is_serving(asked)
 
 
 async def test_half_of_what_tls_needs_is_refused(around: World, certificate: tuple[Path, Path]) -> None:
@@ -235,6 +302,7 @@ async def test_a_server_that_stops_sends_watchers_away_at_once(around: World) ->
         watch = connections.WatchConnections(pb.WatchConnectionsRequest())
         await watch.read()
         await asyncio.wait_for(server.stop(), 5)
+        assert (await watch.read()).HasField("heartbeat")
         with pytest.raises(aio.AioRpcError) as refusal:
             await watch.read()
         assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -46,10 +46,10 @@ async def around(tmp_path: Path) -> AsyncIterator[World]:
 
 @pytest_asyncio.fixture
 async def browser(around: World) -> AsyncIterator[Client]:
-    async def is_ready() -> bool:
-        return True
+    async def why_not_ready() -> str:
+        return ""
 
-    async with TestClient(TestServer(build(around.connections, is_ready))) as client:
+    async with TestClient(TestServer(build(around.connections, why_not_ready))) as client:
         yield client
 
 
@@ -368,24 +368,25 @@ async def test_health_is_told_to_machines(browser: Client) -> None:
 
 
 async def test_a_process_that_cannot_serve_is_alive_and_not_ready(around: World) -> None:
-    async def is_ready() -> bool:
-        return False
+    async def why_not_ready() -> str:
+        return "the database is on holiday"
 
     async with (
-        TestClient(TestServer(build(around.connections, is_ready))) as client,
+        TestClient(TestServer(build(around.connections, why_not_ready))) as client,
         client.get("/healthz") as alive,
         client.get("/readyz") as ready,
     ):
         assert (alive.status, ready.status) == (200, 503)
+        assert "the database is on holiday" in await ready.text()
 
 
 async def test_an_address_that_is_taken_is_named(around: World) -> None:
-    async def is_ready() -> bool:
-        return True
+    async def why_not_ready() -> str:
+        return ""
 
-    first = WebServer(build(around.connections, is_ready), "127.0.0.1:0")
+    first = WebServer(build(around.connections, why_not_ready), "127.0.0.1:0")
     await first.start()
-    second = WebServer(build(around.connections, is_ready), f"127.0.0.1:{first.port}")
+    second = WebServer(build(around.connections, why_not_ready), f"127.0.0.1:{first.port}")
     with pytest.raises(ListenError, match=f"TIEOUT_WEB_LISTEN: cannot listen on 127.0.0.1:{first.port}"):
         await second.start()
     await second.stop()
@@ -394,8 +395,8 @@ async def test_an_address_that_is_taken_is_named(around: World) -> None:
 
 @pytest.mark.parametrize("listen", ["abc", "7441", "localhost:", "localhost:http", "127.0.0.1:65536", "127.0.0.1:-1"])
 async def test_what_is_no_address_is_refused_with_the_form_of_one(around: World, listen: str) -> None:
-    async def is_ready() -> bool:
-        return True
+    async def why_not_ready() -> str:
+        return ""
 
     with pytest.raises(ListenError, match=f"TIEOUT_WEB_LISTEN: '{listen}' is not of the form host:port"):
-        WebServer(build(around.connections, is_ready), listen)
+        WebServer(build(around.connections, why_not_ready), listen)

@@ -35,8 +35,8 @@ async def around(tmp_path: Path) -> AsyncIterator[World]:
         yield made
 
 
-async def is_ready() -> bool:
-    return True
+async def why_not_ready() -> str:
+    return ""
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ async def arrivals(around: World) -> AsyncIterator[Arrivals]:
 
 @pytest.fixture
 async def sender(around: World, arrivals: Arrivals) -> AsyncIterator[Sender]:
-    async with TestClient(TestServer(build(around.connections, is_ready, receiver(arrivals, KEY)))) as client:
+    async with TestClient(TestServer(build(around.connections, why_not_ready, receiver(arrivals, KEY)))) as client:
         yield client
 
 
@@ -145,7 +145,7 @@ async def test_what_cannot_be_kept_is_asked_for_again(sender: Sender, around: Wo
 
 
 async def test_without_a_key_there_is_nothing_at_the_address(around: World, arrivals: Arrivals) -> None:
-    async with TestClient(TestServer(build(around.connections, is_ready, receiver(arrivals, "")))) as sender:
+    async with TestClient(TestServer(build(around.connections, why_not_ready, receiver(arrivals, "")))) as sender:
         assert await post(sender, body_of()) == 404
         async with sender.get("/healthz") as health:
             assert (health.status, await health.text()) == (200, "ok\nwebhooks: off\n")

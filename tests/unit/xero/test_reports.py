@@ -22,13 +22,28 @@ BODY = b"""{"Reports": [{"ReportName": "Aged Receivables By Contact", "Rows": [
     {"RowType": "SummaryRow", "Cells": [{"Value": "Closing Balance"}, {"Value": ""}, {"Value": "%s"}]}]}]}]}"""
 
 
+WITHOUT_NUMBER = b"""{"Reports": [{"Rows": [
+  {"RowType": "Row", "Cells": [{"Value": "1.00", "Attributes": [{"Value": "40ebad47", "Id": "invoiceID"}]}]},
+  {"RowType": "SummaryRow", "Cells": [{"Value": "Closing Balance"}, {"Value": "1.00"}]}]}]}"""
+
+
 def test_a_report_has_its_documents_and_its_closing_balance() -> None:
     expected = AgedReport(Decimal("101.00"), [AgedItem("40ebad47", "INV-1", Decimal("100.00"))])
 
     assert aged_report(BODY % b"101.00") == expected
 
 
-@pytest.mark.parametrize("body", [BODY % b"much", b'{"Reports": []}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        BODY % b"much",
+        BODY % b"NaN",
+        BODY % b"1e999999999",
+        WITHOUT_NUMBER,
+        b'{"Reports": []}',
+    ],
+    ids=["no figure", "NaN", "huge", "a document without a number", "nothing"],
+)
 def test_a_report_that_is_none_is_not_guessed_at(body: bytes) -> None:
     with pytest.raises(UnexpectedAnswerError):
         aged_report(body)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tieout.cli.commands import (
+        audit,
         balances,
         connections,
         consents,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "audit",
     "balances",
     "connections",
     "consents",

@@ -67,6 +67,24 @@ def disconnect(server: Server, name: str, *, purge: bool, yes: bool, as_json: bo
     run(server, command, as_json=as_json)
 
 
+def purge_merchant(server: Server, merchant: str, *, disconnect: bool, yes: bool, as_json: bool) -> None:
+    """Erase all that is kept of a merchant, after a yes."""
+
+    async def command(client: Client) -> None:
+        answer = await client.connections.purge_merchant(merchant, disconnect=disconnect, request_id=str(uuid4()))
+        if as_json:
+            document(answer)
+            return
+        say(f"All that is kept of {merchant} is being erased, over {len(answer.connection_ids)} connections:")
+        for count in answer.counts:
+            if count.rows:
+                say(f"{count.rows:>12,} {count.kind.replace('_', ' ')}")
+
+    if not yes:
+        _ask(f"Erase all that is kept of {merchant}, for good?")
+    run(server, command, as_json=as_json)
+
+
 def check(server: Server, name: str, *, as_json: bool) -> None:
     """Find out whether a connection works; leaves with the exit code of what has to happen next."""
 

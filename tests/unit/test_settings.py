@@ -1,0 +1,39 @@
+"""The settings: what would give secrets away is refused, and no repr shows one."""
+
+import pytest
+from pydantic import ValidationError
+
+from tieout_server.settings import Settings
+
+HOSTS = ("xero_login_url", "xero_identity_url", "xero_api_url")
+
+
+@pytest.mark.parametrize("name", HOSTS)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.xero.com", "http://sandbox:9440", "http://127.0.0.1.evil.example", "http://localhost@evil.example",
+        "https://", "api.xero.com", "", "ftp://localhost", "//localhost",
+    ],
+)  # fmt: skip
+def test_xero_is_spoken_to_in_the_clear_only_on_this_machine(name: str, url: str) -> None:
+    with pytest.raises(ValidationError, match="TIEOUT_XERO_PLAIN_HTTP"):
+        Settings.model_validate({name: url})
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_xero_is_spoken_to_in_the_clear_elsewhere_when_told_outright(name: str) -> None:
+    Settings.model_validate({name: "http://sandbox:9440", "xero_plain_http": True})
+    with pytest.raises(ValidationError):
+        Settings.model_validate({name: "ftp://sandbox:9440", "xero_plain_http": True})
+
+
+@pytest.mark.parametrize("url", ["https://api.xero.com", "http://localhost:9440", "http://[::1]:1", "http://127.0.0.1"])
+def test_xero_itself_and_a_sandbox_on_this_machine_need_no_word(url: str) -> None:
+    assert Settings.model_validate(dict.fromkeys(HOSTS, url)).xero_api_url == url
+
+
+def test_the_password_of_the_database_is_not_shown() -> None:
+    url = "postgresql://tieout:a-secret-word@db/tieout"
+    settings = Settings(database_url=url, database_listen_url=url)
+    assert "a-secret-word" not in f"{settings!r} {settings}"
