@@ -14,13 +14,13 @@ from tieout_server.callers import keys
 from tieout_server.callers.caller import LOCAL, STATIC, Caller
 from tieout_server.callers.issuer_keys import IssuerKeys, IssuerSettingsError
 from tieout_server.callers.jwts import ClaimNames, Jwts
-from tieout_server.callers.limits import Buckets
 from tieout_server.callers.service import Callers
 from tieout_server.errors import CallerRateLimitedError, CallerUnauthenticatedError
+from tieout_server.rate import Rate
 from tieout_server.settings import Settings
 
-WRONG_RATE = 1.0
-"""Credentials a second, for long, that one address may show in vain …"""
+WRONG_EVERY = 1.0
+"""Seconds for each of the credentials that one address may show in vain for long …"""
 WRONG_AT_ONCE = 30.0
 """… and at once. Beyond that only what is known to be good is looked at: guesses cost no query and no signature."""
 
@@ -53,7 +53,7 @@ class Authentication:
         self.is_configured = bool(token or settings.jwt_issuer or settings.tls_client_ca_file)
         """Whether the settings alone tell callers apart; otherwise those that are registered do, if any are."""
         self._lets_anybody = not self.is_configured and (only_here or settings.allow_anonymous)
-        self._wrong = Buckets(WRONG_RATE, WRONG_AT_ONCE, callers.monotonic)
+        self._wrong = Rate(WRONG_AT_ONCE, WRONG_EVERY, callers.monotonic)
 
     async def authenticate(self, shown: Credentials) -> Caller:
         """Whose call this is.

@@ -14,7 +14,7 @@ from grpc import aio
 from tieout_server.callers.authentication import Authentication, Credentials
 from tieout_server.callers.caller import LOCAL, Caller
 from tieout_server.callers.directory import FRESH
-from tieout_server.callers.limits import Buckets, Streams
+from tieout_server.callers.limits import Streams
 from tieout_server.callers.service import Callers
 from tieout_server.connections.authorisation import UNKNOWN_STATE, hash_of
 from tieout_server.errors import (
@@ -28,6 +28,7 @@ from tieout_server.errors import (
     StorageUnavailableError,
     TieoutError,
 )
+from tieout_server.rate import Rate
 from tieout_server.rpc import hiding, validate
 from tieout_server.rpc.access import DIAGNOSIS, Kind, Need, need_of
 from tieout_server.settings import Settings
@@ -37,8 +38,9 @@ from tieout_server.work import requests
 
 HEALTH = "/grpc.health."
 REFLECTION = "/grpc.reflection."
-REFUSALS_RATE, REFUSALS_AT_ONCE = 1.0, 100.0
-"""Refusals of one caller that go on record, a second for long and at once: a flood of them must not fill the disk."""
+REFUSALS_AT_ONCE, REFUSALS_EVERY = 100.0, 1.0
+"""Refusals of one caller that go on record, at once and, for long, one in so many seconds: a flood must not fill the
+disk."""
 
 _Context = aio.ServicerContext[Any, Any]
 _CALLER: ContextVar[Caller] = ContextVar("caller")
@@ -57,9 +59,9 @@ class Door:
         self.authentication = Authentication(callers, settings, only_here=only_here)
         self.open_to_all = (HEALTH, REFLECTION) if only_here else (HEALTH,)
         """Probes show no token, and health tells no secret; reflection only on this machine."""
-        self.calls = Buckets(settings.caller_rate, 2 * settings.caller_rate, callers.monotonic)
+        self.calls = Rate(2 * settings.caller_rate, 1 / settings.caller_rate, callers.monotonic)
         self.streams = Streams(settings.caller_streams)
-        self.refusals = Buckets(REFUSALS_RATE, REFUSALS_AT_ONCE, callers.monotonic)
+        self.refusals = Rate(REFUSALS_AT_ONCE, REFUSALS_EVERY, callers.monotonic)
 
     def call(self, method: str, context: _Context) -> "Call":
         """A call that has come, of which nothing is known yet."""

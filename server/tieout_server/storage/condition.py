@@ -12,6 +12,7 @@ from tieout_server.errors import StorageUnavailableError
 from tieout_server.storage import export_tables, migrate, replica_tables, tables
 from tieout_server.storage.columns import metadata
 from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.sealed import access_token_of, refresh_token_of
 
 _ANSWERS = text(
     "SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS is_standby, "
@@ -108,8 +109,8 @@ async def sealed_tokens(tx: Transaction) -> Sequence[tuple[str, bytes]]:
         sealed
         for row in rows
         for sealed in (
-            (f"access/{row.xero_user_id}", bytes(row.access_token)),
-            (f"refresh/{row.xero_user_id}", bytes(row.refresh_token)),
+            (access_token_of(row.xero_user_id), bytes(row.access_token)),
+            (refresh_token_of(row.xero_user_id), bytes(row.refresh_token)),
         )
     ]
 

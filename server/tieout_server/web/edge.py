@@ -9,8 +9,8 @@ from aiohttp import web
 
 from tieout_server import log
 from tieout_server.errors import OperatorMustActError
+from tieout_server.rate import Rate
 from tieout_server.settings import Settings
-from tieout_server.web.rate import Rate
 
 logger = log.get("web")
 
