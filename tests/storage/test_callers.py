@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from tieout_server.callers.audit import AuditLog
 from tieout_server.callers.owners import Owners
 from tieout_server.ledger.links import Link
-from tieout_server.storage import audit, callers, connections, owners
+from tieout_server.storage import audit, callers, connections, owners, retention
 from tieout_server.storage.audit import AuditEvent, AuditQuery, Outcome
 from tieout_server.storage.callers import Key, Registered
 from tieout_server.storage.database import Database
@@ -120,5 +120,5 @@ async def test_pages_are_newest_first_and_meet_every_condition(database: Databas
 async def test_what_is_old_is_forgotten(database: Database) -> None:
     async with database.write() as tx:
         await audit.insert(tx, [an_event(number) for number in range(3)])
-        assert await audit.prune(tx, AT + timedelta(seconds=2)) == 2
+        assert await retention.forget_some(tx, retention.Kind.AUDIT_EVENTS, AT + timedelta(seconds=2)) == 2
         assert [it.id for it in (await audit.page(tx, AuditQuery(), ALL))[0]] == ["e0002"]

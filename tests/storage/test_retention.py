@@ -3,15 +3,17 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from sqlalchemy import BigInteger, Column, MetaData, Table, Text, select, update
+from sqlalchemy import select, update
 
 from databases import add_connection
 from fakes import SettableClock
-from tieout_server.clock import to_micros
+from tieout_server.clock import from_micros, to_micros
 from tieout_server.ledger.books import Purpose
 from tieout_server.retention import Retention
 from tieout_server.settings import Settings
-from tieout_server.storage import calls, retention, tables
+from tieout_server.storage import audit, calls, retention, tables
+from tieout_server.storage.audit import AuditEvent
+from tieout_server.storage.caller_tables import audit_events
 from tieout_server.storage.calls import Usage
 from tieout_server.storage.database import Database
 from tieout_server.storage.reconciliation_tables import (
@@ -115,17 +117,15 @@ async def test_of_calls_each_months_sum_stays(database: Database) -> None:
     ]
 
 
-async def test_the_audit_log_is_forgotten_where_there_is_one(empty_database_url: str) -> None:
-    database = Database(empty_database_url)
-    log = Table("audit_events", MetaData(), Column("id", Text, primary_key=True), Column("at", BigInteger))
+async def test_the_audit_log_is_forgotten(database: Database) -> None:
     async with database.write() as tx:
         assert await retention.forget_some(tx, Kind.AUDIT_EVENTS, BEFORE) == 0
-        await tx.run_sync(log.create)
-        await tx.execute(log.insert(), [{"id": "old", "at": OLD}, {"id": "new", "at": NEW}])
+        for name, at in (("old", OLD), ("new", NEW)):
+            by = {"caller": "console", "authenticated_by": "key", "method": "S.M"}
+            await audit.insert(tx, [AuditEvent(id=name, at=from_micros(at), **by)])
         assert await retention.count(tx, Kind.AUDIT_EVENTS, BEFORE) == 1
         assert await retention.forget_some(tx, Kind.AUDIT_EVENTS, BEFORE) == 1
-        assert (await tx.execute(select(log.c.id))).scalars().all() == ["new"]
-    await database.close()
+        assert (await tx.execute(select(audit_events.c.id))).scalars().all() == ["new"]
 
 
 async def test_everything_is_forgotten_by_what_was_set_and_counted_before(filled: Database) -> None:

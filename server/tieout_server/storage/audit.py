@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, select, update
+from sqlalchemy import Row, bindparam, select, update
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.storage.caller_tables import audit_events
@@ -83,11 +83,6 @@ async def page(tx: Transaction, asked: AuditQuery, span: Span) -> tuple[Sequence
         query = query.where(events.at < to_micros(asked.until))
     rows, following = await paged(tx, query, (events.at, events.id), span, newest_first=True)
     return [_event(row) for row in rows], following
-
-
-async def prune(tx: Transaction, before: datetime) -> int:
-    """Forget events older than this; says how many."""
-    return (await tx.execute(delete(audit_events).where(audit_events.c.at < to_micros(before)))).rowcount
 
 
 def _event(row: Row[tuple[object, ...]]) -> AuditEvent:

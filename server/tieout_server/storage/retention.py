@@ -8,23 +8,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import (
-    ColumnElement,
-    Table,
-    and_,
-    column,
-    delete,
-    exists,
-    func,
-    insert,
-    inspect,
-    select,
-    table,
-    tuple_,
-)
-from sqlalchemy.sql.expression import TableClause
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, insert, select, tuple_
 
 from tieout_server.clock import to_micros
+from tieout_server.storage.caller_tables import audit_events
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.reconciliation_tables import comparisons, discrepancy_events, reconciliations
 from tieout_server.storage.tables import calls, change_runs, connections, syncs
@@ -33,8 +20,6 @@ BATCH = 1_000
 """Rows that one transaction forgets."""
 ORGANISATIONS = 50
 """Organisations whose calls of a month one transaction adds up."""
-
-audit_events = table("audit_events", column("id"), column("at"))
 
 
 class Kind(StrEnum):
@@ -58,8 +43,6 @@ class Kind(StrEnum):
 
 async def count(tx: Transaction, kind: Kind, before: datetime) -> int:
     """How many rows of this kind are older than this instant and would be forgotten."""
-    if kind is Kind.AUDIT_EVENTS and not await _has_audit(tx):
-        return 0
     of, is_old = _old(kind, before)
     return (await tx.execute(select(func.count()).select_from(of).where(is_old))).scalar_one()
 
@@ -68,17 +51,15 @@ async def forget_some(tx: Transaction, kind: Kind, before: datetime) -> int:
     """Forget some of what is older than this instant; says how many rows. 0: nothing is left."""
     if kind is Kind.CALLS:
         return await _add_up_some(tx, before)
-    if kind is Kind.AUDIT_EVENTS and not await _has_audit(tx):
-        return 0
     of, is_old = _old(kind, before)
-    key = [*of.primary_key] if isinstance(of, Table) else [audit_events.c.id]
+    key = [*of.primary_key]
     some = (await tx.execute(select(*key).where(is_old).limit(BATCH))).all()
     if some:
         await tx.execute(delete(of).where(tuple_(*key).in_([tuple(row) for row in some])))
     return len(some)
 
 
-def _old(kind: Kind, before: datetime) -> tuple[Table | TableClause, ColumnElement[bool]]:
+def _old(kind: Kind, before: datetime) -> tuple[Table, ColumnElement[bool]]:
     """The table, and which of its rows are old; the newest of each thing never is."""
     of = _TABLES[kind]
     return of, and_(*_CONDITIONS[kind](before))
@@ -140,7 +121,7 @@ def _audit_events(before: datetime) -> list[ColumnElement[bool]]:
     return [audit_events.c.at < to_micros(before)]
 
 
-_TABLES: Mapping[Kind, Table | TableClause] = {
+_TABLES: Mapping[Kind, Table] = {
     Kind.SYNCS: syncs,
     Kind.CHANGE_RUNS: change_runs,
     Kind.RECONCILIATIONS: reconciliations,
@@ -158,10 +139,6 @@ _CONDITIONS: Mapping[Kind, Callable[[datetime], list[ColumnElement[bool]]]] = {
     Kind.CALLS: _calls,
     Kind.AUDIT_EVENTS: _audit_events,
 }
-
-
-async def _has_audit(tx: Transaction) -> bool:
-    return await tx.run_sync(lambda connection: inspect(connection).has_table(audit_events.name))
 
 
 def _month(before: datetime) -> str:
