@@ -47,7 +47,7 @@ async def look(turn: Turn, reversal: Reversal, export: PaymentExport, steps: Seq
     if is_begun or await _was_told(turn, export, restored.at):
         return None
     since = restored.known_until - MARGIN
-    found = [one for kind in _MADE for one in await turn.ask(turn.books.records_since(kind, since))]
+    found = [one for kind in _MADE for one in await turn.books.records_since(kind, since)]
     borne = markers.within([text for one in found if one.is_there for text in one.texts])
     async with turn.means.database.read() as tx:
         known = {step.marker for step in await export_steps.with_marker(tx, turn.link.id, borne)}

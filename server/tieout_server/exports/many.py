@@ -75,7 +75,7 @@ async def changed_since(turn: Turn, entity: Entity, since: datetime) -> Changed 
     as_of: datetime | None = None
     for _ in range(MOST_PAGES):
         query = Query(entity=entity, order=Order.BY_CHANGE, since=since)
-        page = await turn.ask(turn.books.read(query, Purpose.PAYMENT_EXPORT))
+        page = await turn.books.read(query, Purpose.PAYMENT_EXPORT)
         as_of = as_of or page.served_at
         found |= {_id(one): one for one in page.documents if isinstance(one, Invoice | Payment)}
         if page.page_count <= 1:

@@ -62,7 +62,7 @@ async def send_notes(turn: Turn) -> None:
         async with turn.commit() as tx:
             await export_notes.put(tx, tried)
         try:
-            await turn.ask(turn.books.note(note.xero_invoice_id, note.text, note.idempotency_key))
+            await turn.books.note(note.xero_invoice_id, note.text, note.idempotency_key)
         except AnswerLostError:
             await _later(turn, msgspec.structs.replace(tried, due_at=turn.now() + timedelta(seconds=30)))
         except TryAgainError as trouble:  # nothing was sent: it is as if it had not been tried

@@ -130,8 +130,8 @@ class Preflight:
     async def footing(self, turn: Turn) -> Footing:
         """Accounts and lock dates, read now: two calls."""
         read_at = turn.now()
-        organisation = await turn.ask(turn.books.organisation(Purpose.PAYMENT_EXPORT))
-        page = await turn.ask(turn.books.read(Query(entity=Entity.ACCOUNTS), Purpose.PAYMENT_EXPORT))
+        organisation = await turn.books.organisation(Purpose.PAYMENT_EXPORT)
+        page = await turn.books.read(Query(entity=Entity.ACCOUNTS), Purpose.PAYMENT_EXPORT)
         await _keep(turn, page.documents)
         footing = Footing(
             organisation=organisation,
@@ -186,7 +186,7 @@ async def read_payables(turn: Turn, ids: Sequence[str], numbers: Sequence[str] =
     numbers = sorted(set(numbers) - {one.invoice.number for one in known})
     if not ids and not numbers:
         return known
-    payables = await turn.ask(turn.books.payable(ids, numbers, Purpose.PAYMENT_EXPORT))
+    payables = await turn.books.payable(ids, numbers, Purpose.PAYMENT_EXPORT)
     await _keep(turn, [one.invoice for one in payables])
     return [*known, *payables]
 

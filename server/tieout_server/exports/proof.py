@@ -28,7 +28,7 @@ async def prove(turn: Turn, reversal: Reversal, steps: Sequence[Step]) -> None:
     """
     is_shown, removed = True, set[RecordKind]()
     for step in [one for one in steps if one.state == StepState.DONE]:
-        seen = await turn.ask(turn.books.status_of(kind_of(step.draft), step.xero_id))
+        seen = await turn.books.status_of(kind_of(step.draft), step.xero_id)
         is_there = seen is not None and seen.is_there
         if isinstance(step.draft, Deletion):
             is_shown &= not is_there

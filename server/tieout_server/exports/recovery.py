@@ -137,7 +137,7 @@ class Recovery:
             some = [s for s in steps if not isinstance(s.draft, Deletion) and kind_of(s.draft) is kind]
             since = min(step.look_from for step in some if step.look_from) - MARGIN
             try:
-                found = await self._turn.ask(self._turn.books.records_since(kind, since))
+                found = await self._turn.books.records_since(kind, since)
             except BugError as bug:  # what else is unknown is looked for all the same
                 failed = failed or bug
                 continue
@@ -146,7 +146,7 @@ class Recovery:
             if isinstance(step.draft, Deletion):
                 of = self._turn.books.status_of(step.draft.record, step.draft.xero_id)
                 try:
-                    found_now = await self._turn.ask(of)
+                    found_now = await of
                     results.append(_settled_deletion(step, found_now, is_sure=self._is_sure(step, began)))
                 except BugError as bug:
                     failed = failed or bug

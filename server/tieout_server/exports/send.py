@@ -137,7 +137,7 @@ class Sender:
         if not isinstance(step.draft, Deletion) or written is None or written.xero_id:
             return written
         try:
-            found = await self._turn.ask(self._turn.books.status_of(step.draft.record, step.draft.xero_id))
+            found = await self._turn.books.status_of(step.draft.record, step.draft.xero_id)
         except TieoutError as trouble:  # it is looked for again, and sent again if it is there
             logger.info("refused deletion not looked at", step_id=step.id, trouble=trouble.sentence)
             return None
@@ -160,7 +160,7 @@ class Sender:
         """What Xero answers for each; None where that is not known."""
         drafts, key = [step.draft for step in steps], steps[0].idempotency_key
         try:
-            return await self._turn.ask(self._put(drafts, key, window))
+            return await self._put(drafts, key, window)
         except AnswerLostError as lost:
             logger.warning("answer lost", connection_id=self._turn.link.id, steps=len(steps), trouble=lost.sentence)
         except RejectedError:
@@ -179,11 +179,11 @@ class Sender:
     async def _replay(self, drafts: Sequence[Draft], key: str, window: "_Window") -> Sequence[Written | None]:
         """What Xero answers to the same call with the same key, which it does not carry out again."""
         for seconds in REPLAYS_AFTER:
-            await self._turn.ask(self._turn.means.clock.sleep(seconds))
+            await self._turn.means.clock.sleep(seconds)
             async with self._turn.commit():
                 pass  # still ours: nobody else has begun to look what became of it
             try:
-                again = await self._turn.ask(self._put(drafts, key, window))
+                again = await self._put(drafts, key, window)
             except AnswerLostError:
                 continue
             except TieoutError:  # nothing was done now; of the first call it says nothing

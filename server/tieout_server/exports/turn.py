@@ -1,10 +1,10 @@
 """One slice of exporting: whose turn it is, with which books, and the fence that every commit of it has to pass."""
 
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tieout_server.connections.state import check_can_read
 from tieout_server.exports.means import Means
@@ -30,10 +30,6 @@ class Turn:
     def now(self) -> datetime:
         """This instant, by our clock."""
         return self.means.clock.now()
-
-    async def ask(self, asking: Coroutine[Any, Any, T]) -> T:
-        """What a call to Xero, or a pause, comes to."""
-        return await asking
 
     @asynccontextmanager
     async def commit(self) -> AsyncIterator[Transaction]:

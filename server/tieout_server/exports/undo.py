@@ -308,7 +308,7 @@ class Reversing:
                 or not isinstance(step.draft, PaymentDraft | BatchDraft)
             ):
                 continue
-            found = await self._turn.ask(self._turn.books.status_of(kind_of(step.draft), step.xero_id))
+            found = await self._turn.books.status_of(kind_of(step.draft), step.xero_id)
             if found is not None and not found.is_there:
                 gone[step.id] = msgspec.structs.replace(step, state=StepState.GONE)
         return gone
@@ -322,7 +322,7 @@ class Reversing:
         """What the invoices consist of: a refund repeats it."""
         found: dict[str, InvoiceLines] = {}
         for name in payables if reversal.kind == ReversalKind.REFUND else ():
-            lines = await self._turn.ask(self._turn.books.invoice_lines(name, Purpose.PAYMENT_EXPORT))
+            lines = await self._turn.books.invoice_lines(name, Purpose.PAYMENT_EXPORT)
             found |= {name: lines} if lines else {}
         return found
 

@@ -108,20 +108,20 @@ class Verification:
         unlisted = [step for step in old if step.id not in listed]  # Xero may list no deletions (UNSURE register, U5)
         some = _CHANCE.sample(unlisted, min(len(unlisted), ASKED_AT_ONCE)) if len(old) > FEW else ()
         for step in some:  # chosen by lot, so that each has its turn
-            found = await self._turn.ask(self._turn.books.status_of(kind_of(step.draft), step.xero_id))
+            found = await self._turn.books.status_of(kind_of(step.draft), step.xero_id)
             gone |= {step.id} if found is not None and not found.is_there else set()
         return gone
 
     async def _standing(self, steps: Sequence[Step]) -> Mapping[str, Found]:
         """How what these steps made stands now; without what Xero does not tell."""
         if len(steps) <= FEW:
-            asked = {s.id: await self._turn.ask(self._turn.books.status_of(kind_of(s.draft), s.xero_id)) for s in steps}
+            asked = {s.id: await self._turn.books.status_of(kind_of(s.draft), s.xero_id) for s in steps}
             return {name: found for name, found in asked.items() if found}
         standing: dict[str, Found] = {}
         for kind in dict.fromkeys(kind_of(step.draft) for step in steps):
             some = [step for step in steps if kind_of(step.draft) is kind]
             since = min(step.look_from for step in some if step.look_from) - MARGIN
-            listed = {one.xero_id: one for one in await self._turn.ask(self._turn.books.records_since(kind, since))}
+            listed = {one.xero_id: one for one in await self._turn.books.records_since(kind, since)}
             standing |= {step.id: listed[step.xero_id] for step in some if step.xero_id in listed}
         return standing
 
