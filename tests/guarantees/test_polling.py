@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.timeout(90), pytest.mark.in_turn]
 
 READS = r"/api\.xro/2\.0/"
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+HALF_A_DAY = timedelta(hours=12)
 MEGABYTE = 1_000_000
 A_BIT_MORE_THAN_5_MINUTES = timedelta(minutes=5, seconds=1)
 """A read takes a moment, and the next one is due five minutes after that."""
@@ -242,7 +243,8 @@ async def test_a_day_that_is_used_up_parks_polling_until_it_is_over_and_says_so(
     async with serve(SMALL) as sandbox, days(sandbox, sqlite_url) as around:
         connection = await around.running.connected()
         await around.passing(10 * MINUTE, step=5 * MINUTE)
-        sandbox.faults.add(FaultRule(FaultKind.LIMIT_DAY, "/Payments$"))
+        over_in = str(int(HALF_A_DAY.total_seconds()))  # the sandbox's own day could be over in a minute
+        sandbox.faults.add(FaultRule(FaultKind.LIMIT_DAY, "/Payments$", retry_after=over_in))
         await around.passing(6 * MINUTE)
         parked = await around.running.client.connections.get(connection.id)
         assert (parked.health, parked.reason.code) == (
@@ -250,7 +252,7 @@ async def test_a_day_that_is_used_up_parks_polling_until_it_is_over_and_says_so(
         )  # fmt: skip
         fresh = await around.running.client.syncs.freshness(connection.id)
         next_at = min(it.next_read_at.ToDatetime(UTC) for it in fresh.entities)
-        assert next_at > around.clock.now() + HOUR
+        assert next_at > around.clock.now() + HALF_A_DAY - 10 * MINUTE
         sandbox.books.create_contact("Made While The Day Was Over")
         asked = sandbox.requests.count(READS)
         await around.passing(next_at - around.clock.now() - MINUTE, step=HOUR)
