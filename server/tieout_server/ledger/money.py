@@ -1,6 +1,6 @@
 """Exact money: a decimal amount in one currency, and the integer of 1/10,000 in which it is stored."""
 
-from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 
 import msgspec
 
@@ -9,10 +9,11 @@ from tieout_server.errors import BugError
 SCALE = 10_000
 """Stored units per currency unit: four decimal places, what Xero uses for the finest unit amounts (`unitdp=4`)."""
 
-
-LARGEST = Decimal(2**63).scaleb(-4)
-"""What an amount has to stay below: its units are stored as an integer of 64 bits."""
-_EXACT = Context(prec=28, traps=[Inexact, InvalidOperation])
+_DECIMAL_SCALE = Decimal(SCALE)
+_UNITS = range(-(2**63), 2**63)
+"""Units are stored as an integer of 64 bits."""
+_EXACT = Context(prec=19, Emax=30, traps=[Inexact, InvalidOperation, Overflow])
+"""Digits of the largest units; what needs more is refused at once, a number such as 1e999999 included."""
 
 
 class Money(msgspec.Struct, frozen=True, order=True):
@@ -33,14 +34,12 @@ def to_units(amount: Decimal) -> int:
         InexactAmountError: it cannot be stored exactly. Nothing is ever rounded.
     """
     try:
-        if -LARGEST <= amount < LARGEST:
-            scaled = _EXACT.multiply(amount, SCALE)
-            units = int(scaled)
-            if units == scaled:
-                return units
-    except DecimalException as error:  # it is not a number, or has more digits than are reckoned with
+        units = int(_EXACT.to_integral_exact(_EXACT.multiply(amount, _DECIMAL_SCALE)))
+    except (ArithmeticError, ValueError) as error:  # ValueError: it is not a number
         raise InexactAmountError(f"{amount} cannot be stored exactly") from error
-    raise InexactAmountError(f"{amount} has more than four decimal places, or is too large")
+    if units not in _UNITS:
+        raise InexactAmountError(f"{amount} is too large")
+    return units
 
 
 def from_units(units: int) -> Decimal:
