@@ -33,9 +33,12 @@ def statements(database: Database) -> Iterator[list[str]]:
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         sent.append(statement)
 
-    event.listen(database._engine.sync_engine, "before_cursor_execute", note)
+    engines = {engine.sync_engine for engine in (database._engine, database._writing)}
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
     yield sent
-    event.remove(database._engine.sync_engine, "before_cursor_execute", note)
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)
 
 
 def told(page: bytes, name: str) -> float:

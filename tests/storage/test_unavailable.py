@@ -133,8 +133,8 @@ async def test_sqlite_is_locked_by_somebody_else_for_too_long(sqlite_url: str) -
 
 
 async def test_sqlites_disk_is_full(sqlite_url: str) -> None:
-    database = Database(sqlite_url, pool_size=1)  # the limit is one of the connection
-    async with database.read() as tx:
+    database = Database(sqlite_url)
+    async with database.write() as tx:  # the limit is one of the connection that writes
         pages = (await tx.execute(text("PRAGMA page_count"))).scalar_one()
         await tx.execute(text(f"PRAGMA max_page_count={pages}"))
     with pytest.raises(StorageUnavailableError, match="cannot be used") as refused:

@@ -32,10 +32,12 @@ _PRAGMAS = (
     "PRAGMA page_size=8192",  # for a new file: a tenth less CPU in a first sync than 4,096
     "PRAGMA journal_mode=WAL",  # readers never wait for the writer
     "PRAGMA foreign_keys=ON",
-    "PRAGMA cache_size=-32000",
     "PRAGMA wal_autocheckpoint=4000",  # 32 MB: a page that changes often is copied to the file less often
     "PRAGMA temp_store=MEMORY",
 )
+
+READERS_CACHE, WRITERS_CACHE = 8_000, 32_000
+"""KiB that each connection to SQLite keeps of the file."""
 
 
 class DatabaseUrlError(OperatorMustActError):
@@ -79,7 +81,11 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._writer = asyncio.Lock()  # SQLite has one writer; waiting here is fair, waiting on its lock is not
         self._open: dict[Transaction, _Open] = {}
-        self._engine = _open_sqlite(self.url, pool_size) if self.is_sqlite else _open_postgresql(self.url, pool_size)
+        if self.is_sqlite:
+            self._engine = _open_sqlite(self.url, pool_size, READERS_CACHE)
+            self._writing = _open_sqlite(self.url, 1, WRITERS_CACHE)  # one writes all: its cache stays what the file is
+        else:
+            self._engine = self._writing = _open_postgresql(self.url, pool_size)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
@@ -115,7 +121,7 @@ class Database:
     @asynccontextmanager
     async def _begin(self, opened: _Open) -> AsyncIterator[Transaction]:
         if self.is_sqlite:
-            async with self._writer, self._engine.connect() as connection:
+            async with self._writer, self._writing.connect() as connection:
                 await connection.execution_options(write=True, durable=opened.is_durable)
                 async with connection.begin():
                     yield connection
@@ -145,13 +151,15 @@ class Database:
 
     def connections(self) -> tuple[int, int]:
         """How many connections are in use now, and how many there may be."""
-        pool = self._engine.pool
-        assert isinstance(pool, QueuePool), "SQLite in memory, which has another, is not supported"
-        return pool.checkedout(), pool.size()
+        pools = {engine.pool for engine in (self._engine, self._writing)}
+        counted = [pool for pool in pools if isinstance(pool, QueuePool)]
+        assert counted, "SQLite in memory, which has another, is not supported"
+        return sum(pool.checkedout() for pool in counted), sum(pool.size() for pool in counted)
 
     async def close(self) -> None:
         """Give all connections back."""
         await self._engine.dispose()
+        await self._writing.dispose()
 
     aclose = close
     """For `contextlib.aclosing`."""
@@ -172,22 +180,22 @@ def _open_postgresql(url: URL, pool_size: int) -> AsyncEngine:
     return engine
 
 
-def _open_sqlite(url: URL, pool_size: int) -> AsyncEngine:
+def _open_sqlite(url: URL, pool_size: int, cache: int) -> AsyncEngine:
     engine = create_async_engine(
         url, hide_parameters=True, pool_size=pool_size, max_overflow=0, pool_timeout=FREE_WITHIN
     )
-    _prepare_sqlite(engine.sync_engine)
+    _prepare_sqlite(engine.sync_engine, cache)
     return engine
 
 
-def _prepare_sqlite(engine: Engine) -> None:
+def _prepare_sqlite(engine: Engine, cache: int) -> None:
     """Make SQLite transactional as SQL says: the driver's own guesses about BEGIN are turned off."""
 
     @event.listens_for(engine, "connect")
     def _on_connect(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's adapter has no type
         dbapi_connection.isolation_level = None
         cursor = dbapi_connection.cursor()
-        for pragma in _PRAGMAS:
+        for pragma in (*_PRAGMAS, f"PRAGMA cache_size=-{cache}"):
             cursor.execute(pragma)
         cursor.close()
 
