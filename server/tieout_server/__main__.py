@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import os
 import sys
@@ -22,6 +23,9 @@ SWITCH_EVERY = 0.001
 needs several turns, such as keeping a webhook, waits for tens of milliseconds during a first sync."""
 GARBAGE = (50_000, 20, 50)
 """Pages of documents and thousands of streams are no garbage: looking for it less often saves a tenth of the CPU."""
+M_ARENA_MAX, ARENAS = -8, 2
+"""How many heaps glibc keeps (mallopt(3)). With one for each thread, those that read and write pages take 20 MiB more
+in a large first sync."""
 
 cli = typer.Typer(
     help="Keeps an accounts-receivable platform and its merchants' Xero books in agreement. "
@@ -109,6 +113,9 @@ async def _serve(settings: Settings) -> None:
     gc.enable()
     gc.set_threshold(*GARBAGE)
     sys.setswitchinterval(SWITCH_EVERY)
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
     if not settings.xero_client_id:
         _quit(
             "Set TIEOUT_XERO_CLIENT_ID and TIEOUT_XERO_CLIENT_SECRET: register an app at Xero first (see the README)."
