@@ -111,6 +111,8 @@ class Xero:
     scopes: tuple[str, ...] = ("offline_access",)
     short_code: str = ""
     """What leads to its organisations by a link."""
+    time_zone: str = ""
+    """Where its organisations are."""
     allowance: Allowance = field(default_factory=lambda: Allowance(0, 60, None))
     """The calls that are left, as far as anybody asks."""
 
@@ -213,6 +215,7 @@ class BooksOf:
             name=self.xero_tenant_id.rpartition("/")[2],
             base_currency="NZD",
             short_code=self.xero.short_code,
+            time_zone=self.xero.time_zone,
         )
 
     async def users(self, purpose: Purpose) -> Sequence[OrganisationUser]:

@@ -36,6 +36,8 @@ class OpenBooks:
     hidden: dict[str, Sequence[AgedItem]] = field(default_factory=dict)
     """By contact: what only the report shows."""
     calls: list[str] = field(default_factory=list)
+    reported_on: list[date] = field(default_factory=list)
+    """The days for which the report was asked."""
     before_call: Callable[[str], None] = lambda _: None
     """Somebody else at work in the books."""
 
@@ -76,6 +78,7 @@ class OpenBooks:
     async def aged_receivables(self, xero_contact_id: str, on: date, purpose: Purpose) -> AgedReport:
         """What its documents make, and what only the report shows."""
         self._called("report")
+        self.reported_on.append(on)
         hidden = self.hidden.get(xero_contact_id, ())
         items = [
             AgedItem(id_of(d), d.number, _open(d))

@@ -75,7 +75,6 @@ class Organisation:
     short_code: str
     base_currency: str
     country_code: str
-    timezone: str
     created_at: datetime
     books: Books
     members: dict[str, Member] = field(default_factory=dict)
@@ -146,7 +145,7 @@ def fresh_books(organisation: Organisation, index: int, settings: SandboxSetting
 def _organisation(
     index: int, settings: SandboxSettings, anchor_on: date, ids: Ids, clock: SandboxClock
 ) -> Organisation:
-    base, country, timezone = _HOMES[index % len(_HOMES)]
+    base, country, _ = _HOMES[index % len(_HOMES)]
     organisation_id = ids.new()
     return Organisation(
         id=organisation_id,
@@ -154,15 +153,14 @@ def _organisation(
         short_code=f"!{organisation_id[:5]}",
         base_currency=base,
         country_code=country,
-        timezone=timezone,
         created_at=datetime.combine(anchor_on, time(9), UTC) - timedelta(days=4 * 365),
         books=_books(index, settings, anchor_on, clock),
     )
 
 
 def _books(index: int, settings: SandboxSettings, anchor_on: date, clock: SandboxClock, salt: str = "") -> Books:
-    base = _HOMES[index % len(_HOMES)][0]
+    base, _, timezone = _HOMES[index % len(_HOMES)]
     contacts, invoices = (settings.contacts, settings.invoices) if index == 0 else _SMALL
     rates = {base: Decimal("1.000000")} | {code: Decimal(rate) for code, rate in _RATES[base].items()}
     seed = settings.seed + index if not salt else int.from_bytes(hashlib.sha256(salt.encode()).digest()[:4])
-    return make_books(Plan(seed, contacts, invoices, anchor_on, base, rates), clock.now, settings.switches)
+    return make_books(Plan(seed, contacts, invoices, anchor_on, base, rates, timezone), clock.now, settings.switches)

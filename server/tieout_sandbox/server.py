@@ -97,7 +97,7 @@ def make_sandbox(settings: SandboxSettings) -> Sandbox:
         switches=settings.switches,
     )
     for organisation in organisations:
-        warm_up(organisation, clock.today())
+        warm_up(organisation)
     limits, churn = Limits(Quota.of(settings.tier)), Churn(settings.seed)
     webhooks = Webhooks(authority, settings.switches)
     if settings.webhook_url:

@@ -107,7 +107,7 @@ def load(sandbox: Sandbox, saved: bytes) -> None:
     for field in fields(sandbox.limits):
         setattr(sandbox.limits, field.name, getattr(root["limits"], field.name))
     for organisation in sandbox.organisations:
-        warm_up(organisation, sandbox.clock.today())
+        warm_up(organisation)
         sandbox.webhooks.watch(organisation)
     sandbox.webhooks.take_up(root["webhooks"].values())
     sandbox.faults.rules[:] = rules

@@ -112,7 +112,7 @@ def exact(money: Money) -> tuple[str, Decimal]:
 
 async def test_customers_and_their_balances_are_xeros_to_the_cent(mirrored: Mirrored) -> None:
     found = [c async for c in mirrored.running.client.receivables.list_customers(mirrored.connection_id)]
-    truth = mirrored.balances(datetime.now(UTC).date())
+    truth = mirrored.balances(mirrored.sandbox.books.today())
     assert {c.id for c in found} == mirrored.customers()
     for customer in found:
         stated = truth.get(customer.xero_contact_id, ({}, {}, {}))
@@ -148,7 +148,7 @@ async def test_a_merged_contact_leads_to_the_one_that_it_became_with_both_balanc
         now = mirrored.owner(contact)
         found = await mirrored.running.client.receivables.get_customer(mirrored.connection_id, contact.id)
         assert found.id == now.id
-        truth = mirrored.balances(datetime.now(UTC).date()).get(now.id, ({}, {}, {}))
+        truth = mirrored.balances(mirrored.sandbox.books.today()).get(now.id, ({}, {}, {}))
         assert amounts(found.outstanding) == truth[0]
         invoices = [
             i async for i in mirrored.running.client.receivables.list_invoices(

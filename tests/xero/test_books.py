@@ -253,6 +253,7 @@ async def test_the_organisation_describes_itself_its_people_and_what_they_may_do
         period_lock_on=truth.period_lock_on,
         end_of_year_lock_on=truth.end_of_year_lock_on,
         status="ACTIVE",
+        time_zone="Pacific/Auckland",
     )
     users = await reader.books.users(Purpose.CONNECT)
     ada = next(user for user in users if user.email == "ada.adviser@example.com")

@@ -26,6 +26,7 @@ from tieout_server.xero import transport
 from tieout_server.xero.answers import Answer
 from tieout_server.xero.books import XeroLibrary
 from tieout_server.xero.receiving import received
+from tieout_server.xero.time_zones import time_zone
 from tieout_server.xero.transport import open_session
 from wire_recorder import Exchange, recorder
 
@@ -72,6 +73,12 @@ def complaints(spec: Spec, exchanges: list[Exchange]) -> list[str]:
 
 def test_what_the_file_gets_wrong_is_mended_on_load(spec: Spec) -> None:
     assert (spec.mended_defaults, spec.mended_examples) == (23, 3)
+
+
+def test_every_time_zone_of_the_file_is_known(spec: Spec) -> None:
+    stated = spec.schema("TimeZone")["enum"]
+    assert len(stated) > 100
+    assert [name for name in stated if not time_zone(name)] == []
 
 
 def test_the_judge_accepts_xeros_own_examples(spec: Spec) -> None:

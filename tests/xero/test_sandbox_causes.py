@@ -59,7 +59,7 @@ class World:
 
 
 def stated(sandbox: Sandbox, contact: Contact) -> Decimal:
-    found = balances_of(contact, sandbox.clock.today(), sandbox.switches)
+    found = balances_of(contact, sandbox.books.today(), sandbox.switches)
     assert found is not None
     return found.receivable_outstanding
 

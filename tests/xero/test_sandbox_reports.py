@@ -76,7 +76,7 @@ async def test_what_came_before_is_the_opening_balance_and_later_payments_do_not
 
 
 async def test_the_closing_balance_is_what_the_contact_s_balance_says(writer: Writer) -> None:
-    today = writer.caller.sandbox.clock.today()
+    today = writer.books.today()
     for contact in list(writer.books.contacts.values()):
         balances = balances_of(contact, today, writer.books.switches)
         found = await report(writer, contact, date="2027-12-31")

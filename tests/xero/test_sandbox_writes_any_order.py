@@ -48,7 +48,7 @@ class AnyWrites(RuleBasedStateMachine):
         super().__init__()
         switches = Switches()
         books = make_books(Plan(5, 12, 40, ANCHOR_ON, "NZD", RATES), lambda: NOW_AT, switches)
-        self.organisation = Organisation("org", "Org", "!org", "NZD", "NZ", "UTC", NOW_AT, books)
+        self.organisation = Organisation("org", "Org", "!org", "NZD", "NZ", NOW_AT, books)
         self.books = books
         self.heard: list[str] = []
         books.observers.append(lambda document, _change, _at: self.heard.append(document.id))

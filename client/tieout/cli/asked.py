@@ -15,6 +15,6 @@ class Asked:
     amount: str = ""
     """Empty: what the invoices come to."""
     paid_on: str = ""
-    """Empty: today in UTC."""
+    """Empty: today where the organisation is."""
     reference: str = ""
     method: str = ""

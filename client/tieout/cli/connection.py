@@ -128,6 +128,7 @@ def card(connection: Connection) -> Table:
         "why": connection.reason.sentence,
         "who acts": who_acts(connection),
         "organisation": " ".join(filter(None, (organisation.name, organisation.base_currency))),
+        "time zone": organisation.time_zone,
         "connected by": " ".join(filter(None, (user.name, user.email, user.organisation_role))),
         "missing scopes": " ".join(connection.missing_scopes),
         "so there is no": ", ".join(connection.missing_capabilities),

@@ -18,7 +18,9 @@ Pays = Annotated[
 ]
 Currency = Annotated[str, typer.Option(help="ISO 4217 code of all amounts: NZD.")]
 Amount = Annotated[str, typer.Option(help="All that was paid. Default: what the invoices come to.")]
-PaidOn = Annotated[str, typer.Option(metavar="DATE", help="When it was paid, YYYY-MM-DD. Default: today in UTC.")]
+PaidOn = Annotated[
+    str, typer.Option(metavar="DATE", help="When it was paid, YYYY-MM-DD. Default: today where the organisation is.")
+]
 Reference = Annotated[str, typer.Option(help="Shown on the payment in Xero.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow it until it is seen in Xero, or somebody must act.")]
 
@@ -181,7 +183,9 @@ def reverse(
     reversal_id: Annotated[str, typer.Option(help="Your own id of the reversal: it is carried out once.")],
     amount: Annotated[str, typer.Option(help="How much: part of a refund, or all that is left. Default: all.")] = "",
     reason: Annotated[str, typer.Option(help="Why; shown in Xero.")] = "",
-    reversed_on: Annotated[str, typer.Option("--on", metavar="DATE", help="When. Default: today in UTC.")] = "",
+    reversed_on: Annotated[
+        str, typer.Option("--on", metavar="DATE", help="When. Default: today where the organisation is.")
+    ] = "",
     wait: Wait = False,
     as_json: Json = False,
 ) -> None:

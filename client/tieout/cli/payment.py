@@ -1,8 +1,9 @@
 """Payments on their way into Xero: as they are typed in, and as they look."""
 
 from collections.abc import Collection, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from zoneinfo import ZoneInfo
 
 from rich.table import Table
 from rich.text import Text
@@ -38,8 +39,8 @@ _UNDER_WAY = (
 )
 
 
-def payment_of(asked: Asked) -> PlatformPayment:
-    """The payment that somebody typed in.
+def payment_of(asked: Asked, time_zone: str) -> PlatformPayment:
+    """The payment that somebody typed in, for an organisation in this time zone; none is UTC.
 
     Raises:
         CallerError: something that should be an amount is none.
@@ -49,7 +50,7 @@ def payment_of(asked: Asked) -> PlatformPayment:
     together = sum((Decimal(line.amount.amount) for line in lines), Decimal())
     return PlatformPayment(
         payment_id=asked.payment_id,
-        paid_on=asked.paid_on or datetime.now(UTC).date().isoformat(),
+        paid_on=asked.paid_on or datetime.now(ZoneInfo(time_zone or "UTC")).date().isoformat(),
         amount=typed_amount(asked.amount or f"{together:f}", currency),
         lines=lines,
         reference=asked.reference,

@@ -375,6 +375,7 @@ class Organisation(_message.Message):
     SHORT_CODE_FIELD_NUMBER: _builtins.int
     PERIOD_LOCK_DATE_FIELD_NUMBER: _builtins.int
     END_OF_YEAR_LOCK_DATE_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
     xero_tenant_id: _builtins.str
     """Xero's id of the organisation (its "tenant")."""
     name: _builtins.str
@@ -389,6 +390,11 @@ class Organisation(_message.Message):
     """Nothing dated on or before this may be changed by ordinary users; a date. Empty when nothing is locked."""
     end_of_year_lock_date: _builtins.str
     """Nothing dated on or before this may be changed by anybody; a date. Empty when nothing is locked."""
+    time_zone: _builtins.str
+    """IANA name of the time zone that its books are kept in, from Xero's Timezone: `Pacific/Auckland`. What is overdue, and
+    what is dated today, goes by the dates there. Empty while not known: then UTC is taken for it. A connection made by a
+    version that did not ask for it has it with the next check, which is within a day.
+    """
     def __init__(
         self,
         *,
@@ -399,10 +405,11 @@ class Organisation(_message.Message):
         short_code: _builtins.str = ...,
         period_lock_date: _builtins.str = ...,
         end_of_year_lock_date: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_currency", b"base_currency", "country_code", b"country_code", "end_of_year_lock_date", b"end_of_year_lock_date", "name", b"name", "period_lock_date", b"period_lock_date", "short_code", b"short_code", "xero_tenant_id", b"xero_tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_currency", b"base_currency", "country_code", b"country_code", "end_of_year_lock_date", b"end_of_year_lock_date", "name", b"name", "period_lock_date", b"period_lock_date", "short_code", b"short_code", "time_zone", b"time_zone", "xero_tenant_id", b"xero_tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -314,7 +314,7 @@ class PlatformPayment(_message.Message):
     payment_id: _builtins.str
     """The caller's own id, unique per connection, 1 to 200 characters. Required."""
     paid_on: _builtins.str
-    """When it was paid; a date. Required."""
+    """When it was paid; a date, which Xero takes for one where the organisation is (`time_zone`). Required."""
     reference: _builtins.str
     """Shown on the payment in Xero, at most 200 characters. May be empty."""
     method: Global___PaymentMethod.ValueType
@@ -1485,9 +1485,7 @@ class ReversePaymentRequest(_message.Message):
     reversal_id: _builtins.str
     """The caller's own id of the reversal, unique per connection, 1 to 200 characters. Required."""
     reversed_on: _builtins.str
-    """When it happened; a date. Empty: today in UTC, which is not today everywhere: where the organisation's day matters,
-    as beside a lock date, it is named.
-    """
+    """When it happened; a date. Empty: today where the organisation is (`time_zone`)."""
     request_id: _builtins.str
     """See types.proto."""
     @_builtins.property

@@ -305,7 +305,9 @@ class Customer(_message.Message):
 
     @_builtins.property
     def overdue(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Money]:
-        """The part of the amounts due whose due date has passed in UTC, per currency. Currencies with nothing are left out."""
+        """The part of the amounts due whose due date has passed where the organisation is (`time_zone`, as Xero reckons it),
+        per currency, when the answer was made. Currencies with nothing are left out.
+        """
 
     @_builtins.property
     def unapplied(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Money]:

@@ -3,11 +3,11 @@
 isort:skip_file
 The shapes that more than one service of tieout.v1 uses.
 
-Four rules hold everywhere. Dates are ISO 8601 strings (`2026-11-22`), because a due date has no time zone; instants are
-Timestamps in UTC. Ids are opaque strings; only fields whose name begins with `xero_` hold an id that Xero gave. Money
-is an exact decimal string with its currency, never a floating-point number. An enum's zero value means "not stated":
-in a request it asks for the default that the field names, and a response carries it only for a value newer than the
-reader's copy of these files.
+Four rules hold everywhere. Dates are ISO 8601 strings (`2026-11-22`), because a due date is a day and no instant: a day
+of the organisation's calendar (Organisation.time_zone). Instants are Timestamps in UTC. Ids are opaque strings; only
+fields whose name begins with `xero_` hold an id that Xero gave. Money is an exact decimal string with its currency,
+never a floating-point number. An enum's zero value means "not stated": in a request it asks for the default that the
+field names, and a response carries it only for a value newer than the reader's copy of these files.
 
 Paging: `page_size` 0 means 100, more than 1,000 means 1,000. A list is read on with the `next_page_token` of its last
 page and otherwise the same request, until `next_page_token` is empty. Pages are stable under concurrent change: a row

@@ -32,7 +32,7 @@ class Call:
         organisation: whose books.
         role: of the user who connected the app.
         client_id: of the app.
-        today: the date in the sandbox.
+        today: the date where the organisation is.
         creates: whether existing documents are out of reach (PUT) or may be changed (POST).
         point: what the element at hand may be taken back to.
         unit_places: decimal places of each UnitAmount, 2 or 4.

@@ -153,10 +153,11 @@ def _payment(payment: Payment, detail: Detail, organisation: Organisation, today
 _kept_payment = _kept(payment_block)
 
 
-def warm_up(organisation: Organisation, today: date) -> None:
+def warm_up(organisation: Organisation) -> None:
     """Write every paged document of not too large books beforehand, so that reading measures the reader."""
     if not organisation.books.keeps_rendered:
         return
+    today = organisation.books.today()
     for name in ("invoices", "creditnotes", "overpayments", "prepayments", "payments"):
         collection = COLLECTIONS[name]
         for document in collection.documents(organisation).values():

@@ -64,7 +64,7 @@ def organisation_block(organisation: Organisation) -> str:
         | {
             "CreatedDateUTC": plain_instant(organisation.created_at, offset=False),
             "OrganisationEntityType": "COMPANY",
-            "Timezone": organisation.timezone,
+            "Timezone": organisation.books.timezone,
             "ShortCode": organisation.short_code,
             "OrganisationID": organisation.id,
             "Edition": "BUSINESS",

@@ -45,7 +45,7 @@ def aged_receivables(organisation: Organisation, params: Mapping[str, str], now_
     contact = organisation.books.contacts.get(given.get("contactid", "").lower())
     if contact is None:
         raise BadReportError("The parameter contactId must be the id of a contact")
-    today = now_at.date()
+    today = organisation.books.today()
     month_ends_on = today.replace(day=monthrange(today.year, today.month)[1])
     day = _day(given, "date") or month_ends_on  # the default is not documented
     to = _day(given, "todate") or day

@@ -139,7 +139,7 @@ class AccountingRoutes:
             books, role = organisation.books, organisation.role_of(bearer.user_id)
             point, creates = Savepoint(books), request.method == "PUT"
             places = unit_places(request.query)
-            call = Call(organisation, role, bearer.client_id, self._clock.today(), creates, point, places)
+            call = Call(organisation, role, bearer.client_id, books.today(), creates, point, places)
             answer = write(call, Asked.of(request, path, body))
             if answer.response is not None:
                 return answer.response
@@ -188,9 +188,8 @@ class AccountingRoutes:
         prints = request.match_info.get("part") is not None or not self._takes_json(request)
         if prints and collection.printed:
             return web.Response(body=pdf_of(f"{collection.name} {document.number}"), content_type=PDF)
-        written = collection.write(
-            document, Detail.SINGLE, organisation, self._clock.today(), unit_places(request.query)
-        )
+        today, places = organisation.books.today(), unit_places(request.query)
+        written = collection.write(document, Detail.SINGLE, organisation, today, places)
         return _compressed(request, self._respond(bearer, collection.name, [written]))
 
     def _part(self, request: web.Request, organisation: Organisation, bearer: Bearer, path: Path) -> web.Response:
@@ -234,7 +233,7 @@ class AccountingRoutes:
             first = (query.page.number - 1) * query.page.size
             pagination = pagination_block(query.page.number, query.page.size, len(found))
             found = found[first : first + query.page.size]
-        today, detail = self._clock.today(), query.detail
+        today, detail = organisation.books.today(), query.detail
         places = query.unit_places
         elements = [collection.write(document, detail, organisation, today, places) for document in found]
         return _compressed(request, self._respond(bearer, collection.name, elements, pagination))

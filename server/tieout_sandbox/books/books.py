@@ -133,7 +133,7 @@ class Books(Ledger):
         if status not in {Status.DRAFT, Status.SUBMITTED, Status.AUTHORISED}:
             raise NotAllowedError("Invoice not of valid status for creation")
         code, rate = self._currency(currency or contact.currency)
-        dated_on = on or self._now().date()
+        dated_on = on or self.today()
         invoice = Invoice(
             id=self.ids.new(),
             type=type_,
@@ -275,7 +275,7 @@ class Books(Ledger):
             kind=kind,
             number=credit_number(kind, len(self.credits_of(kind)) + 1),
             contact=contact,
-            on=on or self._now().date(),
+            on=on or self.today(),
             currency=code,
             rate=rate,
             lines=one_line("Credit", total),
@@ -345,7 +345,7 @@ class Books(Ledger):
         account = self.find(self.accounts, account_id) if account_id else self.bank_account(target.currency)
         if not account.is_payable:
             raise NotAllowedError("Account type is invalid for making a payment to/from")
-        return settle(self, target, Terms(account, on or self._now().date(), amount, reference))
+        return settle(self, target, Terms(account, on or self.today(), amount, reference))
 
     def _after_allocation(self, allocation: Allocation) -> None:
         for document in (allocation.credit, allocation.invoice):

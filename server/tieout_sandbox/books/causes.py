@@ -216,7 +216,7 @@ def _mixed(books: Books, contact: Contact) -> Deed:
 
 
 def _ahead(books: Books, contact: Contact) -> Deed:
-    on = books.stamp().date() + timedelta(days=30)
+    on = books.today() + timedelta(days=30)
     invoice = books.create_invoice(contact.id, AHEAD, on=on, currency=books.base_currency)
     invoice.misread = Misreading.NOT_BEFORE_ITS_DATE
     return _deed(Cause.FUTURE_DATED, f"Invoice {invoice.number}, dated {on}, does not count before that day.", invoice)

@@ -42,6 +42,7 @@ def make_books(plan: Plan, now: Now, switches: Switches) -> Books:
     """
     rng = random.Random(plan.seed)  # noqa: S311 made-up data has to be repeatable
     books = Books(plan.base_currency, plan.rates, Ids(rng), now, switches)
+    books.timezone = plan.timezone
     return _Maker(plan, books, rng).make()
 
 

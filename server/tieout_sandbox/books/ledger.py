@@ -1,7 +1,7 @@
 """What stands in an organisation's books: the collections, and putting documents in as they are."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum, auto
 from typing import TypeAlias, TypeVar
@@ -24,6 +24,7 @@ from tieout_sandbox.books.ids import Ids
 from tieout_sandbox.books.rules import NotFoundError, count_payment
 from tieout_sandbox.clock import MILLISECOND
 from tieout_sandbox.switches import Switches
+from tieout_sandbox.time_zones import date_in
 
 _Document = TypeVar("_Document", bound=Contact | Invoice | Credit | Payment)
 _Found = TypeVar("_Found")
@@ -55,6 +56,8 @@ class Ledger:
 
     def __init__(self, base_currency: str, rates: dict[str, Decimal], ids: Ids, now: Now, switches: Switches) -> None:
         self.base_currency = base_currency
+        self.timezone = "UTC"
+        """Xero's name of it; the dates of the books are those there."""
         self.rates = rates
         self.ids = ids
         self.switches = switches
@@ -75,6 +78,10 @@ class Ledger:
         self._stamped_at = datetime.min.replace(tzinfo=UTC)
 
     # What is there
+
+    def today(self) -> date:
+        """The date where the organisation is: what is overdue, and how documents without a date are dated."""
+        return date_in(self.timezone, self._now())
 
     def credits_of(self, kind: CreditKind) -> dict[str, Credit]:
         """The collection that credits of this kind live in."""

@@ -19,6 +19,7 @@ class Plan:
         anchor_on: the day before which everything in the books happened.
         base_currency: the organisation's currency, in `rates` too.
         rates: foreign units for one base unit, per enabled currency.
+        timezone: Xero's name of the time zone that the books' dates are of.
     """
 
     seed: int
@@ -27,6 +28,7 @@ class Plan:
     anchor_on: date
     base_currency: str
     rates: dict[str, Decimal]
+    timezone: str = "UTC"
 
     def __post_init__(self) -> None:
         if self.contacts < FEWEST_CONTACTS or self.invoices < FEWEST_INVOICES:

@@ -84,7 +84,7 @@ def names(view: View, list_id: str) -> Html:
 
 
 def _row(view: View, found: Contact) -> list[Child]:
-    balances = balances_of(found, view.sandbox.clock.today(), view.sandbox.switches)
+    balances = balances_of(found, view.books.today(), view.sandbox.switches)
     owes, overdue = (balances.receivable_outstanding, balances.receivable_overdue) if balances else (ZERO, ZERO)
     return [
         link(view.link("contact", id=found.id), found.name),
@@ -101,7 +101,7 @@ def _role(found: Contact) -> str:
 
 
 def _balance(view: View, found: Contact) -> list[tuple[str, Child]]:
-    balances = balances_of(found, view.sandbox.clock.today(), view.sandbox.switches)
+    balances = balances_of(found, view.books.today(), view.sandbox.switches)
     base = view.books.base_currency
     pairs: list[tuple[str, Child]] = [("Status", badge(found.status)), ("Role", _role(found))]
     if balances:

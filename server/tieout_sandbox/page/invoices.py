@@ -86,7 +86,7 @@ def invoice(view: View, found: Invoice) -> Html:
 
 def _has(view: View, one: Invoice, status: str) -> bool:
     if status == "OVERDUE":
-        return one.status is Status.AUTHORISED and one.due_on < view.sandbox.clock.today()
+        return one.status is Status.AUTHORISED and one.due_on < view.books.today()
     return status in {"", one.status}
 
 
@@ -138,7 +138,7 @@ def _pay(view: View, found: Invoice) -> Html | None:
         "pay",
         "Pay",
         amount_field("Amount", "amount", placeholder=str(found.amount_due)),
-        field("On", "on", type="date", value=view.sandbox.clock.today().isoformat()),
+        field("On", "on", type="date", value=view.books.today().isoformat()),
         accounts(view, found.currency),
         field("Reference", "reference"),
         invoice_id=found.id,

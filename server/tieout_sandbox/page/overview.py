@@ -32,7 +32,7 @@ def overview(view: View) -> Html:
 
 
 def _sales(view: View) -> list[tuple[str, Child]]:
-    today, base = view.sandbox.clock.today(), view.books.base_currency
+    today, base = view.books.today(), view.books.base_currency
     owed, overdue, open_invoices = ZERO, ZERO, 0
     for invoice in view.books.invoices.values():
         if invoice.type is InvoiceType.ACCREC and invoice.status is Status.AUTHORISED:

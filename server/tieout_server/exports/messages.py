@@ -59,7 +59,7 @@ class Reverse(msgspec.Struct, frozen=True, kw_only=True):
     amount: Money | None = None
     """None: all of the payment."""
     reversed_on: date | None = None
-    """None: today in UTC."""
+    """None: today, by the organisation's calendar."""
     request_id: str = ""
 
 

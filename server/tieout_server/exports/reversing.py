@@ -22,9 +22,10 @@ from tieout_server.exports.currencies import is_too_fine
 from tieout_server.exports.means import Means
 from tieout_server.exports.messages import Reverse
 from tieout_server.exports.state import REVERSIBLE, UNDER_WAY, ReversalKind, StepState, XeroStatus
+from tieout_server.ledger.calendar import today_of
 from tieout_server.ledger.exports import ExportEvent, PaymentExport, Reversal, Step
 from tieout_server.ledger.money import readable
-from tieout_server.storage import export_steps, exports, reversals
+from tieout_server.storage import connections, export_steps, exports, reversals
 from tieout_server.storage.database import Transaction
 from tieout_server.work.requests import Requests
 
@@ -84,7 +85,7 @@ class ReversalRequests:
             amount=amount,
             currency=export.payment.currency,
             reason=asked.reason,
-            reversed_on=asked.reversed_on or now.date(),
+            reversed_on=asked.reversed_on or today_of(await connections.organisation(tx, export.connection_id), now),
             xero_status=XeroStatus.QUEUED,
             due_at=now,
             created_at=now,

@@ -201,6 +201,8 @@ class Organisation(msgspec.Struct, frozen=True, kw_only=True):
     """Xero's OrganisationStatus: ACTIVE while the books can be used; empty where it was not stated."""
     is_demo: bool = False
     """A demo company: Xero resets it every 28 days, under a new id (Xero, Demo company)."""
+    time_zone: str = ""
+    """IANA's name of the zone whose dates its books go by; empty while not known, or not known to us."""
 
 
 class OrganisationUser(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,25 +4,30 @@ Everything is looked up for a whole page at once.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import date
+from datetime import datetime
 from itertools import groupby
 
 import msgspec
 
+from tieout_server.ledger.calendar import today_of
 from tieout_server.ledger.documents import ContactStatus
 from tieout_server.ledger.money import Money, from_units
 from tieout_server.receivables.off_balance import with_differences
 from tieout_server.receivables.views import AllocationView, CreditView, Customer, InvoiceView, PaymentView
-from tieout_server.storage import customers, receivables
+from tieout_server.storage import connections, customers, receivables
 from tieout_server.storage.customers import BalanceUnits, FoundCustomer, Listed
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.receivables import FoundCredit, FoundInvoice, FoundPayment
 
 
 async def customers_of(
-    tx: Transaction, connection_id: str, found: Sequence[FoundCustomer | Listed], today: date
+    tx: Transaction, connection_id: str, found: Sequence[FoundCustomer | Listed], now: datetime
 ) -> list[Customer]:
-    """These customers with what they and the contacts merged into them owe: one pass for all of them."""
+    """These customers with what they and the contacts merged into them owe: one pass for all of them.
+
+    What is overdue now is so by the calendar of the organisation.
+    """
+    today = today_of(await connections.organisation(tx, connection_id), now)
     ids = [customer.contact.xero_contact_id for customer in found]
     family = await customers.families(tx, connection_id, ids)
     units = await customers.balances(tx, connection_id, today=today, of=family)

@@ -53,7 +53,7 @@ class Reading(msgspec.Struct, frozen=True):
             entity, after = place.ORDER[rank], begin.id if rank == begin.rank else ""
             while entity in self.entities:
                 async with self.database.read() as tx:
-                    reader = Reader(tx, self.connection_id, self.clock.now().date())
+                    reader = Reader(tx, self.connection_id, self.clock.now())
                     ids = await reader.ids(entity, begin.number, IdSpan(AT_ONCE, after))
                     told = await reader.read(entity, ids)
                 for name in ids:
@@ -88,7 +88,7 @@ class Reading(msgspec.Struct, frozen=True):
         for start in range(0, len(records), AT_ONCE):
             some = records[start : start + AT_ONCE]
             async with self.database.read() as tx:
-                reader = Reader(tx, self.connection_id, self.clock.now().date())
+                reader = Reader(tx, self.connection_id, self.clock.now())
                 ids = {entity: [record.id for record in some if record.entity is entity] for entity in self.entities}
                 told = {entity: await reader.read(entity, names) for entity, names in ids.items() if names}
             for record in some:

@@ -1,7 +1,7 @@
 """Records as a reader of changes is told of them: what is here, what has left, and what became of it."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import date
+from datetime import datetime
 
 import msgspec
 
@@ -27,7 +27,7 @@ class Reader(msgspec.Struct, frozen=True):
 
     tx: Transaction
     connection_id: str
-    today: date
+    now: datetime
 
     async def read(self, entity: Entity, ids: Sequence[str]) -> Mapping[str, Told]:
         """What there is to tell of these records, by id: nothing of those that never counted."""
@@ -41,7 +41,7 @@ class Reader(msgspec.Struct, frozen=True):
 
     async def customers(self, found: Sequence[customers.FoundCustomer | Listed]) -> list[Customer]:
         """These contacts with how they stand, customers or not."""
-        return await assembly.customers_of(self.tx, self.connection_id, found, self.today)
+        return await assembly.customers_of(self.tx, self.connection_id, found, self.now)
 
 
 async def _customers(by: Reader, ids: Sequence[str]) -> list[Told]:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from datetime import date
 
 from tieout_server.clock import Clock
 from tieout_server.errors import NotFoundError
@@ -36,14 +35,14 @@ class Receivables:
                 found = await customers.find(tx, connection_id, now.get(customer_id, customer_id))
             if found is None:
                 raise NotFoundError("customer", customer_id)
-            (customer,) = await assembly.customers_of(tx, connection_id, [found], self._today())
+            (customer,) = await assembly.customers_of(tx, connection_id, [found], self._clock.now())
             return customer
 
     async def list_customers(self, connection_id: str, query: CustomerQuery, span: Span) -> Page[Customer]:
         """Customers with their balances, in the order asked for."""
         async with self._reading(connection_id) as tx:
             found, following = await customers.page(tx, connection_id, query, span)
-            return Page(await assembly.customers_of(tx, connection_id, found, self._today()), following)
+            return Page(await assembly.customers_of(tx, connection_id, found, self._clock.now()), following)
 
     async def get_invoice(self, connection_id: str, xero_invoice_id: str) -> InvoiceView:
         """One invoice, whatever its status, with the payments and credits that settled it.
@@ -78,9 +77,6 @@ class Receivables:
             of = await _contacts_of(tx, connection_id, query.customer_id)
             found, following = await receivables.page_of_payments(tx, connection_id, query, of, span)
             return Page(await assembly.payments_of(tx, connection_id, found), following)
-
-    def _today(self) -> date:
-        return self._clock.now().date()
 
     @asynccontextmanager
     async def _reading(self, connection_id: str) -> AsyncIterator[Transaction]:

@@ -32,7 +32,7 @@ class Customer(msgspec.Struct, frozen=True, kw_only=True):
     outstanding: tuple[Money, ...]
     """Amounts due of AUTHORISED invoices, less all that is unapplied."""
     overdue: tuple[Money, ...]
-    """The part of the amounts due whose due date has passed in UTC."""
+    """The part of the amounts due whose due date has passed, by the organisation's calendar."""
     unapplied: tuple[Money, ...]
     """Credit that is not applied to an invoice, as positive amounts."""
     off_balance: bool = False

@@ -1,7 +1,7 @@
 """Reading one customer's side of Xero afresh: what it states, and every document that is open on either side."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 import msgspec
@@ -93,10 +93,9 @@ class Afresh:
             found += await self._listed(Query(entity=entity, drafts_only=True, of=tuple(sorted(family))))
         return [item_of(one) for one in found if isinstance(one, Invoice | Credit)]
 
-    async def report(self, xero_contact_id: str, items: Sequence[Item]) -> AgedReport | None:
+    async def report(self, xero_contact_id: str, items: Sequence[Item], today: date) -> AgedReport | None:
         """What Xero reports as owed by a contact, all of these documents counted; None if reports are closed to us."""
-        latest = max((item.issued_on for item in items if item.issued_on), default=self._clock.now().date())
-        on = max(latest, self._clock.now().date())
+        on = max([today, *(item.issued_on for item in items if item.issued_on)])
         await self._call()
         try:
             return await self._books.aged_receivables(xero_contact_id, on, Purpose.RECONCILIATION)

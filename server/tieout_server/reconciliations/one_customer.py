@@ -13,6 +13,7 @@ import msgspec
 from tieout_server.connections.state import check_is_not_over
 from tieout_server.errors import XeroUnavailableError
 from tieout_server.ledger.books import AgedReport, Books
+from tieout_server.ledger.calendar import today_of
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.links import Link
 from tieout_server.reconciliations import findings
@@ -26,7 +27,7 @@ from tieout_server.reconciliations.messages import BalanceSource, Comparison, Re
 from tieout_server.reconciliations.readings import learn
 from tieout_server.reconciliations.record import Finding, Record
 from tieout_server.reconciliations.state import DiscrepancyState
-from tieout_server.reconciliations.suspects import Suspects, begun_everywhere, offered
+from tieout_server.reconciliations.suspects import Suspects, offered
 from tieout_server.reconciliations.take_in import Reading, Taken, take_in
 from tieout_server.storage import comparisons, connections, customers, discrepancies, open_items
 from tieout_server.storage.comparisons import Compared
@@ -165,10 +166,11 @@ class OneCustomer:
             drafts=await self._afresh.drafts(taken.whose.members),
             crossings=taken.crossings,
         )
-        causes = offered(suspects, taken.convention, begun_everywhere(self._means.clock.now()))
+        today = today_of(self._link.organisation, self._means.clock.now())
+        causes = offered(suspects, taken.convention, today)
         found = explain(taken.difference, causes)
         if found.parts[0].cause is Cause.UNEXPLAINED:
-            report = await self._afresh.report(taken.whose.xero_contact_id, taken.items)
+            report = await self._afresh.report(taken.whose.xero_contact_id, taken.items, today)
             if report is not None:
                 return _reported(taken, report, causes)
         return _Why(found, taken.currency, figure=taken.figure)

@@ -1,7 +1,7 @@
 """What could make Xero's figure for a contact differ from its own documents: the parts that `diagnose` chooses from."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date
 from decimal import Decimal
 
 import msgspec
@@ -59,11 +59,6 @@ def offered(suspects: Suspects, convention: Convention, today: date) -> Mapping[
         ),
         Cause.ROUNDING: _parts(Cause.ROUNDING, [(counted(item, _left_over(item)), item) for item in uneven]),
     }
-
-
-def begun_everywhere(now: datetime) -> date:
-    """The latest day that has begun in every time zone: Xero's is its organisation's, of which we know no time zone."""
-    return (now - timedelta(hours=12)).date()
 
 
 def _left_over(item: Item) -> Decimal:

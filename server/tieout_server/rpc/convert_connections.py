@@ -130,6 +130,7 @@ def _organisation(books: Organisation | None) -> pb.Organisation | None:
         short_code=books.short_code,
         period_lock_date=iso(books.period_lock_on),
         end_of_year_lock_date=iso(books.end_of_year_lock_on),
+        time_zone=books.time_zone,
     )
 
 

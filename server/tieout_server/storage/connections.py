@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
-from sqlalchemy import Row, case, delete, func, select, tuple_, update
+from sqlalchemy import Row, bindparam, case, delete, func, select, tuple_, update
 from sqlalchemy.sql import ColumnElement
 
 from tieout_server.clock import MICROSECOND, from_micros, from_micros_if_any, to_micros, to_micros_if_any
@@ -12,6 +12,9 @@ from tieout_server.ledger.documents import Organisation
 from tieout_server.ledger.links import AuthorisedBy, Granted, Link, OrganisationChoice, Reason
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.tables import authorisations, connections
+
+_ORGANISATION = select(connections.c.organisation).where(connections.c.id == bindparam("connection_id"))
+"""Built once: every read of customers asks it, for the calendar that they go by."""
 
 
 class Authorisation(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +97,11 @@ async def sync_ordinal(tx: Transaction, connection_id: str) -> int:
     """The number of this connection's latest sync; 0 if there was none."""
     query = select(connections.c.sync_ordinal).where(connections.c.id == connection_id)
     return (await tx.execute(query)).scalar_one_or_none() or 0
+
+
+async def organisation(tx: Transaction, connection_id: str) -> Organisation | None:
+    """What is known of the organisation of this connection; None while it has none."""
+    return _organisation((await tx.execute(_ORGANISATION, {"connection_id": connection_id})).scalar_one_or_none())
 
 
 async def set_last_synced(tx: Transaction, connection_id: str, at: datetime) -> None:
@@ -293,7 +301,7 @@ def _link(row: Row[tuple[object, ...]]) -> Link:
         reason=msgspec.json.decode(r["reason"], type=Reason) if r["reason"] else None,
         xero_tenant_id=r["xero_tenant_id"],
         membership_id=r["membership_id"],
-        organisation=msgspec.json.decode(r["organisation"], type=Organisation) if r["organisation"] else None,
+        organisation=_organisation(r["organisation"]),
         authorised_by=msgspec.json.decode(r["authorised_by"], type=AuthorisedBy) if r["authorised_by"] else None,
         scopes=tuple(r["scopes"].split()),
         choices=_choices(r["choices"]),
@@ -303,6 +311,10 @@ def _link(row: Row[tuple[object, ...]]) -> Link:
         created_at=from_micros(r["created_at"]),
         updated_at=from_micros(r["updated_at"]),
     )
+
+
+def _organisation(text: str | None) -> Organisation | None:
+    return msgspec.json.decode(text, type=Organisation) if text else None
 
 
 def _choices(text: str) -> tuple[OrganisationChoice, ...]:

@@ -17,6 +17,7 @@ from tieout_server.settings import Settings
 from tieout_server.xero import wire
 from tieout_server.xero.listings import LISTINGS, Listing
 from tieout_server.xero.reports import aged_report
+from tieout_server.xero.time_zones import time_zone
 from tieout_server.xero.transport import Access, Request, Transport
 from tieout_server.xero.writes import Writes
 
@@ -108,7 +109,7 @@ class XeroBooks(Writes):
         return (await self._transport.fetch(self._access, request, aged_report)).content
 
     async def organisation(self, purpose: Purpose) -> Organisation:
-        """What the books say of themselves: name, base currency, lock dates. Costs no egress (Xero, Pricing)."""
+        """What the books say of themselves: name, currency, time zone, lock dates. Costs no egress (Xero, Pricing)."""
         request = Request(path="Organisation", purpose=purpose)
         fetched = await self._transport.fetch(self._access, request, _ORGANISATIONS.decode)
         if not fetched.content.rows:
@@ -124,6 +125,7 @@ class XeroBooks(Writes):
             end_of_year_lock_on=_date(row.end_of_year_lock),
             status=row.status or "",
             is_demo=row.is_demo,
+            time_zone=time_zone(row.time_zone or ""),
         )
 
     async def users(self, purpose: Purpose) -> Sequence[OrganisationUser]:

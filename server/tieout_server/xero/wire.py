@@ -303,6 +303,7 @@ class OrganisationRow(msgspec.Struct, frozen=True, gc=False):
     end_of_year_lock: str | None = field(name="EndOfYearLockDate", default=None)
     status: str | None = field(name="OrganisationStatus", default=None)
     is_demo: bool = field(name="IsDemoCompany", default=False)
+    time_zone: str | None = field(name="Timezone", default=None)
 
 
 class UserRow(msgspec.Struct, frozen=True, gc=False):

@@ -115,7 +115,7 @@ def connection(
 ) -> Connection:
     made = Connection(id=id_, merchant_id=merchant, state=state, **fields)  # type: ignore[arg-type] # tests know them
     if state == CONNECTED:
-        made.organisation.CopyFrom(Organisation(name="Acme Ltd", base_currency="NZD"))
+        made.organisation.CopyFrom(Organisation(name="Acme Ltd", base_currency="NZD", time_zone="Pacific/Auckland"))
     made.updated_at.FromDatetime(datetime(2026, 11, 22, tzinfo=UTC))
     return made
 
@@ -271,6 +271,7 @@ def test_the_organisation_that_was_chosen_before_may_be_chosen_again(cli: Cli, n
     result = cli(service.calls, "choose", "acme", named)
     assert result.exit_code == 0
     assert re.search(r"organisation +Acme Ltd NZD", result.stdout)
+    assert re.search(r"time zone +Pacific/Auckland", result.stdout)
     assert service.requests == []
 
 

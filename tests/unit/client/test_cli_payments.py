@@ -3,7 +3,8 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from typer.testing import Result
 
+from tieout.v1.connection_service_pb2 import Connection, GetConnectionResponse, Organisation
 from tieout.v1.payment_export_service_pb2 import (
     CheckPaymentRequest,
     CheckPaymentResponse,
@@ -292,6 +294,23 @@ def test_more_than_the_invoices_come_to_may_be_paid_and_today_is_meant(cli: Cli)
     assert isinstance(request, ExportPaymentRequest)
     assert (request.payment.amount, request.payment.lines[0].invoice_number) == (nzd("6"), "INV=1")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", request.payment.paid_on)
+
+
+@pytest.mark.parametrize("time_zone", ["", "Pacific/Kiritimati", "Etc/GMT+12"])
+def test_a_payment_without_a_day_is_of_today_where_the_organisation_is(cli: Cli, time_zone: str) -> None:
+    """The last two are never on the same day: 26 hours lie between them."""
+    service = Service()
+    acme = Connection(id="c1", merchant_id="acme", organisation=Organisation(time_zone=time_zone))
+    service.calls["ConnectionService/GetConnection"] = lambda *_: GetConnectionResponse(connection=acme)
+    before = datetime.now(ZoneInfo(time_zone or "UTC")).date()
+    paid = ("--pays", "INV-1=5", "--currency", "NZD", "--json")
+    cli(service.calls, "payments", "export", "acme", "--payment-id", "p", *paid)
+    cli(service.calls, "payments", "check", "acme", *paid)
+    for kind in (ExportPaymentRequest, CheckPaymentRequest):
+        request = asked_of(service, kind)
+        assert isinstance(request, ExportPaymentRequest | CheckPaymentRequest)
+        after = datetime.now(ZoneInfo(time_zone or "UTC")).date()
+        assert before <= date.fromisoformat(request.payment.paid_on) <= after
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,18 @@ async def test_a_new_name_of_the_organisation_is_noticed(around: World, monkeypa
     assert (await history(around, link))[-1].kind is LinkChangeKind.DETAILS_CHANGED
 
 
+async def test_where_an_organisation_is_gets_known_by_the_daily_look_if_it_was_not_asked_for_before(
+    around: World,
+) -> None:
+    link = await connected(around)
+    assert link.organisation
+    assert link.organisation.time_zone == ""
+    around.xero.time_zone = "Pacific/Auckland"
+    await do(around, LOOK_AFTER, link.id)
+    now = await around.connections.get(link.id)
+    assert now.organisation == msgspec.structs.replace(link.organisation, time_zone="Pacific/Auckland")
+
+
 async def test_a_loss_is_found_by_the_daily_look_with_all_the_evidence(around: World) -> None:
     link = await connected(around)
     shut_out(around)

@@ -1,7 +1,7 @@
 """What was exported may be taken back once, in whole or as refunds that add up to it."""
 
 import asyncio
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -65,6 +65,15 @@ async def test_all_of_a_payment_is_taken_back_unless_less_is_named(desk: Desk, s
     assert await desk.woken_at() == desk.clock.now()
     told = (await desk.exports.get(export.id)).history[-1]
     assert told.sentence == "12.50 NZD is to be taken back as a chargeback: disputed."
+
+
+@pytest.mark.parametrize(("time_zone", "day"), [("", 22), ("Pacific/Auckland", 23), ("America/Los_Angeles", 22)])
+async def test_one_without_a_date_is_of_today_where_the_organisation_is(desk: Desk, time_zone: str, day: int) -> None:
+    desk.xero.time_zone = time_zone
+    await desk.links.check(desk.connection_id)
+    desk.clock.time = datetime(2026, 11, 22, 11, tzinfo=UTC)
+    (back,) = (await desk.exports.reverse(asked(await desk.handed_over(xero_status="VERIFIED")))).reversals
+    assert back.reversed_on == date(2026, 11, day)
 
 
 async def test_the_same_reversal_again_is_the_one_that_is_there(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from tieout_server.reconciliations.compare import Cause
 from tieout_server.reconciliations.convention import ALL, USUAL, Convention, Told, readings
 from tieout_server.reconciliations.diagnose import Part, explain
 from tieout_server.reconciliations.items import Item
-from tieout_server.reconciliations.suspects import Crossing, Suspects, begun_everywhere, offered
+from tieout_server.reconciliations.suspects import Crossing, Suspects, offered
 
 TODAY = date(2026, 11, 22)
 RATE = Decimal("0.5")
@@ -197,8 +197,3 @@ def test_drafts_and_allocations_in_another_currency_are_converted_as_the_figure_
     ):
         assert causes(Decimal(100) - Decimal(difference), around) == {cause: Decimal(difference)}
     assert causes(Decimal(200), around, Convention(in_base=False)) == {Cause.DRAFT_COUNTED: Decimal(-100)}
-
-
-@pytest.mark.parametrize(("hour", "day"), [(11, 21), (12, 22)])
-def test_a_day_has_begun_once_it_has_begun_everywhere(hour: int, day: int) -> None:
-    assert begun_everywhere(datetime(2026, 11, 22, hour, tzinfo=UTC)) == date(2026, 11, day)

@@ -63,6 +63,7 @@ class Around:
         self.feed = Feed(database, clock)
         self.means = Means(database, self.feed, clock, engine_with_news(database, clock))
         self.calls = 0
+        self.link = LINK
 
     async def here(self, *documents: Document, at: datetime = READ_UP_TO) -> None:
         """Have these in the mirror."""
@@ -77,7 +78,7 @@ class Around:
 
     async def compare(self, customer: str = "acme") -> Reconciled:
         """Compare a customer."""
-        return await OneCustomer(self.means, LINK, self.books).compare(customer)
+        return await OneCustomer(self.means, self.link, self.books).compare(customer)
 
     async def told(self) -> list[Change]:
         """What was told of discrepancies."""
@@ -100,6 +101,11 @@ async def around(database: Database) -> Around:
         for entity in Entity:
             await watermarks.put(tx, "con1", entity, Watermark(READ_UP_TO, READ_UP_TO))
     return made
+
+
+def in_time_zone(name: str) -> Link:
+    """The connection, its organisation being there."""
+    return msgspec.structs.replace(LINK, organisation=msgspec.structs.replace(NZD, time_zone=name))
 
 
 def states(found: Discrepancy) -> list[str]:
@@ -264,6 +270,38 @@ async def test_what_xero_states_otherwise_is_explained_and_left_to_a_person(
     told = await around.told()
     await around.compare()
     assert await around.told() == told, "the same is not told twice"
+
+
+@pytest.mark.parametrize(
+    ("time_zone", "cause"),
+    [("Pacific/Auckland", Cause.UNEXPLAINED), ("Europe/London", Cause.FUTURE_DATED), ("", Cause.FUTURE_DATED)],
+)
+async def test_what_is_dated_ahead_is_so_by_the_calendar_of_the_organisation(
+    around: Around, time_zone: str, cause: Cause
+) -> None:
+    around.clock.time = datetime(2026, 11, 22, 11, tzinfo=UTC)  # midnight in Auckland
+    around.link = in_time_zone(time_zone)
+    await around.both(invoice("i1", **HUNDRED), invoice("i2", **HUNDRED, issued_on=date(2026, 11, 23)))
+    around.books.stated["acme"] = Decimal(-100)
+    around.books.hidden["acme"] = [AgedItem("", "journal", Decimal("0.01"))]
+
+    (found,) = (await around.compare()).discrepancies
+
+    assert found.cause == cause
+
+
+@pytest.mark.parametrize(("time_zone", "day"), [("Pacific/Auckland", 23), ("Europe/London", 22)])
+async def test_the_report_is_asked_for_today_where_the_organisation_is(
+    around: Around, time_zone: str, day: int
+) -> None:
+    around.clock.time = datetime(2026, 11, 22, 11, tzinfo=UTC)
+    around.link = in_time_zone(time_zone)
+    await around.both(invoice("i1", **HUNDRED))
+    around.books.stated["acme"] = Decimal("1234.56")
+
+    await around.compare()
+
+    assert around.books.reported_on == [date(2026, 11, day)]
 
 
 async def test_a_figure_that_the_report_contradicts_is_no_discrepancy(around: Around) -> None:
@@ -434,9 +472,7 @@ async def test_who_comes_to_be_off_balance_and_who_no_longer_is_has_changed(arou
         async with around.database.read() as tx:
             window = Window("con1", before + 1, await changes.last_number(tx, "con1"))
             changed.append([one.id for one in await touched(tx, window, {Entity.CONTACTS})])
-            listed = await customers_of(
-                tx, "con1", await customers.customers_named(tx, "con1", ["acme"]), READ_UP_TO.date()
-            )
+            listed = await customers_of(tx, "con1", await customers.customers_named(tx, "con1", ["acme"]), READ_UP_TO)
         assert [(one.off_balance, bool(one.off_balance_sentence)) for one in listed] == [(figure == "0.07",) * 2]
     assert changed == [["acme"], [], ["acme"]]
 

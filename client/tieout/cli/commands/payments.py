@@ -33,9 +33,8 @@ def export(server: Server, name: str, asked: Asked, *, wait: bool, as_json: bool
         async with aclosing(client.payment_exports.watch(connection.id)) as watched:
             if wait:
                 await anext(watched)  # from now on nothing is missed
-            accepted = await client.payment_exports.export(
-                connection.id, display.payment_of(asked), request_id=str(uuid4())
-            )
+            payment = display.payment_of(asked, connection.organisation.time_zone)
+            accepted = await client.payment_exports.export(connection.id, payment, request_id=str(uuid4()))
             if wait:
                 return await _follow(client, watched, accepted.export.id, as_json=as_json)
         if as_json:
@@ -54,7 +53,8 @@ def check(server: Server, name: str, asked: Asked, *, as_json: bool) -> None:
 
     async def command(client: Client) -> int | None:
         connection = await find_connection(client, name)
-        found = await client.payment_exports.check(connection.id, display.payment_of(asked))
+        payment = display.payment_of(asked, connection.organisation.time_zone)
+        found = await client.payment_exports.check(connection.id, payment)
         if as_json:
             document(found)
         else:
