@@ -75,6 +75,7 @@ CONSTANTS: Mapping[str, Mapping[str, object]] = {
     "ExportPayment": _PAYMENT,
     "DismissPaymentExport": {"note": "By hand."},
     "ReversePayment": {"kind": 1},
+    "ListAuditEvents": {"page_size": 1000},  # all, however much was done before
 }  # fmt: skip
 
 _INVOICE = ("xero_invoice_id", "invoice_number")

@@ -10,11 +10,13 @@ MOST_KNOWN = 10_000
 class Rate:
     """A bucket of `burst` for each name, into which one falls every `interval` seconds. One that is forgotten is full.
 
+    It holds one at least, or nobody would ever be let in.
+
     Of each name one number is kept: when its bucket will be full again (GCRA, as in ITU-T I.371).
     """
 
     def __init__(self, burst: float, interval: float, now: Callable[[], float]) -> None:
-        self._slack = (burst - 1) * interval
+        self._slack = (max(1.0, burst) - 1) * interval
         self._interval = interval
         self._now = now
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
@@ -35,6 +37,6 @@ class Rate:
 
     def _wait(self, name: Hashable, now: float) -> float:
         if name not in self._full_at:
-            return max(0.0, -self._slack)
+            return 0.0
         self._full_at.move_to_end(name)
         return max(0.0, max(self._full_at[name], now) - now - self._slack)

@@ -86,6 +86,30 @@ def test_whatever_is_asked_for_exists_with_its_labels(expression: str) -> None:
         assert {label.strip() for group in grouped for label in group.split(",")} <= every
 
 
+def left_by(expression: str) -> set[str]:
+    """The labels that its result has."""
+    if groups := re.findall(r"\bby \(([^)]*)\)", expression):
+        return {label.strip() for group in groups for label in group.split(",")}
+    if re.search(r"\b(?:sum|max|min|avg|count)\(", expression):
+        return set()
+    known = series()
+    return ADDED.union(*(known.get(name, set()) for name, _ in asked(expression)))
+
+
+def test_legends_and_summaries_name_labels_that_the_results_have() -> None:
+    legends = [
+        (target["expr"], set(re.findall(r"{{(\w+)}}", target["legendFormat"])))
+        for panel in panels()
+        for target in panel["targets"]
+        if "legendFormat" in target
+    ]
+    summaries = [
+        (rule["expr"], set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))) for rule in alerts()
+    ]
+    assert legends
+    assert [(expression, named) for expression, named in legends + summaries if not named <= left_by(expression)] == []
+
+
 def test_every_metric_is_on_the_page_with_its_type_and_labels() -> None:
     rows = re.findall(r"^\| `(tieout_\w+)` \| (\w+) \| ([^|]*) \| \S[^|]* \|$", PAGE.read_text(), re.MULTILINE)
     assert {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows} == kinds()

@@ -1,12 +1,10 @@
 """Promise: a caller that is limited to merchant A reaches nothing of merchant B, by any call, id, token or stream."""
 
 import secrets
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -43,11 +41,11 @@ from tieout_server.rpc.access import NEEDS
 from tieout_server.storage.database import Database
 from tieout_server.xero import limits
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.in_turn]
 on_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 ROOT = "the-operator-s-own-token-for-everything"
-HEARTBEAT = 0.2
+HEARTBEAT = 0.05
 FEW = (12, 40)
 SAID_TO_NOBODY = frozenset(
     {"INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND", "INTERNAL", "UNKNOWN"}
@@ -75,8 +73,8 @@ class Neighbours:
             instead.setdefault("request_id", secrets.token_hex(8))
         made = request(method, line, self.a, **instead)
         outcome = await call(self.channel, self.key_of_a, method, made)
-        sent = str(made)
-        told = [word for word in self.of_b if word in outcome.text() and word not in sent]
+        sent, said = str(made), outcome.text()
+        told = [word for word in self.of_b if word in said and word not in sent]
         assert not told, f"{method} {line} {instead} tells of {told}"
         return outcome
 
@@ -93,9 +91,7 @@ class Neighbours:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def neighbours(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Neighbours]:
-    """On SQLite: what is asked of the database here is asked of both in tests/storage."""
-    database_url = f"sqlite:///{shutil.copy(sqlite_template, tmp_path_factory.mktemp('neighbours') / 'tieout.db')}"
+async def neighbours(lasting_database_url: str) -> AsyncIterator[Neighbours]:
     settings = SandboxSettings(contacts=FEW[0], invoices=FEW[1], organisations=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tieout_sandbox.organisations._SMALL", FEW)
@@ -104,10 +100,10 @@ async def neighbours(sqlite_template: Path, tmp_path_factory: pytest.TempPathFac
         async with serve(settings) as sandbox:
             sandbox.limits.quota = ROOMY
             async with (
-                service(sandbox, database_url, token=ROOT) as running,
+                service(sandbox, lasting_database_url, token=ROOT) as running,
                 aio.insecure_channel(running.target) as channel,
             ):
-                yield await fill(running, sandbox, channel, database_url)
+                yield await fill(running, sandbox, channel, lasting_database_url)
 
 
 async def fill(running: Service, sandbox: Sandbox, channel: aio.Channel, database_url: str) -> Neighbours:

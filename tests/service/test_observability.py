@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,8 +25,11 @@ from opentelemetry.trace import SpanKind
 
 from servers import Browser, Service, client_of, server_process, service, settings_of
 from tieout import Client
+from tieout.v1 import payment_export_service_pb2 as export_pb
 from tieout.v1 import sync_service_pb2
+from tieout.v1.payment_export_service_pb2_grpc import PaymentExportServiceStub
 from tieout.v1.sync_service_pb2_grpc import SyncServiceStub
+from tieout.v1.types_pb2 import Money
 from tieout_sandbox import Sandbox
 from tieout_server import traces
 from tieout_server.app import serve
@@ -66,11 +70,29 @@ def named(spans: InMemorySpanExporter, pattern: str) -> list[ReadableSpan]:
     return [span for span in spans.get_finished_spans() if re.fullmatch(pattern, span.name)]
 
 
-def caused_by(call: ReadableSpan, spans: InMemorySpanExporter) -> list[ReadableSpan]:
-    """The slices of the work `sync` that this call has woken."""
+def of_the_trace(call: ReadableSpan) -> ReadableSpan:
+    """The span of this call, which has to be within the trace of the one who made it."""
     assert call.context is not None
-    woken_by = call.context.span_id
-    return [task for task in named(spans, "work sync") if woken_by in {link.context.span_id for link in task.links}]
+    assert f"{call.context.trace_id:032x}" == TRACE
+    return call
+
+
+async def caused_by(call: ReadableSpan, spans: InMemorySpanExporter, work: str) -> ReadableSpan:
+    """The slice of this work that the call has woken; it ends a moment after it has told of its end."""
+    assert call.context is not None
+    async with asyncio.timeout(30):
+        while True:
+            for task in named(spans, work):
+                if call.context.span_id in {link.context.span_id for link in task.links}:
+                    return task
+            await asyncio.sleep(0.01)
+
+
+def within(task: ReadableSpan, spans: InMemorySpanExporter) -> list[ReadableSpan]:
+    """What was asked of Xero by this slice."""
+    assert task.context is not None
+    own = task.context.span_id
+    return [span for span in named(spans, "(GET|PUT|POST) .*") if span.parent and span.parent.span_id == own]
 
 
 async def test_a_trace_leads_from_the_call_to_what_is_asked_of_xero(
@@ -81,21 +103,45 @@ async def test_a_trace_leads_from_the_call_to_what_is_asked_of_xero(
     sync_id = await start_sync(running, connection.id, ("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01"))
     async for _ in running.client.syncs.watch(sync_id):
         pass
-    [call] = named(spans, START)
-    assert call.context is not None
-    assert f"{call.context.trace_id:032x}" == TRACE
+    [call] = map(of_the_trace, named(spans, START))
     assert (call.kind, dict(call.attributes or {})["tieout.connection_id"]) == (SpanKind.SERVER, connection.id)
-    async with asyncio.timeout(30):  # the slice ends a moment after it has told of its end
-        while not (tasks := caused_by(call, spans)):  # noqa: ASYNC110 - nothing tells of a span
-            await asyncio.sleep(0.01)
-    [task] = tasks
+    task = await caused_by(call, spans, "work sync")
     assert task.kind == SpanKind.CONSUMER
-    assert task.context is not None
-    asked = [span for span in named(spans, "GET .*") if span.parent and span.parent.span_id == task.context.span_id]
+    asked = within(task, spans)
     assert "GET Invoices" in {span.name for span in asked}
     told = dict(asked[0].attributes or {})
     assert (told["http.request.method"], told["http.response.status_code"]) == ("GET", 200)
     assert {"url.template", "tieout.waited_ms", "tieout.wire_bytes", "tieout.purpose"} <= told.keys()
+
+
+async def test_a_trace_leads_from_a_payment_to_its_record_in_xero(
+    running: Service, spans: InMemorySpanExporter, sandbox: Sandbox
+) -> None:
+    connection, exports = await running.connected(), running.client.payment_exports
+    customer = next(it for it in sandbox.books.contacts.values() if it.is_customer)
+    invoice = sandbox.books.create_invoice(customer.id, Decimal("10.50"))
+    accounts = [it async for it in exports.list_accounts(connection.id, currency_code=invoice.currency)]
+    await exports.update_settings(connection.id, {invoice.currency: accounts[0].xero_account_id})
+    spans.clear()
+    amount = Money(currency_code=invoice.currency, amount="10.50")
+    payment = export_pb.PlatformPayment(
+        payment_id="pay-1",
+        paid_on=sandbox.clock.now().date().isoformat(),
+        amount=amount,
+        lines=[export_pb.PaymentLine(xero_invoice_id=invoice.id, amount=amount)],
+    )
+    async with aio.insecure_channel(running.target) as channel:
+        calls: Any = PaymentExportServiceStub(channel)
+        asked = export_pb.ExportPaymentRequest(connection_id=connection.id, payment=payment)
+        await calls.ExportPayment(asked, metadata=(("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01"),))
+    [call] = map(of_the_trace, named(spans, "tieout.v1.PaymentExportService/ExportPayment"))
+    task = await caused_by(call, spans, "work export")
+    assert task.kind == SpanKind.CONSUMER
+    [written] = [span for span in within(task, spans) if span.name.startswith("PUT")]
+    told = dict(written.attributes or {})
+    assert (written.name, told["http.response.status_code"]) == ("PUT Payments", 200)
+    assert told["tieout.purpose"] == "payment_export"
+    assert invoice.amount_due == 0
 
 
 async def test_a_watch_has_no_span_because_it_may_last_for_days(running: Service, spans: InMemorySpanExporter) -> None:

@@ -166,6 +166,7 @@ async def test_connections_that_break_in_the_middle_of_calls_are_no_faults(
         await asyncio.to_thread(postgres.break_connections)
         await asyncio.sleep(0.03)
     await calling
+    await call(8)  # while nothing breaks any more: a busy machine may not have got through a call before
     assert set(outcomes) <= {"OK", "STORAGE_UNAVAILABLE"}, outcomes
     assert outcomes["OK"] > 0
 

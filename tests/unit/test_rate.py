@@ -75,3 +75,12 @@ def test_of_a_thousand_names_no_more_are_remembered(monkeypatch: pytest.MonkeyPa
         buckets.take(number)
     assert len(buckets._full_at) == 10
     assert buckets.take(999) > 0
+
+
+def test_a_bucket_for_less_than_one_lets_one_in_for_each_interval() -> None:
+    """`TIEOUT_CALLER_RATE` of 0.1 has a burst of 0.2."""
+    clock = Clock()
+    buckets = Rate(0.2, 10.0, clock)
+    assert [buckets.take("a"), buckets.take("a")] == [0.0, 10.0]
+    clock.now = 10.0
+    assert [buckets.take("a"), buckets.take("a")] == [0.0, 10.0]

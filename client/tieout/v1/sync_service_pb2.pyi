@@ -238,7 +238,9 @@ class _WaitReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitReason
     WAIT_REASON_DAY_LIMIT: _WaitReason.ValueType  # 2
     """The organisation's calls of the day (1,000 or 5,000)."""
     WAIT_REASON_XERO_UNAVAILABLE: _WaitReason.ValueType  # 3
-    """Xero does not answer or fails."""
+    """Xero does not answer or fails; or, where the sync has an `error`, a first sync does not understand its answer, and
+    asks again at growing intervals, once an hour at last.
+    """
     WAIT_REASON_OPERATOR: _WaitReason.ValueType  # 4
     """An operator has to put this service's settings right."""
 
@@ -252,7 +254,9 @@ WAIT_REASON_MINUTE_LIMIT: WaitReason.ValueType  # 1
 WAIT_REASON_DAY_LIMIT: WaitReason.ValueType  # 2
 """The organisation's calls of the day (1,000 or 5,000)."""
 WAIT_REASON_XERO_UNAVAILABLE: WaitReason.ValueType  # 3
-"""Xero does not answer or fails."""
+"""Xero does not answer or fails; or, where the sync has an `error`, a first sync does not understand its answer, and
+asks again at growing intervals, once an hour at last.
+"""
 WAIT_REASON_OPERATOR: WaitReason.ValueType  # 4
 """An operator has to put this service's settings right."""
 Global___WaitReason: _TypeAlias = WaitReason  # noqa: Y015
@@ -444,7 +448,9 @@ class Sync(_message.Message):
 
     @_builtins.property
     def error(self) -> Global___SyncError:
-        """Why it FAILED or is HELD, and what one that was discarded was held for. Absent otherwise."""
+        """Why it FAILED or is HELD, what one that was discarded was held for, and the answer that a first sync did not
+        understand while it is WAITING for another (UNEXPECTED_ANSWER). Absent otherwise.
+        """
 
     @_builtins.property
     def milestones(self) -> _containers.RepeatedCompositeFieldContainer[Global___MilestoneReached]:
@@ -507,7 +513,7 @@ Global___MilestoneReached: _TypeAlias = MilestoneReached  # noqa: Y015
 
 @_typing.final
 class SyncError(_message.Message):
-    """Why a sync ended badly or is held."""
+    """Why a sync ended badly, is held, or waits for another answer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -521,7 +527,7 @@ class SyncError(_message.Message):
     sentence: _builtins.str
     """One or two sentences for a person."""
     owner: _types_pb2.Owner.ValueType
-    """Who must act."""
+    """Who must act; XERO while the sync goes on by itself."""
     def __init__(
         self,
         *,

@@ -42,6 +42,8 @@ TEMPORARY = (ReasonCode.XERO_UNAVAILABLE, ReasonCode.DAY_LIMIT_REACHED, ReasonCo
 
 REFUSED_CALL = "the call that was refused"
 """The subject of what made somebody look."""
+ODD_ANSWER = "the answer that was not understood"
+"""The subject of what only reading meets."""
 
 LONGEST_QUOTE = 120
 """Characters of Xero's words that a finding keeps."""
@@ -201,6 +203,15 @@ def refused(case: Case) -> Reason:
     return case.reason(ReasonCode.XERO_UNAVAILABLE, Owner.XERO, said)
 
 
+def odd(case: Case) -> Reason:
+    """A page is not what Xero documents, and may be the next time."""
+    said = (
+        f"Xero answers for a part of {case.where}'s books in a way that nobody documented. "
+        "Nothing is lost; it is tried again by itself, at least once an hour."
+    )
+    return case.reason(ReasonCode.XERO_UNAVAILABLE, Owner.XERO, said)
+
+
 def day_limit(case: Case, retry_at: datetime | None) -> Reason:
     """The calls of the day are used."""
     said = "Xero's calls for the day are used up for this organisation; reading goes on by itself."
@@ -234,7 +245,7 @@ def only_reading_tells(reason: Reason | None) -> bool:
     return (
         reason is not None
         and reason.code is ReasonCode.XERO_UNAVAILABLE
-        and any(seen.subject == REFUSED_CALL for seen in reason.evidence)
+        and any(seen.subject in (REFUSED_CALL, ODD_ANSWER) for seen in reason.evidence)
     )
 
 

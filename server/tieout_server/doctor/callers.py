@@ -1,6 +1,7 @@
 """How callers reach the gRPC server, and whether they have to say who they are."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,20 +9,23 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from tieout_server.callers.issuer_keys import IssuerKeys, IssuerSettingsError
 from tieout_server.doctor.configuration import files_of
 from tieout_server.doctor.findings import Finding, fault, fine, warning
+from tieout_server.errors import IssuerUnavailableError
 from tieout_server.rpc.address import is_loopback
 from tieout_server.settings import Settings
 from tieout_server.storage import callers
 from tieout_server.storage.database import Database
+from tieout_server.web import issuer
 
 EXPIRES_SOON = timedelta(days=21)
 TLS = "TLS"
 
 
 async def examine(settings: Settings) -> Sequence[Finding]:
-    """Whether callers are told apart from strangers, and the files of TLS."""
-    return [await _guarded(settings), *_tls(settings)]
+    """Whether callers are told apart from strangers, the issuer of their tokens, and the files of TLS."""
+    return [await _guarded(settings), *await _issuer(settings), *_tls(settings)]
 
 
 async def _guarded(settings: Settings) -> Finding:
@@ -40,7 +44,7 @@ async def _guarded(settings: Settings) -> Finding:
             "Tokens and data of callers travel in the clear.",
             "Set TIEOUT_TLS_CERT_FILE and TIEOUT_TLS_KEY_FILE, unless a proxy on this machine speaks TLS.",
         )
-    return fine("callers", "Callers from other machines have to show who they are, over TLS.")
+    return fine("callers", "Callers from other machines have to show who they are.")
 
 
 async def _are_told_apart(settings: Settings) -> bool:
@@ -52,6 +56,22 @@ async def _are_told_apart(settings: Settings) -> bool:
             return await callers.is_anybody_registered(tx)
     except Exception:  # noqa: BLE001 - whatever it is, the checks of the database say so
         return False
+
+
+async def _issuer(settings: Settings) -> Sequence[Finding]:
+    """Whether JWTs can be judged: for whom they have to be, and with which keys."""
+    name = "issuer"
+    if not settings.jwt_issuer:
+        return ()
+    if not settings.jwt_audience:
+        said = "TIEOUT_JWT_ISSUER is set and TIEOUT_JWT_AUDIENCE is not: the server does not start."
+        return [fault(name, said, "Set TIEOUT_JWT_AUDIENCE to what the issuer calls this service in its tokens (aud).")]
+    remedy = "Let this machine reach the issuer, or correct TIEOUT_JWT_ISSUER or TIEOUT_JWKS_URL."
+    try:
+        await IssuerKeys(settings.jwt_issuer, settings.jwks_url, issuer.read, time.monotonic).find("")
+    except (IssuerSettingsError, IssuerUnavailableError) as trouble:
+        return [fault(name, trouble.sentence, remedy)]
+    return [fine(name, f"{settings.jwt_issuer} publishes its keys.")]
 
 
 def _tls(settings: Settings) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """What the settings say by themselves: each of them, and how they go together. Nothing is asked over the network."""
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,7 +30,7 @@ def read(environment: Mapping[str, str]) -> tuple[Settings, Sequence[Finding]]:
     except ValidationError as error:
         wrong = {str(one["loc"][0]): one["msg"] for one in error.errors(include_input=False)}
     found = [
-        fault("settings", f"{PREFIX}{name.upper()} is not understood: {said}.", f"Correct {PREFIX}{name.upper()}.")
+        fault("settings", f"{PREFIX}{name.upper()} cannot be used: {said}.", f"Correct {PREFIX}{name.upper()}.")
         for name, said in wrong.items()
     ]
     defaults = {name: Settings.model_fields[name].get_default() for name in wrong}
@@ -40,7 +41,11 @@ def _unknown(environment: Mapping[str, str]) -> Iterator[Finding]:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {PREFIX + name for name in OF_THE_CLIENT}
     for name in sorted(environment):
         if name.startswith(PREFIX) and name not in known and not name.startswith(OF_TESTS):
-            yield warning("settings", f"{name} is no setting of this version; it does nothing.", f"Unset {name}.")
+            meant = difflib.get_close_matches(name, known, 1, cutoff=0.85)
+            instead = f", or write {meant[0]} if that is meant" if meant else ""
+            yield warning(
+                "settings", f"{name} is no setting of this version; it does nothing.", f"Unset {name}{instead}."
+            )
 
 
 async def examine(settings: Settings) -> Sequence[Finding]:
@@ -60,7 +65,9 @@ def _web(settings: Settings) -> Iterator[Finding]:
     name, parts = "web address", _split(settings.web_url)
     if parts is None:
         yield fault(
-            name, f"TIEOUT_WEB_URL is {settings.web_url!r}, no address.", "Set TIEOUT_WEB_URL to https://YOUR-HOST."
+            name,
+            f"TIEOUT_WEB_URL is {settings.web_url!r}, which is no web address.",
+            "Set TIEOUT_WEB_URL to https://YOUR-HOST.",
         )
     elif parts[0] == "http" and parts[1] not in LOOPBACK_HOSTS:
         yield fault(
@@ -80,11 +87,14 @@ def _web(settings: Settings) -> Iterator[Finding]:
 
 
 def _xero(settings: Settings) -> Iterator[Finding]:
-    if not settings.xero_client_id or not settings.xero_client_secret.get_secret_value():
-        missing = "TIEOUT_XERO_CLIENT_SECRET" if settings.xero_client_id else "TIEOUT_XERO_CLIENT_ID"
+    given = {
+        "TIEOUT_XERO_CLIENT_ID": settings.xero_client_id,
+        "TIEOUT_XERO_CLIENT_SECRET": settings.xero_client_secret.get_secret_value(),
+    }
+    if missing := " and ".join(name for name, value in given.items() if not value):
         yield fault(
             "Xero app",
-            f"{missing} is empty.",
+            f"{missing} {'are' if ' and ' in missing else 'is'} empty.",
             f"Register an app at https://developer.xero.com and set {missing} to what it shows.",
         )
     lacking = [scope for scope in NEEDED_SCOPES if scope not in settings.xero_scopes.split()]
@@ -138,7 +148,7 @@ def _vault(settings: Settings) -> Iterator[Finding]:
         if file and not file.exists():
             yield warning(
                 "vault keys",
-                f"There is no key yet; the first start makes the file {file}.",
+                f"There is no key yet; the first start makes the file {file.absolute()}.",
                 "Keep it apart from the database, or set TIEOUT_VAULT_KEYS; whoever has both can read Xero's tokens.",
             )
             return
@@ -146,7 +156,7 @@ def _vault(settings: Settings) -> Iterator[Finding]:
     except (VaultError, DatabaseUrlError) as wrong:
         yield fault("vault keys", str(wrong), "Set TIEOUT_VAULT_KEYS to name:base64-of-32-bytes.")
         return
-    yield fine("vault keys", f"{vault!r}: the first one seals, each opens.")
+    yield fine("vault keys", f"{vault.names[0]} seals, and what was sealed with {', '.join(vault.names)} opens.")
     if file and file.stat().st_mode & 0o077:
         yield warning("vault keys", f"Others on this machine may read {file}.", f"Run: chmod 600 {file}")
 

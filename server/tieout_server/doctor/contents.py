@@ -1,59 +1,18 @@
-"""What the database holds that somebody should see: tokens that do not open, connections that wait, payments stuck."""
+"""What the database holds that somebody should see: connections that wait, payments stuck, work that is late."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from tieout_server.connections.state import ConnectionState
-from tieout_server.doctor.findings import Finding, fault, fine, not_examined, warning
+from tieout_server.doctor.findings import Finding, fine, warning
 from tieout_server.exports.state import STUCK, UNDER_WAY
-from tieout_server.settings import Settings
 from tieout_server.storage import condition
 from tieout_server.storage.database import Database
-from tieout_server.storage.vault import Vault, VaultError, key_file_of
 
 LATE_AFTER = timedelta(minutes=5)
 """Work that is due and in nobody's hands for longer: somebody should be doing it."""
 STUCK_AFTER = timedelta(hours=1)
 """Payments that go on by themselves are seldom under way for longer."""
-
-
-async def tokens(settings: Settings, database: Database) -> Sequence[Finding]:
-    """Whether each sealed token opens, and with which key."""
-    keys, file = settings.vault_keys.get_secret_value(), key_file_of(database.url)
-    async with database.read() as tx:
-        sealed = await condition.sealed_tokens(tx)
-    if not sealed:
-        return [fine("vault", "There are no tokens yet.")]
-    if not keys.strip() and file and not file.exists():
-        said = f"There are {len(sealed)} sealed tokens, and neither TIEOUT_VAULT_KEYS nor the key file {file}."
-        return [fault("vault", said, "Bring back the key they were sealed with; without it merchants connect anew.")]
-    try:
-        vault = Vault.from_settings(keys, settings.database_url)
-    except VaultError:
-        return [not_examined("vault", "There are no keys that can be read: see vault keys.")]
-    return list(_opened(vault, sealed))
-
-
-def _opened(vault: Vault, sealed: Sequence[tuple[str, bytes]]) -> Iterator[Finding]:
-    closed, old = [], 0
-    for context, one in sealed:
-        try:
-            vault.open(one, context=context)
-            old += not one.startswith(vault.mark(vault.names[0]))
-        except VaultError as error:
-            closed.append(str(error))
-    if closed:
-        yield fault(
-            "vault",
-            f"{len(closed)} of {len(sealed)} tokens do not open. The first: {closed[0]}",
-            "Add the key they were sealed with to TIEOUT_VAULT_KEYS, behind the first one.",
-        )
-    if old:
-        yield warning(
-            "vault", f"{old} of {len(sealed)} tokens are sealed with an older key.", "Run: tieout-server rotate-keys"
-        )
-    if not closed and not old:
-        yield fine("vault", f"All {len(sealed)} tokens open with the first key.")
 
 
 async def connections(database: Database) -> Sequence[Finding]:

@@ -75,7 +75,9 @@ def _file(database: Database) -> Path | None:
 
 def _no_file_yet(file: Path) -> Iterator[Finding]:
     if file.absolute().parent.is_dir():
-        yield warning(NAME, f"There is no file {file} yet.", "Nothing to do if this is a first start; it is made then.")
+        yield warning(
+            NAME, f"There is no file {file.absolute()} yet.", "Nothing to do if this is a first start; it is made then."
+        )
     else:
         yield fault(NAME, f"There is no folder {file.absolute().parent}.", "Make it, or correct TIEOUT_DATABASE_URL.")
 

@@ -4,12 +4,13 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 
-from tieout_server.doctor import callers, configuration, contents, database, outside
+from tieout_server.doctor import callers, configuration, contents, database, outside, sealed
 from tieout_server.doctor.findings import Check, Finding, Level, bounded, fault, not_examined
 from tieout_server.settings import Settings
 from tieout_server.storage.database import Database, DatabaseUrlError
 
 _OF_TABLES = ("vault", "connections", "payments", "work")
+_IN_TABLES = ", ".join(_OF_TABLES)
 
 
 async def examine(settings: Settings) -> Sequence[Finding]:
@@ -35,13 +36,16 @@ async def _data(settings: Settings) -> Sequence[Finding]:
     try:
         found = list(await bounded(database.NAME, functools.partial(database.examine, settings, opened)))
         if _is_bad(found):
-            return [*found, not_examined("migrations", "The database has to be usable first.")]
+            return [
+                *found,
+                not_examined(f"migrations, {_IN_TABLES}", "They are looked at once the database can be used."),
+            ]
         version = await bounded("migrations", functools.partial(database.examine_version, opened))
         if any(one.level is not Level.FINE for one in version):
             return [
                 *found,
                 *version,
-                not_examined(", ".join(_OF_TABLES), "The tables have to be this version's first."),
+                not_examined(_IN_TABLES, "They are looked at once the tables are this version's."),
             ]
         contained = await asyncio.gather(*(bounded(name, check) for name, check in _contents(settings, opened).items()))
         return [*found, *version, *(finding for findings in contained for finding in findings)]
@@ -51,7 +55,7 @@ async def _data(settings: Settings) -> Sequence[Finding]:
 
 def _contents(settings: Settings, opened: Database) -> dict[str, Check]:
     looks: tuple[Callable[[Database], Awaitable[Sequence[Finding]]], ...]
-    looks = (functools.partial(contents.tokens, settings), contents.connections, contents.exports, contents.work)
+    looks = (functools.partial(sealed.examine, settings), contents.connections, contents.exports, contents.work)
     return {name: functools.partial(look, opened) for name, look in zip(_OF_TABLES, looks, strict=True)}
 
 

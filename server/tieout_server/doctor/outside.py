@@ -95,7 +95,11 @@ async def way_back(settings: Settings) -> Sequence[Finding]:
         return [fine(name, f"{address} leads here."), *await _webhooks(settings, address)]
     if here is None and there is None:
         return [
-            not_examined(name, "No server is running: the callback and webhooks were not tried.", "Start it first.")
+            not_examined(
+                name,
+                "No server is running: the callback and webhooks were not tried.",
+                "Start it, and run this again beside it.",
+            )
         ]
     said = "nobody answers" if there is None else "something else answers"
     remedy = "Correct TIEOUT_WEB_URL, its DNS name, or the proxy that should lead from there to TIEOUT_WEB_LISTEN."

@@ -23,13 +23,19 @@ def exit_code(findings: Sequence[Finding]) -> int:
 def for_people(findings: Sequence[Finding]) -> str:
     """A line for each finding, with its remedy below, and what it comes to."""
     count = Counter(finding.level for finding in findings)
-    total = f"{count[Level.FAULT]} faults, {count[Level.WARNING]} warnings, {count[Level.FINE]} fine."
+    faults, warnings = _counted(count[Level.FAULT], "fault"), _counted(count[Level.WARNING], "warning")
+    left = f", {skipped} not examined" if (skipped := count[Level.NOT_EXAMINED]) else ""
+    total = f"{faults}, {warnings}, {count[Level.FINE]} fine{left}."
     return "\n".join([*(_told(finding) for finding in findings), "", total])
 
 
 def for_machines(findings: Sequence[Finding]) -> str:
     """The findings as JSON."""
     return msgspec.json.format(msgspec.json.encode({"findings": findings, "exit_code": exit_code(findings)})).decode()
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _told(finding: Finding) -> str:

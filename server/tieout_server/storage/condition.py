@@ -12,7 +12,6 @@ from tieout_server.errors import StorageUnavailableError
 from tieout_server.storage import export_tables, migrate, replica_tables, tables
 from tieout_server.storage.columns import metadata
 from tieout_server.storage.database import Database, Transaction
-from tieout_server.storage.sealed import access_token_of, refresh_token_of
 
 _ANSWERS = text(
     "SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS is_standby, "
@@ -99,20 +98,6 @@ async def why_unusable(database: Database) -> str:
     except DBAPIError as refused:
         return str(refused.orig).strip().partition("\n")[0]
     return ""
-
-
-async def sealed_tokens(tx: Transaction) -> Sequence[tuple[str, bytes]]:
-    """Every token that the vault sealed, with the context that it was sealed for."""
-    users = tables.xero_users.c
-    rows = await tx.execute(select(users.xero_user_id, users.access_token, users.refresh_token))
-    return [
-        sealed
-        for row in rows
-        for sealed in (
-            (access_token_of(row.xero_user_id), bytes(row.access_token)),
-            (refresh_token_of(row.xero_user_id), bytes(row.refresh_token)),
-        )
-    ]
 
 
 async def connections_by_state(tx: Transaction) -> Mapping[tuple[str, str], int]:

@@ -6,7 +6,7 @@ Each batch is a short transaction of its own: an interrupted run has done what i
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
-from sqlalchemy import case, func, literal, or_, select, tuple_, update
+from sqlalchemy import case, func, literal, not_, or_, select, tuple_, update
 from sqlalchemy.sql import ColumnElement
 
 from tieout_server.storage.database import Database, Transaction
@@ -68,6 +68,24 @@ async def standing(database: Database, vault: Vault) -> Standing:
     """What is sealed with which key now."""
     async with database.read() as tx:
         return Standing({sealed.kind: await _count(tx, vault, sealed) for sealed in SEALED}, vault.names)
+
+
+async def counts(database: Database) -> Mapping[str, int]:
+    """How many secrets of each kind are sealed, with whatever key; kinds without any are left out."""
+    async with database.read() as tx:
+        found = {one.kind: await tx.scalar(select(func.count()).select_from(one.table)) for one in SEALED}
+    return {kind: count for kind, count in found.items() if count}
+
+
+async def some(database: Database, vault: Vault, sealed: Sealed, name: str, limit: int) -> Sequence[tuple[str, bytes]]:
+    """The first so many secrets of a kind, by primary key, that name this key, with the contexts they are sealed for.
+
+    UNKNOWN stands for every key that the vault does not hold.
+    """
+    is_wanted = _is_by(vault, sealed, name) if name else not_(or_(*(_is_by(vault, sealed, own) for own in vault.names)))
+    query = select(*sealed.key, sealed.column).where(is_wanted).order_by(*sealed.key).limit(limit)
+    async with database.read() as tx:
+        return [(sealed.context(*key), bytes(secret)) for *key, secret in await tx.execute(query)]
 
 
 async def _rotate(database: Database, vault: Vault, sealed: Sealed) -> Rotated:

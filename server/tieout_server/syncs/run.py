@@ -6,7 +6,6 @@ from what was committed.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ import msgspec
 from tieout_server import log
 from tieout_server.clock import Clock
 from tieout_server.connections.record import Record
-from tieout_server.errors import BugError, DrainingError, OperatorMustActError, TryAgainError
+from tieout_server.errors import BugError, DrainingError, TryAgainError, UnexpectedAnswerError
 from tieout_server.events.feed import SYNC, Feed
 from tieout_server.ledger.books import Books, HeldUp, Page
 from tieout_server.ledger.documents import Entity
@@ -33,7 +32,7 @@ from tieout_server.syncs.intake import DoubtedError, Origin, take_in
 from tieout_server.syncs.plan import Line, Plan, Request
 from tieout_server.syncs.schedule import SUMS
 from tieout_server.syncs.state import AT_WORK, Happening, Milestone, SyncMode, SyncPhase, SyncState, move
-from tieout_server.syncs.trouble import waiting_for
+from tieout_server.syncs.trouble import PASSING, Trouble, may_pass, waiting_for
 from tieout_server.work.engine import Job
 
 logger = log.get("syncs")
@@ -50,6 +49,8 @@ PATIENCE = 1.0
 """Seconds without an answer after which it is asked what holds the calls up."""
 FIRST_RETRY = timedelta(seconds=2)
 LAST_RETRY = timedelta(minutes=5)
+LAST_RETRY_OF_ODD = timedelta(hours=1)
+"""Between tries to read what is not understood: it may stay so for long, and each costs of the day's calls."""
 
 
 class StoppedError(Exception):
@@ -68,7 +69,8 @@ class Means:
 class Run:
     """A sync in hand, with the plan that its committed lines make."""
 
-    def __init__(self, means: Means, job: Job, sync: SyncRecord, lines: Sequence[Line]) -> None:
+    def __init__(self, means: Means, job: Job, sync: SyncRecord, lines: Sequence[Line], *, is_first: bool) -> None:
+        """Where it `is_first`, nothing else reads these books: an answer that is not understood is asked for again."""
         self._means = means
         self._record = Record(means.feed, means.clock)
         self._job = job
@@ -76,8 +78,11 @@ class Run:
         self._plan = Plan(lines)
         self._slice_began_at = means.clock.now()
         self._rows = 0
-        self.trouble: TryAgainError | OperatorMustActError | None = None
+        self._is_first = is_first
+        self.trouble: Trouble | None = None
         """What the slice ended with, if it waits."""
+        self._odd: dict[str, BugError] = {}
+        """The lines that are left alone for the rest of the slice, and what of their answers was not understood."""
         self._in_flight: dict[asyncio.Task[Page], Request] = {}
 
     @property
@@ -95,13 +100,16 @@ class Run:
         """
         try:
             while not await self._settle():
-                if self._is_slice_over() and not self._in_flight:
-                    return self._means.clock.now()
                 self._start_reads(books)
-                await self._commit_what_arrived(books)
+                if self._in_flight:
+                    await self._commit_what_arrived(books)
+                elif self._is_slice_over():
+                    return self._means.clock.now()
+                else:  # nothing is left to read but what is odd
+                    return await self.wait_for(next(iter(self._odd.values())))
         except DoubtedError as doubted:
             await self._hold(doubted.doubt)
-        except (TryAgainError, OperatorMustActError) as trouble:
+        except PASSING as trouble:
             return await self.wait_for(trouble)
         except BugError as bug:
             logger.exception("sync failed", sync_id=self._sync.id)
@@ -122,7 +130,8 @@ class Run:
     def _start_reads(self, books: Books) -> None:
         """Fill up what may be in flight with the most wanted reads."""
         while len(self._in_flight) < AT_ONCE and not self._is_slice_over():
-            request = next(self._plan.requests(list(self._in_flight.values())), None)
+            wanted = self._plan.requests(list(self._in_flight.values()))
+            request = next((request for request in wanted if request.line not in self._odd), None)
             if request is None:
                 return
             read = asyncio.create_task(books.read(request.query, request.purpose))
@@ -135,8 +144,14 @@ class Run:
             await self._say_why(books.held_up())
         for read in arrived:
             request = self._in_flight.pop(read)
-            with contextlib.suppress(DrainingError):  # not asked; whoever goes on asks for it
+            try:
                 await self._commit(request, read.result())
+            except DrainingError:  # not asked; whoever goes on asks for it
+                continue
+            except BugError as bug:
+                if not (self._is_first and may_pass(bug)):
+                    raise
+                self._odd[request.line] = bug
 
     async def _commit(self, request: Request, page: Page) -> None:
         """Keep a page with all that follows from it."""
@@ -220,16 +235,21 @@ class Run:
             await self._record.close_gap(tx, msgspec.structs.replace(link, last_synced_at=now), gap)
         logger.info("sync succeeded", sync_id=self._sync.id, calls=self._sync.calls)
 
-    async def wait_for(self, trouble: TryAgainError | OperatorMustActError) -> datetime:
+    async def wait_for(self, trouble: Trouble) -> datetime:
         """Park the sync until the trouble has passed; no worker sleeps meanwhile."""
         self.trouble = trouble
         failures = self._sync.failures + 1
-        back_off = self._means.clock.now() + min(FIRST_RETRY * 2 ** min(failures, 10), LAST_RETRY)
+        is_odd = isinstance(trouble, BugError)
+        pause = min(FIRST_RETRY * 2 ** min(failures, 11), LAST_RETRY_OF_ODD if is_odd else LAST_RETRY)
         by = waiting_for(trouble)
-        again_at = (trouble.retry_at if isinstance(trouble, TryAgainError) else None) or back_off
+        fault = SyncFault(UnexpectedAnswerError.reason, trouble.sentence, Owner.XERO) if is_odd else None
+        known = trouble.retry_at if isinstance(trouble, TryAgainError) else None
+        again_at = known or self._means.clock.now() + pause
         async with self._means.database.write() as tx:
             await self._job.hold(tx)
-            await self._keep(tx, Happening.HELD_UP, waiting_by=by, waiting_until=again_at, failures=failures)
+            await self._keep(
+                tx, Happening.HELD_UP, waiting_by=by, waiting_until=again_at, failures=failures, fault=fault
+            )
         logger.warning("sync waits", sync_id=self._sync.id, by=by, until=again_at, trouble=trouble.sentence)
         return again_at
 
@@ -255,6 +275,7 @@ class Run:
             "eta_at": self._eta(now),
             "started_at": self._sync.started_at or now,
             "milestones": dict(self._sync.milestones) | {milestone.value: now for milestone in reached},
+            "fault": None,
             **changes,
         }
         if happening is Happening.HELD_UP:

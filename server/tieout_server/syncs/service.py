@@ -214,7 +214,7 @@ class Syncs:
         if found is None:
             return None
         link, sync, lines = found
-        run = Run(self._means, job, sync, lines)
+        run = Run(self._means, job, sync, lines, is_first=link.last_synced_at is None)
         try:
             return await self._go_on(run, link)
         except StoppedError:

@@ -4,13 +4,22 @@ from datetime import datetime, timedelta
 
 from tieout_server.connections import reasons
 from tieout_server.connections.reasons import Case
-from tieout_server.errors import CallLimitError, OperatorMustActError, TryAgainError
+from tieout_server.errors import (
+    BugError,
+    CallLimitError,
+    OperatorMustActError,
+    RejectedError,
+    TryAgainError,
+    UnexpectedAnswerError,
+)
 from tieout_server.ledger.books import HeldUp, WaitingFor
 from tieout_server.ledger.links import Link, Observation, Reason
+from tieout_server.ledger.money import InexactAmountError
 
-Trouble = TryAgainError | OperatorMustActError
+PASSING = (TryAgainError, OperatorMustActError)
 """What passes without the merchant."""
-
+Trouble = TryAgainError | OperatorMustActError | BugError
+"""What holds reading up; a BugError where it `may_pass`."""
 
 AGAIN_AFTER = timedelta(minutes=1)
 """After trouble of which nobody says when it ends; the calls themselves were repeated for a minute before."""
@@ -22,6 +31,12 @@ def after_refusal(link: Link, now: datetime) -> datetime:
     """When to read again what is refused though the connection is connected: the longer it lasts, the less often."""
     lasts = now - link.reason.observed_at if reasons.only_reading_tells(link.reason) and link.reason else AGAIN_AFTER
     return now + min(max(lasts, AGAIN_AFTER), AT_LATEST)
+
+
+def may_pass(bug: BugError) -> bool:
+    """Whether the same request may be answered otherwise; one that Xero refuses as it is stays refused."""
+    is_odd = isinstance(bug, UnexpectedAnswerError | InexactAmountError)
+    return is_odd and not isinstance(bug, RejectedError)
 
 
 def waiting_for(trouble: Trouble) -> WaitingFor:
@@ -36,6 +51,8 @@ def waiting_for(trouble: Trouble) -> WaitingFor:
 def reason(link: Link, held: HeldUp, trouble: Trouble | None, at: datetime) -> Reason | None:
     """What is said of a connection whose reading is held up; None for what a minute mends."""
     finding = reasons.words_of(trouble) if trouble else f"waits for {held.by}"
+    if isinstance(trouble, BugError):
+        return reasons.odd(Case(link, at, (Observation(reasons.ODD_ANSWER, finding, at, is_trouble=True),)))
     of = Case(link, at, (Observation("sync", finding, at, is_trouble=True),))
     match held.by:
         case WaitingFor.DAY_LIMIT:

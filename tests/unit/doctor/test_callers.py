@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from issuer import AUDIENCE, issuing
 from tieout_server.doctor import callers
 from tieout_server.doctor.findings import Level
 from tieout_server.settings import Settings
@@ -52,6 +53,17 @@ async def test_a_token_in_the_clear_is_a_warning() -> None:
     found = await told(listen="0.0.0.0:7440", token="secret")
     assert "TIEOUT_TLS_CERT_FILE" in found[Level.WARNING]
     assert Level.FAULT not in found
+
+
+async def test_an_issuer_of_tokens_is_asked_for_its_keys() -> None:
+    async with issuing() as issuer:
+        issuer.add_key("one", "EC")
+        asked = {"jwt_issuer": issuer.url, "jwt_audience": AUDIENCE}
+        assert "publishes its keys" in (await told(**asked))[Level.FINE]
+        assert "TIEOUT_JWT_AUDIENCE" in (await told(jwt_issuer=issuer.url))[Level.FAULT]
+        issuer.is_away = True
+        assert "TIEOUT_JWT_ISSUER" in (await told(**asked))[Level.FAULT]
+    assert "https://" in (await told(**(asked | {"jwt_issuer": "http://issuer.example"})))[Level.FAULT]
 
 
 async def test_a_good_certificate_with_its_key_is_fine(tmp_path: Path) -> None:

@@ -87,5 +87,5 @@ def test_what_is_not_understood_or_unknown_is_named_and_the_rest_is_read(monkeyp
     assert (settings.database_pool, settings.web_url) == (10, "https://tieout.example")
     assert [(one.level, one.remedy) for one in findings] == [
         (Level.FAULT, "Correct TIEOUT_DATABASE_POOL."),
-        (Level.WARNING, "Unset TIEOUT_WEBURL."),
+        (Level.WARNING, "Unset TIEOUT_WEBURL, or write TIEOUT_WEB_URL if that is meant."),
     ]

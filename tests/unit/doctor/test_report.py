@@ -25,8 +25,16 @@ def test_people_read_each_finding_with_its_remedy_and_the_sum() -> None:
         "✗ database: It is away.",
         "    → Start it.",
         "",
-        "1 faults, 1 warnings, 1 fine.",
+        "1 fault, 1 warning, 1 fine.",
     ]
+
+
+def test_of_one_and_of_many_it_is_spoken_rightly() -> None:
+    assert for_people([FINE, FAULT, FAULT]).splitlines()[-1] == "2 faults, 0 warnings, 1 fine."
+
+
+def test_what_was_not_examined_is_counted_where_there_is_any() -> None:
+    assert for_people([FINE, SKIPPED]).splitlines()[-1] == "0 faults, 0 warnings, 1 fine, 1 not examined."
 
 
 def test_machines_read_the_same_as_json() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from sqlalchemy import select
 
 import databases
 import fakes
-from documents import invoice, payment
+from documents import invoice
 from fakes import BooksOf, World
 from tieout_server.clock import from_micros
 from tieout_server.connections.messages import Connect, Disconnect, Reconnect, Return
@@ -178,22 +177,6 @@ async def test_what_only_an_operator_can_put_right_parks_the_sync_asks_no_mercha
     sync, now = await newest(around, link.id), await around.connections.get(link.id)
     assert (sync.state, sync.waiting_by) == ("SUCCEEDED", "")
     assert (now.state, now.health, now.reason) == ("CONNECTED", "OK", None)
-
-
-async def test_an_amount_that_cannot_be_stored_exactly_fails_the_sync_as_an_operators_matter(
-    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inexact = payment(amount=Decimal("1.00001"), updated_at=around.clock.now())
-    answering(monkeypatch, {Entity.PAYMENTS: lambda books, _: empty_page(books, documents=(inexact,), item_count=1)})
-    assert await do_slice(around, link.id) is None
-    sync = await newest(around, link.id)
-    assert (sync.state, sync.ended_at) == ("FAILED", around.clock.now())
-    assert sync.fault
-    assert sync.fault.owner == "OPERATOR"
-    assert "1.00001 has more than four decimal places" in sync.fault.sentence
-    assert (await told(around, sync.id))[-1].sync == sync
-    assert await take(around, link.id) is None, "a repeat would meet the same"
-    assert (await around.connections.get(link.id)).last_synced_at is None
 
 
 # A person's trouble
