@@ -89,6 +89,7 @@ REQUESTS: Mapping[str, Sequence[str]] = {
     "CheckConnection": ["connection_id"],
     "ListConnectionEvents": ["connection_id page_token", "connection_id"],
     "ListAuditEvents": ["connection_id page_token", "merchant_id page_token", "caller", "page_token", ""],
+    "PruneExpired": ["request_id"],  # refused: it is about all merchants
     "WatchConnections": ["merchant_id after", "connection_ids after", "after", "merchant_id", "connection_ids", ""],
     "StartSync": ["connection_id request_id"],
     "GetSync": ["sync_id"],

@@ -29,6 +29,8 @@ from tieout.v1.connection_service_pb2 import (
     ListConnectionEventsResponse,
     ListConnectionsRequest,
     ListConnectionsResponse,
+    PruneExpiredRequest,
+    PruneExpiredResponse,
     PurgeMerchantRequest,
     PurgeMerchantResponse,
     ReconnectRequest,
@@ -81,6 +83,11 @@ class Connections:
         """Erase all that is kept of a merchant; what is still connected is ended first where `disconnect` says so."""
         request = PurgeMerchantRequest(merchant_id=merchant_id, disconnect=disconnect, request_id=request_id)
         return await self._calls.unary(self._stub.PurgeMerchant, request)
+
+    async def prune_expired(self, *, dry_run: bool = False, request_id: str = "") -> PruneExpiredResponse:
+        """Forget now what is older than it is kept, of all merchants; only count it with `dry_run`."""
+        request = PruneExpiredRequest(dry_run=dry_run, request_id=request_id)
+        return await self._calls.unary(self._stub.PruneExpired, request)
 
     async def get(self, connection_id: str) -> Connection:
         """Read one connection."""

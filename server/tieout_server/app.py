@@ -40,7 +40,7 @@ from tieout_server.reconciliations.platform_balances import PlatformBalances
 from tieout_server.reconciliations.service import Reconciliations
 from tieout_server.reconciliations.watch import DiscrepancyWatch, ReconciliationWatch
 from tieout_server.reconciliations.work import ReconciliationWork
-from tieout_server.retention import Retention
+from tieout_server.retention import Prunings, Retention
 from tieout_server.rpc.exports import ExportSubjects
 from tieout_server.rpc.reconciliations import ReconciliationSubjects
 from tieout_server.rpc.server import RpcServer, Subjects
@@ -170,6 +170,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
                 chase_checks=ChaseChecks(comparing, connections, place.guests.known_allowance, PendingExports()),
             ),
             exports=_exports(exporting, connections, requests),
+            prunings=Prunings(database, Retention(database, settings, clock), requests),
             feed=feed,
             clock=clock,
         )

@@ -169,6 +169,17 @@ def purge_merchant(
 
 
 @app.command()
+def prune(
+    context: typer.Context,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much it would be.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Forget now what is older than the server keeps it, of all merchants; it takes the role operator for all."""
+    commands.forgetting.prune(context.obj, dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
 def check(context: typer.Context, connection: ConnectionName, *, as_json: Json = False) -> None:
     """Find out now whether a connection works: what was looked at, what was seen, who acts."""
     commands.connections.check(context.obj, connection, as_json=as_json)

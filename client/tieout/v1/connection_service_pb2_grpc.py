@@ -93,6 +93,11 @@ class ConnectionServiceStub:
                 request_serializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsRequest.SerializeToString,
                 response_deserializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsResponse.FromString,
                 _registered_method=True)
+        self.PruneExpired = channel.unary_unary(
+                '/tieout.v1.ConnectionService/PruneExpired',
+                request_serializer=tieout_dot_v1_dot_connection__service__pb2.PruneExpiredRequest.SerializeToString,
+                response_deserializer=tieout_dot_v1_dot_connection__service__pb2.PruneExpiredResponse.FromString,
+                _registered_method=True)
         self.WatchConnections = channel.unary_stream(
                 '/tieout.v1.ConnectionService/WatchConnections',
                 request_serializer=tieout_dot_v1_dot_connection__service__pb2.WatchConnectionsRequest.SerializeToString,
@@ -229,6 +234,18 @@ class ConnectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PruneExpired(self, request, context):
+        """Forgets now what is older than the operator keeps it, of all merchants; a running server does so once a day. What it
+        would be `dry_run` says, and changes nothing. It ends when all is forgotten, a few rows at a time beside everything
+        else; broken off, a repeat goes on. A repeat with another `request_id`, or one beside another, forgets what is left
+        and counts only that. It takes the role operator for all merchants. Refuses with CALLER_NOT_PERMITTED,
+        INVALID_REQUEST, REQUEST_ID_REUSED.
+        CLI: `tieout prune`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchConnections(self, request, context):
         """Streams what changes in connections within a second of its being known, until the caller leaves. First comes what
         the request asks for: a snapshot (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all
@@ -297,6 +314,11 @@ def add_ConnectionServiceServicer_to_server(servicer, server):
                     servicer.ListAuditEvents,
                     request_deserializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsRequest.FromString,
                     response_serializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsResponse.SerializeToString,
+            ),
+            'PruneExpired': grpc.unary_unary_rpc_method_handler(
+                    servicer.PruneExpired,
+                    request_deserializer=tieout_dot_v1_dot_connection__service__pb2.PruneExpiredRequest.FromString,
+                    response_serializer=tieout_dot_v1_dot_connection__service__pb2.PruneExpiredResponse.SerializeToString,
             ),
             'WatchConnections': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchConnections,
@@ -605,6 +627,33 @@ class ConnectionService:
             '/tieout.v1.ConnectionService/ListAuditEvents',
             tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsRequest.SerializeToString,
             tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PruneExpired(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tieout.v1.ConnectionService/PruneExpired',
+            tieout_dot_v1_dot_connection__service__pb2.PruneExpiredRequest.SerializeToString,
+            tieout_dot_v1_dot_connection__service__pb2.PruneExpiredResponse.FromString,
             options,
             channel_credentials,
             insecure,

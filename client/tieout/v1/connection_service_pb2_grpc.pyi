@@ -115,6 +115,14 @@ class ConnectionServiceStub:
     Refuses with INVALID_REQUEST, NOT_FOUND, CALLER_NOT_PERMITTED.
     CLI: `tieout audit`.
     """
+    PruneExpired: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.PruneExpiredRequest, _connection_service_pb2.PruneExpiredResponse]
+    """Forgets now what is older than the operator keeps it, of all merchants; a running server does so once a day. What it
+    would be `dry_run` says, and changes nothing. It ends when all is forgotten, a few rows at a time beside everything
+    else; broken off, a repeat goes on. A repeat with another `request_id`, or one beside another, forgets what is left
+    and counts only that. It takes the role operator for all merchants. Refuses with CALLER_NOT_PERMITTED,
+    INVALID_REQUEST, REQUEST_ID_REUSED.
+    CLI: `tieout prune`.
+    """
     WatchConnections: _grpc.UnaryStreamMultiCallable[_connection_service_pb2.WatchConnectionsRequest, _connection_service_pb2.WatchConnectionsResponse]
     """Streams what changes in connections within a second of its being known, until the caller leaves. First comes what
     the request asks for: a snapshot (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all
@@ -209,6 +217,14 @@ class ConnectionServiceAsyncStub(ConnectionServiceStub):
     operator; a caller that is limited to merchants reads what is about them. How long events are kept the operator sets.
     Refuses with INVALID_REQUEST, NOT_FOUND, CALLER_NOT_PERMITTED.
     CLI: `tieout audit`.
+    """
+    PruneExpired: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.PruneExpiredRequest, _connection_service_pb2.PruneExpiredResponse]  # type: ignore[assignment]
+    """Forgets now what is older than the operator keeps it, of all merchants; a running server does so once a day. What it
+    would be `dry_run` says, and changes nothing. It ends when all is forgotten, a few rows at a time beside everything
+    else; broken off, a repeat goes on. A repeat with another `request_id`, or one beside another, forgets what is left
+    and counts only that. It takes the role operator for all merchants. Refuses with CALLER_NOT_PERMITTED,
+    INVALID_REQUEST, REQUEST_ID_REUSED.
+    CLI: `tieout prune`.
     """
     WatchConnections: _aio.UnaryStreamMultiCallable[_connection_service_pb2.WatchConnectionsRequest, _connection_service_pb2.WatchConnectionsResponse]  # type: ignore[assignment]
     """Streams what changes in connections within a second of its being known, until the caller leaves. First comes what
@@ -367,6 +383,20 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
         operator; a caller that is limited to merchants reads what is about them. How long events are kept the operator sets.
         Refuses with INVALID_REQUEST, NOT_FOUND, CALLER_NOT_PERMITTED.
         CLI: `tieout audit`.
+        """
+
+    @_abc_1.abstractmethod
+    def PruneExpired(
+        self,
+        request: _connection_service_pb2.PruneExpiredRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_connection_service_pb2.PruneExpiredResponse, _abc.Awaitable[_connection_service_pb2.PruneExpiredResponse]]:
+        """Forgets now what is older than the operator keeps it, of all merchants; a running server does so once a day. What it
+        would be `dry_run` says, and changes nothing. It ends when all is forgotten, a few rows at a time beside everything
+        else; broken off, a repeat goes on. A repeat with another `request_id`, or one beside another, forgets what is left
+        and counts only that. It takes the role operator for all merchants. Refuses with CALLER_NOT_PERMITTED,
+        INVALID_REQUEST, REQUEST_ID_REUSED.
+        CLI: `tieout prune`.
         """
 
     @_abc_1.abstractmethod

@@ -30,9 +30,10 @@ from tieout_server.errors import ListenError
 from tieout_server.events.feed import Feed
 from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
+from tieout_server.retention import Prunings
 from tieout_server.rpc.address import is_address, is_loopback
 from tieout_server.rpc.callers import Door
-from tieout_server.rpc.connections import ConnectionServicer
+from tieout_server.rpc.connections import ConnectionServicer, ConnectionSubjects
 from tieout_server.rpc.exports import ExportSubjects, PaymentExportServicer
 from tieout_server.rpc.in_hand import InHand
 from tieout_server.rpc.interceptors import Surround
@@ -92,6 +93,7 @@ class Subjects:
     explanations: Explanations
     reconciliation: ReconciliationSubjects
     exports: ExportSubjects
+    prunings: Prunings
     feed: Feed
     clock: Clock
 
@@ -183,9 +185,8 @@ class RpcServer:
 def _add_services(server: aio.Server, subjects: Subjects, settings: Settings) -> None:
     """Have each service answered."""
     clock = subjects.clock
-    connections: Any = ConnectionServicer(
-        subjects.connections, subjects.feed, clock, settings.xero_scopes.split(), subjects.callers.audit
-    )
+    of_connections = ConnectionSubjects(subjects.connections, subjects.callers.audit, subjects.prunings)
+    connections: Any = ConnectionServicer(of_connections, subjects.feed, clock, settings.xero_scopes.split())
     syncs: Any = SyncServicer(subjects.syncs, subjects.sync_watch, subjects.freshness, subjects.explanations, clock)
     receivables: Any = ReceivablesServicer(subjects.receivables, subjects.changes, clock)
     reconciliations: Any = ReconciliationServicer(subjects.reconciliation, subjects.receivables, clock)
