@@ -64,6 +64,7 @@ from tieout_server.storage.database import Database
 from tieout_server.storage.vault import Vault
 from tieout_server.syncs import run
 from tieout_server.syncs.arrivals import Arrivals
+from tieout_server.syncs.erasures import Erasures
 from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
 from tieout_server.syncs.news import News
@@ -339,6 +340,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
             chase_checks=ChaseChecks(comparing, connections, xero.known_allowance, PendingExports()),
         ),
         exports=ExportSubjects(exports=exports, settings=settings_of_exports, watch=ExportWatch(feed, exports)),
+        erasures=Erasures(means, connections, engine, requests),
         prunings=Prunings(database, Retention(database, Settings(), clock), requests),
         feed=feed,
         clock=clock,

@@ -84,6 +84,7 @@ REQUESTS: Mapping[str, Sequence[str]] = {
     "Reconnect": ["connection_id request_id"],
     "CompleteAuthorization": ["state request_id"],
     "ChooseOrganisation": ["connection_id xero_tenant_id request_id"],
+    "EraseCustomer": ["connection_id customer_id request_id"],
     "GetConnection": ["connection_id"],
     "ListConnections": ["merchant_id page_token", "page_token", "merchant_id", ""],
     "CheckConnection": ["connection_id"],

@@ -976,6 +976,66 @@ class PurgeCount(_message.Message):
 Global___PurgeCount: _TypeAlias = PurgeCount  # noqa: Y015
 
 @_typing.final
+class EraseCustomerRequest(_message.Message):
+    """Erases one person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECTION_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    connection_id: _builtins.str
+    """The connection. Required."""
+    customer_id: _builtins.str
+    """Xero's id of the contact. One that was merged away stands for the one that it is now. Required."""
+    dry_run: _builtins.bool
+    """True: it is only said how much there is; nothing changes, and nothing goes on record. Xero is asked all the same."""
+    request_id: _builtins.str
+    """See types.proto. Of no account where nothing changes."""
+    def __init__(
+        self,
+        *,
+        connection_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_id", b"connection_id", "customer_id", b"customer_id", "dry_run", b"dry_run", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseCustomerRequest: _TypeAlias = EraseCustomerRequest  # noqa: Y015
+
+@_typing.final
+class EraseCustomerResponse(_message.Message):
+    """What was erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PurgeCount]:
+        """How much there was, or is, of every kind: "cases", "comparisons", "customers" (the contact and those that were merged
+        into it), "discrepancies", "platform_balances". More may come. All 0 where it was done before.
+        """
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___PurgeCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseCustomerResponse: _TypeAlias = EraseCustomerResponse  # noqa: Y015
+
+@_typing.final
 class GetConnectionRequest(_message.Message):
     """Names a connection."""
 

@@ -68,6 +68,11 @@ class ConnectionServiceStub:
                 request_serializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantRequest.SerializeToString,
                 response_deserializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantResponse.FromString,
                 _registered_method=True)
+        self.EraseCustomer = channel.unary_unary(
+                '/tieout.v1.ConnectionService/EraseCustomer',
+                request_serializer=tieout_dot_v1_dot_connection__service__pb2.EraseCustomerRequest.SerializeToString,
+                response_deserializer=tieout_dot_v1_dot_connection__service__pb2.EraseCustomerResponse.FromString,
+                _registered_method=True)
         self.GetConnection = channel.unary_unary(
                 '/tieout.v1.ConnectionService/GetConnection',
                 request_serializer=tieout_dot_v1_dot_connection__service__pb2.GetConnectionRequest.SerializeToString,
@@ -185,6 +190,23 @@ class ConnectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseCustomer(self, request, context):
+        """Erases one person, once they are erased in Xero: what names or describes a customer here, and the contacts that were
+        merged into them. That happens by itself with the first read that tells of the erasure (the contact's status is
+        GDPRREQUEST then); this is for whoever cannot wait. Xero is asked once how the contact stands, unless it is erased
+        here already. Erased are name, addresses and numbers, discrepancies with their history and notes, what was compared,
+        the caller's balances for them, and what was said in cases that name them; what watches told of them is rewritten,
+        and each discrepancy is told to be RESOLVED. Documents, payments and payment exports stay: they are the merchant's
+        accounting records (GDPR, Article 17(3)(b)); PurgeMerchant erases those too. Words of the caller's own in notes,
+        descriptions and references of somebody else's are not searched. A repeat finds nothing left.
+        Refuses with NOT_FOUND, CONTACT_NOT_ERASED_IN_XERO, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED,
+        INVALID_REQUEST, REQUEST_ID_REUSED.
+        CLI: `tieout erase-customer CONNECTION CUSTOMER`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetConnection(self, request, context):
         """Reads one connection. Refuses with NOT_FOUND.
         CLI: `tieout connections CONNECTION`.
@@ -289,6 +311,11 @@ def add_ConnectionServiceServicer_to_server(servicer, server):
                     servicer.PurgeMerchant,
                     request_deserializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantRequest.FromString,
                     response_serializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantResponse.SerializeToString,
+            ),
+            'EraseCustomer': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseCustomer,
+                    request_deserializer=tieout_dot_v1_dot_connection__service__pb2.EraseCustomerRequest.FromString,
+                    response_serializer=tieout_dot_v1_dot_connection__service__pb2.EraseCustomerResponse.SerializeToString,
             ),
             'GetConnection': grpc.unary_unary_rpc_method_handler(
                     servicer.GetConnection,
@@ -492,6 +519,33 @@ class ConnectionService:
             '/tieout.v1.ConnectionService/PurgeMerchant',
             tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantRequest.SerializeToString,
             tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseCustomer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tieout.v1.ConnectionService/EraseCustomer',
+            tieout_dot_v1_dot_connection__service__pb2.EraseCustomerRequest.SerializeToString,
+            tieout_dot_v1_dot_connection__service__pb2.EraseCustomerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -86,6 +86,19 @@ class ConnectionServiceStub:
     NOT_PERMITTED_NOW (one of them is not DISCONNECTED), INVALID_REQUEST, REQUEST_ID_REUSED.
     CLI: `tieout purge-merchant MERCHANT`.
     """
+    EraseCustomer: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.EraseCustomerRequest, _connection_service_pb2.EraseCustomerResponse]
+    """Erases one person, once they are erased in Xero: what names or describes a customer here, and the contacts that were
+    merged into them. That happens by itself with the first read that tells of the erasure (the contact's status is
+    GDPRREQUEST then); this is for whoever cannot wait. Xero is asked once how the contact stands, unless it is erased
+    here already. Erased are name, addresses and numbers, discrepancies with their history and notes, what was compared,
+    the caller's balances for them, and what was said in cases that name them; what watches told of them is rewritten,
+    and each discrepancy is told to be RESOLVED. Documents, payments and payment exports stay: they are the merchant's
+    accounting records (GDPR, Article 17(3)(b)); PurgeMerchant erases those too. Words of the caller's own in notes,
+    descriptions and references of somebody else's are not searched. A repeat finds nothing left.
+    Refuses with NOT_FOUND, CONTACT_NOT_ERASED_IN_XERO, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED,
+    INVALID_REQUEST, REQUEST_ID_REUSED.
+    CLI: `tieout erase-customer CONNECTION CUSTOMER`.
+    """
     GetConnection: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.GetConnectionRequest, _connection_service_pb2.GetConnectionResponse]
     """Reads one connection. Refuses with NOT_FOUND.
     CLI: `tieout connections CONNECTION`.
@@ -188,6 +201,19 @@ class ConnectionServiceAsyncStub(ConnectionServiceStub):
     still connected is disconnected where `disconnect` says so. Refuses with NOT_FOUND (the merchant has no connection),
     NOT_PERMITTED_NOW (one of them is not DISCONNECTED), INVALID_REQUEST, REQUEST_ID_REUSED.
     CLI: `tieout purge-merchant MERCHANT`.
+    """
+    EraseCustomer: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.EraseCustomerRequest, _connection_service_pb2.EraseCustomerResponse]  # type: ignore[assignment]
+    """Erases one person, once they are erased in Xero: what names or describes a customer here, and the contacts that were
+    merged into them. That happens by itself with the first read that tells of the erasure (the contact's status is
+    GDPRREQUEST then); this is for whoever cannot wait. Xero is asked once how the contact stands, unless it is erased
+    here already. Erased are name, addresses and numbers, discrepancies with their history and notes, what was compared,
+    the caller's balances for them, and what was said in cases that name them; what watches told of them is rewritten,
+    and each discrepancy is told to be RESOLVED. Documents, payments and payment exports stay: they are the merchant's
+    accounting records (GDPR, Article 17(3)(b)); PurgeMerchant erases those too. Words of the caller's own in notes,
+    descriptions and references of somebody else's are not searched. A repeat finds nothing left.
+    Refuses with NOT_FOUND, CONTACT_NOT_ERASED_IN_XERO, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED,
+    INVALID_REQUEST, REQUEST_ID_REUSED.
+    CLI: `tieout erase-customer CONNECTION CUSTOMER`.
     """
     GetConnection: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.GetConnectionRequest, _connection_service_pb2.GetConnectionResponse]  # type: ignore[assignment]
     """Reads one connection. Refuses with NOT_FOUND.
@@ -324,6 +350,25 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
         still connected is disconnected where `disconnect` says so. Refuses with NOT_FOUND (the merchant has no connection),
         NOT_PERMITTED_NOW (one of them is not DISCONNECTED), INVALID_REQUEST, REQUEST_ID_REUSED.
         CLI: `tieout purge-merchant MERCHANT`.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseCustomer(
+        self,
+        request: _connection_service_pb2.EraseCustomerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_connection_service_pb2.EraseCustomerResponse, _abc.Awaitable[_connection_service_pb2.EraseCustomerResponse]]:
+        """Erases one person, once they are erased in Xero: what names or describes a customer here, and the contacts that were
+        merged into them. That happens by itself with the first read that tells of the erasure (the contact's status is
+        GDPRREQUEST then); this is for whoever cannot wait. Xero is asked once how the contact stands, unless it is erased
+        here already. Erased are name, addresses and numbers, discrepancies with their history and notes, what was compared,
+        the caller's balances for them, and what was said in cases that name them; what watches told of them is rewritten,
+        and each discrepancy is told to be RESOLVED. Documents, payments and payment exports stay: they are the merchant's
+        accounting records (GDPR, Article 17(3)(b)); PurgeMerchant erases those too. Words of the caller's own in notes,
+        descriptions and references of somebody else's are not searched. A repeat finds nothing left.
+        Refuses with NOT_FOUND, CONTACT_NOT_ERASED_IN_XERO, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED,
+        INVALID_REQUEST, REQUEST_ID_REUSED.
+        CLI: `tieout erase-customer CONNECTION CUSTOMER`.
         """
 
     @_abc_1.abstractmethod

@@ -79,6 +79,7 @@ _SERVICES: Mapping[str, Mapping[str, Need]] = {
         "ChooseOrganisation": _operates(**_CONNECTION),
         "Disconnect": _operates(**_CONNECTION),
         "PurgeMerchant": _operates(**_MERCHANT),
+        "EraseCustomer": _operates(**_CONNECTION),
         "GetConnection": _reads(**_CONNECTION),
         "ListConnections": _reads(**_MERCHANT),
         "CheckConnection": _operates(**_CONNECTION),  # it calls Xero, and moves the state to what it finds

@@ -28,6 +28,7 @@ from tieout_server.rpc.convert import heartbeat, timestamp
 from tieout_server.rpc.convert_connections import change, connection, event, observation
 from tieout_server.storage.connections import Scope
 from tieout_server.storage.events import Event
+from tieout_server.syncs.erasures import Erasures
 
 _Context = aio.ServicerContext[Any, Any]
 
@@ -46,6 +47,7 @@ class ConnectionSubjects:
     connections: Connections
     audit_log: AuditLog
     prunings: Prunings
+    erasures: Erasures
 
 
 class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
@@ -55,6 +57,7 @@ class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
         self._audit_log = subjects.audit_log
         self._connections = subjects.connections
         self._prunings = subjects.prunings
+        self._erasures = subjects.erasures
         self._feed = feed
         self._clock = clock
         self._asked_scopes = frozenset(asked_scopes)
@@ -106,6 +109,10 @@ class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
         )
         counts = [pb.PurgeCount(kind=kind, rows=rows) for kind, rows in sorted(purged.rows.items())]
         return pb.PurgeMerchantResponse(connection_ids=purged.connection_ids, counts=counts)
+
+    async def EraseCustomer(self, request: pb.EraseCustomerRequest, context: _Context) -> pb.EraseCustomerResponse:
+        """What was erased of one person."""
+        return await forgetting.erased(self._erasures, request)
 
     async def GetConnection(self, request: pb.GetConnectionRequest, context: _Context) -> pb.GetConnectionResponse:
         """The connection as it is now."""

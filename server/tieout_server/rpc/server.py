@@ -42,6 +42,7 @@ from tieout_server.rpc.reconciliations import ReconciliationServicer, Reconcilia
 from tieout_server.rpc.reflection import add_reflection
 from tieout_server.rpc.syncs import SyncServicer
 from tieout_server.settings import Settings
+from tieout_server.syncs.erasures import Erasures
 from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
 from tieout_server.syncs.service import Syncs
@@ -94,6 +95,7 @@ class Subjects:
     reconciliation: ReconciliationSubjects
     exports: ExportSubjects
     prunings: Prunings
+    erasures: Erasures
     feed: Feed
     clock: Clock
 
@@ -185,7 +187,9 @@ class RpcServer:
 def _add_services(server: aio.Server, subjects: Subjects, settings: Settings) -> None:
     """Have each service answered."""
     clock = subjects.clock
-    of_connections = ConnectionSubjects(subjects.connections, subjects.callers.audit, subjects.prunings)
+    of_connections = ConnectionSubjects(
+        subjects.connections, subjects.callers.audit, subjects.prunings, subjects.erasures
+    )
     connections: Any = ConnectionServicer(of_connections, subjects.feed, clock, settings.xero_scopes.split())
     syncs: Any = SyncServicer(subjects.syncs, subjects.sync_watch, subjects.freshness, subjects.explanations, clock)
     receivables: Any = ReceivablesServicer(subjects.receivables, subjects.changes, clock)
