@@ -1019,7 +1019,7 @@ class EraseCustomerResponse(_message.Message):
     @_builtins.property
     def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PurgeCount]:
         """How much there was, or is, of every kind: "cases", "comparisons", "customers" (the contact and those that were merged
-        into it), "discrepancies", "platform_balances". More may come. All 0 where it was done before.
+        into it), "discrepancies", "platform_balances". More may come. All 0 where nothing is left.
         """
 
     def __init__(

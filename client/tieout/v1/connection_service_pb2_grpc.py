@@ -198,7 +198,8 @@ class ConnectionServiceServicer:
         the caller's balances for them, and what was said in cases that name them; what watches told of them is rewritten,
         and each discrepancy is told to be RESOLVED. Documents, payments and payment exports stay: they are the merchant's
         accounting records (GDPR, Article 17(3)(b)); PurgeMerchant erases those too. Words of the caller's own in notes,
-        descriptions and references of somebody else's are not searched. A repeat finds nothing left.
+        descriptions and references of somebody else's are not searched. What stays goes on being compared, without a name; a
+        repeat erases what that left.
         Refuses with NOT_FOUND, CONTACT_NOT_ERASED_IN_XERO, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED,
         INVALID_REQUEST, REQUEST_ID_REUSED.
         CLI: `tieout erase-customer CONNECTION CUSTOMER`.

@@ -9,7 +9,7 @@ from tieout_server import log
 from tieout_server.connections.service import Connections
 from tieout_server.errors import ContactNotErasedError, NotFoundError
 from tieout_server.ledger.books import Purpose
-from tieout_server.ledger.documents import ContactStatus, Entity
+from tieout_server.ledger.documents import Contact, ContactStatus, Entity
 from tieout_server.ledger.links import Link
 from tieout_server.storage import connections, customers, erasure
 from tieout_server.storage.database import Transaction
@@ -73,10 +73,10 @@ class Erasures:
             link = await connections.get(tx, asked.connection_id)
             if link is None:
                 raise NotFoundError("connection", asked.connection_id)
-            customer = await _now(tx, asked)
+            contact = await _now(tx, asked)
+            customer = contact.xero_contact_id
             rows = await person.count(tx, link.id, customer)
-            is_erased = customer in await erasure.people(tx, link.id)
-        if not is_erased:
+        if contact.status != ContactStatus.GDPRREQUEST:
             await self._check_is_gone(link, customer)
         if asked.dry_run:
             return rows
@@ -107,10 +107,11 @@ class Erasures:
         logger.info("person erased", connection_id=connection_id, customer_id=customer)
 
 
-async def _now(tx: Transaction, asked: EraseCustomer) -> str:
-    """The contact that is meant, over merges."""
+async def _now(tx: Transaction, asked: EraseCustomer) -> Contact:
+    """The contact that is meant, over merges, as it is here."""
     named = asked.customer_id
     now = (await customers.merges(tx, asked.connection_id, [named])).get(named, named)
-    if not await customers.contacts_named(tx, asked.connection_id, [now]):
+    found = await customers.contacts_named(tx, asked.connection_id, [now])
+    if not found:
         raise NotFoundError("customer", named)
-    return now
+    return found[0].contact
