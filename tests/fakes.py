@@ -53,6 +53,7 @@ from tieout_server.reconciliations.platform_balances import PlatformBalances
 from tieout_server.reconciliations.service import Reconciliations
 from tieout_server.reconciliations.watch import DiscrepancyWatch, ReconciliationWatch
 from tieout_server.reconciliations.work import ReconciliationWork
+from tieout_server.retention import Prunings, Retention
 from tieout_server.rpc.exports import ExportSubjects
 from tieout_server.rpc.reconciliations import ReconciliationSubjects
 from tieout_server.rpc.server import RpcServer, Subjects
@@ -63,6 +64,7 @@ from tieout_server.storage.database import Database
 from tieout_server.storage.vault import Vault
 from tieout_server.syncs import run
 from tieout_server.syncs.arrivals import Arrivals
+from tieout_server.syncs.erasures import Erasures
 from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
 from tieout_server.syncs.news import News
@@ -341,6 +343,8 @@ async def world(folder: Path) -> AsyncIterator[World]:
             chase_checks=ChaseChecks(comparing, connections, xero.known_allowance, PendingExports()),
         ),
         exports=ExportSubjects(exports=exports, settings=settings_of_exports, watch=ExportWatch(feed, exports)),
+        erasures=Erasures(means, connections, engine, requests),
+        prunings=Prunings(database, Retention(database, Settings(), clock), requests),
         feed=feed,
         clock=clock,
     )

@@ -85,11 +85,13 @@ REQUESTS: Mapping[str, Sequence[str]] = {
     "Reconnect": ["connection_id request_id"],
     "CompleteAuthorization": ["state request_id"],
     "ChooseOrganisation": ["connection_id xero_tenant_id request_id"],
+    "EraseCustomer": ["connection_id customer_id request_id"],
     "GetConnection": ["connection_id"],
     "ListConnections": ["merchant_id page_token", "page_token", "merchant_id", ""],
     "CheckConnection": ["connection_id"],
     "ListConnectionEvents": ["connection_id page_token", "connection_id"],
     "ListAuditEvents": ["connection_id page_token", "merchant_id page_token", "caller", "page_token", ""],
+    "PruneExpired": ["request_id"],  # refused: it is about all merchants
     "WatchConnections": ["merchant_id after", "connection_ids after", "after", "merchant_id", "connection_ids", ""],
     "StartSync": ["connection_id request_id"],
     "GetSync": ["sync_id"],

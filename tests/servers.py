@@ -22,7 +22,7 @@ from tieout.syncs import ENDED
 from tieout.v1.connection_service_pb2 import CONNECTION_STATE_CONNECTED, Connection
 from tieout.v1.sync_service_pb2 import SYNC_STATE_SUCCEEDED, SyncProgress
 from tieout_sandbox import InvoiceType, Sandbox, SandboxSettings
-from tieout_sandbox.books.documents import Invoice, Phone
+from tieout_sandbox.books.documents import Contact, ContactStatus, Invoice, Phone
 from tieout_sandbox.books.ledger import Ledger
 from tieout_sandbox.limits import Quota
 from tieout_server.app import serve
@@ -266,7 +266,8 @@ def truth_of(books: Ledger) -> Truth:
     sales = [p for p in books.payments.values() if not isinstance(p.target, Invoice) or p.target.id in invoices]
     return {
         "contacts": {
-            c.id: (c.name, str(c.status), _reached_by(c.phones), to_micros(c.updated_at))
+            c.id: ("", "GDPRREQUEST", (), to_micros(c.updated_at)) if _is_erased(books, c)
+            else (c.name, str(c.status), _reached_by(c.phones), to_micros(c.updated_at))
             for c in books.contacts.values()
         },
         "invoices": {
@@ -289,6 +290,13 @@ def truth_of(books: Ledger) -> Truth:
         "payments": {p.id: (str(p.status), to_units(p.amount), to_micros(p.updated_at)) for p in sales},
         "accounts": {a.id: (a.name, a.status) for a in books.accounts.values()},
     }  # fmt: skip
+
+
+def _is_erased(books: Ledger, contact: Contact) -> bool:
+    """Whether nothing of the person may be here: they are erased, or were merged into one who is."""
+    while contact.merged_to_id and contact.status is not ContactStatus.GDPRREQUEST:
+        contact = books.contacts[contact.merged_to_id]
+    return contact.status is ContactStatus.GDPRREQUEST
 
 
 def _reached_by(phones: Iterable[Phone]) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ from tieout.v1.connection_service_pb2 import (
     ConnectRequest,
     ConnectResponse,
     DisconnectRequest,
+    EraseCustomerRequest,
+    EraseCustomerResponse,
     GetConnectionRequest,
     ListAuditEventsRequest,
     ListAuditEventsResponse,
@@ -29,6 +31,8 @@ from tieout.v1.connection_service_pb2 import (
     ListConnectionEventsResponse,
     ListConnectionsRequest,
     ListConnectionsResponse,
+    PruneExpiredRequest,
+    PruneExpiredResponse,
     PurgeMerchantRequest,
     PurgeMerchantResponse,
     ReconnectRequest,
@@ -81,6 +85,20 @@ class Connections:
         """Erase all that is kept of a merchant; what is still connected is ended first where `disconnect` says so."""
         request = PurgeMerchantRequest(merchant_id=merchant_id, disconnect=disconnect, request_id=request_id)
         return await self._calls.unary(self._stub.PurgeMerchant, request)
+
+    async def erase_customer(
+        self, connection_id: str, customer_id: str, *, dry_run: bool = False, request_id: str = ""
+    ) -> EraseCustomerResponse:
+        """Erase one person who is erased in Xero already; only count what there is with `dry_run`."""
+        request = EraseCustomerRequest(
+            connection_id=connection_id, customer_id=customer_id, dry_run=dry_run, request_id=request_id
+        )
+        return await self._calls.unary(self._stub.EraseCustomer, request)
+
+    async def prune_expired(self, *, dry_run: bool = False, request_id: str = "") -> PruneExpiredResponse:
+        """Forget now what is older than it is kept, of all merchants; only count it with `dry_run`."""
+        request = PruneExpiredRequest(dry_run=dry_run, request_id=request_id)
+        return await self._calls.unary(self._stub.PruneExpired, request)
 
     async def get(self, connection_id: str) -> Connection:
         """Read one connection."""

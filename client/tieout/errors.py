@@ -7,6 +7,7 @@ TieoutError
 │   ├── RequestIdReusedError             the request_id came before with other content
 │   ├── PaymentIdReusedError             the payment_id came before with other content
 │   ├── NotPermittedNowError             the state of the thing does not permit it
+│   ├── ContactNotErasedError            Xero has the contact as any other, and would bring it back
 │   ├── ChangedMeanwhileError            read it again and decide anew
 │   ├── OrganisationAlreadyConnectedError   another connection has the organisation
 │   ├── ConsentStateError                the consent's state is unknown, used or expired
@@ -110,6 +111,10 @@ class PaymentIdReusedError(CallerError):
 
 class NotPermittedNowError(CallerError):
     """The state of the thing does not permit this; read it again."""
+
+
+class ContactNotErasedError(CallerError):
+    """Xero has the person as any other contact, and would bring them back: have them erased in Xero first."""
 
 
 class ChangedMeanwhileError(CallerError):
@@ -245,6 +250,7 @@ BY_REASON: Mapping[str, type[TieoutError]] = MappingProxyType(
         "NOT_FOUND": NotFoundError,
         "REQUEST_ID_REUSED": RequestIdReusedError,
         "NOT_PERMITTED_NOW": NotPermittedNowError,
+        "CONTACT_NOT_ERASED_IN_XERO": ContactNotErasedError,
         "RESUME_TOKEN_TOO_OLD": ResumeTokenTooOldError,
         "CHANGED_MEANWHILE": ChangedMeanwhileError,
         "PAYMENT_ID_REUSED": PaymentIdReusedError,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # the server makes both; only the types go round in a circle
 MUTATIONS = frozenset(
     {
         "create_contact", "rename_contact", "archive_contact", "restore_contact", "merge_contact",
+        "erase_contact",
         "create_invoice", "edit_invoice", "authorise", "delete_invoice", "void",
         "pay", "refund", "delete_payment", "create_credit", "allocate", "void_credit",
         "delete_batch", "edit_account",

@@ -153,6 +153,14 @@ class Switches:
     contact_edits_move_documents: bool = _switch(
         False, "A contact's new name moves UpdatedDateUTC of its documents.", "U23; undocumented"
     )
+    erased_contacts_are_redacted: bool = _switch(
+        True,
+        "A contact with the status GDPRREQUEST has no name, addresses and numbers of a person any more.",
+        "Xero's developer blog, June 2018: redacted if possible, kept where law wants it; with what is undocumented",
+    )
+    erasing_moves_updated: bool = _switch(
+        True, "A GDPR request moves the contact's UpdatedDateUTC and sends CONTACT UPDATE.", "undocumented"
+    )
     payment_reference_length: int = _switch(
         255, "The longest Reference of a payment that is accepted.", "U13; 50 is safe, 118 reported"
     )

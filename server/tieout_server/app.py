@@ -40,7 +40,7 @@ from tieout_server.reconciliations.platform_balances import PlatformBalances
 from tieout_server.reconciliations.service import Reconciliations
 from tieout_server.reconciliations.watch import DiscrepancyWatch, ReconciliationWatch
 from tieout_server.reconciliations.work import ReconciliationWork
-from tieout_server.retention import Retention
+from tieout_server.retention import Prunings, Retention
 from tieout_server.rpc.exports import ExportSubjects
 from tieout_server.rpc.reconciliations import ReconciliationSubjects
 from tieout_server.rpc.server import RpcServer, Subjects
@@ -53,6 +53,7 @@ from tieout_server.storage.migrate import check_fits, upgrade
 from tieout_server.storage.notices import Notices
 from tieout_server.storage.vault import Vault
 from tieout_server.syncs.arrivals import Arrivals
+from tieout_server.syncs.erasures import Erasures
 from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
 from tieout_server.syncs.news import News
@@ -170,6 +171,8 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
                 chase_checks=ChaseChecks(comparing, connections, place.guests.known_allowance, PendingExports()),
             ),
             exports=_exports(exporting, connections, requests),
+            erasures=Erasures(means, connections, engine, requests),
+            prunings=Prunings(database, Retention(database, settings, clock), requests),
             feed=feed,
             clock=clock,
         )

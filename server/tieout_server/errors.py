@@ -9,6 +9,7 @@ TieoutError
 │   ├── PaymentIdReusedError        the payment_id came before with other content
 │   ├── ChangedMeanwhileError       somebody else changed it since it was read
 │   ├── NotPermittedNowError        the state of the thing does not permit it
+│   ├── ContactNotErasedError       Xero has the contact as any other, and would bring it back
 │   ├── ConsentStateError           the consent's state is unknown, used or expired
 │   ├── ResumeTokenTooOldError      the watch must start anew
 │   ├── CallerUnauthenticatedError  no token came, or a wrong one
@@ -122,6 +123,12 @@ class NotPermittedNowError(CallerError):
     """The state of the connection, sync or document does not permit this."""
 
     reason = "NOT_PERMITTED_NOW"
+
+
+class ContactNotErasedError(CallerError):
+    """A person is to be erased here whom Xero has as any other contact: the next read would bring them back."""
+
+    reason = "CONTACT_NOT_ERASED_IN_XERO"
 
 
 class ConsentStateError(CallerError):

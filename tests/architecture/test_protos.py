@@ -39,7 +39,7 @@ FILES: dict[str, FileDescriptor] = {
 # What was promised to callers: these names never go and never change.
 RPCS = {
     "ConnectionService": "Connect Reconnect CompleteAuthorization ChooseOrganisation Disconnect PurgeMerchant"
-    " GetConnection ListConnections CheckConnection ListConnectionEvents WatchConnections",
+    " EraseCustomer GetConnection ListConnections CheckConnection ListConnectionEvents PruneExpired WatchConnections",
     "SyncService": "StartSync GetSync ListSyncs CancelSync WatchSync GetFreshness ExplainContact",
     "ReceivablesService": "GetCustomer ListCustomers GetInvoice ListInvoices ListCreditNotes ListPayments"
     " ListUnappliedCredits WatchChanges",
@@ -62,6 +62,10 @@ FIELDS = {
     "DisconnectRequest": "connection_id purge_data",
     "PurgeMerchantRequest": "merchant_id disconnect",
     "PurgeMerchantResponse": "connection_ids counts",
+    "EraseCustomerRequest": "connection_id customer_id dry_run request_id",
+    "EraseCustomerResponse": "counts",
+    "PruneExpiredRequest": "dry_run request_id",
+    "PruneCount": "kind rows kept_for setting",
     "SyncProgress": "sync phase entities percent eta milestone waiting_on resume_token",
     "EntityProgress": "entity fetched expected upserted skipped removed state",
     "Customer": "id xero_contact_id name email mobile_phone phones contact_persons account_number is_supplier"

@@ -53,6 +53,9 @@ SAID_TO_NOBODY = frozenset(
 """Statuses that a sound request about one's own things does not get."""
 
 
+OF_ALL = frozenset(method.rpartition("/")[2] for method, need in NEEDS.items() if need.of_all)
+
+
 @dataclass
 class Neighbours:
     """Two merchants, A and B, and the callers: one limited to A, and one for everything."""
@@ -269,10 +272,17 @@ async def test_a_resume_token_of_another_merchant_leads_to_ones_own_only(neighbo
 @on_one_loop
 async def test_a_caller_reaches_all_that_is_its_own(neighbours: Neighbours) -> None:
     for method, lines in REQUESTS.items():
-        if method != "Disconnect":
+        if method not in OF_ALL | {"Disconnect"}:
             for line in lines:
                 outcome = await neighbours.as_a(method, line)
                 assert outcome.code not in SAID_TO_NOBODY, (method, line, outcome)
+
+
+@on_one_loop
+async def test_what_is_about_all_merchants_is_refused(neighbours: Neighbours) -> None:
+    for method in OF_ALL:
+        outcome = await neighbours.as_a(method, REQUESTS[method][0])
+        assert (outcome.code, outcome.reason) == ("PERMISSION_DENIED", "CALLER_NOT_PERMITTED"), method
 
 
 # What names nothing

@@ -220,3 +220,14 @@ async def test_connections_do_not_see_each_other(database: Database) -> None:
     async with database.write() as tx:
         await mirror.save(tx, "con2", [invoice(number="theirs")], seen_in=1, at=HERE)
     assert [row.number for row in await _rows(database, tables.invoices)] == ["", "theirs"]
+
+
+@pytest.mark.parametrize(("version", "comes_back"), [(-SECOND, False), (timedelta(), False), (SECOND, True)])
+async def test_of_who_is_erased_only_a_newer_version_brings_anything_back(
+    database: Database, version: timedelta, *, comes_back: bool
+) -> None:
+    await _save(database, contact("c1", name="", status="GDPRREQUEST"))
+    await _save(database, contact("c1", name="Ann Onymous", updated_at=AT + version))
+    async with database.read() as tx:
+        row = (await tx.execute(select(tables.contacts))).one()
+    assert (row.name, row.status) == (("Ann Onymous", "ACTIVE") if comes_back else ("", "GDPRREQUEST"))

@@ -1,5 +1,6 @@
 """What is too old is forgotten, in bounded steps; what is newest of each thing, and each month's sum, stays."""
 
+import asyncio
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -137,3 +138,21 @@ async def test_everything_is_forgotten_by_what_was_set_and_counted_before(filled
     done = await keeping.forget()
     assert (done[Kind.SYNCS], done[Kind.CHANGE_RUNS], done[Kind.COMPARISONS]) == (2, 3, 0)
     assert not any((await keeping.count()).values())
+
+
+async def test_two_at_once_forget_and_count_each_row_once(filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "BATCH", 1)
+    months = [date(2026, month, day) for month in (5, 6) for day in range(1, 29)]
+    async with filled.write() as tx:
+        used = [Usage(xero_tenant_id="t1", used_on=on, purpose=Purpose.POLL, call_count=1) for on in months]
+        await calls.add(tx, used)
+    clock = SettableClock()
+    clock.time = NOW
+    keeping = Retention(filled, Settings(), clock)
+    would = {**await keeping.count(), Kind.CHANGE_RUNS: 3}  # which go with their syncs
+    one, two = await asyncio.gather(keeping.forget(), keeping.forget())
+    assert {kind: one[kind] + two[kind] for kind in Kind} == would
+    assert not any((await keeping.count()).values())
+    async with filled.read() as tx:
+        left = await calls.usage(tx, "t1", date(2026, 1, 1))
+    assert [(row.used_on, row.call_count) for row in left] == [(date(2026, 5, 1), 28), (date(2026, 6, 1), 28)]

@@ -249,6 +249,23 @@ def test_a_merge_moves_documents_and_archives_the_loser_without_moving_the_winne
         books.restore_contact(losing.id)
 
 
+@pytest.mark.parametrize("is_redacted", [True, False])
+def test_who_is_erased_keeps_documents_and_never_comes_back(*, is_redacted: bool) -> None:
+    books = make()
+    books.switches.erased_contacts_are_redacted = books.switches.erasing_moves_updated = is_redacted
+    contact = books.create_contact("Ann Onymous", email="ann@example.com")
+    invoice = books.create_invoice(contact.id, Decimal("10.00"))
+    before_at = contact.updated_at
+    books.erase_contact(contact.id)
+    assert contact.status is ContactStatus.GDPRREQUEST
+    assert ("Ann" in contact.name, bool(contact.email)) == (not is_redacted, not is_redacted)
+    assert (contact.updated_at > before_at) is is_redacted
+    assert contact.documents == [invoice]
+    books.check()
+    with pytest.raises(NotAllowedError):
+        books.restore_contact(contact.id)
+
+
 def test_balances_follow_their_switches() -> None:
     books = make()
     contact = books.create_contact("Overseas Ltd")

@@ -169,6 +169,31 @@ def purge_merchant(
 
 
 @app.command()
+def erase_customer(
+    context: typer.Context,
+    connection: ConnectionName,
+    customer: Annotated[str, typer.Argument(help="The contact's id in Xero.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much it would be.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before erasing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Erase one person whom Xero has erased; it happens by itself with the next read, and at once with this."""
+    commands.forgetting.erase_customer(context.obj, connection, customer, dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+@app.command()
+def prune(
+    context: typer.Context,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much it would be.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Forget now what is older than the server keeps it, of all merchants; it takes the role operator for all."""
+    commands.forgetting.prune(context.obj, dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
 def check(context: typer.Context, connection: ConnectionName, *, as_json: Json = False) -> None:
     """Find out now whether a connection works: what was looked at, what was seen, who acts."""
     commands.connections.check(context.obj, connection, as_json=as_json)

@@ -13,6 +13,7 @@ _BY_CLASS: Mapping[type[errors.TieoutError], str] = MappingProxyType(
     {
         errors.InvalidRequestError: "Correct what is listed; `--help` shows the forms.",
         errors.NotFoundError: "`tieout connections` lists what there is.",
+        errors.ContactNotErasedError: "The merchant has the contact erased in Xero; here it follows by itself.",
         errors.PaymentIdReusedError: "`tieout payments list CONNECTION --id ID` shows what it was used for.",
         errors.ChangedMeanwhileError: "Read it again, and decide anew.",
         errors.CallerUnauthenticatedError: "Give a valid token by TIEOUT_TOKEN, or a certificate by --cert-file.",

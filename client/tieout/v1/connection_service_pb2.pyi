@@ -5,6 +5,7 @@ The link between a merchant and a Xero organisation: made once, watched for ever
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -982,6 +983,66 @@ class PurgeCount(_message.Message):
 Global___PurgeCount: _TypeAlias = PurgeCount  # noqa: Y015
 
 @_typing.final
+class EraseCustomerRequest(_message.Message):
+    """Erases one person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONNECTION_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    connection_id: _builtins.str
+    """The connection. Required."""
+    customer_id: _builtins.str
+    """Xero's id of the contact. One that was merged away stands for the one that it is now. Required."""
+    dry_run: _builtins.bool
+    """True: it is only said how much there is; nothing changes, and nothing goes on record. Xero is asked all the same."""
+    request_id: _builtins.str
+    """See types.proto. Of no account where nothing changes."""
+    def __init__(
+        self,
+        *,
+        connection_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection_id", b"connection_id", "customer_id", b"customer_id", "dry_run", b"dry_run", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseCustomerRequest: _TypeAlias = EraseCustomerRequest  # noqa: Y015
+
+@_typing.final
+class EraseCustomerResponse(_message.Message):
+    """What was erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PurgeCount]:
+        """How much there was, or is, of every kind: "cases", "comparisons", "customers" (the contact and those that were merged
+        into it), "discrepancies", "platform_balances". More may come. All 0 where nothing is left.
+        """
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___PurgeCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseCustomerResponse: _TypeAlias = EraseCustomerResponse  # noqa: Y015
+
+@_typing.final
 class GetConnectionRequest(_message.Message):
     """Names a connection."""
 
@@ -1281,6 +1342,94 @@ class ListAuditEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAuditEventsResponse: _TypeAlias = ListAuditEventsResponse  # noqa: Y015
+
+@_typing.final
+class PruneExpiredRequest(_message.Message):
+    """Forgets what is older than it is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """True: it is only said how much there is; nothing changes, and nothing goes on record."""
+    request_id: _builtins.str
+    """See types.proto. Of no account where nothing changes."""
+    def __init__(
+        self,
+        *,
+        dry_run: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneExpiredRequest: _TypeAlias = PruneExpiredRequest  # noqa: Y015
+
+@_typing.final
+class PruneExpiredResponse(_message.Message):
+    """What was forgotten, or would be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PruneCount]:
+        """One of every kind, those with nothing to forget too."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___PruneCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneExpiredResponse: _TypeAlias = PruneExpiredResponse  # noqa: Y015
+
+@_typing.final
+class PruneCount(_message.Message):
+    """How much of one kind was older than it is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    KEPT_FOR_FIELD_NUMBER: _builtins.int
+    SETTING_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """What it is: "syncs", "change_runs" (which change came with which sync), "reconciliations", "comparisons",
+    "discrepancy_events", "calls", "audit_events". More may come.
+    """
+    rows: _builtins.int
+    """How many were forgotten, or would be. Change runs go once their syncs have gone, so before that they are not counted."""
+    setting: _builtins.str
+    """The setting of the server that says so, such as `TIEOUT_KEEP_SYNCS`."""
+    @_builtins.property
+    def kept_for(self) -> _duration_pb2.Duration:
+        """How long they are kept."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        rows: _builtins.int = ...,
+        kept_for: _duration_pb2.Duration | None = ...,
+        setting: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kept_for", b"kept_for"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kept_for", b"kept_for", "kind", b"kind", "rows", b"rows", "setting", b"setting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneCount: _TypeAlias = PruneCount  # noqa: Y015
 
 @_typing.final
 class AuditEvent(_message.Message):

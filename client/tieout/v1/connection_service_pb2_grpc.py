@@ -68,6 +68,11 @@ class ConnectionServiceStub:
                 request_serializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantRequest.SerializeToString,
                 response_deserializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantResponse.FromString,
                 _registered_method=True)
+        self.EraseCustomer = channel.unary_unary(
+                '/tieout.v1.ConnectionService/EraseCustomer',
+                request_serializer=tieout_dot_v1_dot_connection__service__pb2.EraseCustomerRequest.SerializeToString,
+                response_deserializer=tieout_dot_v1_dot_connection__service__pb2.EraseCustomerResponse.FromString,
+                _registered_method=True)
         self.GetConnection = channel.unary_unary(
                 '/tieout.v1.ConnectionService/GetConnection',
                 request_serializer=tieout_dot_v1_dot_connection__service__pb2.GetConnectionRequest.SerializeToString,
@@ -92,6 +97,11 @@ class ConnectionServiceStub:
                 '/tieout.v1.ConnectionService/ListAuditEvents',
                 request_serializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsRequest.SerializeToString,
                 response_deserializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsResponse.FromString,
+                _registered_method=True)
+        self.PruneExpired = channel.unary_unary(
+                '/tieout.v1.ConnectionService/PruneExpired',
+                request_serializer=tieout_dot_v1_dot_connection__service__pb2.PruneExpiredRequest.SerializeToString,
+                response_deserializer=tieout_dot_v1_dot_connection__service__pb2.PruneExpiredResponse.FromString,
                 _registered_method=True)
         self.WatchConnections = channel.unary_stream(
                 '/tieout.v1.ConnectionService/WatchConnections',
@@ -180,6 +190,24 @@ class ConnectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseCustomer(self, request, context):
+        """Erases one person, once they are erased in Xero: what names or describes a customer here, and the contacts that were
+        merged into them. That happens by itself with the first read that tells of the erasure (the contact's status is
+        GDPRREQUEST then); this is for whoever cannot wait. Xero is asked once how the contact stands, unless it is erased
+        here already. Erased are name, addresses and numbers, discrepancies with their history and notes, what was compared,
+        the caller's balances for them, and what was said in cases that name them; what watches told of them is rewritten,
+        and each discrepancy is told to be RESOLVED. Documents, payments and payment exports stay: they are the merchant's
+        accounting records (GDPR, Article 17(3)(b)); PurgeMerchant erases those too. Words of the caller's own in notes,
+        descriptions and references of somebody else's are not searched. What stays goes on being compared, without a name; a
+        repeat erases what that left.
+        Refuses with NOT_FOUND, CONTACT_NOT_ERASED_IN_XERO, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED,
+        INVALID_REQUEST, REQUEST_ID_REUSED.
+        CLI: `tieout erase-customer CONNECTION CUSTOMER`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetConnection(self, request, context):
         """Reads one connection. Refuses with NOT_FOUND.
         CLI: `tieout connections CONNECTION`.
@@ -229,6 +257,18 @@ class ConnectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PruneExpired(self, request, context):
+        """Forgets now what is older than the operator keeps it, of all merchants; a running server does so once a day. What it
+        would be `dry_run` says, and changes nothing. It ends when all is forgotten, a few rows at a time beside everything
+        else; broken off, a repeat goes on. A repeat with another `request_id`, or one beside another, forgets what is left
+        and counts only that. It takes the role operator for all merchants. Refuses with CALLER_NOT_PERMITTED,
+        INVALID_REQUEST, REQUEST_ID_REUSED.
+        CLI: `tieout prune`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchConnections(self, request, context):
         """Streams what changes in connections within a second of its being known, until the caller leaves. First comes what
         the request asks for: a snapshot (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all
@@ -273,6 +313,11 @@ def add_ConnectionServiceServicer_to_server(servicer, server):
                     request_deserializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantRequest.FromString,
                     response_serializer=tieout_dot_v1_dot_connection__service__pb2.PurgeMerchantResponse.SerializeToString,
             ),
+            'EraseCustomer': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseCustomer,
+                    request_deserializer=tieout_dot_v1_dot_connection__service__pb2.EraseCustomerRequest.FromString,
+                    response_serializer=tieout_dot_v1_dot_connection__service__pb2.EraseCustomerResponse.SerializeToString,
+            ),
             'GetConnection': grpc.unary_unary_rpc_method_handler(
                     servicer.GetConnection,
                     request_deserializer=tieout_dot_v1_dot_connection__service__pb2.GetConnectionRequest.FromString,
@@ -297,6 +342,11 @@ def add_ConnectionServiceServicer_to_server(servicer, server):
                     servicer.ListAuditEvents,
                     request_deserializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsRequest.FromString,
                     response_serializer=tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsResponse.SerializeToString,
+            ),
+            'PruneExpired': grpc.unary_unary_rpc_method_handler(
+                    servicer.PruneExpired,
+                    request_deserializer=tieout_dot_v1_dot_connection__service__pb2.PruneExpiredRequest.FromString,
+                    response_serializer=tieout_dot_v1_dot_connection__service__pb2.PruneExpiredResponse.SerializeToString,
             ),
             'WatchConnections': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchConnections,
@@ -481,6 +531,33 @@ class ConnectionService:
             _registered_method=True)
 
     @staticmethod
+    def EraseCustomer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tieout.v1.ConnectionService/EraseCustomer',
+            tieout_dot_v1_dot_connection__service__pb2.EraseCustomerRequest.SerializeToString,
+            tieout_dot_v1_dot_connection__service__pb2.EraseCustomerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetConnection(request,
             target,
             options=(),
@@ -605,6 +682,33 @@ class ConnectionService:
             '/tieout.v1.ConnectionService/ListAuditEvents',
             tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsRequest.SerializeToString,
             tieout_dot_v1_dot_connection__service__pb2.ListAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PruneExpired(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tieout.v1.ConnectionService/PruneExpired',
+            tieout_dot_v1_dot_connection__service__pb2.PruneExpiredRequest.SerializeToString,
+            tieout_dot_v1_dot_connection__service__pb2.PruneExpiredResponse.FromString,
             options,
             channel_credentials,
             insecure,

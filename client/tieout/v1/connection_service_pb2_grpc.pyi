@@ -86,6 +86,20 @@ class ConnectionServiceStub:
     NOT_PERMITTED_NOW (one of them is not DISCONNECTED), INVALID_REQUEST, REQUEST_ID_REUSED.
     CLI: `tieout purge-merchant MERCHANT`.
     """
+    EraseCustomer: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.EraseCustomerRequest, _connection_service_pb2.EraseCustomerResponse]
+    """Erases one person, once they are erased in Xero: what names or describes a customer here, and the contacts that were
+    merged into them. That happens by itself with the first read that tells of the erasure (the contact's status is
+    GDPRREQUEST then); this is for whoever cannot wait. Xero is asked once how the contact stands, unless it is erased
+    here already. Erased are name, addresses and numbers, discrepancies with their history and notes, what was compared,
+    the caller's balances for them, and what was said in cases that name them; what watches told of them is rewritten,
+    and each discrepancy is told to be RESOLVED. Documents, payments and payment exports stay: they are the merchant's
+    accounting records (GDPR, Article 17(3)(b)); PurgeMerchant erases those too. Words of the caller's own in notes,
+    descriptions and references of somebody else's are not searched. What stays goes on being compared, without a name; a
+    repeat erases what that left.
+    Refuses with NOT_FOUND, CONTACT_NOT_ERASED_IN_XERO, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED,
+    INVALID_REQUEST, REQUEST_ID_REUSED.
+    CLI: `tieout erase-customer CONNECTION CUSTOMER`.
+    """
     GetConnection: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.GetConnectionRequest, _connection_service_pb2.GetConnectionResponse]
     """Reads one connection. Refuses with NOT_FOUND.
     CLI: `tieout connections CONNECTION`.
@@ -114,6 +128,14 @@ class ConnectionServiceStub:
     operator; a caller that is limited to merchants reads what is about them. How long events are kept the operator sets.
     Refuses with INVALID_REQUEST, NOT_FOUND, CALLER_NOT_PERMITTED.
     CLI: `tieout audit`.
+    """
+    PruneExpired: _grpc.UnaryUnaryMultiCallable[_connection_service_pb2.PruneExpiredRequest, _connection_service_pb2.PruneExpiredResponse]
+    """Forgets now what is older than the operator keeps it, of all merchants; a running server does so once a day. What it
+    would be `dry_run` says, and changes nothing. It ends when all is forgotten, a few rows at a time beside everything
+    else; broken off, a repeat goes on. A repeat with another `request_id`, or one beside another, forgets what is left
+    and counts only that. It takes the role operator for all merchants. Refuses with CALLER_NOT_PERMITTED,
+    INVALID_REQUEST, REQUEST_ID_REUSED.
+    CLI: `tieout prune`.
     """
     WatchConnections: _grpc.UnaryStreamMultiCallable[_connection_service_pb2.WatchConnectionsRequest, _connection_service_pb2.WatchConnectionsResponse]
     """Streams what changes in connections within a second of its being known, until the caller leaves. First comes what
@@ -181,6 +203,20 @@ class ConnectionServiceAsyncStub(ConnectionServiceStub):
     NOT_PERMITTED_NOW (one of them is not DISCONNECTED), INVALID_REQUEST, REQUEST_ID_REUSED.
     CLI: `tieout purge-merchant MERCHANT`.
     """
+    EraseCustomer: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.EraseCustomerRequest, _connection_service_pb2.EraseCustomerResponse]  # type: ignore[assignment]
+    """Erases one person, once they are erased in Xero: what names or describes a customer here, and the contacts that were
+    merged into them. That happens by itself with the first read that tells of the erasure (the contact's status is
+    GDPRREQUEST then); this is for whoever cannot wait. Xero is asked once how the contact stands, unless it is erased
+    here already. Erased are name, addresses and numbers, discrepancies with their history and notes, what was compared,
+    the caller's balances for them, and what was said in cases that name them; what watches told of them is rewritten,
+    and each discrepancy is told to be RESOLVED. Documents, payments and payment exports stay: they are the merchant's
+    accounting records (GDPR, Article 17(3)(b)); PurgeMerchant erases those too. Words of the caller's own in notes,
+    descriptions and references of somebody else's are not searched. What stays goes on being compared, without a name; a
+    repeat erases what that left.
+    Refuses with NOT_FOUND, CONTACT_NOT_ERASED_IN_XERO, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED,
+    INVALID_REQUEST, REQUEST_ID_REUSED.
+    CLI: `tieout erase-customer CONNECTION CUSTOMER`.
+    """
     GetConnection: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.GetConnectionRequest, _connection_service_pb2.GetConnectionResponse]  # type: ignore[assignment]
     """Reads one connection. Refuses with NOT_FOUND.
     CLI: `tieout connections CONNECTION`.
@@ -209,6 +245,14 @@ class ConnectionServiceAsyncStub(ConnectionServiceStub):
     operator; a caller that is limited to merchants reads what is about them. How long events are kept the operator sets.
     Refuses with INVALID_REQUEST, NOT_FOUND, CALLER_NOT_PERMITTED.
     CLI: `tieout audit`.
+    """
+    PruneExpired: _aio.UnaryUnaryMultiCallable[_connection_service_pb2.PruneExpiredRequest, _connection_service_pb2.PruneExpiredResponse]  # type: ignore[assignment]
+    """Forgets now what is older than the operator keeps it, of all merchants; a running server does so once a day. What it
+    would be `dry_run` says, and changes nothing. It ends when all is forgotten, a few rows at a time beside everything
+    else; broken off, a repeat goes on. A repeat with another `request_id`, or one beside another, forgets what is left
+    and counts only that. It takes the role operator for all merchants. Refuses with CALLER_NOT_PERMITTED,
+    INVALID_REQUEST, REQUEST_ID_REUSED.
+    CLI: `tieout prune`.
     """
     WatchConnections: _aio.UnaryStreamMultiCallable[_connection_service_pb2.WatchConnectionsRequest, _connection_service_pb2.WatchConnectionsResponse]  # type: ignore[assignment]
     """Streams what changes in connections within a second of its being known, until the caller leaves. First comes what
@@ -311,6 +355,26 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def EraseCustomer(
+        self,
+        request: _connection_service_pb2.EraseCustomerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_connection_service_pb2.EraseCustomerResponse, _abc.Awaitable[_connection_service_pb2.EraseCustomerResponse]]:
+        """Erases one person, once they are erased in Xero: what names or describes a customer here, and the contacts that were
+        merged into them. That happens by itself with the first read that tells of the erasure (the contact's status is
+        GDPRREQUEST then); this is for whoever cannot wait. Xero is asked once how the contact stands, unless it is erased
+        here already. Erased are name, addresses and numbers, discrepancies with their history and notes, what was compared,
+        the caller's balances for them, and what was said in cases that name them; what watches told of them is rewritten,
+        and each discrepancy is told to be RESOLVED. Documents, payments and payment exports stay: they are the merchant's
+        accounting records (GDPR, Article 17(3)(b)); PurgeMerchant erases those too. Words of the caller's own in notes,
+        descriptions and references of somebody else's are not searched. What stays goes on being compared, without a name; a
+        repeat erases what that left.
+        Refuses with NOT_FOUND, CONTACT_NOT_ERASED_IN_XERO, CONNECTION_NOT_USABLE, XERO_UNAVAILABLE, RATE_LIMITED,
+        INVALID_REQUEST, REQUEST_ID_REUSED.
+        CLI: `tieout erase-customer CONNECTION CUSTOMER`.
+        """
+
+    @_abc_1.abstractmethod
     def GetConnection(
         self,
         request: _connection_service_pb2.GetConnectionRequest,
@@ -367,6 +431,20 @@ class ConnectionServiceServicer(metaclass=_abc_1.ABCMeta):
         operator; a caller that is limited to merchants reads what is about them. How long events are kept the operator sets.
         Refuses with INVALID_REQUEST, NOT_FOUND, CALLER_NOT_PERMITTED.
         CLI: `tieout audit`.
+        """
+
+    @_abc_1.abstractmethod
+    def PruneExpired(
+        self,
+        request: _connection_service_pb2.PruneExpiredRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_connection_service_pb2.PruneExpiredResponse, _abc.Awaitable[_connection_service_pb2.PruneExpiredResponse]]:
+        """Forgets now what is older than the operator keeps it, of all merchants; a running server does so once a day. What it
+        would be `dry_run` says, and changes nothing. It ends when all is forgotten, a few rows at a time beside everything
+        else; broken off, a repeat goes on. A repeat with another `request_id`, or one beside another, forgets what is left
+        and counts only that. It takes the role operator for all merchants. Refuses with CALLER_NOT_PERMITTED,
+        INVALID_REQUEST, REQUEST_ID_REUSED.
+        CLI: `tieout prune`.
         """
 
     @_abc_1.abstractmethod

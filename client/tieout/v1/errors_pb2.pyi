@@ -50,6 +50,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ALREADY_EXISTS. The organisation has a connection, which the metadata `connection_id` names where the caller may see
     it; the caller uses that one or disconnects it first. `started_for` names the one for which consent was given.
     """
+    ERROR_REASON_CONTACT_NOT_ERASED_IN_XERO: _ErrorReason.ValueType  # 9
+    """FAILED_PRECONDITION. Xero has the contact as any other, and the next read would bring it back; the merchant has it
+    erased in Xero first (a GDPR request, which Xero carries out).
+    """
     ERROR_REASON_CALLER_UNAUTHENTICATED: _ErrorReason.ValueType  # 20
     """UNAUTHENTICATED. The caller presents a valid token or certificate."""
     ERROR_REASON_CALLER_NOT_PERMITTED: _ErrorReason.ValueType  # 21
@@ -153,6 +157,10 @@ ERROR_REASON_PAYMENT_ID_REUSED: ErrorReason.ValueType  # 7
 ERROR_REASON_ORGANISATION_ALREADY_CONNECTED: ErrorReason.ValueType  # 8
 """ALREADY_EXISTS. The organisation has a connection, which the metadata `connection_id` names where the caller may see
 it; the caller uses that one or disconnects it first. `started_for` names the one for which consent was given.
+"""
+ERROR_REASON_CONTACT_NOT_ERASED_IN_XERO: ErrorReason.ValueType  # 9
+"""FAILED_PRECONDITION. Xero has the contact as any other, and the next read would bring it back; the merchant has it
+erased in Xero first (a GDPR request, which Xero carries out).
 """
 ERROR_REASON_CALLER_UNAUTHENTICATED: ErrorReason.ValueType  # 20
 """UNAUTHENTICATED. The caller presents a valid token or certificate."""

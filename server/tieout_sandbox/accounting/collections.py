@@ -165,9 +165,9 @@ def warm_up(organisation: Organisation) -> None:
 
 
 def is_visible(document: object, query: Query, switches: Switches) -> bool:
-    """Whether a list shows a document at all: archived contacts only when asked for (Xero, Contacts)."""
+    """Whether a list shows a document at all: archived and erased contacts only when asked for (Xero, Contacts)."""
     if isinstance(document, Contact):
-        return query.include_archived or document.status is not ContactStatus.ARCHIVED
+        return query.include_archived or document.status is ContactStatus.ACTIVE
     if isinstance(document, Payment) and query.modified_since is not None:
         return switches.deleted_payments_in_delta or document.status is not Status.DELETED
     if isinstance(document, Member):

@@ -76,11 +76,20 @@ class Books(Ledger):
     def restore_contact(self, contact_id: str) -> Contact:
         """Bring an archived contact back; a merged one cannot come back."""
         contact = self.find(self.contacts, contact_id)
-        if contact.merged_to_id:
-            raise NotAllowedError("A merged contact cannot be restored.")
+        if contact.merged_to_id or contact.status is ContactStatus.GDPRREQUEST:
+            raise NotAllowedError("A merged or erased contact cannot be restored.")
         self.check_name_free(contact.name, but=contact)
         contact.status = ContactStatus.ACTIVE
         return self.moved(contact)
+
+    def erase_contact(self, contact_id: str) -> Contact:
+        """Carry out a GDPR request, which nothing takes back; documents stay (Xero, GDPR and the Contact API)."""
+        contact = self.find(self.contacts, contact_id)
+        contact.status = ContactStatus.GDPRREQUEST
+        if self.switches.erased_contacts_are_redacted:
+            contact.redact()
+        self._forget_documents_of(contact)
+        return self.moved(contact) if self.switches.erasing_moves_updated else self.silent(contact)
 
     def merge_contact(self, losing_id: str, winning_id: str) -> Contact:
         """Move all documents of one contact to another and archive it.
@@ -103,15 +112,6 @@ class Books(Ledger):
         losing.status, losing.merged_to_id = ContactStatus.ARCHIVED, winning.id
         self._forget_documents_of(winning)
         return self.moved(losing)
-
-    def check_name_free(self, name: str, but: Contact | None = None) -> None:
-        """Refuse a name that another active contact has."""
-        others = (c for c in self.contacts.values() if c.status is ContactStatus.ACTIVE and c is not but)
-        if any(contact.name == name for contact in others):
-            raise NotAllowedError(
-                f"The contact name {name} is already assigned to another contact. "
-                "The contact name must be unique across all active contacts."
-            )
 
     # Invoices
 

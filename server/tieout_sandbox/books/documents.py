@@ -139,6 +139,12 @@ class Contact:
     stub: str | None = None
     """Its rendering inside a document's list entry; None until somebody asks."""
 
+    def redact(self) -> None:
+        """Forget whom it is about."""
+        self.name, self.email, self.first_name, self.last_name = "GDPR request", "", "", ""
+        self.contact_number = self.account_number = None
+        self.city, self.phones, self.persons, self.addresses = "", (), (), ()
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Line:

@@ -21,7 +21,7 @@ from tieout_sandbox.books.documents import (
     Status,
 )
 from tieout_sandbox.books.ids import Ids
-from tieout_sandbox.books.rules import NotFoundError, count_payment
+from tieout_sandbox.books.rules import NotAllowedError, NotFoundError, count_payment
 from tieout_sandbox.clock import MILLISECOND
 from tieout_sandbox.switches import Switches
 from tieout_sandbox.time_zones import date_in
@@ -114,6 +114,15 @@ class Ledger:
             if contact.status is ContactStatus.ACTIVE and contact.name.casefold() == wanted.casefold():
                 return contact
         raise NotFoundError(f"There is no active contact named {wanted}.")
+
+    def check_name_free(self, name: str, but: Contact | None = None) -> None:
+        """Refuse a name that another active contact has."""
+        others = (c for c in self.contacts.values() if c.status is ContactStatus.ACTIVE and c is not but)
+        if any(contact.name == name for contact in others):
+            raise NotAllowedError(
+                f"The contact name {name} is already assigned to another contact. "
+                "The contact name must be unique across all active contacts."
+            )
 
     def bank_account(self, currency: str) -> Account:
         """The account that money in this currency goes to: its own bank account, else the base currency's."""

@@ -7,7 +7,7 @@ import msgspec
 from tieout_server.events.feed import CONNECTION, DISCREPANCY, EXPORT, RECONCILIATION
 from tieout_server.ledger.exports import ExportChange
 from tieout_server.ledger.links import CALLER, TIEOUT, AuthorisedBy, Link, LinkChange, Reason, ReasonCode
-from tieout_server.storage.discrepancies import Change
+from tieout_server.storage.discrepancies import Change, Discrepancy
 from tieout_server.storage.events import Event
 from tieout_server.storage.reconciliations import ReconciliationRecord
 
@@ -25,7 +25,7 @@ def payload(event: Event, *, ended_at: int, up_to: int) -> bytes:
     if event.topic == CONNECTION and event.position <= ended_at:
         return _change_of_link(event.payload)
     if event.topic == DISCREPANCY:
-        return _change_of_discrepancy(event.payload)
+        return change_of_discrepancy(event.payload, ERASED)
     if event.topic == EXPORT:
         return _change_of_export(event.payload)
     if event.topic == RECONCILIATION:
@@ -60,15 +60,22 @@ def _change_of_link(told: bytes) -> bytes:
     return msgspec.json.encode(forgotten)
 
 
-def _change_of_discrepancy(told: bytes) -> bytes:
+def change_of_discrepancy(told: bytes, words: str) -> bytes:
+    """What happened to a discrepancy, without whose it is and what it is about; `words` stand in for what was said."""
     change = msgspec.json.decode(told, type=Change)
+    event = msgspec.structs.replace(
+        change.event, actor=actor(change.event.actor), sentence=words, difference=Decimal(0)
+    )
+    return msgspec.json.encode(Change(event, without_contents(change.discrepancy, words)))
+
+
+def without_contents(discrepancy: Discrepancy, words: str) -> Discrepancy:
+    """That there was a discrepancy, in which state, and no more."""
     nothing = Decimal(0)
-    event = msgspec.structs.replace(change.event, actor=actor(change.event.actor), sentence=ERASED, difference=nothing)
-    forgotten = msgspec.structs.replace(
-        change.discrepancy, customer_name="", ours=nothing, xero=nothing, causes=(), documents=(), ruled_out=(),
-        sentence=ERASED, note="", history=(),
+    return msgspec.structs.replace(
+        discrepancy, customer_name="", ours=nothing, xero=nothing, causes=(), documents=(), more_documents=0,
+        ruled_out=(), sentence=words, note="", history=(),
     )  # fmt: skip
-    return msgspec.json.encode(Change(event, forgotten))
 
 
 def _change_of_export(told: bytes) -> bytes:

@@ -27,6 +27,7 @@ from tieout_server.reconciliations.messages import InvoiceReference
 from tieout_server.storage import connections, discrepancies, mirror, receivables
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.discrepancies import Discrepancy
+from tieout_server.syncs import person
 from tieout_server.syncs.followers import follow
 
 logger = log.get("chase")
@@ -151,6 +152,7 @@ class ChaseChecks:
 
     async def _save(self, tx: Transaction, link: Link, documents: Sequence[Document]) -> int:
         now, ordinal = self._means.clock.now(), await connections.sync_ordinal(tx, link.id)
+        await person.foresee(tx, link.id, documents, now)
         saved = await mirror.save(tx, link.id, documents, seen_in=ordinal, at=now)
         if saved.changed:
             await follow(tx, link.id, documents, now)

@@ -15,7 +15,7 @@ from tieout_server.reconciliations.record import Record, Whose
 from tieout_server.reconciliations.take_in import is_missed
 from tieout_server.storage import customers, mirror, open_items, watermarks
 from tieout_server.storage.database import Transaction
-from tieout_server.syncs import doubts
+from tieout_server.syncs import doubts, person
 from tieout_server.syncs.followers import follow
 from tieout_server.syncs.intake import id_of
 
@@ -45,6 +45,7 @@ class Page:
         removed |= await doubts.leave(self._tx, self._link.id, documents, removed)
         own = [document for document in documents if isinstance(document, Invoice | Credit)]
         await self._note_missed(own)
+        await person.foresee(self._tx, self._link.id, documents, self._now)
         saved = await mirror.save(self._tx, self._link.id, documents, seen_in=self._ordinal, at=self._now)
         if saved.changed:
             await follow(self._tx, self._link.id, documents, self._now)

@@ -22,7 +22,7 @@ from tieout_server.storage import connections, customers, mirror, open_items, wa
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.open_items import Kept, OpenDocument
 from tieout_server.storage.watermarks import Watermark
-from tieout_server.syncs import doubts
+from tieout_server.syncs import doubts, person
 from tieout_server.syncs.followers import follow
 from tieout_server.syncs.plan import OVERLAP
 
@@ -125,6 +125,7 @@ async def take_in(tx: Transaction, link: Link, customer: str, found: Reading) ->
     here = await _here(tx, link.id, family, side)
     deleted = deleted_in([here[name] for name in side.gone & here.keys()], side.began_at)
     shown = [*side.contacts, *side.documents.values(), *deleted]
+    await person.foresee(tx, link.id, side.contacts, now)
     removed = await doubts.leave(tx, link.id, shown, found.removed)
     changed = await _save(tx, link.id, side.contacts, side.documents.values(), now)
     changed += await _save(tx, link.id, (), deleted, now)
@@ -134,7 +135,7 @@ async def take_in(tx: Transaction, link: Link, customer: str, found: Reading) ->
     moved = [by_owner(mismatch, family) for mismatch in mismatches(ours, theirs)]
     read = ReadAt({name: kept.read_at for name, kept in here.items()}, side.began_at)
     return Taken(
-        whose=Whose(link, now_is, _name(side.contacts, now_is), family),
+        whose=Whose(link, now_is, await open_items.contact_name(tx, link.id, now_is), family),
         stated=side.stated,
         items=_open(await open_items.of_contacts(tx, link.id, family), family),
         crossings=await _crossings(tx, link.id, family),
@@ -258,7 +259,3 @@ def _open(kept: Iterable[Kept], owners: Mapping[str, str]) -> list[Item]:
 def _owned(item: Item, owners: Mapping[str, str]) -> Item:
     owner = owners.get(item.xero_contact_id, item.xero_contact_id)
     return item if owner == item.xero_contact_id else msgspec.structs.replace(item, xero_contact_id=owner)
-
-
-def _name(contacts: Sequence[Contact], customer: str) -> str:
-    return next((contact.name for contact in contacts if contact.xero_contact_id == customer), "")

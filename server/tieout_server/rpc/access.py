@@ -34,6 +34,12 @@ class Need(msgspec.Struct, frozen=True):
     """By field; a dot leads into a message. An empty field is about nothing, or about all that the caller may see."""
     acts: bool = False
     """Whether it changes something, and so goes on record."""
+    of_all: bool = False
+    """Whether it is about all merchants at once: nobody who is limited to some may make it."""
+
+    def acts_by(self, request: Message) -> bool:
+        """Whether this request changes something; one that only asks what it would change does not."""
+        return self.acts and not getattr(request, "dry_run", False)
 
     def named(self, request: Message) -> Iterator[tuple[Kind, str]]:
         """What this request is about, each with its kind."""
@@ -73,12 +79,14 @@ _SERVICES: Mapping[str, Mapping[str, Need]] = {
         "ChooseOrganisation": _operates(**_CONNECTION),
         "Disconnect": _operates(**_CONNECTION),
         "PurgeMerchant": _operates(**_MERCHANT),
+        "EraseCustomer": _operates(**_CONNECTION),
         "GetConnection": _reads(**_CONNECTION),
         "ListConnections": _reads(**_MERCHANT),
         "CheckConnection": _operates(**_CONNECTION),  # it calls Xero, and moves the state to what it finds
         "ListConnectionEvents": _reads(**_CONNECTION),
         "WatchConnections": _reads(**_MERCHANT, connection_ids=Kind.CONNECTION),
         "ListAuditEvents": Need(Role.OPERATOR, {**_CONNECTION, **_MERCHANT}),
+        "PruneExpired": Need(Role.OPERATOR, {}, acts=True, of_all=True),
     },
     "SyncService": {
         "StartSync": _operates(**_CONNECTION),
@@ -136,8 +144,8 @@ NEEDS: Mapping[str, Need] = {
 """The need of each RPC of this API by its full method."""
 
 REFLECTION = Need(Role.READER, {})
-DIAGNOSIS = Need(Role.OPERATOR, {})
-"""Of what tells of all callers at once (channelz): an operator for all merchants only."""
+DIAGNOSIS = Need(Role.OPERATOR, {}, of_all=True)
+"""Of what tells of all callers at once (channelz)."""
 
 
 def need_of(method: str) -> Need | None:

@@ -30,7 +30,7 @@ from tieout_server.errors import (
 )
 from tieout_server.rate import Rate
 from tieout_server.rpc import hiding, validate
-from tieout_server.rpc.access import DIAGNOSIS, Kind, Need, need_of
+from tieout_server.rpc.access import Kind, Need, need_of
 from tieout_server.settings import Settings
 from tieout_server.storage.audit import AuditEvent, Outcome
 from tieout_server.storage.owners import Owner
@@ -104,9 +104,14 @@ class Call:
         requests.whose.set("" if caller.merchants is None else caller.name)
         self._check_amount(caller, streams=streams)
         self._need = need = need_of(self._method)
-        if need is None or not caller.has(need.role) or (need is DIAGNOSIS and caller.merchants is not None):
+        if need is None or not caller.has(need.role):
             role = need.role if need else "none"
             raise CallerNotPermittedError(f"{caller.name} may not do this: it takes the role {role}.", role=role)
+        if need.of_all and caller.merchants is not None:
+            raise CallerNotPermittedError(
+                f"{caller.name} may not do this: it is about all merchants, and takes the role {need.role} for all.",
+                role=need.role,
+            )
 
     async def check(self, request: Message) -> None:
         """Nothing, if what the request names exists for this caller; then what is to be done is on record.
@@ -119,10 +124,11 @@ class Call:
         if caller is None or need is None:
             return
         self._request = request
-        if caller.merchants is not None or need.acts:
+        acts = need.acts_by(request)
+        if caller.merchants is not None or acts:
             for kind, ids in _by_kind(need, request):
                 await self._check_seen(caller, kind, ids)
-        if need.acts and not self._event_id:
+        if acts and not self._event_id:
             await self._door.callers.audit.begin(self._event(caller))
 
     async def each(self, incoming: AsyncIterator[Any]) -> AsyncIterator[Any]:

@@ -3,6 +3,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -20,12 +21,14 @@ from tieout_server.errors import NotFoundError
 from tieout_server.events import token
 from tieout_server.events.feed import CONNECTION, Feed, Wanted
 from tieout_server.ledger.links import Link, LinkChange
-from tieout_server.rpc import audit, paging
+from tieout_server.retention import Prunings
+from tieout_server.rpc import audit, forgetting, paging
 from tieout_server.rpc.callers import merchants
 from tieout_server.rpc.convert import heartbeat, timestamp
 from tieout_server.rpc.convert_connections import change, connection, event, observation
 from tieout_server.storage.connections import Scope
 from tieout_server.storage.events import Event
+from tieout_server.syncs.erasures import Erasures
 
 _Context = aio.ServicerContext[Any, Any]
 
@@ -37,14 +40,24 @@ _AT_ONCE = 500
 """Connections of a snapshot that are made into messages before others have their turn."""
 
 
+@dataclass(frozen=True)
+class ConnectionSubjects:
+    """What ConnectionService is answered from."""
+
+    connections: Connections
+    audit_log: AuditLog
+    prunings: Prunings
+    erasures: Erasures
+
+
 class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
     """Answers the calls of ConnectionService."""
 
-    def __init__(
-        self, connections: Connections, feed: Feed, clock: Clock, asked_scopes: Sequence[str], audit_log: AuditLog
-    ) -> None:
-        self._audit_log = audit_log
-        self._connections = connections
+    def __init__(self, subjects: ConnectionSubjects, feed: Feed, clock: Clock, asked_scopes: Sequence[str]) -> None:
+        self._audit_log = subjects.audit_log
+        self._connections = subjects.connections
+        self._prunings = subjects.prunings
+        self._erasures = subjects.erasures
         self._feed = feed
         self._clock = clock
         self._asked_scopes = frozenset(asked_scopes)
@@ -97,6 +110,10 @@ class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
         counts = [pb.PurgeCount(kind=kind, rows=rows) for kind, rows in sorted(purged.rows.items())]
         return pb.PurgeMerchantResponse(connection_ids=purged.connection_ids, counts=counts)
 
+    async def EraseCustomer(self, request: pb.EraseCustomerRequest, context: _Context) -> pb.EraseCustomerResponse:
+        """What was erased of one person."""
+        return await forgetting.erased(self._erasures, request)
+
     async def GetConnection(self, request: pb.GetConnectionRequest, context: _Context) -> pb.GetConnectionResponse:
         """The connection as it is now."""
         link = await self._connections.get(request.connection_id)
@@ -147,6 +164,10 @@ class ConnectionServicer(pb_grpc.ConnectionServiceServicer):
     ) -> pb.ListAuditEventsResponse:
         """A page of what callers did, newest first."""
         return await audit.listed(self._audit_log, request, merchants())
+
+    async def PruneExpired(self, request: pb.PruneExpiredRequest, context: _Context) -> pb.PruneExpiredResponse:
+        """What was older than it is kept."""
+        return await forgetting.pruned(self._prunings, request)
 
     async def WatchConnections(
         self, request: pb.WatchConnectionsRequest, context: _Context

@@ -36,6 +36,7 @@ TABLE: dict[type[errors.TieoutError], Row] = {
     errors.OrganisationAlreadyConnectedError: Row(_Code.ALREADY_EXISTS),
     errors.PaymentIdReusedError: Row(_Code.ALREADY_EXISTS),
     errors.ChangedMeanwhileError: Row(_Code.ABORTED),
+    errors.ContactNotErasedError: Row(_Code.FAILED_PRECONDITION),
     errors.NotPermittedNowError: Row(_Code.FAILED_PRECONDITION),
     errors.ConsentStateError: Row(_Code.FAILED_PRECONDITION),
     errors.ResumeTokenTooOldError: Row(_Code.OUT_OF_RANGE),

@@ -30,9 +30,10 @@ from tieout_server.errors import ListenError
 from tieout_server.events.feed import Feed
 from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
+from tieout_server.retention import Prunings
 from tieout_server.rpc.address import is_address, is_loopback
 from tieout_server.rpc.callers import Door
-from tieout_server.rpc.connections import ConnectionServicer
+from tieout_server.rpc.connections import ConnectionServicer, ConnectionSubjects
 from tieout_server.rpc.exports import ExportSubjects, PaymentExportServicer
 from tieout_server.rpc.in_hand import InHand
 from tieout_server.rpc.interceptors import Surround
@@ -41,6 +42,7 @@ from tieout_server.rpc.reconciliations import ReconciliationServicer, Reconcilia
 from tieout_server.rpc.reflection import add_reflection
 from tieout_server.rpc.syncs import SyncServicer
 from tieout_server.settings import Settings
+from tieout_server.syncs.erasures import Erasures
 from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
 from tieout_server.syncs.service import Syncs
@@ -92,6 +94,8 @@ class Subjects:
     explanations: Explanations
     reconciliation: ReconciliationSubjects
     exports: ExportSubjects
+    prunings: Prunings
+    erasures: Erasures
     feed: Feed
     clock: Clock
 
@@ -183,9 +187,10 @@ class RpcServer:
 def _add_services(server: aio.Server, subjects: Subjects, settings: Settings) -> None:
     """Have each service answered."""
     clock = subjects.clock
-    connections: Any = ConnectionServicer(
-        subjects.connections, subjects.feed, clock, settings.xero_scopes.split(), subjects.callers.audit
+    of_connections = ConnectionSubjects(
+        subjects.connections, subjects.callers.audit, subjects.prunings, subjects.erasures
     )
+    connections: Any = ConnectionServicer(of_connections, subjects.feed, clock, settings.xero_scopes.split())
     syncs: Any = SyncServicer(subjects.syncs, subjects.sync_watch, subjects.freshness, subjects.explanations, clock)
     receivables: Any = ReceivablesServicer(subjects.receivables, subjects.changes, clock)
     reconciliations: Any = ReconciliationServicer(subjects.reconciliation, subjects.receivables, clock)

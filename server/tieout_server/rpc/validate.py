@@ -74,6 +74,8 @@ RULES: Mapping[type[Message], tuple[Rule, ...]] = {
     connection.ListConnectionsRequest: (text("merchant_id", MERCHANT_ID), all_known("states"), *PAGED),
     connection.DisconnectRequest: (CONNECTION, REPEATABLE),
     connection.PurgeMerchantRequest: (needed("merchant_id", MERCHANT_ID), REPEATABLE),
+    connection.EraseCustomerRequest: (CONNECTION, needed("customer_id"), REPEATABLE),
+    connection.PruneExpiredRequest: (REPEATABLE,),
     connection.CheckConnectionRequest: (CONNECTION,),
     connection.ListConnectionEventsRequest: (CONNECTION, *PAGED),
     connection.WatchConnectionsRequest: (

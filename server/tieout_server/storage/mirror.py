@@ -18,7 +18,7 @@ import msgspec
 from sqlalchemy import Table, delete, func, select, update
 
 from tieout_server.clock import to_micros
-from tieout_server.ledger.documents import CREDITS, Contact, Credit, Document, Entity
+from tieout_server.ledger.documents import CREDITS, Contact, ContactStatus, Credit, Document, Entity
 from tieout_server.storage import changes, customers, discrepancies, rows, tables
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.rows import Kind, Row, Stamp
@@ -159,9 +159,23 @@ def _upsert_sql(table: Table, dialect: str) -> str:
     return (
         f"INSERT INTO {table.name} ({', '.join(columns)}) {_source(table, dialect)} "
         f"ON CONFLICT ({', '.join(columns[:2])}) DO UPDATE SET {settings}, seen_in = {raised}, was_here = {was_here} "
-        f"WHERE excluded.xero_updated_at >= {table.name}.xero_updated_at "
+        f"WHERE excluded.xero_updated_at >= {table.name}.xero_updated_at {_stays_erased(table)}"
         f"AND ({', '.join(f'{table.name}.{column}' for column in stated)}) {is_other} "
         f"({', '.join(f'excluded.{column}' for column in stated)})"
+    )
+
+
+def _stays_erased(table: Table) -> str:
+    """Of a contact that is erased no version that came before brings anything back (`storage.erasure`).
+
+    It can never be used again in Xero (Xero, GDPR and the Contact API); what is newer all the same is believed.
+    """
+    if table is not tables.contacts:
+        return ""
+    erased = ContactStatus.GDPRREQUEST.value
+    return (
+        f"AND (contacts.status <> '{erased}' OR excluded.status = '{erased}' "
+        "OR excluded.xero_updated_at > contacts.xero_updated_at) "
     )
 
 

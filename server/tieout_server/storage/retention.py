@@ -5,21 +5,21 @@ discrepancies, and of calls to Xero what each month came to.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, insert, select, tuple_
+from sqlalchemy import ColumnElement, RowMapping, Table, and_, delete, exists, func, select, tuple_
 
 from tieout_server.clock import to_micros
+from tieout_server.ledger.books import Purpose
 from tieout_server.storage.caller_tables import audit_events
+from tieout_server.storage.calls import Usage, add
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.reconciliation_tables import comparisons, discrepancy_events, reconciliations
 from tieout_server.storage.tables import calls, change_runs, connections, syncs
 
 BATCH = 1_000
 """Rows that one transaction forgets."""
-ORGANISATIONS = 50
-"""Organisations whose calls of a month one transaction adds up."""
 
 
 class Kind(StrEnum):
@@ -48,14 +48,15 @@ async def count(tx: Transaction, kind: Kind, before: datetime) -> int:
 
 
 async def forget_some(tx: Transaction, kind: Kind, before: datetime) -> int:
-    """Forget some of what is older than this instant; says how many rows. 0: nothing is left."""
-    if kind is Kind.CALLS:
-        return await _add_up_some(tx, before)
+    """Forget some of what is older than this instant; says how many rows. 0: nothing is left that nobody else is at."""
     of, is_old = _old(kind, before)
-    key = [*of.primary_key]
-    some = (await tx.execute(select(*key).where(is_old).limit(BATCH))).all()
+    query = select(of).where(is_old).limit(BATCH).with_for_update(skip_locked=True)
+    some = (await tx.execute(query)).mappings().all()
     if some:
-        await tx.execute(delete(of).where(tuple_(*key).in_([tuple(row) for row in some])))
+        key = [*of.primary_key]
+        await tx.execute(delete(of).where(tuple_(*key).in_([tuple(row[it] for it in key) for row in some])))
+    if kind is Kind.CALLS:
+        await add(tx, [_under_month(row) for row in some])
     return len(some)
 
 
@@ -63,23 +64,6 @@ def _old(kind: Kind, before: datetime) -> tuple[Table, ColumnElement[bool]]:
     """The table, and which of its rows are old; the newest of each thing never is."""
     of = _TABLES[kind]
     return of, and_(*_CONDITIONS[kind](before))
-
-
-async def _add_up_some(tx: Transaction, before: datetime) -> int:
-    """Put the days of months that are over together, under the first day of the month."""
-    of, is_old = _old(Kind.CALLS, before)
-    own = calls.c
-    some = (await tx.execute(select(own.xero_tenant_id).where(is_old).distinct().limit(ORGANISATIONS))).scalars().all()
-    theirs = and_(own.day < _month(before), own.xero_tenant_id.in_(some))  # with the first day itself
-    gone: int = (await tx.execute(select(func.count()).select_from(of).where(is_old, theirs))).scalar_one()
-    keys = [own.xero_tenant_id, (func.substr(own.day, 1, 7) + "-01").label("day"), own.purpose]
-    sums = [func.sum(counted).label(counted.name) for counted in (own.call_count, own.bytes_wire, own.bytes_body)]
-    months = [dict(row) for row in (await tx.execute(select(*keys, *sums).where(theirs).group_by(*keys))).mappings()]
-    if months:
-        await tx.execute(delete(calls).where(theirs))
-        counts = [column.name for column in sums]
-        await tx.execute(insert(calls), [row | {name: int(row[name]) for name in counts} for row in months])
-    return gone
 
 
 def _syncs(before: datetime) -> list[ColumnElement[bool]]:
@@ -144,3 +128,10 @@ _CONDITIONS: Mapping[Kind, Callable[[datetime], list[ColumnElement[bool]]]] = {
 def _month(before: datetime) -> str:
     """The first day of the month of this instant: of months before it nothing is added any more."""
     return f"{before:%Y-%m}-01"
+
+
+def _under_month(row: RowMapping) -> Usage:
+    """The calls of a day, as they are added to what the first day of its month has."""
+    counted = {name: row[name] for name in ("call_count", "bytes_wire", "bytes_body")}
+    first = date.fromisoformat(row["day"]).replace(day=1)
+    return Usage(xero_tenant_id=row["xero_tenant_id"], used_on=first, purpose=Purpose(row["purpose"]), **counted)

@@ -4,7 +4,7 @@ The copy answers where it can know. Whether Xero calls a contact a customer chan
 IsCustomer does not move UpdatedDateUTC), so of a contact that is no customer here Xero is asked once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
@@ -16,7 +16,7 @@ from tieout_server.clock import Clock
 from tieout_server.connections.service import Connections
 from tieout_server.connections.state import check_can_read
 from tieout_server.errors import NotFoundError, OperatorMustActError, PersonMustActError, TryAgainError
-from tieout_server.ledger.books import Purpose
+from tieout_server.ledger.books import Books, Page, Purpose
 from tieout_server.ledger.documents import Contact, ContactStatus, Entity
 from tieout_server.ledger.links import Link
 from tieout_server.storage import connections, customers, watermarks
@@ -25,6 +25,7 @@ from tieout_server.storage.database import Database
 
 MOST = 20
 """Contacts that are explained at a time."""
+_PURPOSE = Purpose.RECONCILIATION
 
 
 class Verdict(StrEnum):
@@ -150,34 +151,43 @@ class Explanations:
 
     async def _ask(self, link: Link, field: ContactField, value: str, known: Sequence[Contact]) -> Sequence[Contact]:
         """What Xero says now of the contacts that are known here, or else of those that have the value; one call."""
-        books = self._links.books(link)
         ids = [contact.xero_contact_id for contact in known]
         if field is ContactField.ID and not known:
             if not _is_id(value):
                 return ()
             ids = [value]
-        try:
-            if ids:
-                page = await books.by_ids(Entity.CONTACTS, ids, Purpose.RECONCILIATION)
-            else:
-                page = await books.contacts_like(value, Purpose.RECONCILIATION)
-        except OperatorMustActError:
-            raise
-        except PersonMustActError as refusal:
-            check_can_read(await self._links.access_lost(link.id, refusal))
-            raise
-        contacts = [document for document in page.documents if isinstance(document, Contact)]
-        return contacts if ids else [contact for contact in contacts if _has(contact, field, value)]
+        if ids:
+            return await stated(self._links, link, lambda books: books.by_ids(Entity.CONTACTS, ids, _PURPOSE))
+        found = await stated(self._links, link, lambda books: books.contacts_like(value, _PURPOSE))
+        return [contact for contact in found if _has(contact, field, value)]
+
+
+async def stated(links: Connections, link: Link, ask: Callable[[Books], Awaitable[Page]]) -> Sequence[Contact]:
+    """The contacts that Xero answers.
+
+    Raises:
+        ConnectionNotUsableError: somebody has to act first.
+        TryAgainError: Xero cannot be asked at this moment.
+    """
+    books = links.books(link)
+    try:
+        page = await ask(books)
+    except OperatorMustActError:
+        raise
+    except PersonMustActError as refusal:
+        check_can_read(await links.access_lost(link.id, refusal))
+        raise
+    return [document for document in page.documents if isinstance(document, Contact)]
 
 
 def judge(contact: Contact, here: Here) -> tuple[Verdict, str]:
     """Why this contact, as Xero states it, is or is not a customer here; and that as it can be read out."""
     name = f'"{contact.name}"'
     is_archived = contact.status == ContactStatus.ARCHIVED
-    if contact.merged_into:
-        return Verdict.MERGED, _merged(name, _now(contact, here), here)
     if contact.status == ContactStatus.GDPRREQUEST:
         return Verdict.ERASED, "This contact was erased in Xero on request (GDPR), so it is not here."
+    if contact.merged_into:
+        return Verdict.MERGED, _merged(name, _now(contact, here), here)
     if contact.xero_contact_id in here.customers:
         but = "archived in Xero, and still here as a customer because its balance is not settled"
         return Verdict.IMPORTED, f"{name} is {but if is_archived else 'here as a customer'}."

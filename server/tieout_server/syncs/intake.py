@@ -10,7 +10,7 @@ from tieout_server.ledger.documents import Account, Contact, Credit, Document, E
 from tieout_server.storage import live, mirror
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.mirror import Saved
-from tieout_server.syncs import gates, skips
+from tieout_server.syncs import gates, person, skips
 from tieout_server.syncs.gates import Doubt
 from tieout_server.syncs.plan import Line
 
@@ -41,6 +41,7 @@ async def take_in(tx: Transaction, origin: Origin, line: Line, page: Page, *, is
         DoubtedError: a gate closed, and the line was not confirmed.
         InexactAmountError: an amount has more than four decimal places.
     """
+    await person.foresee(tx, origin.connection_id, page.documents, origin.at)
     wanted, unwanted = _sorted_out(page.documents)
     left = [id_of(document) for _, document in unwanted]
     removed = len(await live.among(tx, origin.connection_id, line.entity, left))

@@ -15,6 +15,7 @@ from tieout_server.ledger.documents import (
     Allocation,
     Contact,
     ContactPerson,
+    ContactStatus,
     Credit,
     Document,
     Entity,
@@ -67,7 +68,13 @@ class Listing:
 
 
 def _contact(row: wire.ContactRow, updated_at: datetime) -> Contact:
+    """The contact; of one that was erased nothing that names a person, though Xero may have to keep some of it."""
     stated = row.balances.receivable if row.balances else None
+    if row.status == ContactStatus.GDPRREQUEST:
+        row = msgspec.structs.replace(
+            row, name="", first_name="", last_name="", email="", contact_number="", account_number="", phones=None,
+            persons=None,
+        )  # fmt: skip
     return Contact(
         xero_contact_id=row.contact_id,
         name=row.name or "",

@@ -4,13 +4,12 @@ from contextlib import aclosing
 from itertools import zip_longest
 from uuid import uuid4
 
-import typer
-
+from tieout.cli.confirm import confirm
 from tieout.cli.connection import card, evidence, line, line_now, line_of_history, listing, named, state, way, who_acts
 from tieout.cli.names import find_connection, find_connections
 from tieout.cli.options import Server
-from tieout.cli.run import LATER, PERSON, REFUSED, run
-from tieout.cli.show import document, documents, note, say
+from tieout.cli.run import LATER, PERSON, run
+from tieout.cli.show import document, documents, say
 from tieout.client import Client
 from tieout.v1.connection_service_pb2 import (
     CheckConnectionResponse,
@@ -63,7 +62,7 @@ def disconnect(server: Server, name: str, *, purge: bool, yes: bool, as_json: bo
 
     run(server, find, as_json=as_json)
     if purge and not yes:
-        _ask(f"Erase all that was read of {named(connection)}, for good?")
+        confirm(f"Erase all that was read of {named(connection)}, for good?")
     run(server, command, as_json=as_json)
 
 
@@ -81,7 +80,7 @@ def purge_merchant(server: Server, merchant: str, *, disconnect: bool, yes: bool
                 say(f"{count.rows:>12,} {count.kind.replace('_', ' ')}")
 
     if not yes:
-        _ask(f"Erase all that is kept of {merchant}, for good?")
+        confirm(f"Erase all that is kept of {merchant}, for good?")
     run(server, command, as_json=as_json)
 
 
@@ -127,22 +126,6 @@ def watch(server: Server, merchant: str, names: list[str], after: str, *, as_jso
                 _tell(message, last, as_json=as_json)
 
     run(server, command, as_json=as_json)
-
-
-def _ask(question: str) -> None:
-    """Nothing, if the person at the terminal says yes.
-
-    Raises:
-        typer.Exit: they do not, or there is nobody to ask.
-    """
-    try:
-        agreed = typer.confirm(question, err=True)
-    except typer.Abort:
-        typer.echo(err=True)  # the question has not ended its line
-        agreed = False
-    if not agreed:
-        note("Nothing was changed. --yes says yes without being asked.")
-        raise typer.Exit(REFUSED)
 
 
 def _tell_verdict(answer: CheckConnectionResponse) -> None:
