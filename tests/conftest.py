@@ -11,6 +11,8 @@ import structlog
 
 import compiled_once
 
+pytest_plugins = ["databases"]
+
 RINGS = ("guarantees", "service", "xero", "browser", "storage", "architecture", "unit")
 """Those whose files take long first, so that no worker is left alone with one of them in the end."""
 LONGEST = ("test_replicas.py", "test_watches.py", "test_reconciliation.py", "test_exactly_once.py", "test_polling.py")

@@ -1,16 +1,14 @@
 """Polling at its edges: when it reads, when it stands back, what trouble parks it, and what a bug may not hold up."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
 from sqlalchemy import select
 
-import fakes
 from databases import take
 from documents import contact, credit, invoice, payment
 from fakes import BooksOf, World
@@ -45,12 +43,6 @@ from tieout_server.work.engine import Job
 
 pytestmark = pytest.mark.timeout(20)
 Asked = list[tuple[Query, Purpose]]
-
-
-@pytest.fixture
-async def around(tmp_path: Path) -> AsyncIterator[World]:
-    async with fakes.world(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture
