@@ -203,7 +203,7 @@ class BooksOf:
 
     def _check(self) -> None:
         if self.xero.refusal:
-            raise self.xero.refusal
+            raise self.xero.refusal.with_traceback(None)  # the same one each time: what it drags along must not grow
 
     async def aged_receivables(self, xero_contact_id: str, on: date, purpose: Purpose) -> AgedReport:
         return AgedReport(Decimal(0), ())

@@ -33,7 +33,7 @@ from tieout_server.syncs.schedule import OFTEN
 from tieout_server.work.engine import Engine, Job, LostLeaseError, Priority
 
 SECOND = timedelta(seconds=1)
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture
