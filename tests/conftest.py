@@ -11,9 +11,15 @@ import structlog
 
 import compiled_once
 
+pytest_plugins = ["databases"]
+
 RINGS = ("guarantees", "service", "xero", "browser", "storage", "architecture", "unit")
 """Those whose files take long first, so that no worker is left alone with one of them in the end."""
-LONGEST = ("test_replicas.py", "test_watches.py", "test_reconciliation.py", "test_exactly_once.py", "test_polling.py")
+LONGEST = (
+    "test_replicas.py", "test_watches.py", "test_reconciliation.py", "test_exactly_once.py", "test_polling.py",
+    "test_sending_once.py", "test_reversing_once.py",
+)  # fmt: skip
+"""Those of a ring that take longest, in this order."""
 DATABASES = ("sqlite", "postgres")
 EVERYTHING = "TIEOUT_TEST_EVERYTHING"
 """Set where each case is to run on both kinds of database, whatever the test says."""
@@ -23,12 +29,21 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the mark known, and begin to share; but let no logger keep what one test has configured."""
     compiled_once.share()
     structlog.configure = functools.partial(_configured, structlog.configure)
+    _write_plainly()
     config.addinivalue_line("markers", "in_turn: its cases run on SQLite and PostgreSQL in turn, each on one of them")
 
 
 def pytest_runtest_teardown() -> None:
-    """Write lines as structlog does by itself again: a command that ran within this process has set up its own."""
+    """Write lines as before again: a command that ran within this process has set up its own."""
+    _write_plainly()
+
+
+def _write_plainly() -> None:
+    """Write lines as structlog does by itself, but tracebacks as Python does: to adorn one takes as long as a test."""
     structlog.reset_defaults()
+    *others, _ = structlog.get_config()["processors"]
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*others, plain])
 
 
 def _configured(configure: Callable[..., None], **settings: Any) -> None:  # noqa: ANN401 - structlog's, of any kind

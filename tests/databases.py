@@ -1,4 +1,4 @@
-"""Databases for tests: fixtures that run a test on SQLite and on PostgreSQL. Import what is wanted in a conftest."""
+"""Databases for tests: fixtures that run a test on SQLite and on PostgreSQL. All tests have them (conftest.py)."""
 
 import asyncio
 import os
@@ -43,6 +43,9 @@ METADATA = {table.metadata for table in _ONE_OF_EACH}.pop()
 MISSED_AFTER = timedelta(seconds=20)
 """How long a process may be silent before the others take over what it held (`tieout_server.work.replica`)."""
 
+LARGE = 1 << 18
+"""Bytes of a PostgreSQL table from which on what is left of deleted rows is cleared away before the next test."""
+
 _numbers = count(1)
 
 
@@ -70,10 +73,17 @@ def _own_server(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def migrated_postgres_url(postgres_server: str) -> Iterator[str]:
-    """The URL of a migrated PostgreSQL database that tests use one after another."""
+def postgres_template(postgres_server: str) -> Iterator[str]:
+    """The name of a PostgreSQL database that is migrated already, to copy from: nobody is connected to it."""
     with _postgres_database(postgres_server) as url:
         _migrate(url)
+        yield str(make_url(url).database)
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
+    """The URL of a migrated PostgreSQL database that tests use one after another."""
+    with _postgres_database(postgres_server, postgres_template) as url:
         yield url
 
 
@@ -99,13 +109,22 @@ def postgres_url(migrated_postgres_url: str) -> str:
 
 
 def empty(postgres_url: str) -> None:
-    """Take all rows out of a PostgreSQL database, and end all connections to it."""
+    """Take all rows out of a PostgreSQL database, and end all connections to it.
+
+    Tests leave a few rows in a few tables: to delete those takes a tenth of what to truncate all tables takes.
+    """
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        connection.execute(f"TRUNCATE {', '.join(METADATA.tables)} CASCADE".encode())
+        tables = [table.name for table in reversed(METADATA.sorted_tables)]
+        connection.execute("; ".join(f"DELETE FROM {table}" for table in tables).encode())  # noqa: S608 - names of ours
+        large = connection.execute(
+            "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND pg_relation_size(oid) > %s", (tables, LARGE)
+        )
+        if names := [name for (name,) in large]:
+            connection.execute(f"VACUUM {', '.join(names)}".encode())
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -137,8 +156,8 @@ def lasting_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytes
         template = request.getfixturevalue("sqlite_template")
         yield f"sqlite:///{shutil.copy(template, tmp_path_factory.mktemp('lasting') / 'tieout.db')}"
         return
-    with _postgres_database(request.getfixturevalue("postgres_server")) as url:
-        _migrate(url)
+    template = request.getfixturevalue("postgres_template")
+    with _postgres_database(request.getfixturevalue("postgres_server"), template) as url:
         yield url
 
 
@@ -161,10 +180,10 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @contextmanager
-def _postgres_database(server: str) -> Iterator[str]:
+def _postgres_database(server: str, template: str = "template1") -> Iterator[str]:
     name = f"tieout_test_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
     yield _with_database(make_url(server), name)
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

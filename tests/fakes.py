@@ -77,6 +77,8 @@ from tieout_server.web import issuer
 from tieout_server.work.engine import Engine
 from tieout_server.work.requests import Requests
 
+VAULT = Vault({"test": bytes(32)})
+
 
 class SettableClock:
     """A clock that stands still until it is moved."""
@@ -205,7 +207,7 @@ class BooksOf:
 
     def _check(self) -> None:
         if self.xero.refusal:
-            raise self.xero.refusal
+            raise self.xero.refusal.with_traceback(None)  # the same one each time: what it drags along must not grow
 
     async def aged_receivables(self, xero_contact_id: str, on: date, purpose: Purpose) -> AgedReport:
         return AgedReport(Decimal(0), ())
@@ -288,28 +290,32 @@ async def _database(path: Path) -> Database:
     return Database(f"sqlite:///{path}")
 
 
+def connecting(xero: Xero, database: Database, feed: Feed, engine: Engine, requests: Requests) -> Connections:
+    """Connections to this Xero."""
+    return Connections(
+        Means(
+            database=database,
+            feed=feed,
+            engine=engine,
+            requests=requests,
+            authorisations=Authorisations(VAULT, xero, xero.clock),
+            tokens=Tokens(database, VAULT, xero, xero.clock),
+            identity=xero,
+            library=xero,
+            return_urls=ReturnUrls("https://app.example"),
+            clock=xero.clock,
+        )
+    )
+
+
 @asynccontextmanager
 async def world(folder: Path) -> AsyncIterator[World]:
     """A new world whose database is in this folder, with a feed that runs and an engine that does not."""
     clock = SettableClock()
     xero = Xero(clock)
     database = await _database(folder / "tieout.db")
-    feed, engine, vault = Feed(database, clock), Engine(database, clock), Vault({"test": bytes(32)})
-    requests = Requests(vault, clock)
-    connections = Connections(
-        Means(
-            database=database,
-            feed=feed,
-            engine=engine,
-            requests=requests,
-            authorisations=Authorisations(vault, xero, clock),
-            tokens=Tokens(database, vault, xero, clock),
-            identity=xero,
-            library=xero,
-            return_urls=ReturnUrls("https://app.example"),
-            clock=clock,
-        )
-    )
+    feed, engine, requests = Feed(database, clock), Engine(database, clock), Requests(VAULT, clock)
+    connections = connecting(xero, database, feed, engine, requests)
     means = run.Means(database=database, feed=feed, clock=clock)
     syncs = Syncs(means, connections, engine, requests)
     News(means, connections, engine, lambda _: xero.allowance)

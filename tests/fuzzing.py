@@ -1,9 +1,11 @@
 """What the fuzz tests share: how many examples are tried, and JSON that nobody would write."""
 
+import asyncio
 import copy
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
@@ -25,6 +27,16 @@ def examples(usually: int) -> Callable[[_T], _T]:
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
+
+
+@contextmanager
+def lasting(loop: asyncio.Runner, opened: Callable[[AsyncExitStack], Coroutine[Any, Any, _T]]) -> Iterator[_T]:
+    """What this opens on this loop, for all examples of a module; what the stack holds is closed in the end."""
+    stack = AsyncExitStack()
+    try:
+        yield loop.run(opened(stack))
+    finally:
+        loop.run(stack.aclose())
 
 
 TOKENS = (

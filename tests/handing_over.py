@@ -13,14 +13,10 @@ import msgspec
 from sqlalchemy import select
 
 from documents import account
-from fakes import SettableClock, Xero
+from fakes import VAULT, SettableClock, Xero, connecting
 from tieout_server.clock import from_micros
-from tieout_server.connections.authorisation import Authorisations
 from tieout_server.connections.messages import Connect, Return
-from tieout_server.connections.return_urls import ReturnUrls
 from tieout_server.connections.service import AFTER_CONSENT, Connections
-from tieout_server.connections.service import Means as ConnectionMeans
-from tieout_server.connections.tokens import Tokens
 from tieout_server.events.feed import Feed
 from tieout_server.exports.means import EXPORT, UPKEEP, Means
 from tieout_server.exports.messages import Accepted, ExportPayment
@@ -32,7 +28,6 @@ from tieout_server.ledger.documents import Account, Entity
 from tieout_server.ledger.exports import ExportError, PaymentExport, PaymentLine, PlatformPayment
 from tieout_server.storage import exports, tables
 from tieout_server.storage.database import Database
-from tieout_server.storage.vault import Vault
 from tieout_server.syncs.news import WORK as NEWS
 from tieout_server.work.engine import Engine, Job, Lane
 from tieout_server.work.requests import Requests
@@ -65,25 +60,11 @@ class Desk:
     async def open(cls, database: Database) -> AsyncIterator["Desk"]:
         """A desk with one organisation that is connected."""
         clock = SettableClock()
-        xero, feed, engine = Xero(clock), Feed(database, clock), Engine(database, clock)
-        vault = Vault({"test": bytes(32)})
-        requests = Requests(vault, clock)
+        xero, requests = Xero(clock), Requests(VAULT, clock)
+        feed, engine = Feed(database, clock), Engine(database, clock)
         for kind in (AFTER_CONSENT, NEWS, EXPORT, UPKEEP):
             engine.register(kind, Lane.WRITE, _nothing)
-        links = Connections(
-            ConnectionMeans(
-                database=database,
-                feed=feed,
-                engine=engine,
-                requests=requests,
-                authorisations=Authorisations(vault, xero, clock),
-                tokens=Tokens(database, vault, xero, clock),
-                identity=xero,
-                library=xero,
-                return_urls=ReturnUrls(""),
-                clock=clock,
-            )
-        )
+        links = connecting(xero, database, feed, engine, requests)
         means = Means(database, feed, clock, engine, lambda _: xero.allowance)
         preflight = Preflight(means)
         handed = Exports(means, links, requests, preflight)

@@ -17,12 +17,7 @@ import msgspec
 
 from databases import take
 from documents import invoice, payment
-from fakes import BooksOf, SettableClock, Xero
-from tieout_server.connections.authorisation import Authorisations
-from tieout_server.connections.return_urls import ReturnUrls
-from tieout_server.connections.service import Connections
-from tieout_server.connections.service import Means as ConnectionMeans
-from tieout_server.connections.tokens import Tokens
+from fakes import VAULT, BooksOf, SettableClock, Xero, connecting
 from tieout_server.errors import AnswerLostError, CallLimitError, RejectedError, TieoutError
 from tieout_server.events.feed import Feed
 from tieout_server.exports.means import EXPORT, NOTES, UPKEEP, Means
@@ -50,7 +45,6 @@ from tieout_server.ledger.writes import (
 )
 from tieout_server.storage import connections, export_settings, exports, mirror, work
 from tieout_server.storage.database import Database, Transaction
-from tieout_server.storage.vault import Vault
 from tieout_server.storage.work import Task
 from tieout_server.syncs.news import News
 from tieout_server.syncs.run import Means as SyncMeans
@@ -393,22 +387,8 @@ class Process:
 def process(url: str, xero: PayingXero) -> Process:
     """A new process of the service on this database."""
     clock, database = xero.clock, MortalDatabase(url)
-    feed, engine, vault = Feed(database, clock), Engine(database, clock), Vault({"test": bytes(32)})
-    requests = Requests(vault, clock)
-    links = Connections(
-        ConnectionMeans(
-            database=database,
-            feed=feed,
-            engine=engine,
-            requests=requests,
-            authorisations=Authorisations(vault, xero, clock),
-            tokens=Tokens(database, vault, xero, clock),
-            identity=xero,
-            library=xero,
-            return_urls=ReturnUrls("https://app.example"),
-            clock=clock,
-        )
-    )
+    feed, engine, requests = Feed(database, clock), Engine(database, clock), Requests(VAULT, clock)
+    links = connecting(xero, database, feed, engine, requests)
     reading = SyncMeans(database, feed, clock)
     Syncs(reading, links, engine, requests)
     News(reading, links, engine, lambda _: xero.allowance)

@@ -17,6 +17,7 @@ from pathlib import Path
 from guarantees.jumping_server import JumpedClock
 from tieout_server import __main__ as entry
 from tieout_server import app, housekeeping
+from tieout_server.commands import serving
 from tieout_server.events import feed
 from tieout_server.settings import Settings
 from tieout_server.work import engine
@@ -86,10 +87,10 @@ async def serve(settings: Settings) -> None:
     await served(settings)
 
 
-served = entry._serve
+served = serving.serve_until_stopped
 
 if __name__ == "__main__":
-    entry._serve = serve
+    serving.serve_until_stopped = serve
     setattr(app, "SystemClock", RarelyReadClock)  # noqa: B010 - mypy rightly forbids it; here it is the point
     engine.SWEEP, feed.HEARTBEAT, housekeeping.TIDY_EVERY = LOOK_EVERY, HEARTBEAT, TIDY_EVERY
     entry.main()

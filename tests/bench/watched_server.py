@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from tieout_server import __main__ as entry
+from tieout_server.commands import serving
 from tieout_server.settings import Settings
 
 WHERE = "TIEOUT_BENCH_BLOCKS"
@@ -45,8 +46,8 @@ def keep(blocks: list[float]) -> None:
     Path(os.environ[WHERE], f"{os.getpid()}.json").write_text(json.dumps(sorted(blocks)[-1000:]))
 
 
-served = entry._serve
-entry._serve = serve
+served = serving.serve_until_stopped
+serving.serve_until_stopped = serve
 
 if __name__ == "__main__":
     entry.main()

@@ -1,7 +1,6 @@
 """The callback page in a real browser: readable in light and dark, on a phone, and by keyboard."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +12,9 @@ from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 
+import readability
 from fakes import World, world
+from readability import READABLE
 from tieout_server.connections.messages import Connect, Reconnect, Return
 from tieout_server.errors import (
     AccessRevokedError,
@@ -32,8 +33,6 @@ from tieout_server.web.server import WebServer
 pytestmark = pytest.mark.browser
 
 RETURN_URL = "https://app.example/settings/accounting"
-READABLE = 4.5
-"""Contrast of text against its ground: WCAG 2.2, 1.4.3, level AA."""
 
 State = Callable[[World], Awaitable[dict[str, str]]]
 
@@ -255,14 +254,4 @@ return [getComputedStyle(arguments[0]).color, getComputedStyle(element).backgrou
 def contrast(browser: Chrome, element: object) -> float:
     """The contrast of an element's text against what lies under it (WCAG 2.2, contrast ratio)."""
     colours: list[str] = browser.execute_script(_GROUND, element)
-    dark, light = sorted(luminance(colour) for colour in colours)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour: str) -> float:
-    red, green, blue = (linear(int(part) / 255) for part in re.findall(r"\d+", colour)[:3])
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def linear(share: float) -> float:
-    return share / 12.92 if share <= 0.04045 else float(((share + 0.055) / 1.055) ** 2.4)
+    return readability.contrast(*colours)

@@ -1,7 +1,6 @@
 """The page of an evidence pack in a real browser: readable in light and dark, narrow and on paper, from a file."""
 
 import io
-import re
 import zipfile
 from pathlib import Path
 
@@ -10,13 +9,12 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 from proofs import CASE, PROOF
+from readability import READABLE, contrast
 from tieout_server.reconciliations.pack import pack
 from tieout_server.reconciliations.proof import Proof
 
 pytestmark = pytest.mark.browser
 
-READABLE = 4.5
-"""Contrast of text against its ground: WCAG 2.2, 1.4.3, level AA."""
 _TEXTS = """
 const shown = [...document.querySelectorAll("h1, h2, h3, p, a, dt, dd, td, th, li, blockquote, footer")];
 return shown.filter((element) => element.checkVisibility() && element.textContent.trim()).map((element) => {
@@ -108,18 +106,3 @@ def test_it_prints_on_white_paper(chromium: Chrome, tmp_path: Path) -> None:
     assert body.value_of_css_property("background-color") in {"rgb(255, 255, 255)", "rgba(255, 255, 255, 1)"}
     printed = chromium.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})
     assert len(printed["data"]) > 10_000
-
-
-def contrast(one: str, other: str) -> float:
-    """The contrast of two colours (WCAG 2.2, contrast ratio)."""
-    dark, light = sorted((luminance(one), luminance(other)))
-    return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour: str) -> float:
-    red, green, blue = (linear(int(part) / 255) for part in re.findall(r"\d+", colour)[:3])
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def linear(share: float) -> float:
-    return share / 12.92 if share <= 0.04045 else float(((share + 0.055) / 1.055) ** 2.4)

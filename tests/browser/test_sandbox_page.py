@@ -1,7 +1,6 @@
 """The sandbox's page in a real browser: readable by everybody, usable by keyboard, and it does what it says."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from readability import READABLE, contrast
 from sandbox_caller import Caller
 from tieout_sandbox import CreditKind, FaultKind, Role, Sandbox, SandboxSettings, Status, serve
 from tieout_sandbox.books.causes import meanings
@@ -22,8 +22,6 @@ from tieout_sandbox.books.documents import Contact, Invoice, InvoiceType
 
 pytestmark = pytest.mark.browser
 
-READABLE = 4.5
-"""Contrast of text against its ground: WCAG 2.2, 1.4.3, level AA."""
 T = TypeVar("T")
 
 
@@ -339,21 +337,6 @@ async def test_lists_are_searched_and_paged(screen: Screen) -> None:
         WebDriverWait(browser, 10).until(lambda on: invoice.number in on.find_element(By.TAG_NAME, "h1").text)
 
     await screen.run(look)
-
-
-def contrast(one: str, other: str) -> float:
-    """The contrast of two colours (WCAG 2.2, contrast ratio)."""
-    dark, light = sorted((luminance(one), luminance(other)))
-    return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour: str) -> float:
-    red, green, blue = (linear(int(part) / 255) for part in re.findall(r"\d+", colour)[:3])
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def linear(share: float) -> float:
-    return share / 12.92 if share <= 0.04045 else float(((share + 0.055) / 1.055) ** 2.4)
 
 
 async def test_a_tester_uses_up_the_day_of_an_app(screen: Screen, caller: Caller) -> None:

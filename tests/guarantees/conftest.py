@@ -1,38 +1,14 @@
-"""Fixtures of the guarantees: databases of both kinds, and a sandbox that really listens."""
+"""Fixtures of the guarantees: a sandbox that really listens, and services that several tests share."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 
-from databases import (
-    database_url,
-    empty_database_url,
-    fresh_database,
-    lasting_database_url,
-    migrated_postgres_url,
-    postgres_server,
-    postgres_url,
-    sqlite_template,
-    sqlite_url,
-)
 from merchants import Market, open_market, open_sandbox
 from servers import SMALL
 from tieout_sandbox import Sandbox, serve
-
-__all__ = [
-    "database_url",
-    "empty_database_url",
-    "fresh_database",
-    "lasting_database_url",
-    "market",
-    "migrated_postgres_url",
-    "postgres_server",
-    "postgres_url",
-    "sandbox",
-    "sqlite_template",
-    "sqlite_url",
-]
 
 
 @pytest.fixture
@@ -40,6 +16,13 @@ async def sandbox() -> AsyncIterator[Sandbox]:
     """A sandbox with small books, with Xero's own limits."""
     async with serve(SMALL) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.Runner]:
+    """One loop for all examples of a module: Hypothesis calls no coroutines."""
+    with asyncio.Runner() as runner:
+        yield runner
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

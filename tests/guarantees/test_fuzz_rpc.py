@@ -21,7 +21,7 @@ from grpc import aio
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from fuzzing import examples
+from fuzzing import examples, lasting
 from servers import ROOMY, Service, service
 from tieout.v1 import (
     connection_service_pb2,
@@ -75,18 +75,9 @@ class Around:
 
 
 @pytest.fixture(scope="module")
-def loop() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
 def around(loop: asyncio.Runner, lasting_database_url: str) -> Iterator[Around]:
-    stack = AsyncExitStack()
-    try:
-        yield loop.run(opened(stack, lasting_database_url))
-    finally:
-        loop.run(stack.aclose())
+    with lasting(loop, lambda stack: opened(stack, lasting_database_url)) as made:
+        yield made
 
 
 async def opened(stack: AsyncExitStack, database_url: str) -> Around:

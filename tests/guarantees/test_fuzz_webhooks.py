@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from deliveries import KEY, body_of, event, signature, subscribed, until_equal
-from fuzzing import TOKENS, damaged, examples, spoiled
+from fuzzing import TOKENS, damaged, examples, lasting, spoiled
 from servers import ROOMY, Service, service
 from tieout.v1.connection_service_pb2 import Connection
 from tieout_sandbox import Sandbox, SandboxSettings, serve
@@ -45,19 +45,10 @@ class Around:
 
 
 @pytest.fixture(scope="module")
-def loop() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
 def around(loop: asyncio.Runner, sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Around]:
     copy = shutil.copy(sqlite_template, tmp_path_factory.mktemp("webhooks") / "tieout.db")
-    stack = AsyncExitStack()
-    try:
-        yield loop.run(opened(stack, f"sqlite:///{copy}"))
-    finally:
-        loop.run(stack.aclose())
+    with lasting(loop, lambda stack: opened(stack, f"sqlite:///{copy}")) as made:
+        yield made
 
 
 async def opened(stack: AsyncExitStack, database_url: str) -> Around:

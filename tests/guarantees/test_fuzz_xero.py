@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from databases import add_connection
-from fuzzing import damaged, examples, spoiled
+from fuzzing import damaged, examples, lasting, spoiled
 from hostile_xero import LEFT, HostileXero, Reply, Spoil, hostile_xero
 from sandbox_caller import Caller
 from sandbox_writer import Writer
@@ -158,18 +158,9 @@ CALLS: Mapping[str, Call] = {
 
 
 @pytest.fixture(scope="module")
-def loop() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
 def around(loop: asyncio.Runner, lasting_database_url: str) -> Iterator[Around]:
-    stack = AsyncExitStack()
-    try:
-        yield loop.run(opened(stack, lasting_database_url))
-    finally:
-        loop.run(stack.aclose())
+    with lasting(loop, lambda stack: opened(stack, lasting_database_url)) as made:
+        yield made
 
 
 async def opened(stack: AsyncExitStack, database_url: str) -> Around:

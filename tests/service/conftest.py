@@ -1,29 +1,11 @@
-"""Fixtures of the services: a database, and a sandbox that really listens."""
+"""A sandbox that really listens, for the services."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
-from databases import (
-    database_url,
-    migrated_postgres_url,
-    postgres_server,
-    postgres_url,
-    sqlite_template,
-    sqlite_url,
-)
 from servers import SMALL
 from tieout_sandbox import Sandbox, serve
-
-__all__ = [
-    "database_url",
-    "migrated_postgres_url",
-    "postgres_server",
-    "postgres_url",
-    "sandbox",
-    "sqlite_template",
-    "sqlite_url",
-]
 
 
 @pytest.fixture

@@ -1,15 +1,13 @@
 """What was booked is never lost, and what nobody can ask for any more is forgotten."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 
-from fakes import World, world
+from fakes import World
 from tieout_server.connections.authorisation import CONSENT_LIFE
 from tieout_server.connections.messages import Connect
 from tieout_server.housekeeping import CONSENTS_KEPT, REQUESTS_KEPT, TOKENS_KEPT, Housekeeping
@@ -20,12 +18,6 @@ from tieout_server.storage import calls, tables, tokens
 pytestmark = pytest.mark.timeout(20)
 
 SEVEN = Calls(purpose=Purpose.FIRST_SYNC, status=200, calls=7, wire_bytes=70, body_bytes=700)
-
-
-@pytest.fixture
-async def around(tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ from tieout_server.ledger.writes import (
     InvoiceDraft,
     OverpaymentDraft,
     PaymentDraft,
-    RecordKind,
     RefundDraft,
     SpentMoneyDraft,
+    kind_of,
 )
 
 BATCH_PARTS = 200
@@ -136,35 +136,20 @@ def _overpayment(spread: Spread, marker: str) -> OverpaymentDraft:
 
 def records(draft: Draft, currency: str, numbers: Mapping[str, str], xero_id: str = "") -> tuple[XeroRecord, ...]:
     """What a draft makes in Xero, as callers see it; nothing for a deletion. `numbers` are the invoices' by id."""
-    kind, amount = _KINDS[type(draft)], total(draft)
-    if kind is None:
+    if isinstance(draft, Deletion):
         return ()
     invoice_id = draft.xero_invoice_id if isinstance(draft, PaymentDraft) else ""
     return (
         XeroRecord(
-            kind=kind,
+            kind=kind_of(draft),
             xero_id=xero_id,
             xero_invoice_id=invoice_id,
             invoice_number=numbers.get(invoice_id, ""),
-            amount=amount,
+            amount=total(draft),
             currency=currency,
-            xero_account_id=""
-            if isinstance(draft, CreditNoteDraft | InvoiceDraft | Deletion)
-            else draft.xero_account_id,
+            xero_account_id="" if isinstance(draft, CreditNoteDraft | InvoiceDraft) else draft.xero_account_id,
         ),
     )
-
-
-_KINDS: Mapping[type[Draft], RecordKind | None] = {
-    PaymentDraft: RecordKind.PAYMENT,
-    BatchDraft: RecordKind.BATCH_PAYMENT,
-    OverpaymentDraft: RecordKind.OVERPAYMENT,
-    CreditNoteDraft: RecordKind.CREDIT_NOTE,
-    RefundDraft: RecordKind.REFUND,
-    InvoiceDraft: RecordKind.INVOICE,
-    SpentMoneyDraft: RecordKind.SPENT_MONEY,
-    Deletion: None,
-}
 
 
 def total(draft: Draft) -> Decimal:

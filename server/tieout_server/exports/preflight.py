@@ -19,9 +19,9 @@ from tieout_server.ledger.documents import Account, Document, Entity, Organisati
 from tieout_server.ledger.exports import PlatformPayment
 from tieout_server.ledger.links import Link
 from tieout_server.ledger.writes import Payable
-from tieout_server.storage import customers, export_settings, export_steps, mirror
+from tieout_server.storage import customers, export_settings, export_steps
 from tieout_server.storage.database import Transaction
-from tieout_server.syncs.followers import follow
+from tieout_server.syncs import followers
 
 GROUND_KEPT = timedelta(minutes=5)
 """How long accounts and lock dates are gone by before they are read again; what they forbid is read again at once."""
@@ -203,8 +203,5 @@ async def _keep(turn: Turn, documents: Sequence[Document]) -> None:
         return
     async with turn.save() as tx:
         await turn.means.wake_news(tx, turn.link.id)
-        now = turn.now()
-        saved = await mirror.save(tx, turn.link.id, documents, seen_in=0, at=now)
-        if saved.changed:
-            await follow(tx, turn.link.id, documents, now)
+        if await followers.save(tx, turn.link.id, documents, seen_in=0, at=turn.now()):
             await turn.means.feed.tell_of_changes(tx, turn.link.id)

@@ -7,13 +7,12 @@ import msgspec
 
 from tieout_server.exports import sentences
 from tieout_server.exports.outcomes import tell
-from tieout_server.exports.recovery import kind_of
 from tieout_server.exports.send import VERIFY_AFTER
 from tieout_server.exports.sentences import Case
 from tieout_server.exports.state import StepState, XeroStatus
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.exports import ExportError, PaymentExport, Reversal, Step
-from tieout_server.ledger.writes import Deletion, RecordKind
+from tieout_server.ledger.writes import Deletion, RecordKind, kind_of
 from tieout_server.storage import exports, reversals
 from tieout_server.storage.database import Transaction
 

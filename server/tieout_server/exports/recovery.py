@@ -7,7 +7,7 @@ by a clock that nobody sets: then no call can be on its way any more, and the st
 again in full, so that what somebody recorded meanwhile is seen, too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -21,17 +21,9 @@ from tieout_server.exports.state import StepState
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.exports import Step
 from tieout_server.ledger.writes import (
-    BatchDraft,
-    CreditNoteDraft,
     Deletion,
-    Draft,
     Found,
-    InvoiceDraft,
-    OverpaymentDraft,
-    PaymentDraft,
-    RecordKind,
-    RefundDraft,
-    SpentMoneyDraft,
+    kind_of,
 )
 from tieout_server.storage import export_steps, exports, reversals
 from tieout_server.storage.database import Transaction
@@ -48,21 +40,6 @@ LOOKED_FOR = SURE_AFTER - FIRST_LOOK - LATE
 """How long a process has to look for a step before it gives it up. Its first look is after the commit that precedes
 the call, and a call arrives within 3½ minutes of that (see `SURE_AFTER`)."""
 NOT_THERE = "It was looked for in Xero and is not there: the answer was lost before anything was done."
-
-_KINDS: Mapping[type, RecordKind] = {
-    PaymentDraft: RecordKind.PAYMENT,
-    BatchDraft: RecordKind.BATCH_PAYMENT,
-    OverpaymentDraft: RecordKind.OVERPAYMENT,
-    CreditNoteDraft: RecordKind.CREDIT_NOTE,
-    RefundDraft: RecordKind.REFUND,
-    InvoiceDraft: RecordKind.INVOICE,
-    SpentMoneyDraft: RecordKind.SPENT_MONEY,
-}
-
-
-def kind_of(draft: Draft) -> RecordKind:
-    """What a draft makes in Xero, or what it deletes."""
-    return draft.record if isinstance(draft, Deletion) else _KINDS[type(draft)]
 
 
 async def take_over(tx: Transaction, connection_id: str, owners: Sequence[Owners]) -> int:

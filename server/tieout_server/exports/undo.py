@@ -20,7 +20,6 @@ from tieout_server.exports.means import Means
 from tieout_server.exports.outcomes import covered, invoices_of, look_at, records_of, tell
 from tieout_server.exports.preflight import XERO_CLOCK_MARGIN, Footing, Preflight, read_payables
 from tieout_server.exports.proof import look_again, prove
-from tieout_server.exports.recovery import kind_of
 from tieout_server.exports.refusals import Refused, classify, says_undeletable
 from tieout_server.exports.reversal_rules import (
     as_planned,
@@ -49,6 +48,7 @@ from tieout_server.ledger.writes import (
     Payable,
     PaymentDraft,
     SpentMoneyDraft,
+    kind_of,
 )
 from tieout_server.storage import export_steps, exports, receivables, reversals
 from tieout_server.storage.database import Transaction

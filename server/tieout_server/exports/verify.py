@@ -19,13 +19,13 @@ from tieout_server.exports.notes import of_export
 from tieout_server.exports.outcomes import REMOVED, covered, invoices_of, own_steps, records_of, tell
 from tieout_server.exports.preflight import read_payables
 from tieout_server.exports.record import in_parts
-from tieout_server.exports.recovery import MARGIN, kind_of
+from tieout_server.exports.recovery import MARGIN
 from tieout_server.exports.sentences import Case
 from tieout_server.exports.state import IN_XERO, StepState, XeroStatus
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.exports import PaymentExport, Step
 from tieout_server.ledger.money import readable
-from tieout_server.ledger.writes import BatchDraft, Found, Payable, PaymentDraft, PaymentSeen
+from tieout_server.ledger.writes import BatchDraft, Found, Payable, PaymentDraft, PaymentSeen, kind_of
 from tieout_server.storage import export_notes, export_steps, exports, receivables
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.receivables import FoundPayment

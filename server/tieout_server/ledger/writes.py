@@ -3,6 +3,7 @@
 A draft carries a marker of ours where the record can bear one, so that it can be found again when an answer was lost.
 """
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -159,6 +160,20 @@ Draft = (
     | SpentMoneyDraft
     | Deletion
 )
+_KINDS: Mapping[type, RecordKind] = {
+    PaymentDraft: RecordKind.PAYMENT,
+    BatchDraft: RecordKind.BATCH_PAYMENT,
+    OverpaymentDraft: RecordKind.OVERPAYMENT,
+    CreditNoteDraft: RecordKind.CREDIT_NOTE,
+    RefundDraft: RecordKind.REFUND,
+    InvoiceDraft: RecordKind.INVOICE,
+    SpentMoneyDraft: RecordKind.SPENT_MONEY,
+}
+
+
+def kind_of(draft: Draft) -> RecordKind:
+    """What a draft makes in Xero, or what it deletes."""
+    return draft.record if isinstance(draft, Deletion) else _KINDS[type(draft)]
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,11 +24,10 @@ from tieout_server.reconciliations.figures import Figure, figures_of
 from tieout_server.reconciliations.known import known_up_to
 from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.messages import InvoiceReference
-from tieout_server.storage import connections, discrepancies, mirror, receivables
+from tieout_server.storage import connections, discrepancies, receivables
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.discrepancies import Discrepancy
-from tieout_server.syncs import person
-from tieout_server.syncs.followers import follow
+from tieout_server.syncs import followers, person
 
 logger = log.get("chase")
 
@@ -145,18 +144,12 @@ class ChaseChecks:
             if is_over(await connections.get(tx, link.id, lock=True) or link, since=link):
                 return None
             await self._means.wake_news(tx, link.id)
+            now, ordinal = self._means.clock.now(), await connections.sync_ordinal(tx, link.id)
+            await person.foresee(tx, link.id, contacts, now)
             kinds: tuple[Sequence[Document], ...] = (contacts, invoices)
-            if sum([await self._save(tx, link, kind) for kind in kinds]):
+            if any([await followers.save(tx, link.id, kind, seen_in=ordinal, at=now) for kind in kinds]):
                 await self._means.feed.tell_of_changes(tx, link.id)
         return _Read(asked_at, {one.xero_invoice_id for one in invoices}, {one.xero_contact_id for one in contacts})
-
-    async def _save(self, tx: Transaction, link: Link, documents: Sequence[Document]) -> int:
-        now, ordinal = self._means.clock.now(), await connections.sync_ordinal(tx, link.id)
-        await person.foresee(tx, link.id, documents, now)
-        saved = await mirror.save(tx, link.id, documents, seen_in=ordinal, at=now)
-        if saved.changed:
-            await follow(tx, link.id, documents, now)
-        return saved.changed
 
     async def _calls_left(self, link: Link) -> int:
         allowance = await self._allowance(link.xero_tenant_id)

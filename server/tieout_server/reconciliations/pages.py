@@ -13,10 +13,9 @@ from tieout_server.reconciliations.findings import ReadAt
 from tieout_server.reconciliations.items import Key, balances
 from tieout_server.reconciliations.record import Record, Whose
 from tieout_server.reconciliations.take_in import is_missed
-from tieout_server.storage import customers, mirror, open_items, watermarks
+from tieout_server.storage import customers, open_items, watermarks
 from tieout_server.storage.database import Transaction
-from tieout_server.syncs import doubts, person
-from tieout_server.syncs.followers import follow
+from tieout_server.syncs import doubts, followers, person
 from tieout_server.syncs.intake import id_of
 
 
@@ -46,10 +45,7 @@ class Page:
         own = [document for document in documents if isinstance(document, Invoice | Credit)]
         await self._note_missed(own)
         await person.foresee(self._tx, self._link.id, documents, self._now)
-        saved = await mirror.save(self._tx, self._link.id, documents, seen_in=self._ordinal, at=self._now)
-        if saved.changed:
-            await follow(self._tx, self._link.id, documents, self._now)
-        return saved.changed
+        return await followers.save(self._tx, self._link.id, documents, seen_in=self._ordinal, at=self._now)
 
     async def _note_missed(self, documents: Sequence[Invoice | Credit]) -> None:
         theirs = {item_of(document).xero_id: item_of(document) for document in documents}

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from tieout_server.ledger.documents import CREDITS, Document, Entity
-from tieout_server.storage import contradictions, webhooks
+from tieout_server.storage import contradictions, mirror, webhooks
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.webhooks import Named, following
 from tieout_server.syncs.intake import entity_of, id_of
@@ -16,6 +16,19 @@ MOST_DELETED = 25
 them. That is less than half of a minute's calls; the sweep finds the others."""
 OF_A_MERGE = 40
 """Documents of a merged contact that are read at once; the sweep finds the others."""
+
+
+async def save(
+    tx: Transaction, connection_id: str, documents: Sequence[Document], *, seen_in: int, at: datetime
+) -> int:
+    """`mirror.save`, and have read what moved with what changed; answers how many rows are other now.
+
+    Whoever calls has woken the work `news` before: see Transaction.
+    """
+    saved = await mirror.save(tx, connection_id, documents, seen_in=seen_in, at=at)
+    if saved.changed:
+        await follow(tx, connection_id, documents, at)
+    return saved.changed
 
 
 async def follow(tx: Transaction, connection_id: str, documents: Sequence[Document], at: datetime) -> None:

@@ -1,14 +1,11 @@
 """Losing access and gaining it: by itself, by another consent, and what is told of it."""
 
 import dataclasses
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
 
-import fakes
 from connection_steps import connected, do, due_at, history, reconnected, shut_out, told
 from fakes import BooksOf, World
 from tieout_server.connections.means import AFTER_CONSENT, LOOK_AFTER
@@ -21,12 +18,6 @@ from tieout_server.ledger.links import TIEOUT, LinkChangeKind, Owner, ReasonCode
 pytestmark = pytest.mark.timeout(20)
 
 SUBJECTS = ["token refresh", "GET /connections", "GET /Organisation", "GET /Users", "GET /Organisation/Actions"]
-
-
-@pytest.fixture
-async def around(tmp_path: Path) -> AsyncIterator[World]:
-    async with fakes.world(tmp_path) as made:
-        yield made
 
 
 async def test_a_check_of_what_works_says_so_with_all_that_was_seen_and_changes_nothing(around: World) -> None:

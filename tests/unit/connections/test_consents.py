@@ -1,9 +1,8 @@
 """What becomes of a consent when others overlap it, the organisation is taken, or Xero falls silent half-way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,7 +10,6 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-import fakes
 from fakes import BooksOf, World
 from tieout_server.connections.authorisation import IN_HAND
 from tieout_server.connections.messages import Choose, Connect, Reconnect, Return, Started
@@ -27,12 +25,6 @@ from tieout_server.ledger.links import Link
 from tieout_server.storage import connections, tables
 
 pytestmark = pytest.mark.timeout(20)
-
-
-@pytest.fixture
-async def around(tmp_path: Path) -> AsyncIterator[World]:
-    async with fakes.world(tmp_path) as made:
-        yield made
 
 
 def state_of(started: Started) -> str:

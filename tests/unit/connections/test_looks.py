@@ -1,14 +1,12 @@
 """What a look at a connection makes of troubles that prove nothing, and when it looks again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
 
-import fakes
 from connection_steps import connected, do, due_at, history, shut_out
 from fakes import BooksOf, World
 from tieout_server.connections import probe, reasons
@@ -28,12 +26,6 @@ pytestmark = pytest.mark.timeout(20)
 
 GRACE = timedelta(minutes=30)
 """How long an old refresh token is good once it was used (Xero, Token types)."""
-
-
-@pytest.fixture
-async def around(tmp_path: Path) -> AsyncIterator[World]:
-    async with fakes.world(tmp_path) as made:
-        yield made
 
 
 async def now(around: World, link: Link) -> Link:

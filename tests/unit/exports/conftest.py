@@ -1,30 +1,11 @@
-"""What callers hand over is kept alike on SQLite and on PostgreSQL."""
+"""`desk` is where callers hand over payments, on SQLite and on PostgreSQL."""
 
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from databases import (
-    database,
-    database_url,
-    migrated_postgres_url,
-    postgres_server,
-    postgres_url,
-    sqlite_template,
-    sqlite_url,
-)
 from handing_over import Desk
 from tieout_server.storage.database import Database
-
-__all__ = [
-    "database",
-    "database_url",
-    "migrated_postgres_url",
-    "postgres_server",
-    "postgres_url",
-    "sqlite_template",
-    "sqlite_url",
-]
 
 
 @pytest_asyncio.fixture

@@ -1,20 +1,13 @@
 """A real server on a port of its own, and a channel to it."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
 from grpc import aio
 
-from fakes import World, serving, world
+from fakes import World, serving
 from tieout.v1.connection_service_pb2_grpc import ConnectionServiceStub
-
-
-@pytest_asyncio.fixture
-async def around(tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path) as made:
-        yield made
 
 
 @pytest_asyncio.fixture

@@ -1,10 +1,9 @@
 """What webhooks name: read together, once, until it is new enough; trouble neither loses it nor floods Xero."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,7 +11,7 @@ from sqlalchemy import func, select
 
 import documents
 from databases import take
-from fakes import World, world
+from fakes import World
 from servers import until
 from tieout_server.clock import from_micros
 from tieout_server.connections.messages import Connect, Return
@@ -34,13 +33,7 @@ from tieout_server.syncs.schedule import OFTEN
 from tieout_server.work.engine import Engine, Job, LostLeaseError, Priority
 
 SECOND = timedelta(seconds=1)
-pytestmark = pytest.mark.timeout(20)
-
-
-@pytest.fixture
-async def around(tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path) as made:
-        yield made
+pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 """Syncs at their edges: what ends them, what parks them, what they count as whole, and what their watchers hear."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,7 +12,6 @@ import pytest
 from sqlalchemy import select
 
 import databases
-import fakes
 from documents import invoice
 from fakes import BooksOf, World
 from tieout_server.clock import from_micros
@@ -52,12 +50,6 @@ from tieout_server.xero.transport import Access, Fetched, Request, Transport
 pytestmark = pytest.mark.timeout(20)
 
 Answer = Callable[[BooksOf, Query], Any]
-
-
-@pytest.fixture
-async def around(tmp_path: Path) -> AsyncIterator[World]:
-    async with fakes.world(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,7 +10,7 @@ import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestClient, TestServer
 
-from fakes import World, world
+from fakes import World
 from tieout_server.connections.messages import Completed, Connect, Reconnect, Return
 from tieout_server.connections.state import ConnectionState
 from tieout_server.errors import (
@@ -36,12 +35,6 @@ from tieout_server.web.server import WebServer
 
 RETURN_URL = "https://app.example/done?tab=xero#top"
 Client = TestClient[Any, Any]
-
-
-@pytest_asyncio.fixture
-async def around(tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path) as made:
-        yield made
 
 
 @pytest_asyncio.fixture

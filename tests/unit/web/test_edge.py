@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 
-from fakes import World, world
+from fakes import World
 from tieout_server.connections.messages import Connect
 from tieout_server.settings import Settings
 from tieout_server.web import connection
@@ -25,12 +24,6 @@ BURST, PAUSE = EACH
 
 async def is_ready() -> str:
     return ""
-
-
-@pytest_asyncio.fixture
-async def around(tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path) as made:
-        yield made
 
 
 @pytest_asyncio.fixture

@@ -1,21 +1,12 @@
 """Requests to the web server are counted by route and status, and nothing of their addresses is kept."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import generate_latest
 
-from fakes import World, world
+from fakes import World
 from tieout_server import measures
 from tieout_server.web.app import build
-
-
-@pytest.fixture
-async def around(tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path) as made:
-        yield made
 
 
 async def why_not_ready() -> str:

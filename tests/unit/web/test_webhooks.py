@@ -4,7 +4,6 @@ import asyncio
 import io
 import time
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -14,7 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from deliveries import KEY, body_of, event, signature
-from fakes import World, arrivals_of, world
+from fakes import World, arrivals_of
 from tieout_server.connections.messages import Connect, Return
 from tieout_server.settings import Settings
 from tieout_server.storage import arrivals as storage
@@ -27,12 +26,6 @@ from tieout_server.xero.webhooks import XeroDeliveries
 
 Sender = TestClient[Any, Any]
 pytestmark = pytest.mark.timeout(20)
-
-
-@pytest.fixture
-async def around(tmp_path: Path) -> AsyncIterator[World]:
-    async with world(tmp_path) as made:
-        yield made
 
 
 async def why_not_ready() -> str:

@@ -5,10 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from databases import migrated_postgres_url, postgres_server, postgres_url, sqlite_template, sqlite_url
 from places import Place, StillClock, place
-
-__all__ = ["migrated_postgres_url", "postgres_server", "postgres_url", "sqlite_template", "sqlite_url"]
 
 
 @pytest.fixture
