@@ -36,7 +36,7 @@ def to_units(amount: Decimal) -> int:
     try:
         units = int(_EXACT.to_integral_exact(_EXACT.multiply(amount, _DECIMAL_SCALE)))
     except (ArithmeticError, ValueError) as error:  # ValueError: it is not a number
-        raise InexactAmountError(f"{amount} cannot be stored exactly") from error
+        raise InexactAmountError(f"{amount} has more than four decimal places, or is no amount") from error
     if units not in _UNITS:
         raise InexactAmountError(f"{amount} is too large")
     return units
