@@ -25,12 +25,21 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the mark known, and begin to share; but let no logger keep what one test has configured."""
     compiled_once.share()
     structlog.configure = functools.partial(_configured, structlog.configure)
+    _write_plainly()
     config.addinivalue_line("markers", "in_turn: its cases run on SQLite and PostgreSQL in turn, each on one of them")
 
 
 def pytest_runtest_teardown() -> None:
-    """Write lines as structlog does by itself again: a command that ran within this process has set up its own."""
+    """Write lines as before again: a command that ran within this process has set up its own."""
+    _write_plainly()
+
+
+def _write_plainly() -> None:
+    """Write lines as structlog does by itself, but tracebacks as Python does: to adorn one takes as long as a test."""
     structlog.reset_defaults()
+    *others, _ = structlog.get_config()["processors"]
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*others, plain])
 
 
 def _configured(configure: Callable[..., None], **settings: Any) -> None:  # noqa: ANN401 - structlog's, of any kind

@@ -55,7 +55,7 @@ from tieout_server.storage.work import Task
 from tieout_server.syncs.service import WORK
 from tieout_server.work.engine import Job, Lane, LostLeaseError
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 OFF = Decimal("77.10")
 
