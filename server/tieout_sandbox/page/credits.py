@@ -48,8 +48,37 @@ def credits_(view: View) -> Html:
 
 def credit(view: View, found: Credit) -> Html:
     """One credit."""
-    usable = found.status is Status.AUTHORISED
-    unused = usable and not found.payments and not found.allocations
+    return join(
+        card("As it stands", _standing(view, found), _voiding(view, found)),
+        card(
+            "Set against invoices",
+            allocations_table(view, found.allocations, of_credit=True),
+            _allocating(view, found),
+        ),
+        card("Given back", payments_table(view, found.payments), _refunding(view, found)),
+    )
+
+
+def _standing(view: View, found: Credit) -> Html:
+    return figures(
+        [
+            ("Contact", link(view.link("contact", id=found.contact.id), found.contact.name)),
+            ("Date", day(found.on)),
+            ("Total", money(found.total, found.currency)),
+            ("Unused", money(found.remaining_credit, found.currency)),
+            ("Status", badge(found.status)),
+            ("Reference", found.reference or "—"),
+        ]
+    )
+
+
+def _voiding(view: View, found: Credit) -> Html | None:
+    if found.status is not Status.AUTHORISED or found.payments or found.allocations:
+        return None
+    return form(view, "void-credit", "Void", ask="Void this credit?", credit_id=found.id)
+
+
+def _allocating(view: View, found: Credit) -> Html:
     targets = [
         one
         for one in found.contact.documents
@@ -58,50 +87,29 @@ def credit(view: View, found: Credit) -> Html:
         and one.type is InvoiceType.ACCREC
         and one.currency == found.currency
     ]
+    if found.status is not Status.AUTHORISED or not targets:
+        return tag("p", "There is no open invoice that it fits.", class_="note")
     choices = [(one.id, f"{one.number} · {one.amount_due:,.2f} open") for one in targets]
-    return join(
-        card(
-            "As it stands",
-            figures(
-                [
-                    ("Contact", link(view.link("contact", id=found.contact.id), found.contact.name)),
-                    ("Date", day(found.on)),
-                    ("Total", money(found.total, found.currency)),
-                    ("Unused", money(found.remaining_credit, found.currency)),
-                    ("Status", badge(found.status)),
-                    ("Reference", found.reference or "—"),
-                ]
-            ),
-            form(view, "void-credit", "Void", ask="Void this credit?", credit_id=found.id) if unused else None,
-        ),
-        card(
-            "Set against invoices",
-            allocations_table(view, found.allocations, of_credit=True),
-            form(
-                view,
-                "allocate",
-                "Allocate",
-                choice("Invoice", "invoice_id", choices),
-                amount_field("Amount", "amount", placeholder="as much as fits"),
-                credit_id=found.id,
-            )
-            if usable and choices
-            else tag("p", "There is no open invoice that it fits.", class_="note"),
-        ),
-        card(
-            "Given back",
-            payments_table(view, found.payments),
-            form(
-                view,
-                "refund",
-                "Refund",
-                amount_field("Amount", "amount", placeholder="all that is left"),
-                accounts(view, found.currency),
-                credit_id=found.id,
-            )
-            if usable
-            else None,
-        ),
+    return form(
+        view,
+        "allocate",
+        "Allocate",
+        choice("Invoice", "invoice_id", choices),
+        amount_field("Amount", "amount", placeholder="as much as fits"),
+        credit_id=found.id,
+    )
+
+
+def _refunding(view: View, found: Credit) -> Html | None:
+    if found.status is not Status.AUTHORISED:
+        return None
+    return form(
+        view,
+        "refund",
+        "Refund",
+        amount_field("Amount", "amount", placeholder="all that is left"),
+        accounts(view, found.currency),
+        credit_id=found.id,
     )
 
 
