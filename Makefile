@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export UV_PYTHON_DOWNLOADS := never
 export GRPC_VERBOSITY ?= ERROR
+# One more than the cores of CI: some tests only wait, for minutes, until a killed process is missed.
+WORKERS ?= 3
 # Some images forbid it; without bytecode every start compiles two thousand modules again.
 export PYTHONDONTWRITEBYTECODE =
 
@@ -40,7 +42,7 @@ demo: setup ## Sandbox Xero + server + a merchant connected + first sync + a dif
 	@$(BIN)/python -m tieout_server.demo $(if $(ONCE),--once) $(if $(BROWSER),--browser) $(if $(REPLICAS),--replicas $(REPLICAS))
 
 test: setup ## Every test, on SQLite and PostgreSQL; browser tests where chromium is
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: setup ## Formatting, lint, types, layers, API, lock file
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format" >&2; exit 1; }
