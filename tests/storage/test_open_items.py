@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import warnings
+from collections.abc import Iterator
 
 import pytest
 
@@ -31,11 +32,14 @@ async def overview(database: Database) -> Overview:
 
 
 @pytest.fixture
-def others_are_collected() -> None:
-    """What tests before this one left to be collected is none of its business."""
+def others_are_collected() -> Iterator[None]:
+    """What tests before this one left to be collected is none of its business; nor is what stays, so nobody looks."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.mark.usefixtures("others_are_collected")
