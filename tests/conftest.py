@@ -15,7 +15,11 @@ pytest_plugins = ["databases"]
 
 RINGS = ("guarantees", "service", "xero", "browser", "storage", "architecture", "unit")
 """Those whose files take long first, so that no worker is left alone with one of them in the end."""
-LONGEST = ("test_replicas.py", "test_watches.py", "test_reconciliation.py", "test_exactly_once.py", "test_polling.py")
+LONGEST = (
+    "test_replicas.py", "test_watches.py", "test_reconciliation.py", "test_exactly_once.py", "test_polling.py",
+    "test_sending_once.py", "test_reversing_once.py",
+)  # fmt: skip
+"""Those of a ring that take longest, in this order."""
 DATABASES = ("sqlite", "postgres")
 EVERYTHING = "TIEOUT_TEST_EVERYTHING"
 """Set where each case is to run on both kinds of database, whatever the test says."""
