@@ -42,7 +42,7 @@ def _write_plainly() -> None:
     """Write lines as structlog does by itself, but tracebacks as Python does: to adorn one takes as long as a test."""
     structlog.reset_defaults()
     *others, _ = structlog.get_config()["processors"]
-    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*others, plain])
 
 
