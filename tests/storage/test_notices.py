@@ -13,7 +13,7 @@ from tieout_server.storage import events, notices
 from tieout_server.storage.database import Database, DatabaseUrlError
 from tieout_server.storage.notices import Notices, notify
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 CHANNEL = "tieout_test"
 _AT = datetime(2026, 11, 22, tzinfo=UTC)

@@ -14,7 +14,7 @@ from tieout_server.errors import NotFoundError, StorageUnavailableError
 from tieout_server.storage import database as databases
 from tieout_server.storage.database import Database, Transaction
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 BREAK = text("SELECT pg_terminate_backend(pg_backend_pid())")
 OTHERS = text(

@@ -15,7 +15,7 @@ from tieout_server.ledger.books import Purpose
 from tieout_server.ledger.calls import Calls, CallsInMemory
 from tieout_server.storage import calls, tables, tokens
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 SEVEN = Calls(purpose=Purpose.FIRST_SYNC, status=200, calls=7, wire_bytes=70, body_bytes=700)
 

@@ -15,7 +15,7 @@ from tieout_server.ledger.books import Purpose
 from tieout_server.ledger.documents import Organisation
 from tieout_server.ledger.links import TIEOUT, LinkChangeKind, Owner, ReasonCode
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 SUBJECTS = ["token refresh", "GET /connections", "GET /Organisation", "GET /Users", "GET /Organisation/Actions"]
 

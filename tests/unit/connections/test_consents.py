@@ -24,7 +24,7 @@ from tieout_server.errors import (
 from tieout_server.ledger.links import Link
 from tieout_server.storage import connections, tables
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 
 def state_of(started: Started) -> str:

@@ -22,7 +22,7 @@ from tieout_server.ledger.documents import Organisation
 from tieout_server.ledger.links import Link, Owner, ReasonCode
 from tieout_server.syncs.service import WORK
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 GRACE = timedelta(minutes=30)
 """How long an old refresh token is good once it was used (Xero, Token types)."""

@@ -13,7 +13,7 @@ from fakes import World, world
 from tieout_server.connections.tokens import Tokens
 from tieout_server.ledger.books import TokenSet
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 USER = "user-1"
 

@@ -17,7 +17,7 @@ from tieout_server.storage import events, migrate
 from tieout_server.storage.database import Database
 from tieout_server.storage.events import Event
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture

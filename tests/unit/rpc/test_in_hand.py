@@ -7,7 +7,7 @@ import pytest
 from tieout_server.errors import DrainingError
 from tieout_server.rpc.in_hand import InHand
 
-pytestmark = pytest.mark.timeout(10)
+pytestmark = pytest.mark.timeout(60)
 
 LONG = 60.0
 

@@ -26,7 +26,7 @@ from tieout_server.syncs.service import WORK, StartSync
 from tieout_server.syncs.state import SyncMode
 from tieout_server.work.engine import Job
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 ODD = UnexpectedAnswerError("Xero's answer has another shape than documented: Expected `array`, got `str`.")
 

@@ -47,7 +47,7 @@ from tieout_server.work.engine import Job, LostLeaseError, Priority
 from tieout_server.xero.books import XeroBooks
 from tieout_server.xero.transport import Access, Fetched, Request, Transport
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 Answer = Callable[[BooksOf, Query], Any]
 

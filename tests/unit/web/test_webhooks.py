@@ -25,7 +25,7 @@ from tieout_server.web.webhooks import LARGEST_BODY, WEBHOOKS, WebhookReceiver
 from tieout_server.xero.webhooks import XeroDeliveries
 
 Sender = TestClient[Any, Any]
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 
 async def why_not_ready() -> str:

@@ -17,7 +17,7 @@ from tieout_server.storage.database import Database
 from tieout_server.work import engine as engines
 from tieout_server.work.engine import Engine, Job, Lane, LostLeaseError, Perform, Priority
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture
