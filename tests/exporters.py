@@ -41,6 +41,7 @@ from tieout_server.storage import work
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.vault import Vault
 from tieout_server.storage.work import Task
+from tieout_server.syncs.erasures import Erasures
 from tieout_server.syncs.news import News
 from tieout_server.syncs.poll import Polls
 from tieout_server.syncs.reading import Readings
@@ -286,6 +287,7 @@ async def start(sandbox: Sandbox, url: str, *, ahead: timedelta = timedelta()) -
     readings = Readings(reading, links, syncs, engine)
     Polls(reading, readings, engine, library.allowance)
     Sweeps(reading, readings, engine)
+    Erasures(reading, links, engine, requests)
     comparing = reconciliation_means.Means(database, feed, clock, engine)
     Changed(comparing, links, library.allowance)
     ReconciliationWork(comparing, links)
