@@ -3,9 +3,10 @@
 The clocks of server and sandbox are jumped ahead together (tests/jumping.py): at their real pace thirty days of a
 hundred connections are 1.6 million calls to Xero, and ten minutes of two cores are enough for less than a tenth of
 that. So each round of some days is two short jumps and a long one, and what is due several times within a jump is done
-once; the table tells how many calls were made. Everything else is what it is on the days themselves: people work in
-Xero, webhooks come or do not, payments are handed over, tokens expire, Xero is away, days' calls are used up, somebody
-disconnects and consents again, streams come, go and stay.
+once; the table tells how many calls were made. On a slow machine the last rounds are fewer, and of more days.
+Everything else is what it is on the days themselves: people work in Xero, webhooks come or do not, payments are handed
+over, tokens expire, Xero is away, days' calls are used up, somebody disconnects and consents again, streams come, go
+and stay.
 
 What the processes hold is looked at after each round, when nothing is due. The first third is their warm-up; from then
 on nothing may grow.
@@ -22,6 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from itertools import accumulate
 from pathlib import Path
 
 import uvloop
@@ -41,6 +43,8 @@ from servers import differences, mirror_of, truth_of
 from tieout_server.storage import changes, export_steps, exports
 from tieout_server.storage.export_tables import payment_exports
 
+PLAYED_WITHIN = 600.0
+"""Seconds for all days, after the first syncs."""
 MORE_MEMORY = 0.5
 """MB a simulated day: what the kernel counts is not smooth, and books grow."""
 MORE_OBJECTS = 0.5
@@ -82,11 +86,6 @@ class Size:
     seed: int
     traces: bool
 
-    @property
-    def length(self) -> timedelta:
-        """Of a round."""
-        return timedelta(days=self.days) / self.rounds
-
 
 async def soaked(size: Size, database_url: str, folder: Path) -> list[Row]:
     """Everything that happens, and what was found in the end."""
@@ -104,13 +103,8 @@ async def soaked(size: Size, database_url: str, folder: Path) -> list[Row]:
         before = await one.held()
         one.begin_watching()
         async with following(one.watchers):
-            played, evenings = time.monotonic(), []
-            for number in range(size.rounds):
-                await one_round(one, number, size.length)
-                evenings.append(await one.held())
-                said(f"round {number + 1}: {shown(evenings[-1])}", began)
-            played = time.monotonic() - played
-            lived_through = happened(one, size, played, evenings[-1].cpu - before.cpu)
+            lengths, evenings, played = await all_days(one, size, began)
+            lived_through = happened(one, lengths, played, evenings[-1].cpu - before.cpu)
             promises = await kept(one)
             await one.all_are_told()
         promises += watched(one)
@@ -124,13 +118,34 @@ async def soaked(size: Size, database_url: str, folder: Path) -> list[Row]:
         said(f"log: {line[:400]}", began)
     return [
         *lived_through,
-        *grown(evenings[size.rounds // 3 :], size.days / size.rounds),
+        *grown(list(accumulate(lengths)), evenings),
         Row("asyncio tasks left behind, once all streams are closed", after.tasks - before.tasks, most=0),
         Row("sockets left behind, likewise, but those to Xero", after.sockets - before.sockets, most=pooled),
         *promises,
         Row("faults in the log", len(faults), most=0),
         Row("the whole took", (time.monotonic() - began) / 60, unit="min"),
     ]
+
+
+async def all_days(one: World, size: Size, began: float) -> tuple[Sequence[float], Sequence[Held], float]:
+    """Play round after round: the days of each, what is held after it, and the seconds that all took."""
+    lengths: list[float] = []
+    evenings: list[Held] = []
+    left, started = float(size.days), time.monotonic()
+    while left:
+        rounds = rounds_left(size.rounds, len(lengths), time.monotonic() - started)
+        lengths.append(left / rounds)
+        await one_round(one, len(lengths) - 1, timedelta(days=lengths[-1]))
+        evenings.append(await one.held())
+        said(f"round {len(lengths)}, {lengths[-1]:.2f} days: {shown(evenings[-1])}", began)
+        left = left - lengths[-1] if rounds > 1 else 0.0
+    return lengths, evenings, time.monotonic() - started
+
+
+def rounds_left(planned: int, done: int, seconds: float) -> int:
+    """How many more rounds there are: all that are planned, or fewer where those would not be over in time."""
+    in_time = int((PLAYED_WITHIN - seconds) / (seconds / done)) if done else planned
+    return max(1, min(planned - done, in_time))
 
 
 def said(what: str, began: float) -> None:
@@ -146,8 +161,9 @@ def shown(held: Held) -> str:
     )
 
 
-def happened(one: World, size: Size, seconds: float, cpu: float) -> list[Row]:
+def happened(one: World, lengths: Sequence[float], seconds: float, cpu: float) -> list[Row]:
     """What it was that was lived through."""
+    days, connections = round(sum(lengths)), len(one.merchants)
     tally, calls = one.tally, one.tally["calls to Xero"]
     names = (
         "edits in Xero", "payments handed over", "token refreshes", "streams opened", "disconnections",
@@ -155,13 +171,13 @@ def happened(one: World, size: Size, seconds: float, cpu: float) -> list[Row]:
     )  # fmt: skip
     day_refusals = tally["refused: day"] / max(1, tally["days' calls used up"])
     return [
-        Row("simulated", size.days, least=size.days, unit="days"),
-        Row("  the longest jump of the clock", size.length / HOUR, unit="h"),
-        Row("connections", size.connections),
-        Row("played within", seconds / 60, most=10, unit="min"),
-        Row("times as fast as the days are", size.days * DAY.total_seconds() / seconds),
+        Row("simulated", days, unit="days"),
+        Row("  the longest jump of the clock", max(lengths) * 24, unit="h"),
+        Row("connections", connections),
+        Row("played within", seconds / 60, most=PLAYED_WITHIN / 60, unit="min"),
+        Row("times as fast as the days are", days * DAY.total_seconds() / seconds),
         Row("calls to Xero", calls),
-        Row("  of each connection and day", calls / size.connections / size.days),
+        Row("  of each connection and day", calls / connections / days),
         Row("  a second", calls / seconds, unit="/s"),
         Row("  CPU of our server for each", cpu / calls * 1000, unit="ms"),
         *(Row(name, tally[name], least=1) for name in names),
@@ -181,11 +197,15 @@ def refused_but_for_days(tally: dict[str, int]) -> int:
 # What may not grow
 
 
-def grown(evenings: Sequence[Held], days: float) -> list[Row]:
-    """What was held on these evenings, so many days apart, and how it rose."""
+def grown(days: Sequence[float], every: Sequence[Held]) -> list[Row]:
+    """What was held on the evenings of these days, after the warm-up, and how it rose."""
+    warm = days[-1] / 3
+    later = [day for day in days if day > warm]
+    evenings = every[-len(later) :]
 
     def row(values: Sequence[float], most: float, unit: str = "") -> Row:
-        return Row("  more each day", slope(values) / days, most=most, unit=unit)
+        rise = statistics.linear_regression(later, values).slope if len(later) > 1 else 0.0
+        return Row("  more each day", rise, most=most, unit=unit)
 
     last = evenings[-1]
     return [
@@ -201,11 +221,6 @@ def grown(evenings: Sequence[Held], days: float) -> list[Row]:
         Row("files and sockets on the last evening, but those to Xero", last.files),
         row([each.files for each in evenings], MORE_OF_FEW),
     ]
-
-
-def slope(values: Sequence[float]) -> float:
-    """By how much these rise from each to the next, by least squares."""
-    return statistics.linear_regression(range(len(values)), values).slope if len(values) > 1 else 0.0
 
 
 async def at_rest(one: World) -> Held:

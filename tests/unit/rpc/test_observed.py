@@ -9,6 +9,7 @@ import structlog
 from grpc import aio
 
 from fakes import World, serving
+from servers import until
 from tieout import Client
 from tieout.errors import NotFoundError
 from tieout.v1 import connection_service_pb2 as pb
@@ -100,5 +101,5 @@ async def test_a_stream_is_open_until_it_ends_and_its_time_is_no_latency(channel
     await watch.read()  # the last heartbeat
     with pytest.raises(aio.AioRpcError):
         await watch.read()
-    assert value("tieout_rpc_streams_open", method=WATCH) == open_before
+    await until(lambda: value("tieout_rpc_streams_open", method=WATCH) == open_before)  # the caller hears of it first
     assert value("tieout_rpc_seconds_count", method=WATCH) == 0
