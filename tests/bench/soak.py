@@ -45,6 +45,8 @@ from tieout_server.storage.export_tables import payment_exports
 
 PLAYED_WITHIN = 600.0
 """Seconds for all days, after the first syncs."""
+AIMED_AT = 0.85 * PLAYED_WITHIN
+"""A last round may take longer than those before."""
 MORE_MEMORY = 0.5
 """MB a simulated day: what the kernel counts is not smooth, and books grow."""
 MORE_OBJECTS = 0.5
@@ -144,7 +146,7 @@ async def all_days(one: World, size: Size, began: float) -> tuple[Sequence[float
 
 def rounds_left(planned: int, done: int, seconds: float) -> int:
     """How many more rounds there are: all that are planned, or fewer where those would not be over in time."""
-    in_time = int((PLAYED_WITHIN - seconds) / (seconds / done)) if done else planned
+    in_time = int((AIMED_AT - seconds) / (seconds / done)) if done else planned
     return max(1, min(planned - done, in_time))
 
 
