@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -47,6 +48,8 @@ PLAYED_WITHIN = 600.0
 """Seconds for all days, after the first syncs."""
 AIMED_AT = 0.85 * PLAYED_WITHIN
 """A last round may take longer than those before."""
+LONGEST = 6
+"""Days of a round: what was logged is noted after each, before it is forgotten."""
 MORE_MEMORY = 0.5
 """MB a simulated day: what the kernel counts is not smooth, and books grow."""
 MORE_OBJECTS = 0.5
@@ -135,7 +138,8 @@ async def all_days(one: World, size: Size, began: float) -> tuple[Sequence[float
     evenings: list[Held] = []
     left, started = float(size.days), time.monotonic()
     while left:
-        rounds = rounds_left(size.rounds, len(lengths), time.monotonic() - started)
+        in_time = rounds_left(size.rounds, len(lengths), time.monotonic() - started)
+        rounds = max(in_time, math.ceil(left / LONGEST))
         lengths.append(left / rounds)
         await one_round(one, len(lengths) - 1, timedelta(days=lengths[-1]))
         evenings.append(await one.held())
