@@ -138,7 +138,7 @@ async def all_days(one: World, size: Size, began: float) -> tuple[Sequence[float
     evenings: list[Held] = []
     left, started = float(size.days), time.monotonic()
     while left:
-        in_time = rounds_left(size.rounds, len(lengths), time.monotonic() - started)
+        in_time = in_time_for(size.rounds, len(lengths), time.monotonic() - started)
         rounds = max(in_time, math.ceil(left / LONGEST))
         lengths.append(left / rounds)
         await one_round(one, len(lengths) - 1, timedelta(days=lengths[-1]))
@@ -148,10 +148,9 @@ async def all_days(one: World, size: Size, began: float) -> tuple[Sequence[float
     return lengths, evenings, time.monotonic() - started
 
 
-def rounds_left(planned: int, done: int, seconds: float) -> int:
-    """How many more rounds there are: all that are planned, or fewer where those would not be over in time."""
-    in_time = int((AIMED_AT - seconds) / (seconds / done)) if done else planned
-    return max(1, min(planned - done, in_time))
+def in_time_for(planned: int, done: int, seconds: float) -> int:
+    """For how many more rounds there is time: all that are planned, or fewer at the pace of those that were."""
+    return min(planned - done, int((AIMED_AT - seconds) / (seconds / done))) if done else planned
 
 
 def said(what: str, began: float) -> None:

@@ -20,11 +20,7 @@ from tieout_server.exports.send import Owners, Result, keep
 from tieout_server.exports.state import StepState
 from tieout_server.exports.turn import Turn
 from tieout_server.ledger.exports import Step
-from tieout_server.ledger.writes import (
-    Deletion,
-    Found,
-    kind_of,
-)
+from tieout_server.ledger.writes import Deletion, Found, kind_of
 from tieout_server.storage import export_steps, exports, reversals
 from tieout_server.storage.database import Transaction
 
@@ -121,9 +117,8 @@ class Recovery:
             results += [_settled(step, _marked(step, found), is_sure=self._is_sure(step, began)) for step in some]
         for step in steps:
             if isinstance(step.draft, Deletion):
-                of = self._turn.books.status_of(step.draft.record, step.draft.xero_id)
                 try:
-                    found_now = await of
+                    found_now = await self._turn.books.status_of(step.draft.record, step.draft.xero_id)
                     results.append(_settled_deletion(step, found_now, is_sure=self._is_sure(step, began)))
                 except BugError as bug:
                     failed = failed or bug

@@ -6,10 +6,9 @@ import msgspec
 
 from tieout_server.errors import BugError
 
-SCALE = 10_000
+SCALE = Decimal(10_000)
 """Stored units per currency unit: four decimal places, what Xero uses for the finest unit amounts (`unitdp=4`)."""
 
-_DECIMAL_SCALE = Decimal(SCALE)
 _UNITS = range(-(2**63), 2**63)
 """Units are stored as an integer of 64 bits."""
 _EXACT = Context(prec=19, Emax=30, traps=[Inexact, InvalidOperation, Overflow])
@@ -34,7 +33,7 @@ def to_units(amount: Decimal) -> int:
         InexactAmountError: it cannot be stored exactly. Nothing is ever rounded.
     """
     try:
-        units = int(_EXACT.to_integral_exact(_EXACT.multiply(amount, _DECIMAL_SCALE)))
+        units = int(_EXACT.to_integral_exact(_EXACT.multiply(amount, SCALE)))
     except (ArithmeticError, ValueError) as error:  # ValueError: it is not a number
         raise InexactAmountError(f"{amount} has more than four decimal places, or is no amount") from error
     if units not in _UNITS:

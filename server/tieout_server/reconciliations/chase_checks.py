@@ -27,7 +27,7 @@ from tieout_server.reconciliations.messages import InvoiceReference
 from tieout_server.storage import connections, discrepancies, receivables
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.discrepancies import Discrepancy
-from tieout_server.syncs import followers, person
+from tieout_server.syncs import followers
 
 logger = log.get("chase")
 
@@ -145,7 +145,6 @@ class ChaseChecks:
                 return None
             await self._means.wake_news(tx, link.id)
             now, ordinal = self._means.clock.now(), await connections.sync_ordinal(tx, link.id)
-            await person.foresee(tx, link.id, contacts, now)
             kinds: tuple[Sequence[Document], ...] = (contacts, invoices)
             if any([await followers.save(tx, link.id, kind, seen_in=ordinal, at=now) for kind in kinds]):
                 await self._means.feed.tell_of_changes(tx, link.id)

@@ -15,7 +15,7 @@ from tieout_server.reconciliations.record import Record, Whose
 from tieout_server.reconciliations.take_in import is_missed
 from tieout_server.storage import customers, open_items, watermarks
 from tieout_server.storage.database import Transaction
-from tieout_server.syncs import doubts, followers, person
+from tieout_server.syncs import doubts, followers
 from tieout_server.syncs.intake import id_of
 
 
@@ -44,7 +44,6 @@ class Page:
         removed |= await doubts.leave(self._tx, self._link.id, documents, removed)
         own = [document for document in documents if isinstance(document, Invoice | Credit)]
         await self._note_missed(own)
-        await person.foresee(self._tx, self._link.id, documents, self._now)
         return await followers.save(self._tx, self._link.id, documents, seen_in=self._ordinal, at=self._now)
 
     async def _note_missed(self, documents: Sequence[Invoice | Credit]) -> None:

@@ -75,11 +75,11 @@ class Erasures:
                 raise NotFoundError("connection", asked.connection_id)
             contact = await _now(tx, asked)
             customer = contact.xero_contact_id
-            rows = await person.count(tx, link.id, customer)
         if contact.status != ContactStatus.GDPRREQUEST:
             await self._check_is_gone(link, customer)
         if asked.dry_run:
-            return rows
+            async with self._means.database.read() as tx:
+                return await person.count(tx, link.id, customer)
         async with self._means.database.write() as tx:
             await connections.get(tx, link.id, lock=True)
             if earlier := await self._requests.earlier(tx, method, name, asked, dict[str, int]):

@@ -7,6 +7,7 @@ from tieout_server.ledger.documents import CREDITS, Document, Entity
 from tieout_server.storage import contradictions, mirror, webhooks
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.webhooks import Named, following
+from tieout_server.syncs import person
 from tieout_server.syncs.intake import entity_of, id_of
 
 FEW_CREDITS = 3
@@ -23,8 +24,10 @@ async def save(
 ) -> int:
     """`mirror.save`, and have read what moved with what changed; answers how many rows are other now.
 
-    Whoever calls has woken the work `news` before: see Transaction.
+    Who is erased in these documents is erased here. Whoever calls has woken the work `news` before, and saves contacts
+    before all others: see Transaction.
     """
+    await person.foresee(tx, connection_id, documents, at)
     saved = await mirror.save(tx, connection_id, documents, seen_in=seen_in, at=at)
     if saved.changed:
         await follow(tx, connection_id, documents, at)
