@@ -71,7 +71,7 @@ class Merchant:
         self.paid[payment_id] = invoice
         return PlatformPayment(
             payment_id=payment_id,
-            paid_on=self.fleet.sandbox.clock.today().isoformat(),
+            paid_on=self.books.today().isoformat(),
             amount=amount,
             lines=[PaymentLine(xero_invoice_id=invoice.id, amount=amount)],
         )

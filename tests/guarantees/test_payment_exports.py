@@ -73,7 +73,7 @@ class Desk:
         lines = tuple(PaymentLine(xero_invoice_id=invoice.id, amount=Decimal(amount)) for invoice, amount in paid)
         stated: dict[str, Any] = {
             "payment_id": f"pay-{self.paid}",
-            "paid_on": self.sandbox.clock.now().date(),
+            "paid_on": self.sandbox.organisations[0].books.today(),
             "currency": paid[0][0].currency,
             "amount": sum((line.amount for line in lines), Decimal(0)),
             "lines": lines,
@@ -168,7 +168,7 @@ async def test_nothing_is_guessed_and_everything_is_said_at_once(desk: Desk) -> 
     voided = desk.owed(currency="EUR")
     desk.books.void(voided.id)
     await desk.choose(EUR="")
-    desk.sandbox.organisations[0].period_lock_on = desk.sandbox.clock.now().date()
+    desk.sandbox.organisations[0].period_lock_on = desk.sandbox.organisations[0].books.today()
     found = await desk.one.exports.check(desk.connection_id, desk.payment((voided, "100.00")))
     assert {it.reason for it in found.findings} == {"ACCOUNT_NOT_CHOSEN", "PERIOD_LOCKED", "INVOICE_NOT_PAYABLE"}
     assert not found.plan
@@ -199,7 +199,7 @@ async def _account_archived(desk: Desk) -> PaymentExport:
 
 
 async def _period_locked(desk: Desk) -> PaymentExport:
-    desk.sandbox.organisations[0].period_lock_on = desk.sandbox.clock.now().date()
+    desk.sandbox.organisations[0].period_lock_on = desk.sandbox.organisations[0].books.today()
     desk.sandbox.clock.advance(GONE_BY)
     return await desk.pay((desk.owed(), "100.00"))
 
@@ -414,7 +414,7 @@ async def _reconciled(_desk: Desk, invoice: Invoice) -> None:
 
 async def _locked(desk: Desk, _invoice: Invoice) -> None:
     desk.sandbox.clock.advance(timedelta(days=2))
-    desk.sandbox.organisations[0].period_lock_on = desk.sandbox.clock.now().date() - timedelta(days=1)
+    desk.sandbox.organisations[0].period_lock_on = desk.sandbox.organisations[0].books.today() - timedelta(days=1)
 
 
 @pytest.mark.parametrize("hinders", [_reconciled, _locked])

@@ -49,7 +49,7 @@ class Shop:
 
     def payment(self, payment_id: str, *invoices: Invoice) -> pb.PlatformPayment:
         lines = [pb.PaymentLine(xero_invoice_id=it.id, amount=_money(it.amount_due)) for it in invoices]
-        today = self.sandbox.clock.now().date().isoformat()
+        today = self.sandbox.organisations[0].books.today().isoformat()
         whole = sum((it.amount_due for it in invoices), Decimal(0))
         return pb.PlatformPayment(payment_id=payment_id, paid_on=today, amount=_money(whole), lines=lines)
 

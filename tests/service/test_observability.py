@@ -126,7 +126,7 @@ async def test_a_trace_leads_from_a_payment_to_its_record_in_xero(
     amount = Money(currency_code=invoice.currency, amount="10.50")
     payment = export_pb.PlatformPayment(
         payment_id="pay-1",
-        paid_on=sandbox.clock.now().date().isoformat(),
+        paid_on=sandbox.organisations[0].books.today().isoformat(),
         amount=amount,
         lines=[export_pb.PaymentLine(xero_invoice_id=invoice.id, amount=amount)],
     )

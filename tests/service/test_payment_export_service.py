@@ -51,7 +51,7 @@ class Paying:
 
     @property
     def today(self) -> str:
-        return self.sandbox.clock.now().date().isoformat()
+        return self.sandbox.organisations[0].books.today().isoformat()
 
     async def account(self, currency: str) -> str:
         """The bank account of the books for a currency."""

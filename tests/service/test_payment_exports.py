@@ -37,7 +37,7 @@ class Till:
         """Hand over a payment of all that is due; answers the export's id."""
         whole = Decimal(amount or sum(it.amount_due for it in invoices))
         lines = [pb.PaymentLine(xero_invoice_id=it.id, amount=_money(it.amount_due)) for it in invoices]
-        today = self.sandbox.clock.now().date().isoformat()
+        today = self.sandbox.organisations[0].books.today().isoformat()
         payment = pb.PlatformPayment(payment_id=payment_id, paid_on=today, amount=_money(whole), lines=lines)
         return (await self.running.client.payment_exports.export(self.connection_id, payment)).export.id
 
@@ -113,7 +113,7 @@ async def test_answers_that_stay_lost_are_looked_for_and_pay_once(till: Till, fa
     invoice = till.owed("100.00")
     till.sandbox.faults.add(FaultRule(fault, "/Payments", method="PUT", times=3))
     line = pb.PaymentLine(xero_invoice_id=invoice.id, amount=_money(Decimal(40)))
-    today = till.sandbox.clock.now().date().isoformat()
+    today = till.sandbox.organisations[0].books.today().isoformat()
     payment = pb.PlatformPayment(payment_id="p1", paid_on=today, amount=_money(Decimal(40)), lines=[line])
     accepted = await till.running.client.payment_exports.export(till.connection_id, payment)
     export = await till.becomes(accepted.export.id, pb.XERO_STATUS_VERIFIED)

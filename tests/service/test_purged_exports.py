@@ -37,7 +37,7 @@ class Counter:
     @property
     def payment(self) -> PlatformPayment:
         line = PaymentLine(xero_invoice_id=self.invoice.id, amount=Decimal(100))
-        today = self.sandbox.clock.now().date()
+        today = self.sandbox.organisations[0].books.today()
         return PlatformPayment(payment_id="p1", paid_on=today, currency="NZD", amount=Decimal(100), lines=(line,))
 
     async def hands_over(self) -> None:
