@@ -119,16 +119,16 @@ async def test_postgresql_says_that_it_cannot_now(postgres: Database, state: str
 
 async def test_sqlite_is_locked_by_somebody_else_for_too_long(sqlite_url: str) -> None:
     database = Database(sqlite_url)
-    async with database.read() as tx:
+    async with database.write() as tx:  # over the one connection that writes
         await tx.execute(text("PRAGMA busy_timeout=10"))
     with contextlib.closing(sqlite3.connect(str(database.url.database), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageUnavailableError) as refused:
-            async with database.write():
-                pass
+            async with database.write() as tx:
+                await tx.execute(text("SELECT 1"))
     assert "locked" in refused.value.why
-    async with database.write():
-        pass
+    async with database.write() as tx:
+        await tx.execute(text("SELECT 1"))
     await database.close()
 
 

@@ -3,16 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 
 from tieout_server.errors import OperatorMustActError
+from tieout_server.storage.sqlite import open_sqlite
 from tieout_server.storage.unavailable import told_where_unavailable
 
 Transaction = AsyncConnection
@@ -26,15 +25,6 @@ POOL_SIZE = 10
 """Connections at most to PostgreSQL, and reading connections to SQLite."""
 FREE_WITHIN = 10.0
 """Seconds within which a connection has to come free. Thousands of watchers that come back at once wait for some."""
-
-_PRAGMAS = (
-    "PRAGMA busy_timeout=10000",  # another process (a backup, the migrate command) may hold the file for a moment
-    "PRAGMA page_size=8192",  # for a new file: a tenth less CPU in a first sync than 4,096
-    "PRAGMA journal_mode=WAL",  # readers never wait for the writer
-    "PRAGMA foreign_keys=ON",
-    "PRAGMA wal_autocheckpoint=4000",  # 32 MB: a page that changes often is copied to the file less often
-    "PRAGMA temp_store=MEMORY",
-)
 
 READERS_CACHE, WRITERS_CACHE = 8_000, 32_000
 """KiB that each connection to SQLite keeps of the file."""
@@ -82,8 +72,10 @@ class Database:
         self._writer = asyncio.Lock()  # SQLite has one writer; waiting here is fair, waiting on its lock is not
         self._open: dict[Transaction, _Open] = {}
         if self.is_sqlite:
-            self._engine = _open_sqlite(self.url, pool_size, READERS_CACHE)
-            self._writing = _open_sqlite(self.url, 1, WRITERS_CACHE)  # one writes all: its cache stays what the file is
+            self._engine = open_sqlite(self.url, pool_size=pool_size, free_within=FREE_WITHIN, cache=READERS_CACHE)
+            self._writing = open_sqlite(
+                self.url, pool_size=1, free_within=FREE_WITHIN, cache=WRITERS_CACHE
+            )  # one writes all: its cache stays what the file is
         else:
             self._engine = self._writing = _open_postgresql(self.url, pool_size)
 
@@ -178,40 +170,3 @@ def _open_postgresql(url: URL, pool_size: int) -> AsyncEngine:
     )
     postgresql.prepare(engine.sync_engine)
     return engine
-
-
-def _open_sqlite(url: URL, pool_size: int, cache: int) -> AsyncEngine:
-    engine = create_async_engine(
-        url, hide_parameters=True, pool_size=pool_size, max_overflow=0, pool_timeout=FREE_WITHIN
-    )
-    _prepare_sqlite(engine.sync_engine, cache)
-    return engine
-
-
-def _prepare_sqlite(engine: Engine, cache: int) -> None:
-    """Make SQLite transactional as SQL says: the driver's own guesses about BEGIN are turned off."""
-
-    @event.listens_for(engine, "connect")
-    def _on_connect(dbapi_connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's adapter has no type
-        dbapi_connection.isolation_level = None
-        cursor = dbapi_connection.cursor()
-        for pragma in (*_PRAGMAS, f"PRAGMA cache_size=-{cache}"):
-            cursor.execute(pragma)
-        cursor.close()
-
-    @event.listens_for(engine, "handle_error")
-    def _on_error(context: ExceptionContext) -> None:
-        # A statement whose task was cancelled runs to its end in the driver's thread, and a rollback comes after it.
-        # Thrown away instead, as SQLAlchemy would, the connection kept its write lock until it was garbage.
-        if isinstance(context.original_exception, asyncio.CancelledError):
-            context.is_disconnect = False
-
-    @event.listens_for(engine, "begin")
-    def _on_begin(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        if options.get("write"):
-            level = "FULL" if options.get("durable", True) else "NORMAL"
-            connection.exec_driver_sql(f"PRAGMA synchronous={level}")
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        else:
-            connection.exec_driver_sql("BEGIN")

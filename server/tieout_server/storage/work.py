@@ -5,9 +5,24 @@ What a process holds that is no longer among the `replicas` is due: nothing has 
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import cache
+from typing import Any
 
 import msgspec
-from sqlalchemy import Boolean, and_, case, func, literal_column, or_, select, tuple_, update
+from sqlalchemy import (
+    BindParameter,
+    Boolean,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.sql import ColumnElement
 
 from tieout_server.clock import from_micros, to_micros
@@ -75,11 +90,21 @@ async def due(
     Of a connection that is at work in a lane nothing of that lane is due, and nothing of an organisation that is at
     home in another process than this one. Without `lanes` all of them are looked at.
     """
+    named = {"now": to_micros(now), "replica_id": replica_id, "most": limit, **({"lanes": lanes} if lanes else {})}
+    return [
+        Due(Task(row.kind, row.connection_id, row.lane), row.xero_tenant_id, row.replica_id is not None)
+        for row in await tx.execute(_due(in_lanes=bool(lanes)), named)
+    ]
+
+
+@cache
+def _due(*, in_lanes: bool) -> Select[Any]:
+    """The query behind `due`, made once: making it takes longer than answering it."""
     at_work = select(work.c.connection_id, work.c.lane).where(_IS_OWNED, work.c.owner.in_(_ALIVE))
     urgency = (work.c.priority, work.c.due_at)
     rank = func.row_number().over(partition_by=work.c.lane, order_by=urgency).label("rank")
     startable = tuple_(work.c.connection_id, work.c.lane).not_in(at_work)
-    can_be_ours = or_(homes.c.replica_id.is_(None), homes.c.replica_id == replica_id)
+    can_be_ours = or_(homes.c.replica_id.is_(None), homes.c.replica_id == bindparam("replica_id"))
     wanted = (
         select(
             work.c.kind,
@@ -92,14 +117,12 @@ async def due(
         )
         .join(connections, connections.c.id == work.c.connection_id)
         .outerjoin(homes, homes.c.xero_tenant_id == connections.c.xero_tenant_id)
-        .where(_is_due(now), startable, can_be_ours)
+        .where(_is_due(bindparam("now")), startable, can_be_ours)
     )
-    found = (wanted.where(work.c.lane.in_(lanes)) if lanes else wanted).subquery()
-    query = select(found).where(found.c.rank <= limit).order_by(found.c.priority, found.c.due_at)
-    return [
-        Due(Task(row.kind, row.connection_id, row.lane), row.xero_tenant_id, row.replica_id is not None)
-        for row in await tx.execute(query)
-    ]
+    if in_lanes:
+        wanted = wanted.where(work.c.lane.in_(bindparam("lanes", expanding=True)))
+    found = wanted.subquery()
+    return select(found).where(found.c.rank <= bindparam("most")).order_by(found.c.priority, found.c.due_at)
 
 
 async def is_wanted(tx: Transaction, kind: str, connection_id: str) -> bool:
@@ -123,7 +146,7 @@ async def take(tx: Transaction, task: Task, *, owner: str, now: datetime) -> Lea
     """Take this if it is still due and free; what others wake from now on comes after it."""
     row = await tx.execute(
         update(work)
-        .where(work.c.kind == task.kind, work.c.connection_id == task.connection_id, _is_due(now))
+        .where(work.c.kind == task.kind, work.c.connection_id == task.connection_id, _is_due(to_micros(now)))
         .values(owner=owner, due_at=None, fence=work.c.fence + 1)
         .returning(work.c.fence)
     )
@@ -153,8 +176,8 @@ async def free(tx: Transaction, owner: str, now: datetime, *, besides: Sequence[
     return done.rowcount
 
 
-def _is_due(now: datetime) -> ColumnElement[bool]:
-    return or_(and_(_IS_FREE, work.c.due_at <= to_micros(now)), and_(_IS_OWNED, work.c.owner.not_in(_ALIVE)))
+def _is_due(now: int | BindParameter[int]) -> ColumnElement[bool]:
+    return or_(and_(_IS_FREE, work.c.due_at <= now), and_(_IS_OWNED, work.c.owner.not_in(_ALIVE)))
 
 
 def _is_held(held: Lease) -> ColumnElement[bool]:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import itertools
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
@@ -217,19 +218,20 @@ class Engine:
             return SWEEP
         if self._may_hold_more and (freed := await self._give_back()):
             logger.warning("what was not given back is due again", tasks=freed)
-        now, lanes = self._clock.now(), [lane for lane in Lane if self._has_room(lane)]
+        now, room = self._clock.now(), self._room()
         enough = AT_ONCE * len(self._kinds)  # a connection with all kinds due at once has one of them started
         async with self._database.read() as tx:
-            found = await work.due(tx, now, enough, replica_id=self._replica.id, lanes=lanes) if lanes else ()
+            found = await work.due(tx, now, enough, replica_id=self._replica.id, lanes=list(room)) if room else ()
             newcomers = await self._newcomers(tx, found)
             next_at = await work.next_due_at(tx, now)
         for due in found:
             key, organisation = (due.task.connection_id, due.task.lane), due.xero_tenant_id
             is_ours = due.has_home or not organisation or organisation in newcomers
-            if key in self._running or not self._has_room(due.task.lane) or not is_ours:
+            if key in self._running or not room[due.task.lane] or not is_ours:
                 continue
             if self._homes.is_leaving(organisation) or self._is_draining:
                 continue
+            room[due.task.lane] -= 1
             self._organisations[key] = organisation
             doing = self._do(due, self._replica.id)
             self._running[key] = asyncio.create_task(doing, name=f"{due.task.kind} {due.task.connection_id}")
@@ -258,8 +260,10 @@ class Engine:
             return set(new)
         return set(itertools.islice(new, max(0, await self._homes.room(tx, len(new)))))
 
-    def _has_room(self, lane: str) -> bool:
-        return sum(1 for _, other in self._running if other == lane) < AT_ONCE
+    def _room(self) -> dict[str, int]:
+        """How many more tasks can be started in each lane that has room for any."""
+        taken = Counter(lane for _, lane in self._running)
+        return {lane: AT_ONCE - taken[lane] for lane in Lane if taken[lane] < AT_ONCE}
 
     def _is_busy(self, xero_tenant_id: str) -> bool:
         return xero_tenant_id in self._organisations.values()
