@@ -12,6 +12,7 @@ BENCHMARKS = (
     ("peers.py",),
     ("idle_day.py",),
     ("webhook_latency.py",),
+    ("unary.py",),
     ("loop_lag.py",),
     ("mirror.py",),
     ("payment_exports.py",),

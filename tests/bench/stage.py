@@ -83,6 +83,8 @@ class Running:
     base: str
     process: psutil.Process
     client: Client
+    target: str
+    """Of its gRPC port."""
     web_port: int
 
     async def connect(self, merchant_id: str = "bench", *organisations: str) -> str:
@@ -130,8 +132,9 @@ async def server(
         assert process.stdout is not None
         words = (await process.stdout.readline()).decode().replace(".", "").split()
         port, web_port = (int(word) for word in words if word.isdigit())
-        async with Client(f"127.0.0.1:{port}") as client:
-            yield Running(base, psutil.Process(process.pid), client, web_port)
+        target = f"127.0.0.1:{port}"
+        async with Client(target) as client:
+            yield Running(base, psutil.Process(process.pid), client, target, web_port)
     finally:
         process.terminate()
         await process.wait()

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from tieout_server.storage.database import Database
+from tieout_server.storage.database import POOL_SIZE, Database
 from tieout_server.storage.sqlite import AT_ONCE, OneTurnConnection
 
 INSERT = text("INSERT INTO counted (number) VALUES (:number)")
@@ -32,9 +33,9 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     execute = OneTurnConnection._execute
 
-    async def counted(self: OneTurnConnection, call: object, *arguments: object, **named: object) -> object:
+    async def counted(self: OneTurnConnection, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - as it is
         asked.append(getattr(call, "__name__", ""))
-        return await execute(self, call, *arguments, **named)  # type: ignore[no-untyped-call] # aiosqlite's own, not typed
+        return await execute(self, call, *arguments, **named)
 
     monkeypatch.setattr(OneTurnConnection, "_execute", counted)
     return asked
@@ -45,16 +46,53 @@ async def count(database: Database) -> int:
         return int((await tx.execute(COUNT)).scalar_one())
 
 
-async def test_each_statement_is_one_turn_and_so_is_the_end(database: Database, turns: list[str]) -> None:
-    assert await count(database) == 0
-    turns.clear()  # those of opening a connection
-    assert await count(database) == 0
-    assert len(turns) == 2, turns
-    turns.clear()
+async def test_each_statement_that_writes_is_one_turn_and_so_is_the_end(database: Database, turns: list[str]) -> None:
     async with database.write() as tx:
         await tx.execute(INSERT, {"number": 1})
         await tx.execute(INSERT, [{"number": 2}, {"number": 3}])
-    assert len(turns) == 3, turns
+        assert (await tx.execute(COUNT)).scalar_one() == 3
+    assert len(turns) == 4
+
+
+async def test_what_is_read_within_a_moment_takes_no_turn(database: Database, turns: list[str]) -> None:
+    assert await count(database) == 0
+    turns.clear()  # those of opening a connection
+    assert await count(database) == 0
+    assert not turns
+
+
+async def test_what_takes_longer_keeps_nobody_waiting(database: Database, turns: list[str]) -> None:
+    last = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :many) SELECT max(i) FROM n")
+    async with database.read() as tx:
+        assert (await tx.execute(last, {"many": 10})).scalar_one() == 10
+        turns.clear()
+        reading = asyncio.create_task(tx.execute(last, {"many": 300_000}))
+        while not turns:  # noqa: ASYNC110 - no event tells of it
+            await asyncio.sleep(0)
+        assert not reading.done()
+        assert (await reading).scalar_one() == 300_000
+        assert len(turns) == 1
+        assert (await tx.execute(last, {"many": 10})).scalar_one() == 10  # of the same transaction, which goes on
+        assert len(turns) == 1
+
+
+async def test_a_read_that_is_cancelled_in_its_thread_is_over_before_the_next(database: Database) -> None:
+    endless = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500000) SELECT max(i) FROM n")
+
+    async def read() -> None:
+        async with database.read() as tx:
+            await tx.execute(endless)
+
+    for _ in range(POOL_SIZE):  # every connection has had one
+        task = asyncio.create_task(read())
+        await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(POOL_SIZE):
+            tx = await stack.enter_async_context(database.read())
+            assert (await tx.execute(COUNT)).scalar_one() == 0
 
 
 async def test_a_transaction_without_a_statement_is_none(database: Database, turns: list[str]) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import (
     BigInteger,
     BindParameter,
+    Column,
     CompoundSelect,
     Select,
     and_,
@@ -127,12 +128,7 @@ async def merges(tx: Transaction, connection_id: str, losers: Collection[str]) -
     into: dict[str, str] = {}
     asked = set(losers)
     while asked:
-        query = select(contacts.c.xero_contact_id, contacts.c.merged_into).where(
-            contacts.c.connection_id == connection_id,
-            contacts.c.xero_contact_id.in_(asked),
-            contacts.c.merged_into != "",
-        )
-        step = {row[0]: row[1] for row in await tx.execute(query)}
+        step = await _merged(tx, connection_id, contacts.c.xero_contact_id, asked)
         into |= step
         asked = set(step.values()) - into.keys()
     return {loser: _end_of(into, loser) for loser in losers if loser in into}
@@ -152,13 +148,27 @@ async def families(tx: Transaction, connection_id: str, winners: Collection[str]
     family = {winner: winner for winner in winners}
     asked = set(winners)
     while asked:
-        query = select(contacts.c.xero_contact_id, contacts.c.merged_into).where(
-            contacts.c.connection_id == connection_id, contacts.c.merged_into != "", contacts.c.merged_into.in_(asked)
-        )
-        step = {row[0]: family[row[1]] for row in await tx.execute(query) if row[0] not in family}
+        found = await _merged(tx, connection_id, contacts.c.merged_into, asked)
+        step = {loser: family[winner] for loser, winner in found.items() if loser not in family}
         family |= step
         asked = set(step)
     return family
+
+
+async def _merged(tx: Transaction, connection_id: str, by: Column[str], asked: Collection[str]) -> Mapping[str, str]:
+    """The contacts that were merged away, found by one of their two ids, each with the one it was merged into."""
+    found = await tx.execute(_merged_by(by), {"connection_id": connection_id, "asked": list(asked)})
+    return {row[0]: row[1] for row in found}
+
+
+@cache
+def _merged_by(column: Column[str]) -> Select[Any]:
+    """Built once: see `_find`."""
+    return select(contacts.c.xero_contact_id, contacts.c.merged_into).where(
+        contacts.c.connection_id == bindparam("connection_id"),
+        contacts.c.merged_into != "",
+        column.in_(bindparam("asked", expanding=True)),
+    )
 
 
 def _end_of(into: Mapping[str, str], start: str) -> str:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import groupby
 
 import msgspec
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, bindparam, func, insert, select, update
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.ledger.documents import Entity
@@ -17,6 +17,16 @@ from tieout_server.storage.reconciliation_tables import discrepancies, discrepan
 
 OVER = ("SELF_HEALED", "RESOLVED")
 """The states (`reconciliations.state`) in which a discrepancy is over."""
+_OPEN_OF = (
+    select(discrepancies)
+    .where(
+        discrepancies.c.connection_id == bindparam("connection_id"),
+        discrepancies.c.xero_contact_id.in_(bindparam("contacts", expanding=True)),
+        discrepancies.c.state.not_in(OVER),
+    )
+    .order_by(discrepancies.c.xero_contact_id, discrepancies.c.place, discrepancies.c.id)
+)
+"""Built once: see `connections`."""
 
 
 class Values(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,12 +218,7 @@ async def of_customer(tx: Transaction, connection_id: str, contacts: Collection[
 
 async def open_of(tx: Transaction, connection_id: str, contacts: Collection[str]) -> Mapping[str, list[Discrepancy]]:
     """The discrepancies of these customers that are not over, by customer, the largest difference first."""
-    query = select(discrepancies).where(
-        discrepancies.c.connection_id == connection_id,
-        discrepancies.c.xero_contact_id.in_(contacts),
-        discrepancies.c.state.not_in(OVER),
-    )
-    rows = await tx.execute(query.order_by(discrepancies.c.xero_contact_id, discrepancies.c.place, discrepancies.c.id))
+    rows = await tx.execute(_OPEN_OF, {"connection_id": connection_id, "contacts": list(contacts)})
     found = [_discrepancy(row) for row in rows]
     return {customer: list(own) for customer, own in groupby(found, key=lambda one: one.xero_contact_id)}
 

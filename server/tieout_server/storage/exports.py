@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, Select, func, select, update
+from sqlalchemy import Row, Select, bindparam, func, or_, select, update
 
 from tieout_server.clock import from_micros, from_micros_if_any, to_micros, to_micros_if_any
 from tieout_server.ledger.documents import Organisation
@@ -24,6 +24,26 @@ _UNSEEN = (*_WAITING, "SENDING", "OUTCOME_UNKNOWN", "EXPORTED", "ERROR", "REMOVE
 """The statuses in which a payment that was collected is not seen in Xero: under way, or waiting for somebody."""
 _OVER = ("VERIFIED", "ALREADY_RECORDED", "REVERSED", "DISMISSED")
 """The statuses in which nothing more is to be done."""
+
+_NUMBERS = select(invoices.c.number, invoices.c.xero_invoice_id).where(
+    invoices.c.connection_id == bindparam("connection_id"),
+    invoices.c.xero_invoice_id.in_(bindparam("ids", expanding=True)),
+    invoices.c.number != "",
+)
+_UNDER_WAY = (
+    select(export_lines.c.xero_invoice_id, export_lines.c.invoice_number, payment_exports.c.id)
+    .join(payment_exports, payment_exports.c.id == export_lines.c.export_id)
+    .where(
+        export_lines.c.connection_id == bindparam("connection_id"),
+        or_(
+            export_lines.c.xero_invoice_id.in_(bindparam("ids", expanding=True)),
+            export_lines.c.invoice_number.in_(bindparam("numbers", expanding=True)),
+        ),
+        payment_exports.c.xero_status.in_(_UNSEEN),
+    )
+    .order_by(payment_exports.c.id)
+)
+"""Built once: see `connections`."""
 
 _payment = msgspec.json.Decoder(PlatformPayment).decode
 _error = msgspec.json.Decoder(ExportError).decode
@@ -246,27 +266,14 @@ async def pending_of(tx: Transaction, connection_id: str, xero_invoice_ids: Coll
 
     A line that names its invoice by number is about the invoice with that number in the mirror, in capitals or not.
     """
-    under_way = (
-        select(export_lines.c.xero_invoice_id, export_lines.c.invoice_number, payment_exports.c.id)
-        .join(payment_exports, payment_exports.c.id == export_lines.c.export_id)
-        .where(export_lines.c.connection_id == connection_id, payment_exports.c.xero_status.in_(_UNSEEN))
-        .order_by(payment_exports.c.id)
-    )
-    by_id = await tx.execute(under_way.where(export_lines.c.xero_invoice_id.in_(xero_invoice_ids)))
-    found = {row.xero_invoice_id: row.id for row in by_id}
-    named = await tx.execute(
-        select(invoices.c.number, invoices.c.xero_invoice_id).where(
-            invoices.c.connection_id == connection_id,
-            invoices.c.xero_invoice_id.in_(xero_invoice_ids),
-            invoices.c.number != "",
-        )
-    )
+    asked: dict[str, object] = {"connection_id": connection_id, "ids": list(xero_invoice_ids)}
     numbers: dict[str, list[str]] = {}
-    for row in named:
+    for row in await tx.execute(_NUMBERS, asked):
         numbers.setdefault(row.number.casefold(), []).append(row.xero_invoice_id)
-    by_number = await tx.execute(under_way.where(export_lines.c.invoice_number.in_(numbers)))
-    for number, export_id in [(row.invoice_number, row.id) for row in by_number]:
-        found |= dict.fromkeys(numbers[number], export_id)
+    ids, found = set(xero_invoice_ids), dict[str, str]()
+    for line in await tx.execute(_UNDER_WAY, {**asked, "numbers": list(numbers)}):
+        meant = {line.xero_invoice_id, *numbers.get(line.invoice_number, ())} & ids
+        found |= dict.fromkeys(meant, line.id)
     return found
 
 

@@ -3,12 +3,13 @@
 from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import Select, Table, and_, func, literal, or_, select, union_all
+from sqlalchemy import BindParameter, Select, Table, and_, bindparam, func, literal, or_, select, union_all
 
 from tieout_server.clock import from_micros
 from tieout_server.ledger.documents import IN_LEDGER, Credit, DocumentStatus, Entity, Invoice
@@ -149,8 +150,8 @@ async def telling(tx: Transaction, connection_id: str, base_currency: str, most:
         invoices.c.currency != base_currency,
     )
     tell = {row[0] for query in (credited, foreign) for row in await tx.execute(query.distinct().limit(most // 2))}
-    query = _standings(connection_id, tell)
-    return list(_grouped((await tx.execute(query.order_by(contacts.c.xero_contact_id))).all()))
+    found = await tx.execute(_standings(narrowed=True), {"connection_id": connection_id, "of": list(tell)})
+    return list(_grouped(found.all()))
 
 
 async def standings(tx: Transaction, connection_id: str, of: Collection[str] | None = None) -> AsyncGenerator[Standing]:
@@ -158,9 +159,9 @@ async def standings(tx: Transaction, connection_id: str, of: Collection[str] | N
 
     Whoever does not read on to its end closes it.
     """
-    query = _standings(connection_id, of)
+    names = {"connection_id": connection_id, **({} if of is None else {"of": list(of)})}
     rest: list[Found] = []
-    rows = await tx.stream(query.order_by(contacts.c.xero_contact_id))
+    rows = await tx.stream(_standings(narrowed=of is not None), names)
     try:  # as a context manager it would neither be closed by an exception nor let the generator be closed
         async for part in rows.partitions(AT_ONCE):
             rest += part
@@ -210,8 +211,14 @@ async def contact_of_payment(tx: Transaction, connection_id: str, xero_payment_i
     return (await tx.execute(query)).scalar_one_or_none()
 
 
-def _standings(connection_id: str, of: Collection[str] | None = None) -> Select[Any]:
-    """Each contact, or each of these, with a row for each currency and rate in which something is open."""
+@cache
+def _standings(*, narrowed: bool) -> Select[Any]:
+    """Each contact, or each of some, by id, with a row for each currency and rate in which something is open.
+
+    Built once: see `connections`.
+    """
+    connection_id: BindParameter[str] = bindparam("connection_id")
+    of: BindParameter[str] = bindparam("of", expanding=True)
     parts = [
         select(
             invoices.c.xero_contact_id,
@@ -224,7 +231,7 @@ def _standings(connection_id: str, of: Collection[str] | None = None) -> Select[
             credits.c.xero_contact_id, credits.c.currency, credits.c.rate, literal(0).label("due"), credits.c.remaining
         ).where(credits.c.connection_id == connection_id, credits.c.status == DocumentStatus.AUTHORISED),
     ]
-    if of is not None:
+    if narrowed:
         parts = [part.where(part.selected_columns.xero_contact_id.in_(of)) for part in parts]
     lines = union_all(*parts).subquery()
     by = lines.c.xero_contact_id, lines.c.currency, lines.c.rate
@@ -239,7 +246,7 @@ def _standings(connection_id: str, of: Collection[str] | None = None) -> Select[
         .subquery()
     )
     wanted = [contacts.c.connection_id == connection_id]
-    if of is not None:
+    if narrowed:
         wanted.append(contacts.c.xero_contact_id.in_(of))
     return (
         select(
@@ -255,6 +262,7 @@ def _standings(connection_id: str, of: Collection[str] | None = None) -> Select[
         .select_from(contacts)
         .outerjoin(sums, sums.c.xero_contact_id == contacts.c.xero_contact_id)
         .where(*wanted)
+        .order_by(contacts.c.xero_contact_id)
     )
 
 

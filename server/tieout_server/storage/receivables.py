@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Select, Table, and_, func, select
+from sqlalchemy import Select, Table, and_, bindparam, func, select
 
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.ledger.documents import (
@@ -32,6 +32,11 @@ from tieout_server.storage.tables import (
 )
 
 T = TypeVar("T")
+
+_ONE_INVOICE = select(invoices).where(
+    invoices.c.connection_id == bindparam("connection_id"), invoices.c.xero_invoice_id == bindparam("xero_invoice_id")
+)
+"""Built once: see `connections`."""
 
 Contacts = Collection[str]
 """The contacts that one customer is: its own and those merged into it."""
@@ -117,10 +122,8 @@ class Credited(msgspec.Struct, frozen=True):
 
 async def find_invoice(tx: Transaction, connection_id: str, xero_invoice_id: str) -> FoundInvoice | None:
     """The invoice with this id, whatever its status."""
-    query = select(invoices).where(
-        invoices.c.connection_id == connection_id, invoices.c.xero_invoice_id == xero_invoice_id
-    )
-    row = (await tx.execute(query)).one_or_none()
+    names = {"connection_id": connection_id, "xero_invoice_id": xero_invoice_id}
+    row = (await tx.execute(_ONE_INVOICE, names)).one_or_none()
     return None if row is None else _invoice(row)
 
 

@@ -1,8 +1,9 @@
-"""SQLite as this project opens it: transactional as SQL says, and one turn of the driver's thread for each statement.
+"""SQLite as this project opens it: transactional as SQL says, and with as little to and fro between threads as can be.
 
-Left to themselves, aiosqlite and SQLAlchemy hand each statement to that thread four times (a cursor, the statement, its
-rows, the cursor's end) and BEGIN three times more. Each time two threads have to wake up, which costs more than most
-statements.
+Left to themselves, aiosqlite and SQLAlchemy hand each statement to a thread four times (a cursor, the statement, its
+rows, the cursor's end), BEGIN three times more, and a rollback after each commit. Each time two threads wake up, which
+costs more than most statements. Here a statement with its rows is one turn of the thread, which begins the transaction,
+too; and a read that is over within a millisecond, as most are, is done at once, on the event loop.
 """
 
 import asyncio
@@ -30,37 +31,49 @@ _Executes = Callable[[sqlite3.Connection], T]
 
 AT_ONCE = 1_000
 """Rows at most that come with their statement; of most there are fewer, and nothing is left to be fetched."""
+BRIEFLY = 10_000
+"""Instructions of SQLite's machine, less than a millisecond: what can be read with so many is read at once."""
 
 
 class _Beginning(msgspec.Struct):
-    """How a transaction begins. It is the driver's thread that does it, and knows whether it is done."""
+    """How a transaction begins. Whoever executes its first statement does it, and knows whether it is done."""
 
-    statements: tuple[str, ...] = ()
+    statements: tuple[str, ...]
+    is_of_a_read: bool
     is_done: bool = False
 
 
 class OneTurnConnection(aiosqlite.Connection):
-    """A connection that begins a transaction together with its first statement."""
+    """A connection that begins a transaction together with its first statement, and reads a little at once."""
 
     _beginning: _Beginning | None = None
     _is_used = False
     """Whether there may be a transaction to end: asking the driver would be too early while a statement runs."""
+    _asked = _answered = 0
+    """Turns that the thread was asked for, and that are over. Each is counted by one thread only."""
 
-    def begin_with(self, *statements: str) -> None:
+    def begin_with(self, *statements: str, is_read: bool) -> None:
         """Execute these before the next statement. Should one fail, so does that one, and whatever comes next, too."""
-        self._beginning = _Beginning(statements)
+        self._beginning = _Beginning(statements, is_read)
 
     async def execute_by(self, call: _Executes[T]) -> T:
-        """Have the driver's thread call this within the transaction that was asked for.
+        """Execute by this within the transaction that was asked for.
 
         A statement whose caller is cancelled is executed all the same: within its own transaction, which is rolled
         back after it, whatever this connection is asked for meanwhile.
         """
         self._is_used = True
+        if self._reads_alone():
+            await asyncio.sleep(0)  # whoever reads much lets others have their turns
+            try:
+                return self._briefly(call)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                    raise
         return await self._turn(self._within, self._beginning, call)
 
     async def fetch_by(self, call: Callable[[], T]) -> T:
-        """Have the driver's thread call this."""
+        """Have the thread call this."""
         return await self._turn(call)
 
     def cursor(self) -> "OneTurnCursor":  # type: ignore[override] # SQLAlchemy enters it; nobody awaits it
@@ -69,17 +82,34 @@ class OneTurnConnection(aiosqlite.Connection):
 
     async def commit(self) -> None:
         """End the transaction; without a statement it has never begun."""
-        self._beginning = None
-        if self._is_used:
-            await super().commit()
-            self._is_used = False
+        await self._end(sqlite3.Connection.commit)
 
     async def rollback(self) -> None:
         """Likewise; SQLAlchemy asks for it after each commit, too."""
-        self._beginning = None
-        if self._is_used:
-            await super().rollback()
-            self._is_used = False
+        await self._end(sqlite3.Connection.rollback)
+
+    async def _end(self, how: Callable[[sqlite3.Connection], None]) -> None:
+        is_at_once, self._beginning = self._reads_alone(), None
+        if not self._is_used:
+            return
+        if is_at_once:
+            how(self._conn)
+        else:
+            await self._turn(how, self._conn)
+        self._is_used = False
+
+    def _reads_alone(self) -> bool:
+        """Whether this is a read, and nothing goes on in the thread, as something does that was cancelled."""
+        is_read = self._beginning is not None and self._beginning.is_of_a_read
+        return is_read and self._asked == self._answered
+
+    def _briefly(self, call: _Executes[T]) -> T:
+        """Raises SQLITE_INTERRUPT where it takes longer; of a read that ends nothing but the statement."""
+        self._conn.set_progress_handler(_enough, BRIEFLY)
+        try:
+            return self._within(self._beginning, call)
+        finally:
+            self._conn.set_progress_handler(None, 0)
 
     def _within(self, beginning: _Beginning | None, call: _Executes[T]) -> T:
         if beginning is not None and not beginning.is_done:
@@ -89,8 +119,22 @@ class OneTurnConnection(aiosqlite.Connection):
         return call(self._conn)
 
     async def _turn(self, call: Callable[..., T], *arguments: object) -> T:
-        done: T = await self._execute(call, *arguments)  # type: ignore[no-untyped-call] # aiosqlite's own
+        done: T = await self._execute(call, *arguments)
         return done
+
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as aiosqlite's
+        def counted() -> Any:  # noqa: ANN401 - likewise
+            try:
+                return fn(*args, **kwargs)
+            finally:
+                self._answered += 1
+
+        self._asked += 1
+        return await super()._execute(counted)  # type: ignore[no-untyped-call] # aiosqlite's own
+
+
+def _enough() -> bool:
+    return True
 
 
 class OneTurnCursor:
@@ -173,7 +217,7 @@ def open_sqlite(url: URL, *, pool_size: int, free_within: float, cache: int) -> 
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=free_within,
-        connect_args={"async_creator_fn": _connect, "isolation_level": None},  # the driver guesses at no BEGIN
+        connect_args={"async_creator_fn": _connect, "isolation_level": None, "check_same_thread": False},
     )
     _prepare(engine.sync_engine, cache)
     return engine
@@ -206,6 +250,6 @@ def _prepare(engine: Engine, cache: int) -> None:
         assert isinstance(driver, OneTurnConnection)
         if options.get("write"):
             level = "FULL" if options.get("durable", True) else "NORMAL"
-            driver.begin_with(f"PRAGMA synchronous={level}", "BEGIN IMMEDIATE")
+            driver.begin_with(f"PRAGMA synchronous={level}", "BEGIN IMMEDIATE", is_read=False)
         else:
-            driver.begin_with("BEGIN")
+            driver.begin_with("BEGIN", is_read=True)

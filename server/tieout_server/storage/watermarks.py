@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from tieout_server.clock import from_micros, from_micros_if_any, to_micros, to_micros_if_any
 from tieout_server.ledger.documents import Entity
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.tables import watermarks
+
+_EVERY = select(watermarks).where(watermarks.c.connection_id == bindparam("connection_id"))
+"""Built once: see `connections`."""
 
 
 class Watermark(msgspec.Struct, frozen=True):
@@ -32,7 +35,7 @@ async def get(tx: Transaction, connection_id: str, entity: Entity) -> Watermark 
 
 async def every(tx: Transaction, connection_id: str) -> Mapping[Entity, Watermark]:
     """The watermarks of all entities that have one."""
-    found = await tx.execute(select(watermarks).where(watermarks.c.connection_id == connection_id))
+    found = await tx.execute(_EVERY, {"connection_id": connection_id})
     return {
         Entity(row.entity): Watermark(
             from_micros(row.watermark_at),

@@ -137,35 +137,28 @@ async def next_due_at(tx: Transaction, after: datetime) -> datetime | None:
 
     What is due before may be another process's to do, and says nothing about what comes next.
     """
-    query = select(func.min(work.c.due_at)).where(_IS_FREE, work.c.due_at > to_micros(after))
-    micros: int | None = (await tx.execute(query)).scalar_one()
+    micros: int | None = (await tx.execute(_NEXT, {"after": to_micros(after)})).scalar_one()
     return None if micros is None else from_micros(micros)
 
 
 async def take(tx: Transaction, task: Task, *, owner: str, now: datetime) -> Lease | None:
     """Take this if it is still due and free; what others wake from now on comes after it."""
-    row = await tx.execute(
-        update(work)
-        .where(work.c.kind == task.kind, work.c.connection_id == task.connection_id, _is_due(to_micros(now)))
-        .values(owner=owner, due_at=None, fence=work.c.fence + 1)
-        .returning(work.c.fence)
-    )
-    fence: int | None = row.scalar_one_or_none()
+    names = {"its_kind": task.kind, "of": task.connection_id, "now": to_micros(now), "taker": owner}
+    fence: int | None = (await tx.execute(_TAKE, names)).scalar_one_or_none()
     return None if fence is None else Lease(task.kind, task.connection_id, fence)
 
 
 async def hold(tx: Transaction, held: Lease) -> bool:
     """Keep others from taking this until the commit; False if it was taken, and then nothing may be committed."""
-    return (await tx.execute(select(work.c.fence).where(_is_held(held)).with_for_update())).first() is not None
+    return (await tx.execute(_HOLD, _names(held))).first() is not None
 
 
 async def finish(tx: Transaction, held: Lease, *, again_at: datetime | None) -> bool:
     """Give this back, to be done again at `again_at` or when it is woken; False if it was lost meanwhile."""
-    values: dict[str, object] = {"owner": ""}
-    if again_at is not None:
-        again = to_micros(again_at)
-        values["due_at"] = case((work.c.due_at < again, work.c.due_at), else_=again)
-    done = await tx.execute(update(work).where(_is_held(held)).values(**values))
+    if again_at is None:
+        done = await tx.execute(_FINISH, _names(held))
+    else:
+        done = await tx.execute(_FINISH_FOR_NOW, {**_names(held), "again": to_micros(again_at)})
     return done.rowcount == 1
 
 
@@ -180,5 +173,23 @@ def _is_due(now: int | BindParameter[int]) -> ColumnElement[bool]:
     return or_(and_(_IS_FREE, work.c.due_at <= now), and_(_IS_OWNED, work.c.owner.not_in(_ALIVE)))
 
 
-def _is_held(held: Lease) -> ColumnElement[bool]:
-    return and_(work.c.kind == held.kind, work.c.connection_id == held.connection_id, work.c.fence == held.fence)
+def _names(held: Lease) -> dict[str, object]:
+    return {"its_kind": held.kind, "of": held.connection_id, "its_fence": held.fence}
+
+
+_IT = and_(work.c.kind == bindparam("its_kind"), work.c.connection_id == bindparam("of"))
+_HELD = and_(_IT, work.c.fence == bindparam("its_fence"))
+_AGAIN: BindParameter[int] = bindparam("again")
+# Made once, like the query of `due`: each piece of work needs all of them.
+_NEXT = select(func.min(work.c.due_at)).where(_IS_FREE, work.c.due_at > bindparam("after"))
+_TAKE = (
+    update(work)
+    .where(_IT, _is_due(bindparam("now")))
+    .values(owner=bindparam("taker"), due_at=None, fence=work.c.fence + 1)
+    .returning(work.c.fence)
+)
+_HOLD = select(work.c.fence).where(_HELD).with_for_update()
+_FINISH = update(work).where(_HELD).values(owner="")
+_FINISH_FOR_NOW = (
+    update(work).where(_HELD).values(owner="", due_at=case((work.c.due_at < _AGAIN, work.c.due_at), else_=_AGAIN))
+)
