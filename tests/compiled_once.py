@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import LRUCache
 
-from tieout_server.storage import database
+from tieout_server.storage import database, sqlite
 
 KEPT = 5_000
 """Statements, far more than there are."""
@@ -23,11 +23,12 @@ def share() -> None:
         setattr(dialect, "__eq__", lambda one, other: type(one) is type(other))  # noqa: B010 - they are part of the key
         setattr(dialect, "__hash__", lambda one: hash(type(one)))  # noqa: B010 - likewise
     kept: LRUCache[Any, Any] = LRUCache(KEPT)
-    open_one: Callable[..., AsyncEngine] = vars(database)["create_async_engine"]
+    open_one: Callable[..., AsyncEngine] = create_async_engine
 
     def opened(*arguments: Any, **named: Any) -> AsyncEngine:  # noqa: ANN401 - whatever an engine is made of
         engine = open_one(*arguments, **named)
         engine.sync_engine._compiled_cache = kept
         return engine
 
-    setattr(database, "create_async_engine", opened)  # noqa: B010 - mypy rightly forbids it; here it is the point
+    for module in (database, sqlite):
+        setattr(module, "create_async_engine", opened)  # noqa: B010 - mypy rightly forbids it; here it is the point

@@ -1,25 +1,26 @@
 """Values of every subject as messages: instants, dates, money, and words of the API's enums."""
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tieout.v1 import types_pb2
-from tieout_server.clock import Clock
+from tieout_server.clock import EPOCH, Clock
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.money import Money, from_units, to_units
+
+_SECOND = timedelta(seconds=1)
 
 
 def timestamp(instant: datetime | None) -> Timestamp | None:
     """The instant; None stays absent."""
     if instant is None:
         return None
-    message = Timestamp()
-    message.FromDatetime(instant)
-    return message
+    since = instant - EPOCH
+    return Timestamp(seconds=since // _SECOND, nanos=since.microseconds * 1000)
 
 
 def instant(request: Message, field: str) -> datetime | None:

@@ -36,6 +36,31 @@ T = TypeVar("T")
 _ONE_INVOICE = select(invoices).where(
     invoices.c.connection_id == bindparam("connection_id"), invoices.c.xero_invoice_id == bindparam("xero_invoice_id")
 )
+_PAID = (
+    select(payments)
+    .where(
+        payments.c.connection_id == bindparam("connection_id"),
+        payments.c.status == DocumentStatus.AUTHORISED,
+        payments.c.xero_document_id.in_(bindparam("of", expanding=True)),
+    )
+    .order_by(payments.c.paid_on, payments.c.xero_payment_id)
+)
+_CREDITED = (
+    select(allocations, credits.c.entity, credits.c.number, credits.c.currency)
+    .join(
+        credits,
+        and_(
+            credits.c.connection_id == allocations.c.connection_id,
+            credits.c.xero_credit_id == allocations.c.xero_credit_id,
+        ),
+    )
+    .where(
+        allocations.c.connection_id == bindparam("connection_id"),
+        allocations.c.xero_invoice_id.in_(bindparam("of", expanding=True)),
+        credits.c.status.in_(IN_LEDGER),
+    )
+    .order_by(allocations.c.allocated_on, allocations.c.xero_credit_id, allocations.c.position)
+)
 """Built once: see `connections`."""
 
 Contacts = Collection[str]
@@ -188,11 +213,8 @@ async def payments_of(
     tx: Transaction, connection_id: str, invoice_ids: Collection[str]
 ) -> Mapping[str, list[FoundPayment]]:
     """The payments that count for each of these invoices, oldest first; an invoice without any is left out."""
-    wanted = _narrowed(payments, connection_id, (DocumentStatus.AUTHORISED,), None).where(
-        payments.c.xero_document_id.in_(invoice_ids)
-    )
-    in_order = wanted.order_by(payments.c.paid_on, payments.c.xero_payment_id)
-    found = await _payments(tx, connection_id, (await tx.execute(in_order)).all())
+    rows = await tx.execute(_PAID, {"connection_id": connection_id, "of": list(invoice_ids)})
+    found = await _payments(tx, connection_id, rows.all())
     return _grouped((payment.payment.xero_document_id, payment) for payment in found)
 
 
@@ -200,22 +222,10 @@ async def credited_to(
     tx: Transaction, connection_id: str, invoice_ids: Collection[str]
 ) -> Mapping[str, list[Credited]]:
     """What credits in the ledger settled of each of these invoices, oldest first; one without any is left out."""
-    same = and_(
-        credits.c.connection_id == allocations.c.connection_id, credits.c.xero_credit_id == allocations.c.xero_credit_id
-    )
-    query = (
-        select(allocations, credits.c.entity, credits.c.number, credits.c.currency)
-        .join(credits, same)
-        .where(
-            allocations.c.connection_id == connection_id,
-            allocations.c.xero_invoice_id.in_(invoice_ids),
-            credits.c.status.in_(IN_LEDGER),
-        )
-        .order_by(allocations.c.allocated_on, allocations.c.xero_credit_id, allocations.c.position)
-    )
+    rows = await tx.execute(_CREDITED, {"connection_id": connection_id, "of": list(invoice_ids)})
     found = [
         Credited(Entity(row.entity), row.xero_credit_id, row.number, row.currency, documents.allocation(row))
-        for row in await tx.execute(query)
+        for row in rows
     ]
     return _grouped((part.allocation.xero_invoice_id, part) for part in found)
 
