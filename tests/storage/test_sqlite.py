@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import sqlite3
+import stat
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +46,16 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 async def count(database: Database) -> int:
     async with database.read() as tx:
         return int((await tx.execute(COUNT)).scalar_one())
+
+
+async def test_nobody_else_on_the_machine_may_read_its_files(tmp_path: Path) -> None:
+    async with contextlib.aclosing(Database(f"sqlite:///{tmp_path}/new.db")) as database, database.write() as tx:
+        await tx.execute(text("CREATE TABLE counted (number INTEGER PRIMARY KEY)"))
+        assert modes_in(tmp_path) == {"new.db": 0o600, "new.db-wal": 0o600, "new.db-shm": 0o600}
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
 
 
 async def test_each_statement_that_writes_is_one_turn_and_so_is_the_end(database: Database, turns: list[str]) -> None:

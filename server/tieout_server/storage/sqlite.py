@@ -7,9 +7,11 @@ too; and a read that is over within a millisecond, as most are, is done at once,
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import aiosqlite
@@ -224,7 +226,13 @@ def open_sqlite(url: URL, *, pool_size: int, free_within: float, cache: int) -> 
 
 
 def _connect(file: str, **options: Any) -> OneTurnConnection:  # noqa: ANN401 - whatever sqlite3 takes
-    connection = OneTurnConnection(lambda: sqlite3.connect(file, **options), AT_ONCE)
+    def connect() -> sqlite3.Connection:
+        with contextlib.suppress(OSError):  # SQLite says it better
+            Path(file).touch(mode=0o600)  # names and balances are nobody else's to read; -wal and -shm are as it is
+        opened: sqlite3.Connection = sqlite3.connect(file, **options)
+        return opened
+
+    connection = OneTurnConnection(connect, AT_ONCE)
     connection._thread.daemon = True  # noqa: SLF001 - as SQLAlchemy does with those that it opens itself
     return connection
 
