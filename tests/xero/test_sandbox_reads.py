@@ -173,7 +173,16 @@ async def test_filters_select_what_they_say(caller: Caller) -> None:
     assert {row["PaymentID"] for row in rows} >= {payment.id for payment in contact.documents[0].payments}
 
 
-@pytest.mark.parametrize("params", [{"where": "Status=="}, {"where": "Colour==1"}, {"order": "Colour"}])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"where": "Status=="},
+        {"where": "Colour==1"},
+        {"where": "Date > 1"},
+        {"order": "Colour"},
+        {"IDs": "no id, surely"},
+    ],
+)
 async def test_a_bad_query_is_a_query_parse_exception(caller: Caller, params: dict[str, str]) -> None:
     response, body = await caller.get("Invoices", params)
     assert (response.status, json.loads(body)["Type"]) == (400, "QueryParseException")

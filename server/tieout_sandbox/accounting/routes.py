@@ -221,8 +221,8 @@ class AccountingRoutes:
     ) -> web.Response:
         switches = organisation.books.switches
         since = request.headers.get("If-Modified-Since")
-        query = read_query(request.query, since, collection, Caller(bearer.client_id, switches))
         try:
+            query = read_query(request.query, since, collection, Caller(bearer.client_id, switches))
             found = self._select(organisation, collection, query)
         except (QueryParseError, TooManyRecordsError) as error:
             return bad_query(error, switches)
