@@ -44,6 +44,7 @@ ENTRY = web.RequestKey("entry", Entry)
 FAULT = web.RequestKey("fault", FaultKind)
 _ORGANISATION_PATHS = frozenset({"organisation", "organisations"})
 JSON, PDF = "application/json", "application/pdf"
+CORRELATION = "Xero-Correlation-Id"
 _PREMIUM_PATHS = frozenset({"journals"})
 """Only for apps that pay for the Advanced tier, which none here does: 403 without a body (Xero, pricing)."""
 _OTHER_PATHS = _ORGANISATION_PATHS | _PREMIUM_PATHS | {"reports"}
@@ -72,6 +73,12 @@ class AccountingRoutes:
             app.router.add_route("*", prefix + path + "{slash:/?}", self.answer)
 
     async def answer(self, request: web.Request) -> web.Response:
+        """The answer to a call, which has an id whatever it says: support asks for it."""
+        response = await self._answer(request)
+        response.headers.setdefault(CORRELATION, new_correlation_id())
+        return response
+
+    async def _answer(self, request: web.Request) -> web.Response:
         """Check the caller and the limits, then read the books or write to them."""
         entry = request[ENTRY]
         path = Path.of(request)
@@ -272,7 +279,7 @@ class AccountingRoutes:
             elements=elements,
             pagination=pagination,
         )
-        return web.Response(body=body, headers=HEADERS | {"Xero-Correlation-Id": correlation_id})
+        return web.Response(body=body, headers=HEADERS | {CORRELATION: correlation_id})
 
 
 def _read_as(path: Path) -> str:
