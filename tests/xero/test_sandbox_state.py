@@ -94,6 +94,17 @@ async def test_limits_go_on_counting(caller: Caller, other: Sandbox) -> None:
     assert str(left.day) == used
 
 
+async def test_calls_in_flight_are_no_part_of_the_state(caller: Caller, other: Sandbox) -> None:
+    line, limits = (caller.tenant_id, "tieout-sandbox-app"), caller.sandbox.limits
+    assert limits.admit(*line, caller.sandbox.clock.now()) is None
+    load(other, dump(caller.sandbox))
+    assert other.limits.in_flight(*line) == 0, "its call is not the other's"
+    load(caller.sandbox, dump(other))
+    assert limits.in_flight(*line) == 1, "it is still being answered"
+    limits.release(*line)
+    assert limits.in_flight(*line) == 0
+
+
 async def test_webhooks_watch_the_loaded_books(caller: Caller, other: Sandbox) -> None:
     load(other, dump(caller.sandbox))
     assert all(organisation.books.observers for organisation in other.organisations)
