@@ -5,9 +5,10 @@ It is not protected: whoever reaches the port may turn the clock, break the API 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, fields, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_type_hints
 from urllib.parse import parse_qsl, urlsplit
 
@@ -129,7 +130,7 @@ class ControlRoutes:
             client_id=query.get("client_id"),
             limit_problem=query.get("limit_problem"),
             after=int(query.get("after", "0")),
-            since=datetime.fromisoformat(query["since"]) if "since" in query else None,
+            since=_instant(query["since"]) if "since" in query else None,
         )
         answer: dict[str, Any] = {"count": len(found)}
         if "count" not in query:
@@ -206,8 +207,10 @@ class ControlRoutes:
     async def limits(self, request: web.Request) -> web.Response:
         """Change `in_flight`, `minute`, `day`, `app_minute` or `records`."""
         quota = self._sandbox.limits.quota
-        known = {field.name for field in fields(Quota)}
-        given = {name: int(value) for name, value in (await _body(request)).items() if name in known}
+        given = msgspec.convert(await _body(request), dict[str, int])
+        unknown = given.keys() - {field.name for field in fields(Quota)}
+        if unknown:
+            raise ValueError(f"There is no limit {', '.join(sorted(unknown))}.")
         self._sandbox.limits.quota = replace(quota, **given)
         return _json(asdict(self._sandbox.limits.quota))
 
@@ -359,7 +362,7 @@ def _explaining(answer: _Answer) -> _Answer:
             return await answer(request)
         except (NotFoundError, KeyError) as error:
             return _json({"error": f"Not found or not given: {error}"}, 404)
-        except (NotAllowedError, RefusedRequestError, ValueError, TypeError) as error:
+        except (NotAllowedError, RefusedRequestError, ValueError, TypeError, OverflowError, re.error) as error:
             return _json({"error": str(error)}, 400)
 
     return explained
@@ -370,6 +373,11 @@ async def _body(request: web.Request) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise TypeError("The body must be a JSON object.")
     return given
+
+
+def _instant(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _arguments(method: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,21 @@ class AccountingRoutes:
         self._keys = IdempotencyKeys(self._clock.now)
         self._results: OrderedDict[tuple[object, ...], tuple[int, list[Any]]] = OrderedDict()
 
+    @property
+    def latency_ms(self) -> float:
+        """How long each call takes, in real milliseconds.
+
+        Raises:
+            ValueError: nothing can take that long.
+        """
+        return self._latency_ms
+
+    @latency_ms.setter
+    def latency_ms(self, milliseconds: float) -> None:
+        if not 0 <= milliseconds < float("inf"):
+            raise ValueError("Latency is a number of milliseconds from 0 on.")
+        self._latency_ms = milliseconds
+
     def add_to(self, app: web.Application) -> None:
         """Register the paths; they are case-insensitive, as at Xero."""
         prefix = "/{api:(?i:api\\.xro)}/2.0/{endpoint}"
