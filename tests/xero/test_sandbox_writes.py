@@ -303,6 +303,8 @@ async def test_a_downgraded_user_writes_nothing(writer: Writer) -> None:
         (b'{"Payments": [{"Amount": "plenty"}]}', 14, "PostDataInvalidException"),
         (b'{"Payments": [{"Amount": 1e400}]}', 14, "PostDataInvalidException"),
         (b'{"Payments": [{"Date": "soon"}]}', 14, "PostDataInvalidException"),
+        (b'{"Payments": [{"Invoice": {"InvoiceID": "no id, surely"}}]}', 14, "PostDataInvalidException"),
+        (b"<Payment><Account><AccountID></AccountID></Account></Payment>", 14, "PostDataInvalidException"),
         (b'"Payments"', 14, "PostDataInvalidException"),
         (b"", 17, "NoDataProcessedException"),
         (b'{"Payments": []}', 17, "NoDataProcessedException"),

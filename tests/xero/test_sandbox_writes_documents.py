@@ -258,7 +258,7 @@ async def test_a_credit_note_is_made_allocated_and_freed(writer: Writer) -> None
             {"Invoice": {"InvoiceID": invoice.id}, "Amount": 30},
             "Credit Note cannot be allocated as amount is greater than amount outstanding",
         ),
-        ({"Invoice": {"InvoiceID": "?"}, "Amount": 1}, "Invoice could not be found"),
+        ({"Invoice": {"InvoiceNumber": "?"}, "Amount": 1}, "Invoice could not be found"),
         ({"Invoice": {"InvoiceID": invoice.id}, "Amount": 0}, "Allocation amount must be greater than zero"),
     ):
         assert (await writer.put(f"{path}/Allocations", bare)).messages == [message]
@@ -438,6 +438,8 @@ async def test_a_contact_is_made_changed_and_archived(writer: Writer) -> None:
     archived = only(await writer.post(path, {"ContactStatus": "ARCHIVED"}), "Contacts")
     assert archived["ContactStatus"] == "ARCHIVED"
     assert only(await writer.post(path, {"ContactStatus": "ACTIVE"}), "Contacts")["ContactStatus"] == "ACTIVE"
+    writer.books.erase_contact(made["ContactID"])
+    assert (await writer.post(path, {"ContactStatus": "ACTIVE"})).messages == ["An erased contact cannot be changed."]
     writer.books.check()
 
 

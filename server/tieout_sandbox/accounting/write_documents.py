@@ -132,7 +132,7 @@ def _change_invoice(call: Call, draft: Draft, invoice: Invoice) -> Invoice:
     if on is not None and on != invoice.on:
         call.check_open(draft, on)
     lines = _new_lines(call, draft, invoice, after)
-    is_other = draft.part("Contact").text("ContactID") != invoice.contact.id  # clients send back what they read
+    is_other = draft.part("Contact").id("ContactID") != invoice.contact.id  # clients send back what they read
     contact = call.contact(draft) if draft.has("Contact") and is_other else None
     number = draft.text("InvoiceNumber")
     if number and number != invoice.number and invoice.type is InvoiceType.ACCREC:

@@ -35,7 +35,7 @@ _CREDITS = {
 def write_payment(call: Call, draft: Draft) -> Payment:
     """Make a payment, or with Status DELETED undo the one whose id is given."""
     if draft.text("Status") == Status.DELETED and not call.creates:
-        return delete_payment(call, draft, draft.text("PaymentID") or "")
+        return delete_payment(call, draft, draft.id("PaymentID") or "")
     target, terms = _target(call, draft), _terms(call, draft)
     if target is not None:
         _check_amount(draft, target, terms.amount if terms else None)
@@ -52,7 +52,7 @@ def write_payment(call: Call, draft: Draft) -> Payment:
 
 def delete_payment(call: Call, draft: Draft, payment_id: str) -> Payment:
     """Undo a payment; a payment is never changed in any other way."""
-    payment = call.books.payments.get(payment_id.lower())
+    payment = call.books.payments.get(payment_id)
     if payment is None:
         draft.refuse("The document with the supplied id was not found for this endpoint.")
         draft.judge()
@@ -147,7 +147,7 @@ def _check_currency(call: Call, draft: Draft, target: Target, account: Account) 
 def write_batch(call: Call, draft: Draft) -> Batch:
     """Make a batch payment, or with Status DELETED undo the one whose id is given."""
     if draft.text("Status") == Status.DELETED and not call.creates:
-        return delete_batch(call, draft, draft.text("BatchPaymentID") or "")
+        return delete_batch(call, draft, draft.id("BatchPaymentID") or "")
     account = call.account(draft, draft.part("Account"))
     if account is not None and (account.type != "BANK" or account.currency != call.books.base_currency):
         draft.refuse(WRONG_ACCOUNT)
@@ -167,7 +167,7 @@ def write_batch(call: Call, draft: Draft) -> Batch:
 
 def delete_batch(call: Call, draft: Draft, batch_id: str) -> Batch:
     """Undo a batch payment with all its parts."""
-    batch = call.books.batches.get(batch_id.lower())
+    batch = call.books.batches.get(batch_id)
     if batch is None:
         draft.refuse("The document with the supplied id was not found for this endpoint.")
         draft.judge()
