@@ -153,6 +153,9 @@ async def test_without_summary_each_element_tells_what_became_of_it(writer: Writ
     assert found[1]["ValidationErrors"] == [{"Message": EXCEEDS}]
     assert [one["Amount"] for one in found] == [Decimal("10.00"), Decimal("999999.00"), Decimal("5.00")]
     assert invoice.amount_paid == Decimal("15.00")
+    writer.books.switches.written_elements_keep_their_order = False
+    answer = await writer.put("Payments", {"Payments": payments}, query="?summarizeErrors=false")
+    assert [one["Amount"] for one in answer.body["Payments"]] == [Decimal(amount) for amount in ("5", "999999", "10")]
 
 
 async def test_some_calls_always_summarise(writer: Writer) -> None:
