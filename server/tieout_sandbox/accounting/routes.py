@@ -262,7 +262,8 @@ class AccountingRoutes:
 
     def _select(self, organisation: Organisation, collection: Collection, query: Query) -> list[Any]:
         """What matches, in order; kept until the books change, because pages of one list come one after the other."""
-        key = (organisation.id, collection.name, *query.selection)
+        switches = organisation.books.switches
+        key = (organisation.id, collection.name, switches.deleted_payments_in_delta, *query.selection)
         kept = self._results.get(key)
         revision = organisation.books.revision
         is_settings = collection.name in {"Users", "Currencies"}
@@ -273,7 +274,6 @@ class AccountingRoutes:
         is_narrow = query.modified_since is not None or bool(query.lists)
         if not is_narrow:
             check_volume(collection, query, len(documents), self._limits.quota.records)
-        switches = organisation.books.switches
         visible = (doc for doc in documents if is_visible(doc, query, switches))
         found = select(visible, query, collection.fields, collection.key.lower(), collection.search)
         if is_narrow:
