@@ -244,8 +244,9 @@ def write_credit_note(call: Call, draft: Draft) -> Credit:
 
 
 def _make_credit_note(call: Call, draft: Draft) -> Credit:
-    if draft.text("Type") != CreditKind.CREDIT_NOTE:
-        draft.refuse("The sandbox keeps credit notes of the Type ACCRECCREDIT only")
+    type_ = draft.text("Type")
+    if type_ not in {"ACCRECCREDIT", "ACCPAYCREDIT"}:
+        draft.refuse("Credit Note Type must be ACCRECCREDIT or ACCPAYCREDIT")
     status = _first_status(draft)
     contact = call.contact(draft)
     currency, rate = call.currency(draft, contact)
@@ -274,6 +275,7 @@ def _make_credit_note(call: Call, draft: Draft) -> Credit:
         status=status,
         reference=reference,
         line_amounts=amounts,
+        of_supplier=type_ == "ACCPAYCREDIT",
     )
     conclude(credit)
     return call.books.put_credit(credit)

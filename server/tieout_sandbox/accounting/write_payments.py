@@ -18,7 +18,7 @@ from tieout_sandbox.books.documents import (
     Target,
 )
 from tieout_sandbox.books.rules import open_amount
-from tieout_sandbox.books.settle import NOT_THE_SAME_KIND, Terms, is_bill, is_open, settle, settle_together
+from tieout_sandbox.books.settle import NOT_THE_SAME_KIND, Terms, is_open, settle, settle_together
 
 EXCEEDS = "Payment amount exceeds the amount outstanding on this document"
 NOT_AUTHORISED = "Payments can only be made against Authorised documents"
@@ -206,6 +206,6 @@ def _parts(call: Call, draft: Draft) -> list[tuple[Invoice, Decimal, str]]:
         found.append((invoice, amount, part.text("Reference") or ""))
     if not draft.has("Payments"):
         draft.refuse("A batch payment must have at least one payment")
-    if len({is_bill(invoice) for invoice, _, _ in found}) > 1:
+    if len({invoice.of_supplier for invoice, _, _ in found}) > 1:
         draft.refuse(NOT_THE_SAME_KIND)
     return found
