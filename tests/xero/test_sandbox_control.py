@@ -101,6 +101,10 @@ async def test_the_books_can_be_changed_over_http(caller: Caller) -> None:
         ("latency", {"milliseconds": "nan"}, 400),
         ("latency", {"milliseconds": -1}, 400),
         ("limits", {"minutes": 10}, 400),
+        ("clock", {"spede": 60}, 400),
+        ("churn", {"no": True}, 400),
+        ("organisations/Harbour & Vine Ltd/lock-dates", {"perod": "2026-09-30"}, 400),
+        ("faults", {"kind": "answer", "status": 7}, 400),
         ("switches", {"gravity": False}, 400),
         ("faults", {"kind": "meteor"}, 400),
         ("faults", {"kind": "drop", "path": "("}, 400),
@@ -116,7 +120,7 @@ async def test_what_a_caller_gets_wrong_is_explained(caller: Caller, path: str, 
         assert (await response.json())["error"]
 
 
-@pytest.mark.parametrize("query", ["path=(", "since=yesterday", "status=many"])
+@pytest.mark.parametrize("query", ["path=(", "since=yesterday", "status=many", "statsu=429"])
 async def test_a_log_that_cannot_be_asked_for_like_this_is_explained(caller: Caller, query: str) -> None:
     async with caller.http.get(f"{caller.sandbox.url}/sandbox/requests?{query}") as response:
         assert (response.status, bool((await response.json())["error"])) == (400, True)
