@@ -226,6 +226,9 @@ async def test_foreign_payments_follow_the_rate_and_the_account(writer: Writer) 
     answer = await writer.put("Payments", writer.payment(invoice, "30.50", CurrencyRate=Decimal("0.5")))
     (found,) = answer.body["Payments"]
     assert (found["BankAmount"], found["CurrencyRate"]) == (Decimal("61.00"), Decimal("0.5"))
+    invoice.rate = Decimal("0.5")
+    (found,) = (await writer.put("Payments", writer.payment(invoice, "6.10"))).body["Payments"]
+    assert (found["BankAmount"], found["CurrencyRate"]) == (Decimal("10.00"), Decimal("0.61")), "that of the day"
     euros = writer.books.bank_account("EUR")
     wrong = await writer.put("Payments", writer.payment(invoice, "1.00") | {"Account": {"AccountID": euros.id}})
     assert wrong.messages == ["The account's currency must be USD or NZD"]

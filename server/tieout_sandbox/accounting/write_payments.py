@@ -44,10 +44,8 @@ def write_payment(call: Call, draft: Draft) -> Payment:
     draft.judge()
     assert target is not None
     assert terms is not None
-    if target.currency == call.books.base_currency:
-        terms = replace(terms, rate=None)  # the base currency's rate is 1, whatever was sent
     call.touch(target)
-    return settle(call.books, target, terms)
+    return settle(call.books, target, replace(terms, rate=call.rate(draft, target.currency)))
 
 
 def delete_payment(call: Call, draft: Draft, payment_id: str) -> Payment:
