@@ -13,7 +13,7 @@ from tieout.v1.types_pb2 import Money
 from tieout_sandbox import CreditKind, Sandbox, Status
 from tieout_sandbox.books.books import Books
 from tieout_sandbox.books.causes import Cause, Deed, bring_about
-from tieout_sandbox.books.documents import Contact, Invoice, InvoiceType, Target
+from tieout_sandbox.books.documents import Contact, Invoice
 
 REPAIRABLE = (
     Cause.MISSING_DOCUMENT, Cause.STALE_DOCUMENT, Cause.MISSED_DELETION, Cause.UNALLOCATED_CREDIT,
@@ -86,14 +86,10 @@ def documents_of(contact: Contact) -> dict[str, Decimal]:
     """What a contact's documents in the books come to, by currency, without those that are nothing."""
     sums: dict[str, Decimal] = {}
     for one in contact.documents:
-        if one.status is Status.AUTHORISED and not is_bill(one):
+        if one.status is Status.AUTHORISED and not one.of_supplier:
             amount = one.amount_due if isinstance(one, Invoice) else -one.remaining_credit
             sums[one.currency] = sums.get(one.currency, Decimal(0)) + amount
     return {currency: amount for currency, amount in sums.items() if amount}
-
-
-def is_bill(document: Target) -> bool:
-    return isinstance(document, Invoice) and document.type is InvoiceType.ACCPAY
 
 
 def exact(money: Money) -> Decimal:

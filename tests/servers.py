@@ -22,7 +22,7 @@ from tieout.syncs import ENDED
 from tieout.v1.connection_service_pb2 import CONNECTION_STATE_CONNECTED, Connection
 from tieout.v1.sync_service_pb2 import SYNC_STATE_SUCCEEDED, SyncProgress
 from tieout_sandbox import InvoiceType, Sandbox, SandboxSettings
-from tieout_sandbox.books.documents import Contact, ContactStatus, Invoice, Phone
+from tieout_sandbox.books.documents import Contact, ContactStatus, Phone
 from tieout_sandbox.books.ledger import Ledger
 from tieout_sandbox.limits import Quota
 from tieout_server.app import serve
@@ -262,8 +262,9 @@ Truth = dict[str, dict[str, tuple[Any, ...]]]
 def truth_of(books: Ledger) -> Truth:
     """What the sandbox's books hold that is a receivable or may become one."""
     invoices = {i.id: i for i in books.invoices.values() if i.type is InvoiceType.ACCREC}
-    credits_ = [*books.credit_notes.values(), *books.overpayments.values(), *books.prepayments.values()]
-    sales = [p for p in books.payments.values() if not isinstance(p.target, Invoice) or p.target.id in invoices]
+    held = (*books.credit_notes.values(), *books.overpayments.values(), *books.prepayments.values())
+    credits_ = {credit.id: credit for credit in held if not credit.of_supplier}
+    sales = [p for p in books.payments.values() if p.target.id in invoices.keys() | credits_.keys()]
     return {
         "contacts": {
             c.id: ("", "GDPRREQUEST", (), to_micros(c.updated_at)) if _is_erased(books, c)
@@ -281,11 +282,11 @@ def truth_of(books: Ledger) -> Truth:
         "credits": {
             c.id: (str(c.status), c.contact.id, c.currency, *map(to_units, (c.total, c.remaining_credit)),
                    to_micros(c.updated_at))
-            for c in credits_
+            for c in credits_.values()
         },
         "allocations": {
             c.id: tuple(sorted((a.invoice.id, to_units(a.amount)) for a in c.allocations))
-            for c in credits_ if c.allocations
+            for c in credits_.values() if c.allocations
         },
         "payments": {p.id: (str(p.status), to_units(p.amount), to_micros(p.updated_at)) for p in sales},
         "accounts": {a.id: (a.name, a.status) for a in books.accounts.values()},

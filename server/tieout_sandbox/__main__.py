@@ -19,6 +19,7 @@ from tieout_sandbox.settings import App, SandboxSettings
 from tieout_sandbox.state import load_file, save_file
 from tieout_sandbox.switches import Switches, set_from_text, table
 
+_LAST_PORT = 65_535
 _DESCRIPTION = """\
 A Xero for your laptop: login.xero.com, identity.xero.com and api.xero.com on one port,
 with made-up books in which every amount adds up. It needs no account and no network, and
@@ -182,6 +183,8 @@ def _settings(options: argparse.Namespace) -> SandboxSettings:
         raise ValueError(
             f"Whoever reaches {options.host} could control the sandbox; if that is meant, add --anyone-may-control."
         )
+    if not 0 <= options.port <= _LAST_PORT:  # uvloop takes 70000 for 4464
+        raise ValueError(f"A port is a number from 0 to {_LAST_PORT}, not {options.port}.")
     apps: tuple[App, ...] = (App(),)
     if options.client_id:
         apps += (App(options.client_id, options.client_secret, options.client_id, tuple(options.redirect_uri)),)
@@ -250,7 +253,14 @@ async def _serve(settings: SandboxSettings, state: Path | None) -> int:
 
 
 def take_up(sandbox: Sandbox, state: Path) -> None:
-    """Load the file; a webhook that the command line names wins over one that was saved."""
+    """Load the file; a webhook that the command line names wins over one that was saved.
+
+    Raises:
+        OSError: it cannot be read, or there is no folder for it to be written in at the end.
+        ValueError: it holds no state.
+    """
+    if not state.parent.is_dir():
+        raise NotADirectoryError(f"There is no folder {state.parent} to keep the state in.")
     load_file(sandbox, state)
     given, client_id = sandbox.settings, sandbox.settings.apps[0].client_id
     if given.webhook_url:

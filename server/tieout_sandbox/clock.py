@@ -5,6 +5,8 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 MILLISECOND = timedelta(milliseconds=1)
+FASTEST = 1_000_000
+"""Eleven days in a second; the calendar ends in the year 9999."""
 
 
 class SandboxClock:
@@ -48,6 +50,7 @@ class SandboxClock:
 
         Raises:
             ValueError: the duration is negative; time never runs backwards.
+            OverflowError: the calendar does not go that far.
         """
         if duration < timedelta(0):
             raise ValueError("The clock cannot be turned back.")
@@ -69,6 +72,6 @@ class SandboxClock:
 
 
 def _checked(speed: float) -> float:
-    if speed < 0:
-        raise ValueError("The speed of the clock cannot be negative.")
+    if not 0 <= speed <= FASTEST:  # nor is it "nan"
+        raise ValueError(f"The speed of the clock is a number from 0 to {FASTEST:,}.")
     return speed

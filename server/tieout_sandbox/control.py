@@ -5,9 +5,10 @@ It is not protected: whoever reaches the port may turn the clock, break the API 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict, fields, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_type_hints
 from urllib.parse import parse_qsl, urlsplit
 
@@ -31,14 +32,16 @@ if TYPE_CHECKING:  # the server makes both; only the types go round in a circle
 
 MUTATIONS = frozenset(
     {
-        "create_contact", "rename_contact", "archive_contact", "restore_contact", "merge_contact",
-        "erase_contact",
+        "create_contact", "rename_contact", "archive_contact", "restore_contact", "merge_contact", "erase_contact",
         "create_invoice", "edit_invoice", "authorise", "delete_invoice", "void",
         "pay", "refund", "delete_payment", "create_credit", "allocate", "void_credit",
         "delete_batch", "edit_account",
     }
 )  # fmt: skip
 """The moves of Books that can be asked for by name; the arguments are the method's own."""
+_FILTERS = (
+    "path", "method", "status", "organisation", "client_id", "limit_problem", "after", "since", "last", "count",
+)  # fmt: skip
 _Answer = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -112,7 +115,7 @@ class ControlRoutes:
 
     async def set_clock(self, request: web.Request) -> web.Response:
         """Set `speed`, and jump ahead by `advance_seconds`."""
-        given = await _body(request)
+        given = await _body(request, "speed", "advance_seconds")
         if "speed" in given:
             self._sandbox.clock.speed = float(given["speed"])
         self._sandbox.clock.advance(timedelta(seconds=float(given.get("advance_seconds", 0))))
@@ -121,6 +124,7 @@ class ControlRoutes:
     async def requests(self, request: web.Request) -> web.Response:
         """The log, or what matches; `last` gives only that many of it, `count=1` only counts."""
         query = request.query
+        _check_names(query, _FILTERS)
         found = self._sandbox.requests.find(
             path=query.get("path", ""),
             method=query.get("method"),
@@ -129,7 +133,7 @@ class ControlRoutes:
             client_id=query.get("client_id"),
             limit_problem=query.get("limit_problem"),
             after=int(query.get("after", "0")),
-            since=datetime.fromisoformat(query["since"]) if "since" in query else None,
+            since=_instant(query["since"]) if "since" in query else None,
         )
         answer: dict[str, Any] = {"count": len(found)}
         if "count" not in query:
@@ -176,7 +180,7 @@ class ControlRoutes:
 
     async def bring_about(self, request: web.Request) -> web.Response:
         """Make the balance of a contact (`contact`: id or name; default the first that suits) differ for this cause."""
-        organisation, given = self._organisation(request.match_info["organisation"]), await _body(request)
+        organisation, given = self._organisation(request.match_info["organisation"]), await _body(request, "contact")
         contact_id = organisation.books.contact_named(given["contact"]).id if given.get("contact") else None
         deed = bring_about(organisation.books, Cause(request.match_info["cause"].upper()), contact_id)
         documents = [state_of(document) for document in deed.documents]
@@ -189,31 +193,31 @@ class ControlRoutes:
 
     async def churn(self, request: web.Request) -> web.Response:
         """Switch churn `on` or off."""
-        self._sandbox.churn.on = bool((await _body(request)).get("on", True))
+        self._sandbox.churn.on = bool((await _body(request, "on")).get("on", True))
         return _json({"on": self._sandbox.churn.on, "changes": self._sandbox.churn.changes})
 
     async def latency(self, request: web.Request) -> web.Response:
         """Let every API call take this many real `milliseconds`."""
-        self._sandbox.accounting.latency_ms = float((await _body(request))["milliseconds"])
+        self._sandbox.accounting.latency_ms = float((await _body(request, "milliseconds"))["milliseconds"])
         return _json({"milliseconds": self._sandbox.accounting.latency_ms})
 
     async def lag(self, request: web.Request) -> web.Response:
         """Let reads show the books as they were this many `seconds` ago; 0 ends it."""
-        sandbox, lag = self._sandbox, timedelta(seconds=float((await _body(request))["seconds"]))
+        sandbox, lag = self._sandbox, timedelta(seconds=float((await _body(request, "seconds"))["seconds"]))
         sandbox.accounting.lag.begin(lag, sandbox.organisations, sandbox.clock.now())
         return _json({"seconds": lag.total_seconds()})
 
     async def limits(self, request: web.Request) -> web.Response:
         """Change `in_flight`, `minute`, `day`, `app_minute` or `records`."""
         quota = self._sandbox.limits.quota
-        known = {field.name for field in fields(Quota)}
-        given = {name: int(value) for name, value in (await _body(request)).items() if name in known}
+        given = await _body(request, *(field.name for field in fields(Quota)))
+        given = msgspec.convert(given, dict[str, int])
         self._sandbox.limits.quota = replace(quota, **given)
         return _json(asdict(self._sandbox.limits.quota))
 
     async def exhaust(self, request: web.Request) -> web.Response:
         """Use up what an app (`client_id`, default the first) has left of `limit` (minute, day) at `organisation`."""
-        given, sandbox = await _body(request), self._sandbox
+        given, sandbox = await _body(request, "organisation", "limit", "client_id"), self._sandbox
         organisation = self._organisation(given["organisation"])
         app = sandbox.authority.apps[given.get("client_id", sandbox.settings.apps[0].client_id)]
         refusal = sandbox.limits.exhaust(
@@ -242,12 +246,9 @@ class ControlRoutes:
 
     async def add_fault(self, request: web.Request) -> web.Response:
         """Make the next calls fail; `seed` begins the chances of all rules again."""
-        given = await _body(request)
+        given = await _body(request, "seed", *(field.name for field in fields(FaultRule)))
         if "seed" in given:
             self._sandbox.faults.seed(int(given.pop("seed")))
-        unknown = given.keys() - {field.name for field in fields(FaultRule)}
-        if unknown:
-            raise ValueError(f"A fault has no {', '.join(sorted(unknown))}.")
         if given.get("organisation"):
             given["organisation"] = self._organisation(given["organisation"]).id
         rule = msgspec.convert(given, FaultRule)
@@ -264,7 +265,7 @@ class ControlRoutes:
         Body: `authorization_url`, `decision` (allow or deny), `organisations` (names or ids; default the first that the
         user may connect), `user` (email; default the first user).
         """
-        given = await _body(request)
+        given = await _body(request, "authorization_url", "decision", "organisations", "user")
         sandbox = self._sandbox
         asked = read_authorisation(dict(parse_qsl(urlsplit(given["authorization_url"]).query)), sandbox.authority)
         user = self._user(given["user"]) if given.get("user") else next(iter(sandbox.authority.users.values()))
@@ -288,7 +289,7 @@ class ControlRoutes:
 
     async def narrow(self, request: web.Request) -> web.Response:
         """Take `scopes` (a list) out of all that a user consented to, from the next refresh on."""
-        scopes = msgspec.convert((await _body(request))["scopes"], list[str])
+        scopes = msgspec.convert((await _body(request, "scopes"))["scopes"], list[str])
         unknown = [scope for scope in scopes if scope not in SCOPES_IN_WORDS]
         if unknown:
             raise ValueError(f"There is no scope {', '.join(unknown)}.")
@@ -318,7 +319,7 @@ class ControlRoutes:
     async def set_standing(self, request: web.Request) -> web.Response:
         """Make an organisation `closed`, as when its subscription lapses, or `demo`, or neither any more."""
         organisation = self._organisation(request.match_info["organisation"])
-        given = await _body(request)
+        given = await _body(request, "closed", "demo")
         organisation.is_closed = msgspec.convert(given.get("closed", organisation.is_closed), bool)
         organisation.is_demo = msgspec.convert(given.get("demo", organisation.is_demo), bool)
         return _json({"closed": organisation.is_closed, "demo": organisation.is_demo})
@@ -326,7 +327,7 @@ class ControlRoutes:
     async def set_role(self, request: web.Request) -> web.Response:
         """Give `user` (email) another `role`; REMOVED takes the user out."""
         organisation = self._organisation(request.match_info["organisation"])
-        given = await _body(request)
+        given = await _body(request, "user", "role")
         user, role = self._user(given["user"]), Role(given["role"])
         organisation.set_role(user.id, role, self._sandbox.clock.now())
         return _json({"user": user.email, "role": role})
@@ -334,7 +335,7 @@ class ControlRoutes:
     async def set_lock_dates(self, request: web.Request) -> web.Response:
         """Set `period` and `end_of_year` lock dates (ISO dates or null)."""
         organisation = self._organisation(request.match_info["organisation"])
-        given = await _body(request)
+        given = await _body(request, "period", "end_of_year")
         organisation.period_lock_on = date.fromisoformat(given["period"]) if given.get("period") else None
         organisation.end_of_year_lock_on = (
             date.fromisoformat(given["end_of_year"]) if given.get("end_of_year") else None
@@ -359,26 +360,38 @@ def _explaining(answer: _Answer) -> _Answer:
             return await answer(request)
         except (NotFoundError, KeyError) as error:
             return _json({"error": f"Not found or not given: {error}"}, 404)
-        except (NotAllowedError, RefusedRequestError, ValueError, TypeError) as error:
+        except (NotAllowedError, RefusedRequestError, ValueError, TypeError, OverflowError, re.error) as error:
             return _json({"error": str(error)}, 400)
 
     return explained
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
+async def _body(request: web.Request, *known: str) -> dict[str, Any]:
+    """What was sent; a name that is none of the known ones must not pass for one that was left out."""
     given = msgspec.json.decode(await request.read() or b"{}")
     if not isinstance(given, dict):
         raise TypeError("The body must be a JSON object.")
+    if known:
+        _check_names(given, known)
     return given
+
+
+def _check_names(given: Mapping[str, Any], known: Collection[str]) -> None:
+    unknown = given.keys() - set(known)
+    if unknown:
+        raise ValueError(f"Unknown: {', '.join(sorted(unknown))}; there are {', '.join(known)}.")
+
+
+def _instant(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _arguments(method: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
     """The body's values as what the method's parameters are: amounts, dates, kinds."""
     wanted = get_type_hints(method)
     del wanted["return"]
-    unknown = given.keys() - wanted.keys()
-    if unknown:
-        raise ValueError(f"Unknown arguments: {', '.join(sorted(unknown))}; there are {', '.join(wanted)}.")
+    _check_names(given, wanted)
     return {name: msgspec.convert(value, wanted[name]) for name, value in given.items()}
 
 

@@ -135,6 +135,8 @@ class Call:
 _OWN_PATHS = {FaultKind.REFRESH_LOST: "^/connect/token$", FaultKind.BOOKKEEPER_PAYS: "/payments$"}
 """Kinds that make sense on one path only."""
 
+_STATUSES = range(200, 600)
+
 RULE = web.RequestKey("rule", FaultRule)
 """The rule that a request met, for those who answer it."""
 
@@ -143,7 +145,7 @@ def checked(rule: FaultRule) -> FaultRule:
     """The rule, if it can be followed.
 
     Raises:
-        ValueError: the path is no regular expression, or the probability none.
+        ValueError: the path is no regular expression, or the probability or the status none.
     """
     try:
         re.compile(rule.path)
@@ -151,6 +153,8 @@ def checked(rule: FaultRule) -> FaultRule:
         raise ValueError(f"Not a regular expression: {rule.path}") from error
     if not 0 <= rule.probability <= 1:
         raise ValueError(f"A probability lies between 0 and 1: {rule.probability}")
+    if rule.status not in _STATUSES:
+        raise ValueError(f"A status lies between {_STATUSES[0]} and {_STATUSES[-1]}: {rule.status}")
     return rule
 
 

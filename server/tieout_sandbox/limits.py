@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -95,7 +96,6 @@ class _Line:
 
     minute: _Window
     day: _Window
-    in_flight: int = 0
 
 
 @dataclass(slots=True)
@@ -105,6 +105,11 @@ class Limits:
     quota: Quota = field(default_factory=Quota)
     _lines: dict[tuple[str, str], _Line] = field(default_factory=dict)
     _apps: dict[str, _Window] = field(default_factory=dict)
+    _in_flight: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def take_up(self, saved: "Limits") -> None:
+        """Go on with the quota and the windows of others; the calls in flight are still our own."""
+        self.quota, self._lines, self._apps = saved.quota, saved._lines, saved._apps  # noqa: SLF001 its own kind
 
     def admit(self, organisation_id: str, client_id: str, now: datetime) -> Refusal | None:
         """Count one call in, or say why not; a refused call counts nowhere.
@@ -112,7 +117,7 @@ class Limits:
         An admitted call must be ended with `release`.
         """
         line, app = self._rolled(organisation_id, client_id, now)
-        if line.in_flight >= self.quota.in_flight:
+        if self.in_flight(organisation_id, client_id) >= self.quota.in_flight:
             return Refusal(Problem.CONCURRENT, None)
         if line.minute.used >= self.quota.minute:
             return Refusal(Problem.MINUTE, line.minute.seconds_left(now))
@@ -120,7 +125,7 @@ class Limits:
             return Refusal(Problem.DAY, line.day.seconds_left(now))
         if app.used >= self.quota.app_minute:
             return Refusal(Problem.APP_MINUTE, None)
-        line.in_flight += 1
+        self._in_flight[organisation_id, client_id] += 1
         for window in (line.minute, line.day, app):
             window.used += 1
         return None
@@ -150,12 +155,11 @@ class Limits:
 
     def release(self, organisation_id: str, client_id: str) -> None:
         """Count an admitted call out again."""
-        self._lines[organisation_id, client_id].in_flight -= 1
+        self._in_flight[organisation_id, client_id] -= 1
 
     def in_flight(self, organisation_id: str, client_id: str) -> int:
         """How many calls are being answered right now."""
-        line = self._lines.get((organisation_id, client_id))
-        return line.in_flight if line else 0
+        return self._in_flight[organisation_id, client_id]
 
     def remaining(self, organisation_id: str, client_id: str, now: datetime) -> Remaining:
         """What is left for this organisation and app."""

@@ -18,6 +18,7 @@ from tieout_sandbox.books.ids import Ids
 from tieout_sandbox.faults import FaultRule, checked
 from tieout_sandbox.graph import GraphError, Shapes, frozen, thawed
 from tieout_sandbox.identity import authority
+from tieout_sandbox.limits import Limits
 from tieout_sandbox.organisations import Organisation
 from tieout_sandbox.webhooks import events, subscription
 from tieout_sandbox.webhooks.receiver import check_target
@@ -46,6 +47,7 @@ _SHAPES = Shapes(
         Credit: _RENDERED,
         Payment: _RENDERED,
         Organisation: frozenset({"books"}),
+        Limits: frozenset({"_in_flight"}),
         Subscription: frozenset({"deliveries", "rng"}),
     },
 )
@@ -104,8 +106,7 @@ def load(sandbox: Sandbox, saved: bytes) -> None:
     ):
         held.clear()
         held.update(new)
-    for field in fields(sandbox.limits):
-        setattr(sandbox.limits, field.name, getattr(root["limits"], field.name))
+    sandbox.limits.take_up(root["limits"])
     for organisation in sandbox.organisations:
         warm_up(organisation)
         sandbox.webhooks.watch(organisation)

@@ -180,6 +180,9 @@ class Switches:
     )
     payments_may_lie_in_the_future: bool = _switch(True, "A payment's date may be after today.", "U25; undocumented")
 
+    written_elements_keep_their_order: bool = _switch(
+        True, "The answer to a write lists its elements in the order in which they were sent.", "undocumented"
+    )
     removed_allocations_have_envelope: bool = _switch(
         False,
         "Removing an allocation answers with an Allocations collection, not with the bare allocation.",

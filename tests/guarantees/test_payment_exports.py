@@ -350,6 +350,17 @@ async def test_fifty_payments_are_one_call_and_one_that_is_refused_does_not_hurt
     assert all(len(it.payments) == 1 for it in invoices)
 
 
+async def test_each_payment_of_a_call_is_made_once_in_whatever_order_xero_answers(desk: Desk) -> None:
+    desk.sandbox.switches.written_elements_keep_their_order = False
+    contact = desk.books.create_contact("Any order")
+    invoices = [desk.owed(f"{number}00.00", contact=contact) for number in range(1, 4)]
+    accepted = [await desk.accept(desk.payment((it, str(it.total)))) for it in invoices]
+    found = [await desk.rest(it) for it in accepted]
+    desk.sandbox.switches.written_elements_keep_their_order = True
+    assert [it.xero_status for it in found] == ["VERIFIED"] * 3
+    assert [len(it.payments) for it in invoices] == [1, 1, 1]
+
+
 # What is recorded already, and what changes meanwhile
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from off_balance import LASTING, REPAIRABLE, is_bill
+from off_balance import LASTING, REPAIRABLE
 from tieout_sandbox import CreditKind, Status, Switches
 from tieout_sandbox.books.balances import balances_of
 from tieout_sandbox.books.books import Books
@@ -133,7 +133,7 @@ def item(document: Target) -> Item:
 
 def items_of(books: Books) -> dict[str, Item]:
     credits_ = (*books.credit_notes.values(), *books.overpayments.values(), *books.prepayments.values())
-    every: list[Target] = [*(one for one in books.invoices.values() if not is_bill(one)), *credits_]
+    every: list[Target] = [*(one for one in books.invoices.values() if not one.of_supplier), *credits_]
     return {one.id: item(one) for one in every}
 
 

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import func, select
 
 from deliveries import KEY, body_of, event, post, signature, subscribed, until_equal
+from off_balance import documents_of
 from servers import ROOMY, Service, is_busy, service, until
 from tieout_sandbox import InvoiceType, Sandbox
 from tieout_sandbox.books.documents import Contact, CreditKind
@@ -160,6 +161,26 @@ async def test_a_bill_costs_one_call_and_is_not_waited_for(wired: Wired) -> None
     await wired.settled()
     assert wired.calls() == ["Invoices"] * 2
     assert await wired.waiting() == 0
+
+
+async def test_what_is_settled_with_a_supplier_is_not_waited_for_and_changes_no_customer_s_balance(
+    wired: Wired,
+) -> None:
+    books, both = wired.sandbox.books, wired.customer()
+    bill = books.create_invoice(both.id, AMOUNT, type_=InvoiceType.ACCPAY)
+    for kind in CreditKind:
+        credit = books.create_credit(kind, both.id, Decimal("10.00"), of_supplier=True)
+        books.allocate(credit.id, bill.id, Decimal("4.00"))
+        books.refund(credit.id, Decimal("3.00"))
+    books.pay(bill.id, Decimal("1.00"))
+    books.create_invoice(both.id, AMOUNT)
+    await wired.settled()
+    await wired.rested()
+    assert await wired.waiting() == 0
+    answer = await wired.running.client.reconciliations.reconcile_customer(wired.connection_id, both.id)
+    assert (list(answer.discrepancies), list(answer.repairs)) == ([], [])
+    (balance,) = answer.balances
+    assert Decimal(balance.ours.amount) == documents_of(both)["NZD"]
 
 
 async def test_many_events_are_read_together(wired: Wired) -> None:

@@ -245,6 +245,15 @@ async def test_what_an_app_sends_cannot_break_out_of_the_page(caller: Caller) ->
         assert "<script>" not in await response.text()
 
 
+@pytest.mark.parametrize(
+    "scope",
+    ["accounting.reports.profitandloss.read", "accounting.reports.tenninetynine.read", "paymentservices", "files"],
+)
+async def test_scopes_are_granted_that_nothing_here_needs(caller: Caller, scope: str) -> None:
+    await caller.connect(scope=f"openid offline_access {scope}")
+    assert caller.tokens["scope"].split()[:3] == ["openid", "offline_access", scope]
+
+
 async def test_discovery_leads_to_every_endpoint(caller: Caller) -> None:
     async with caller.http.get(f"{caller.sandbox.url}/.well-known/openid-configuration") as response:
         found = await response.json()

@@ -100,6 +100,10 @@ async def test_a_consent_may_take_several_organisations_unless_switched(caller: 
     assert sorted(row["tenantName"] for row in await caller.connections()) == sorted(names)
     events = {row["authEventId"] for row in await caller.connections()}
     assert len(events) == 1, "one consent, one event"
+    caller.sandbox.switches.several_organisations_per_consent = False
+    body = {"authorization_url": caller.authorization_url(), "organisations": names}
+    async with caller.http.post(f"{caller.sandbox.url}/sandbox/consent", json=body) as response:
+        assert (response.status, "Choose one" in await response.text()) == (400, True)
 
 
 async def test_the_page_shows_in_which_role_each_would_act(caller: Caller) -> None:

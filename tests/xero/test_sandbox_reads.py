@@ -6,6 +6,7 @@ import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -173,10 +174,31 @@ async def test_filters_select_what_they_say(caller: Caller) -> None:
     assert {row["PaymentID"] for row in rows} >= {payment.id for payment in contact.documents[0].payments}
 
 
-@pytest.mark.parametrize("params", [{"where": "Status=="}, {"where": "Colour==1"}, {"order": "Colour"}])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"where": "Status=="},
+        {"where": "Colour==1"},
+        {"where": "Date > 1"},
+        {"order": "Colour"},
+        {"IDs": "no id, surely"},
+    ],
+)
 async def test_a_bad_query_is_a_query_parse_exception(caller: Caller, params: dict[str, str]) -> None:
     response, body = await caller.get("Invoices", params)
     assert (response.status, json.loads(body)["Type"]) == (400, "QueryParseException")
+
+
+async def test_every_answer_has_a_correlation_id_of_its_own(caller: Caller) -> None:
+    answers = [
+        (await caller.get("Organisation"))[0],
+        (await caller.get("Invoices", {"where": "Colour"}))[0],
+        (await caller.get("Organisation", Authorization=""))[0],
+        (await caller.get("Organisation", None, **{"xero-tenant-id": ""}))[0],
+        (await caller.get("Nothing"))[0],
+    ]
+    assert [answer.status for answer in answers] == [200, 400, 401, 403, 404]
+    assert len({str(UUID(answer.headers["Xero-Correlation-Id"])) for answer in answers}) == len(answers)
 
 
 async def test_a_listing_without_page_is_everything_without_lines(caller: Caller) -> None:

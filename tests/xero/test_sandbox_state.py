@@ -17,6 +17,7 @@ import pytest
 from sandbox_caller import Caller
 from sandbox_writer import WRITING_SCOPES, Writer
 from tieout_sandbox import FaultKind, FaultRule, Sandbox, SandboxSettings, make_sandbox, serve
+from tieout_sandbox.__main__ import take_up
 from tieout_sandbox.books.truth import compact_truth
 from tieout_sandbox.graph import GraphError, Shapes, frozen, thawed
 from tieout_sandbox.state import copy_of, dump, load, load_file, save_file
@@ -94,6 +95,17 @@ async def test_limits_go_on_counting(caller: Caller, other: Sandbox) -> None:
     assert str(left.day) == used
 
 
+async def test_calls_in_flight_are_no_part_of_the_state(caller: Caller, other: Sandbox) -> None:
+    line, limits = (caller.tenant_id, "tieout-sandbox-app"), caller.sandbox.limits
+    assert limits.admit(*line, caller.sandbox.clock.now()) is None
+    load(other, dump(caller.sandbox))
+    assert other.limits.in_flight(*line) == 0, "its call is not the other's"
+    load(caller.sandbox, dump(other))
+    assert limits.in_flight(*line) == 1, "it is still being answered"
+    limits.release(*line)
+    assert limits.in_flight(*line) == 0
+
+
 async def test_webhooks_watch_the_loaded_books(caller: Caller, other: Sandbox) -> None:
     load(other, dump(caller.sandbox))
     assert all(organisation.books.observers for organisation in other.organisations)
@@ -139,6 +151,13 @@ def test_a_file_is_written_whole_for_its_owner_only_and_read_again(tmp_path: Pat
     assert path.stat().st_mode & 0o077 == 0
     assert json.loads(path.read_bytes())["format"] == "tieout-sandbox 1"
     assert [found.name for found in tmp_path.iterdir()] == ["sandbox.json"]
+
+
+async def test_a_file_that_could_not_be_written_at_the_end_is_refused_at_the_beginning(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with pytest.raises(NotADirectoryError, match="There is no folder"):
+        take_up(sandbox, tmp_path / "nowhere" / "state.json")
 
 
 async def test_copied_books_do_not_change_with_the_first(sandbox: Sandbox) -> None:

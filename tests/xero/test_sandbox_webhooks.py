@@ -22,6 +22,7 @@ from sandbox_writer import WRITING_SCOPES, Writer
 from tieout_sandbox import CreditKind, Sandbox, SandboxSettings, make_sandbox, serve
 from tieout_sandbox.__main__ import take_up
 from tieout_sandbox.state import dump, load, save_file
+from tieout_sandbox.webhooks import sender
 from tieout_sandbox.webhooks.events import Category
 from tieout_sandbox.webhooks.subscription import Kind, Standing, Subscription
 
@@ -40,6 +41,8 @@ class Receiver:
     headers: dict[str, str] = field(default_factory=dict)
     checks: bool = True
     silent: asyncio.Event = field(default_factory=asyncio.Event)
+    held: asyncio.Event | None = None
+    """The answers to events wait for it."""
     arrived: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
     raw: list[bytes] = field(default_factory=list)
 
@@ -55,6 +58,8 @@ class Receiver:
         if told["events"]:
             self.raw.append(body)
             self.arrived.put_nowait(told)
+            if self.held:
+                await self.held.wait()
         return web.Response(status=self.status, text=self.text, headers=self.headers)
 
     async def next(self) -> dict[str, Any]:
@@ -91,6 +96,13 @@ async def subscribed(caller: Caller, receiver: Receiver, **more: object) -> Subs
 async def until(subscription: Subscription, standing: Standing) -> None:
     async with asyncio.timeout(10):
         while subscription.standing is not standing:  # noqa: ASYNC110 - the sandbox offers no event for it
+            await asyncio.sleep(0)
+
+
+async def logged(subscription: Subscription, posts: int) -> None:
+    """Wait until so many POSTs were answered or given up."""
+    async with asyncio.timeout(10):
+        while len(subscription.deliveries) < posts:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(0)
 
 
@@ -380,6 +392,32 @@ async def test_subscriptions_and_deliveries_can_be_read_and_ended(caller: Caller
         assert response.status == 404
     async with caller.http.post(f"{caller.sandbox.url}/sandbox/webhooks", json={"url": 7}) as response:
         assert response.status == 400
+
+
+@pytest.mark.parametrize(("status", "kept"), [(200, 0), (503, 1)])
+async def test_who_disables_a_webhook_while_a_delivery_is_under_way_has_disabled_it(
+    caller: Caller, receiver: Receiver, status: int, kept: int
+) -> None:
+    subscription = await subscribed(caller, receiver)
+    receiver.status, receiver.held = status, asyncio.Event()
+    caller.sandbox.books.create_contact("On its way")
+    await receiver.next()
+    subscription.disable()
+    receiver.held.set()
+    await tried(subscription, 1)
+    assert (subscription.standing, len(subscription.pending)) == (Standing.DISABLED, kept)
+
+
+async def test_who_unsubscribes_is_not_asked_for_the_intent_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "_ASKS_AGAIN_AFTER", 0.001)
+    nowhere = "http://127.0.0.1:9/webhooks"
+    async with serve(SandboxSettings(contacts=20, invoices=100, webhook_url=nowhere)) as sandbox:
+        subscription = sandbox.webhooks.subscriptions[APP]
+        await logged(subscription, 8)
+        sandbox.webhooks.unsubscribe(APP)
+        asked = len(subscription.deliveries)
+        await asyncio.sleep(0.1)
+        assert len(subscription.deliveries) == asked
 
 
 async def test_a_subscription_from_the_start_is_asked_as_soon_as_the_sandbox_listens(receiver: Receiver) -> None:

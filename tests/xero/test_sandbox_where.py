@@ -5,18 +5,20 @@ from decimal import Decimal
 
 import pytest
 
+from tieout_sandbox import SandboxSettings, make_sandbox
+from tieout_sandbox.accounting.collections import COLLECTIONS
 from tieout_sandbox.accounting.query import parse_modified_since
-from tieout_sandbox.accounting.where import QueryParseError, Value, parse_where
+from tieout_sandbox.accounting.where import QueryParseError, Value, guid, kind_of, parse_where
 
 DOCUMENT: dict[str, Value] = {
     "type": "ACCREC",
     "status": "AUTHORISED",
-    "contact.contactid": "0a1b",
+    "contact.contactid": "0a1b2c3d-0000-4000-8000-000000000000",
     "date": datetime(2026, 3, 31, tzinfo=UTC),
     "amountdue": Decimal("115.00"),
     "reference": None,
     "iscustomer": True,
-    "name": 'O\'Brien & "Sons"',
+    "name": "O'Brien \\ Sons",
 }
 FIELDS = {name: lambda document, name=name: document[name] for name in DOCUMENT}
 
@@ -29,8 +31,8 @@ FIELDS = {name: lambda document, name=name: document[name] for name in DOCUMENT}
         'Status=="PAID" OR Status=="AUTHORISED"',
         'Status=="PAID" || (Type=="ACCREC" AND AmountDue > 100)',
         'Type=="X" AND Type=="X" OR Status=="AUTHORISED"',
-        'Contact.ContactID==guid("0A1B")',
-        'contact.contactid == Guid("0a1b")',
+        'Contact.ContactID==guid("0A1B2C3D-0000-4000-8000-000000000000")',
+        'contact.contactid == Guid("0a1b2c3d000040008000000000000000")',
         "Date >= DateTime(2026, 03, 31) AND Date < DateTime(2026,4,1)",
         'Date == DateTime.Parse("2026-03-31")',
         "Date <= DateTime(2026, 3, 31, 0, 0, 0)",
@@ -40,7 +42,8 @@ FIELDS = {name: lambda document, name=name: document[name] for name in DOCUMENT}
         "IsCustomer == true",
         "IsCustomer",
         'Name.Contains("Brien")',
-        'Name.StartsWith("O\'B") AND Name.EndsWith("\\"Sons\\"")',
+        'Name.StartsWith("O\'B") AND Name.EndsWith("\\ Sons")',
+        'Name > "N"',
     ],
 )
 def test_an_expression_that_holds_selects_the_document(expression: str) -> None:
@@ -56,7 +59,6 @@ def test_an_expression_that_holds_selects_the_document(expression: str) -> None:
         "Date > DateTime(2026,3,31)",
         "Reference != null",
         'Reference.Contains("x")',
-        'AmountDue > "many"',
         "IsCustomer == false",
     ],
 )
@@ -77,7 +79,10 @@ def test_an_expression_that_does_not_hold_leaves_the_document_out(expression: st
         "Date > DateTime(2026,1)",
         "Date > DateTime(2026,1,2.5)",
         'Date > DateTime.Parse("yesterday")',
-        "AmountDue > true",
+        'Name=="O\'Brien \\"Sons\\""',
+        'Contact.ContactID==guid("0a1b")',
+        "Name",
+        'Date.Contains("2026")',
         "Type ~ 1",
         "Type==ACCREC",
         "(" * 100 + 'Type=="ACCREC"' + ")" * 100,
@@ -86,6 +91,36 @@ def test_an_expression_that_does_not_hold_leaves_the_document_out(expression: st
 def test_what_is_not_of_the_language_is_refused(expression: str) -> None:
     with pytest.raises(QueryParseError):
         parse_where(expression, FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("expression", "sign", "kinds"),
+    [
+        ('Contact.ContactID=="0a1b2c3d-0000-4000-8000-000000000000"', "==", "'Guid' and 'String'"),
+        ('Date > "2026-01-01"', ">", "'DateTime?' and 'String'"),
+        ('AmountDue==guid("0a1b2c3d-0000-4000-8000-000000000000")', "==", "'Decimal?' and 'Guid'"),
+        ("AmountDue > true", ">", "'Decimal?' and 'Boolean'"),
+        ("AmountDue > null", ">", "'Decimal?' and 'Object'"),
+        ('IsCustomer=="true"', "==", "'Boolean?' and 'String'"),
+        ("IsCustomer > true", ">", "'Boolean?' and 'Boolean'"),
+        ("Reference==5", "==", "'String' and 'Decimal'"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_in_xeros_words(expression: str, sign: str, kinds: str) -> None:
+    with pytest.raises(QueryParseError) as refused:
+        parse_where(expression, FIELDS)
+    assert str(refused.value) == f"Operator '{sign}' incompatible with operand types {kinds}"
+
+
+def test_every_field_is_of_the_kind_that_where_takes_it_for() -> None:
+    organisation = make_sandbox(SandboxSettings(contacts=12, invoices=40)).organisations[0]
+    types = {"Guid": str, "String": str, "DateTime?": datetime, "Decimal?": Decimal, "Boolean?": bool}
+    for collection in COLLECTIONS.values():
+        for name, read in collection.fields.items():
+            values = [read(document) for document in collection.documents(organisation).values()]
+            kind = kind_of(name)
+            assert all(value is None or isinstance(value, types[kind]) for value in values), (collection.name, name)
+            assert kind != "Guid" or [guid(str(value)) for value in values] == values, (collection.name, name)
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,9 @@ async def test_without_summary_each_element_tells_what_became_of_it(writer: Writ
     assert found[1]["ValidationErrors"] == [{"Message": EXCEEDS}]
     assert [one["Amount"] for one in found] == [Decimal("10.00"), Decimal("999999.00"), Decimal("5.00")]
     assert invoice.amount_paid == Decimal("15.00")
+    writer.books.switches.written_elements_keep_their_order = False
+    answer = await writer.put("Payments", {"Payments": payments}, query="?summarizeErrors=false")
+    assert [one["Amount"] for one in answer.body["Payments"]] == [Decimal(amount) for amount in ("5", "999999", "10")]
 
 
 async def test_some_calls_always_summarise(writer: Writer) -> None:
@@ -223,6 +226,9 @@ async def test_foreign_payments_follow_the_rate_and_the_account(writer: Writer) 
     answer = await writer.put("Payments", writer.payment(invoice, "30.50", CurrencyRate=Decimal("0.5")))
     (found,) = answer.body["Payments"]
     assert (found["BankAmount"], found["CurrencyRate"]) == (Decimal("61.00"), Decimal("0.5"))
+    invoice.rate = Decimal("0.5")
+    (found,) = (await writer.put("Payments", writer.payment(invoice, "6.10"))).body["Payments"]
+    assert (found["BankAmount"], found["CurrencyRate"]) == (Decimal("10.00"), Decimal("0.61")), "that of the day"
     euros = writer.books.bank_account("EUR")
     wrong = await writer.put("Payments", writer.payment(invoice, "1.00") | {"Account": {"AccountID": euros.id}})
     assert wrong.messages == ["The account's currency must be USD or NZD"]
@@ -303,6 +309,8 @@ async def test_a_downgraded_user_writes_nothing(writer: Writer) -> None:
         (b'{"Payments": [{"Amount": "plenty"}]}', 14, "PostDataInvalidException"),
         (b'{"Payments": [{"Amount": 1e400}]}', 14, "PostDataInvalidException"),
         (b'{"Payments": [{"Date": "soon"}]}', 14, "PostDataInvalidException"),
+        (b'{"Payments": [{"Invoice": {"InvoiceID": "no id, surely"}}]}', 14, "PostDataInvalidException"),
+        (b"<Payment><Account><AccountID></AccountID></Account></Payment>", 14, "PostDataInvalidException"),
         (b'"Payments"', 14, "PostDataInvalidException"),
         (b"", 17, "NoDataProcessedException"),
         (b'{"Payments": []}', 17, "NoDataProcessedException"),

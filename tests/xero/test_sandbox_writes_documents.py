@@ -9,6 +9,7 @@ import pytest
 from sandbox_writer import Answer, Writer
 from tieout_sandbox import CreditKind, Status
 from tieout_sandbox.books.documents import ContactStatus, InvoiceType
+from tieout_sandbox.books.rules import NotAllowedError
 from tieout_sandbox.books.truth import compact_truth
 
 NOT_MODIFIABLE = "Invoice not of valid status for modification"
@@ -258,7 +259,7 @@ async def test_a_credit_note_is_made_allocated_and_freed(writer: Writer) -> None
             {"Invoice": {"InvoiceID": invoice.id}, "Amount": 30},
             "Credit Note cannot be allocated as amount is greater than amount outstanding",
         ),
-        ({"Invoice": {"InvoiceID": "?"}, "Amount": 1}, "Invoice could not be found"),
+        ({"Invoice": {"InvoiceNumber": "?"}, "Amount": 1}, "Invoice could not be found"),
         ({"Invoice": {"InvoiceID": invoice.id}, "Amount": 0}, "Allocation amount must be greater than zero"),
     ):
         assert (await writer.put(f"{path}/Allocations", bare)).messages == [message]
@@ -288,6 +289,41 @@ async def test_a_customer_s_credit_pays_no_bill(writer: Writer) -> None:
     allocation = {"Invoice": {"InvoiceID": bill.id}, "Amount": 5}
     answer = await writer.put(f"CreditNotes/{credit.id}/Allocations", allocation)
     assert answer.messages == ["A credit can only be allocated to an invoice of its contact and currency"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "collection", "types"),
+    [
+        (CreditKind.CREDIT_NOTE, "CreditNotes", ("ACCPAYCREDIT", "ACCPAYCREDIT", "APCREDITPAYMENT")),
+        (CreditKind.OVERPAYMENT, "Overpayments", ("SPEND-OVERPAYMENT", "APOVERPAYMENT", "APOVERPAYMENTPAYMENT")),
+        (CreditKind.PREPAYMENT, "Prepayments", ("SPEND-PREPAYMENT", "APPREPAYMENT", "APPREPAYMENTPAYMENT")),
+    ],
+)
+async def test_a_credit_with_a_supplier_has_types_of_its_own_and_pays_bills_only(
+    writer: Writer, kind: CreditKind, collection: str, types: tuple[str, ...]
+) -> None:
+    books = writer.books
+    supplier = books.create_contact("Supplier Ltd")
+    sale, bill = (books.create_invoice(supplier.id, Decimal("100.00"), type_=one) for one in InvoiceType)
+    credit = books.create_credit(kind, supplier.id, Decimal("30.00"), of_supplier=True)
+    books.allocate(credit.id, bill.id, Decimal("10.00"))
+    with pytest.raises(NotAllowedError, match="an invoice of its contact"):
+        books.allocate(credit.id, sale.id)
+    refund = await writer.one(f"Payments/{books.refund(credit.id, Decimal('5.00')).id}")
+    told = await writer.one(f"{collection}/{credit.id}")
+    assert (told["Type"], refund["Invoice"]["Type"], refund["PaymentType"]) == types
+    balances = (await writer.one(f"Contacts/{supplier.id}"))["Balances"]
+    assert balances["AccountsReceivable"]["Outstanding"] == Decimal("100.00")
+    assert balances["AccountsPayable"]["Outstanding"] == Decimal("75.00")
+    books.check()
+
+
+async def test_a_credit_note_of_a_supplier_is_made(writer: Writer) -> None:
+    made = only(await writer.put("CreditNotes", invoice_of(writer) | {"Type": "ACCPAYCREDIT"}), "CreditNotes")
+    assert (made["Type"], writer.books.credit_notes[made["CreditNoteID"]].of_supplier) == ("ACCPAYCREDIT", True)
+    wrong = await writer.put("CreditNotes", invoice_of(writer))
+    assert wrong.messages == ["Credit Note Type must be ACCRECCREDIT or ACCPAYCREDIT"]
+    writer.books.check()
 
 
 async def test_an_account_is_archived_by_control(writer: Writer) -> None:
@@ -438,6 +474,8 @@ async def test_a_contact_is_made_changed_and_archived(writer: Writer) -> None:
     archived = only(await writer.post(path, {"ContactStatus": "ARCHIVED"}), "Contacts")
     assert archived["ContactStatus"] == "ARCHIVED"
     assert only(await writer.post(path, {"ContactStatus": "ACTIVE"}), "Contacts")["ContactStatus"] == "ACTIVE"
+    writer.books.erase_contact(made["ContactID"])
+    assert (await writer.post(path, {"ContactStatus": "ACTIVE"})).messages == ["An erased contact cannot be changed."]
     writer.books.check()
 
 

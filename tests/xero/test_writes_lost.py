@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from sandbox_books import Opened, opened
@@ -165,6 +166,15 @@ async def test_a_repeat_that_meets_its_first_copy_at_work_does_nothing_by_itself
         assert again == await first
     await first
     assert len(invoice.payments) == 1
+
+
+async def test_an_answer_in_another_order_is_no_answer(xero: Opened, invoice: Invoice) -> None:
+    xero.sandbox.books.switches.written_elements_keep_their_order = False
+    draft = draft_of(RecordKind.PAYMENT, xero, invoice)
+    assert isinstance(draft, PaymentDraft)
+    with pytest.raises(AnswerLostError):
+        await xero.books.write([draft, msgspec.structs.replace(draft, amount=Decimal(5))], "key-1")
+    assert len(await marked(xero, RecordKind.PAYMENT)) == 2
 
 
 async def test_a_deletion_whose_answer_was_lost_is_told_by_the_records_status(xero: Opened, invoice: Invoice) -> None:

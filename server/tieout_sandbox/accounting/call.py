@@ -75,7 +75,7 @@ class Call:
 
     def invoice(self, part: Draft, number: str | None = None) -> Invoice | None:
         """The invoice that an object names by id or number."""
-        return _by_id(self.books.invoices, part.text("InvoiceID")) or self.invoice_numbered(
+        return _by_id(self.books.invoices, part.id("InvoiceID")) or self.invoice_numbered(
             part.text("InvoiceNumber") or number
         )
 
@@ -98,17 +98,17 @@ class Call:
         """The credit note that an object names by id or number."""
         notes = self.books.credit_notes
         number = part.text("CreditNoteNumber") or number
-        return _by_id(notes, part.text("CreditNoteID")) or _first(notes, lambda found: found.number == number, number)
+        return _by_id(notes, part.id("CreditNoteID")) or _first(notes, lambda found: found.number == number, number)
 
     def credit_of(self, kind: CreditKind, part: Draft) -> Credit | None:
         """The credit of a kind that an object names by its id."""
         key = {CreditKind.OVERPAYMENT: "OverpaymentID", CreditKind.PREPAYMENT: "PrepaymentID"}.get(kind)
-        return self.credit_note(part) if key is None else _by_id(self.books.credits_of(kind), part.text(key))
+        return self.credit_note(part) if key is None else _by_id(self.books.credits_of(kind), part.id(key))
 
     def account(self, draft: Draft, part: Draft, code: str | None = None) -> Account | None:
         """The account that an object names by id or code; a fault where there is none or it is put away."""
-        wanted, code = part.text("AccountID"), part.text("Code") or code
-        found = self.books.accounts.get(wanted.lower()) if wanted else None
+        wanted, code = part.id("AccountID"), part.text("Code") or code
+        found = self.books.accounts.get(wanted) if wanted else None
         if found is None and code:
             found = next((account for account in self.books.accounts.values() if account.code == code), None)
         if found is None:
@@ -120,7 +120,7 @@ class Call:
     def contact(self, draft: Draft) -> Contact | str | None:
         """The contact that a document is for: an existing one, the name of one to be made, or a fault."""
         part = draft.part("Contact")
-        wanted, number, name = part.text("ContactID"), part.text("ContactNumber"), part.text("Name")
+        wanted, number, name = part.id("ContactID"), part.text("ContactNumber"), part.text("Name")
         if not (wanted or number or name):
             draft.refuse(NO_CONTACT)
             return None
@@ -173,7 +173,7 @@ def _locked(name: str, on: date) -> str:
 
 
 def _by_id(collection: dict[str, _Found], wanted: str | None) -> _Found | None:
-    return collection.get(wanted.lower()) if wanted else None
+    return collection.get(wanted) if wanted else None
 
 
 def _first(collection: dict[str, _Found], is_it: Callable[[_Found], bool], wanted: str | None) -> _Found | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
+from uuid import UUID
 
 from tieout_sandbox.accounting.bodies import Element, PostDataError
 from tieout_sandbox.accounting.wire import plain_day, pretty
@@ -24,7 +25,8 @@ class InvalidError(Exception):
 class Draft:
     """What was sent for one element, with the faults that were found in it so far.
 
-    Reading a value of the wrong type raises PostDataError: Xero then refuses the whole body.
+    Reading a value of the wrong type raises PostDataError: Xero then refuses the whole body (waynerobinson/xeroizer
+    #159 for an id that is none).
     """
 
     given: Element
@@ -58,6 +60,14 @@ class Draft:
         if len(text) > longest:
             self.refuse(f"{key} must not be longer than {longest} characters.")
         return text
+
+    def id(self, key: str) -> str | None:
+        """A document's id as the books spell it, None where nothing is said."""
+        value = self.text(key)
+        try:
+            return None if value is None else str(UUID(value))
+        except ValueError:
+            raise PostDataError("Unrecognized Guid format.") from None
 
     def number(self, key: str) -> Decimal | None:
         """A number, which clients also send as text."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from tieout_sandbox.accounting.render import payment_type, target_type
+from tieout_sandbox.accounting.render import target_type
 from tieout_sandbox.accounting.where import Fields, Value
 from tieout_sandbox.books.documents import Contact, Credit, CreditKind, Invoice, Payment
 
@@ -103,7 +103,7 @@ def credit_fields(kind: CreditKind, key: str) -> Fields:
         number = {"reference": _number, "invoicenumber": _number}
     return {
         **_of_document(key),
-        "type": lambda credit: _text(credit.kind),
+        "type": lambda credit: credit.type,
         "remainingcredit": lambda credit: credit.remaining_credit,
         **number,
     }
@@ -119,7 +119,7 @@ def _target(payment: Payment) -> Invoice | Credit:
 
 PAYMENT: Fields = {
     "paymentid": lambda payment: payment.id,
-    "paymenttype": payment_type,
+    "paymenttype": lambda payment: payment.type,
     "status": lambda payment: _text(payment.status),
     "date": lambda payment: midnight(payment.on),
     "amount": lambda payment: payment.amount,

@@ -90,12 +90,12 @@ def _line(call: Call, part: Draft, amounts: LineAmounts, *, needs_account: bool)
 
 def _account(call: Call, part: Draft, *, needed: bool) -> tuple[str, str]:
     """The account's code and its usual tax; an account can be named by its id, too (Xero, OpenAPI)."""
-    code, wanted = part.text("AccountCode"), part.text("AccountID")
+    code, wanted = part.text("AccountCode"), part.id("AccountID")
     if not code and not wanted:
         if needed and not part.has("ItemCode"):
             part.refuse("Account code '' is not a valid code for this document.")
         return "", "NONE"
-    account = call.books.accounts.get((wanted or "").lower())
+    account = call.books.accounts.get(wanted or "")
     if code:
         account = next((found for found in call.books.accounts.values() if found.code == code), None)
     code = code or (account.code if account else None) or ""

@@ -116,6 +116,9 @@ def read_query(params: Mapping[str, str], modified_since: str | None, collection
     """Read a request's parameters.
 
     `Statuses` and `summaryOnly=true` enforce paging even without `page` (Xero, Invoices and Contacts).
+
+    Raises:
+        QueryParseError: a list of ids names what is no id.
     """
     switches = caller.switches
     given = {name.lower(): value for name, value in params.items() if _is_known(name, switches)}

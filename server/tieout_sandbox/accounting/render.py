@@ -50,22 +50,9 @@ class Detail(Enum):
     """The only element of a single answer."""
 
 
-_TARGET_TYPES = {
-    CreditKind.CREDIT_NOTE: ("ACCRECCREDIT", "ARCREDITPAYMENT"),
-    CreditKind.OVERPAYMENT: ("AROVERPAYMENT", "AROVERPAYMENTPAYMENT"),
-    CreditKind.PREPAYMENT: ("ARPREPAYMENT", "ARPREPAYMENTPAYMENT"),
-}
-
-
-def target_type(target: Invoice | Credit) -> str:
+def target_type(target: Target) -> str:
     """The Type of a payment's document, as it stands inside the payment."""
-    return target.type if isinstance(target, Invoice) else _TARGET_TYPES[target.kind][0]
-
-
-def payment_type(payment: Payment) -> str:
-    """ACCRECPAYMENT for money received, and a kind of its own for each refund."""
-    target = payment.target
-    return f"{target.type}PAYMENT" if isinstance(target, Invoice) else _TARGET_TYPES[target.kind][1]
+    return target.type if isinstance(target, Invoice) else target.type_in_payments
 
 
 def invoice_block(
@@ -119,7 +106,7 @@ def credit_block(credit: Credit, detail: Detail, places: int = USUAL_PLACES) -> 
     paid_on = credit.fully_paid_on if credit.kind is CreditKind.CREDIT_NOTE else None  # others have no such key
     return f"""{{{_credit_head(credit)}
   "CurrencyRate": {credit.rate},
-  "Type": "{credit.kind}",{_credit_reference(credit)}
+  "Type": "{credit.type}",{_credit_reference(credit)}
   "RemainingCredit": {credit.remaining_credit},
   "Allocations": {nest(array(_allocation(made, detail) for made in credit.allocations))},
   "Payments": {_nested_payments(credit)},
@@ -175,7 +162,7 @@ def payment_block(payment: Payment, detail: Detail, places: int = USUAL_PLACES, 
   "Amount": {payment.amount},
   "Reference": {quote(payment.reference)},
   "CurrencyRate": {payment.rate},
-  "PaymentType": "{payment_type(payment)}",
+  "PaymentType": "{payment.type}",
   "Status": "{payment.status}",
   "UpdatedDateUTC": {instant(payment.updated_at)},
   "UpdatedDateUTCString": {seconds_string(payment.updated_at)},

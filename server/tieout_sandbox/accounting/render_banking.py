@@ -19,7 +19,7 @@ from tieout_sandbox.accounting.wire import (
     quote,
 )
 from tieout_sandbox.books.banking import BankTransaction, Note
-from tieout_sandbox.books.documents import Allocation, Batch, CreditKind, Payment, Status
+from tieout_sandbox.books.documents import Allocation, Batch, Payment, Status
 
 _HOLLOW: dict[str, Any] = {
     "Payments": [],
@@ -101,7 +101,7 @@ def bank_transaction_block(entry: BankTransaction, detail: Detail, places: int =
     """Money spent or received; an over- or prepayment names the document that it is the bank's side of."""
     account = entry.account
     code = "" if account.code is None else f'\n    "Code": "{account.code}",'
-    credit = "" if entry.credit is None else f'\n  "{id_key(CreditKind(entry.type))}": "{entry.credit.id}",'
+    credit = "" if entry.credit is None else f'\n  "{id_key(entry.credit.kind)}": "{entry.credit.id}",'
     rate = "" if entry.rate == 1 and detail is not Detail.SINGLE else f'\n  "CurrencyRate": {entry.rate},'
     return f"""{{
   "BankTransactionID": "{entry.id}",

@@ -9,7 +9,7 @@ from typing import Any
 
 from tieout_sandbox.accounting.wire import plain_instant, pretty
 from tieout_sandbox.books.balances import in_base
-from tieout_sandbox.books.documents import ZERO, Contact, Credit, Invoice, InvoiceType, Status
+from tieout_sandbox.books.documents import ZERO, Contact, Credit, Invoice, Status
 from tieout_sandbox.organisations import Organisation
 
 _HEADINGS = ("Date", "Number", "Due Date", "", "Total", "Paid", "Credited", "Due")
@@ -70,7 +70,7 @@ def _rows(contact: Contact, day: date, to: date) -> Iterator[_Row]:
     for document in contact.documents:
         if document.status not in _COUNTED or document.on > to:
             continue
-        if isinstance(document, Invoice) and document.type is not InvoiceType.ACCREC:
+        if document.of_supplier:
             continue
         row = _row(document, day)
         if row.due:

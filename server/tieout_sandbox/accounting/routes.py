@@ -44,6 +44,7 @@ ENTRY = web.RequestKey("entry", Entry)
 FAULT = web.RequestKey("fault", FaultKind)
 _ORGANISATION_PATHS = frozenset({"organisation", "organisations"})
 JSON, PDF = "application/json", "application/pdf"
+CORRELATION = "Xero-Correlation-Id"
 _PREMIUM_PATHS = frozenset({"journals"})
 """Only for apps that pay for the Advanced tier, which none here does: 403 without a body (Xero, pricing)."""
 _OTHER_PATHS = _ORGANISATION_PATHS | _PREMIUM_PATHS | {"reports"}
@@ -65,6 +66,21 @@ class AccountingRoutes:
         self._keys = IdempotencyKeys(self._clock.now)
         self._results: OrderedDict[tuple[object, ...], tuple[int, list[Any]]] = OrderedDict()
 
+    @property
+    def latency_ms(self) -> float:
+        """How long each call takes, in real milliseconds.
+
+        Raises:
+            ValueError: nothing can take that long.
+        """
+        return self._latency_ms
+
+    @latency_ms.setter
+    def latency_ms(self, milliseconds: float) -> None:
+        if not 0 <= milliseconds < float("inf"):
+            raise ValueError("Latency is a number of milliseconds from 0 on.")
+        self._latency_ms = milliseconds
+
     def add_to(self, app: web.Application) -> None:
         """Register the paths; they are case-insensitive, as at Xero."""
         prefix = "/{api:(?i:api\\.xro)}/2.0/{endpoint}"
@@ -72,6 +88,12 @@ class AccountingRoutes:
             app.router.add_route("*", prefix + path + "{slash:/?}", self.answer)
 
     async def answer(self, request: web.Request) -> web.Response:
+        """The answer to a call, which has an id whatever it says: support asks for it."""
+        response = await self._answer(request)
+        response.headers.setdefault(CORRELATION, new_correlation_id())
+        return response
+
+    async def _answer(self, request: web.Request) -> web.Response:
         """Check the caller and the limits, then read the books or write to them."""
         entry = request[ENTRY]
         path = Path.of(request)
@@ -221,8 +243,8 @@ class AccountingRoutes:
     ) -> web.Response:
         switches = organisation.books.switches
         since = request.headers.get("If-Modified-Since")
-        query = read_query(request.query, since, collection, Caller(bearer.client_id, switches))
         try:
+            query = read_query(request.query, since, collection, Caller(bearer.client_id, switches))
             found = self._select(organisation, collection, query)
         except (QueryParseError, TooManyRecordsError) as error:
             return bad_query(error, switches)
@@ -240,7 +262,8 @@ class AccountingRoutes:
 
     def _select(self, organisation: Organisation, collection: Collection, query: Query) -> list[Any]:
         """What matches, in order; kept until the books change, because pages of one list come one after the other."""
-        key = (organisation.id, collection.name, *query.selection)
+        switches = organisation.books.switches
+        key = (organisation.id, collection.name, switches.deleted_payments_in_delta, *query.selection)
         kept = self._results.get(key)
         revision = organisation.books.revision
         is_settings = collection.name in {"Users", "Currencies"}
@@ -251,7 +274,6 @@ class AccountingRoutes:
         is_narrow = query.modified_since is not None or bool(query.lists)
         if not is_narrow:
             check_volume(collection, query, len(documents), self._limits.quota.records)
-        switches = organisation.books.switches
         visible = (doc for doc in documents if is_visible(doc, query, switches))
         found = select(visible, query, collection.fields, collection.key.lower(), collection.search)
         if is_narrow:
@@ -272,7 +294,7 @@ class AccountingRoutes:
             elements=elements,
             pagination=pagination,
         )
-        return web.Response(body=body, headers=HEADERS | {"Xero-Correlation-Id": correlation_id})
+        return web.Response(body=body, headers=HEADERS | {CORRELATION: correlation_id})
 
 
 def _read_as(path: Path) -> str:

@@ -124,7 +124,7 @@ def _received_in_advance(call: Call, entry: BankTransaction, account: Account) -
 
 def _change(call: Call, draft: Draft) -> BankTransaction:
     """Change what is not an over- or prepayment: reference, reconciled or not, deleted."""
-    found = call.books.bank_transactions.get((draft.text("BankTransactionID") or "").lower())
+    found = call.books.bank_transactions.get(draft.id("BankTransactionID") or "")
     if found is None:
         draft.refuse("The document with the supplied id was not found for this endpoint.")
         draft.judge()

@@ -25,6 +25,8 @@ def write_contact(call: Call, draft: Draft) -> Contact:
         draft.refuse(f"'{status}' is not a valid ContactStatus.")
     if found is not None and found.merged_to_id:
         draft.refuse("A merged contact cannot be restored.")
+    if found is not None and found.status is ContactStatus.GDPRREQUEST:
+        draft.refuse("An erased contact cannot be changed.")
     _check_name(call, draft, found, name, status)
     _check_texts(call, draft, found)
     draft.judge()
@@ -40,9 +42,9 @@ def write_contact(call: Call, draft: Draft) -> Contact:
 
 def _existing(call: Call, draft: Draft) -> Contact | None:
     contacts = call.books.contacts
-    contact_id, number, name = draft.text("ContactID"), draft.text("ContactNumber", 50), draft.text("Name")
+    contact_id, number, name = draft.id("ContactID"), draft.text("ContactNumber", 50), draft.text("Name")
     if contact_id:
-        return contacts.get(contact_id.lower())
+        return contacts.get(contact_id)
     by_number = (contact for contact in contacts.values() if number and contact.contact_number == number)
     by_name = (contact for contact in contacts.values() if contact.name == name and contact.status == "ACTIVE")
     return next(by_number, None) or next(by_name, None)

@@ -132,7 +132,7 @@ def _change_invoice(call: Call, draft: Draft, invoice: Invoice) -> Invoice:
     if on is not None and on != invoice.on:
         call.check_open(draft, on)
     lines = _new_lines(call, draft, invoice, after)
-    is_other = draft.part("Contact").text("ContactID") != invoice.contact.id  # clients send back what they read
+    is_other = draft.part("Contact").id("ContactID") != invoice.contact.id  # clients send back what they read
     contact = call.contact(draft) if draft.has("Contact") and is_other else None
     number = draft.text("InvoiceNumber")
     if number and number != invoice.number and invoice.type is InvoiceType.ACCREC:
@@ -244,8 +244,9 @@ def write_credit_note(call: Call, draft: Draft) -> Credit:
 
 
 def _make_credit_note(call: Call, draft: Draft) -> Credit:
-    if draft.text("Type") != CreditKind.CREDIT_NOTE:
-        draft.refuse("The sandbox keeps credit notes of the Type ACCRECCREDIT only")
+    type_ = draft.text("Type")
+    if type_ not in {"ACCRECCREDIT", "ACCPAYCREDIT"}:
+        draft.refuse("Credit Note Type must be ACCRECCREDIT or ACCPAYCREDIT")
     status = _first_status(draft)
     contact = call.contact(draft)
     currency, rate = call.currency(draft, contact)
@@ -274,6 +275,7 @@ def _make_credit_note(call: Call, draft: Draft) -> Credit:
         status=status,
         reference=reference,
         line_amounts=amounts,
+        of_supplier=type_ == "ACCPAYCREDIT",
     )
     conclude(credit)
     return call.books.put_credit(credit)

@@ -18,7 +18,7 @@ from tieout_sandbox.books.documents import (
     Target,
 )
 from tieout_sandbox.books.rules import open_amount
-from tieout_sandbox.books.settle import NOT_THE_SAME_KIND, Terms, is_bill, is_open, settle, settle_together
+from tieout_sandbox.books.settle import NOT_THE_SAME_KIND, Terms, is_open, settle, settle_together
 
 EXCEEDS = "Payment amount exceeds the amount outstanding on this document"
 NOT_AUTHORISED = "Payments can only be made against Authorised documents"
@@ -35,7 +35,7 @@ _CREDITS = {
 def write_payment(call: Call, draft: Draft) -> Payment:
     """Make a payment, or with Status DELETED undo the one whose id is given."""
     if draft.text("Status") == Status.DELETED and not call.creates:
-        return delete_payment(call, draft, draft.text("PaymentID") or "")
+        return delete_payment(call, draft, draft.id("PaymentID") or "")
     target, terms = _target(call, draft), _terms(call, draft)
     if target is not None:
         _check_amount(draft, target, terms.amount if terms else None)
@@ -44,15 +44,13 @@ def write_payment(call: Call, draft: Draft) -> Payment:
     draft.judge()
     assert target is not None
     assert terms is not None
-    if target.currency == call.books.base_currency:
-        terms = replace(terms, rate=None)  # the base currency's rate is 1, whatever was sent
     call.touch(target)
-    return settle(call.books, target, terms)
+    return settle(call.books, target, replace(terms, rate=call.rate(draft, target.currency)))
 
 
 def delete_payment(call: Call, draft: Draft, payment_id: str) -> Payment:
     """Undo a payment; a payment is never changed in any other way."""
-    payment = call.books.payments.get(payment_id.lower())
+    payment = call.books.payments.get(payment_id)
     if payment is None:
         draft.refuse("The document with the supplied id was not found for this endpoint.")
         draft.judge()
@@ -147,7 +145,7 @@ def _check_currency(call: Call, draft: Draft, target: Target, account: Account) 
 def write_batch(call: Call, draft: Draft) -> Batch:
     """Make a batch payment, or with Status DELETED undo the one whose id is given."""
     if draft.text("Status") == Status.DELETED and not call.creates:
-        return delete_batch(call, draft, draft.text("BatchPaymentID") or "")
+        return delete_batch(call, draft, draft.id("BatchPaymentID") or "")
     account = call.account(draft, draft.part("Account"))
     if account is not None and (account.type != "BANK" or account.currency != call.books.base_currency):
         draft.refuse(WRONG_ACCOUNT)
@@ -167,7 +165,7 @@ def write_batch(call: Call, draft: Draft) -> Batch:
 
 def delete_batch(call: Call, draft: Draft, batch_id: str) -> Batch:
     """Undo a batch payment with all its parts."""
-    batch = call.books.batches.get(batch_id.lower())
+    batch = call.books.batches.get(batch_id)
     if batch is None:
         draft.refuse("The document with the supplied id was not found for this endpoint.")
         draft.judge()
@@ -206,6 +204,6 @@ def _parts(call: Call, draft: Draft) -> list[tuple[Invoice, Decimal, str]]:
         found.append((invoice, amount, part.text("Reference") or ""))
     if not draft.has("Payments"):
         draft.refuse("A batch payment must have at least one payment")
-    if len({is_bill(invoice) for invoice, _, _ in found}) > 1:
+    if len({invoice.of_supplier for invoice, _, _ in found}) > 1:
         draft.refuse(NOT_THE_SAME_KIND)
     return found

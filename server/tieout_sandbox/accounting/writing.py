@@ -233,6 +233,8 @@ def _answered(
     refused = [one.draft.echo(kind.key, kind.flag) for one in done if one.block is None]
     if refused and not tells_each:
         return Answer(response=validation_failed(refused))
+    if not call.books.switches.written_elements_keep_their_order:
+        done.reverse()
     return Answer(kind.name, tuple(_told(kind, one, tells_each=tells_each) for one in done))
 
 

@@ -36,7 +36,7 @@ def balances_of(contact: Contact, today: date, switches: Switches) -> Balances |
         crossed = sum((made.amount for made in document.allocations if made.crosses_contacts), ZERO)
         if not isinstance(document, Invoice):
             if switches.balances_net_credits:
-                found.receivable_outstanding -= in_base(document.remaining_credit + crossed, rate)
+                _net(found, document, in_base(document.remaining_credit + crossed, rate))
             continue
         _add_open(found, document, in_base(document.amount_due + crossed, rate), today)
     return found
@@ -52,6 +52,13 @@ def _counts(document: Invoice | Credit, today: date) -> bool:
         case Misreading.LEFT_OUT:
             return False
     return document.status is Status.AUTHORISED
+
+
+def _net(found: Balances, credit: Credit, left: Decimal) -> None:
+    if credit.of_supplier:
+        found.payable_outstanding -= left
+    else:
+        found.receivable_outstanding -= left
 
 
 def _add_open(found: Balances, invoice: Invoice, due: Decimal, today: date) -> None:

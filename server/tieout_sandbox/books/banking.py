@@ -86,7 +86,7 @@ def received_as(credit: Credit, account: Account) -> BankTransaction:
     assert credit.kind is not CreditKind.CREDIT_NOTE
     return BankTransaction(
         id=f"{int(credit.id[:8], 16) ^ 0xFFFFFFFF:08x}{credit.id[8:]}",
-        type=credit.kind,
+        type=credit.type,
         account=account,
         updated_at=credit.updated_at.replace(microsecond=0),
         credit=credit,

@@ -265,6 +265,7 @@ class Books(Ledger):
         currency: str | None = None,
         on: date | None = None,
         reference: str = "",
+        of_supplier: bool = False,
     ) -> Credit:
         """Enter a credit note, an overpayment or a prepayment, authorised and unapplied."""
         contact = self._usable_contact(contact_id)
@@ -284,14 +285,15 @@ class Books(Ledger):
             total=total,
             updated_at=self.stamp(),
             reference=reference,
+            of_supplier=of_supplier,
         )
         return self.put_credit(credit)
 
     def allocate(self, credit_id: str, invoice_id: str, amount: Decimal | None = None) -> Allocation:
-        """Set a credit against an invoice of its contact and currency: as much as fits unless an amount is given."""
+        """Set a customer's credit against an invoice, a supplier's against a bill: as much as fits unless said."""
         credit, invoice = self.credit(credit_id), self._open_invoice(invoice_id)
-        is_bill = invoice.type is InvoiceType.ACCPAY
-        if is_bill or credit.contact is not invoice.contact or credit.currency != invoice.currency:
+        parties = [(one.contact, one.currency, one.of_supplier) for one in (credit, invoice)]
+        if parties[0] != parties[1]:
             raise NotAllowedError("A credit can only be allocated to an invoice of its contact and currency")
         amount = checked(min(credit.remaining_credit, invoice.amount_due) if amount is None else amount)
         if amount > credit.remaining_credit or amount > invoice.amount_due:

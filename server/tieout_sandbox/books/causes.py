@@ -293,8 +293,9 @@ def _open_invoices(books: Books, contact: Contact) -> Iterator[Invoice]:
 
 
 def _credits(books: Books, contact: Contact) -> Iterator[Credit]:
-    for one in contact.documents:
-        if isinstance(one, Credit) and one.status is Status.AUTHORISED and one.currency == books.base_currency:
+    held = (one for one in contact.documents if isinstance(one, Credit) and not one.of_supplier)
+    for one in held:
+        if one.status is Status.AUTHORISED and one.currency == books.base_currency:
             yield one
 
 

@@ -45,11 +45,22 @@ class InvoiceType(StrEnum):
 
 
 class CreditKind(StrEnum):
-    """What a customer's credit came from; the value is its Type on the wire."""
+    """What a credit came from; the value is the Type of a customer's on the wire."""
 
     CREDIT_NOTE = "ACCRECCREDIT"
     OVERPAYMENT = "RECEIVE-OVERPAYMENT"
     PREPAYMENT = "RECEIVE-PREPAYMENT"
+
+
+_TYPES = {
+    (CreditKind.CREDIT_NOTE, False): ("ACCRECCREDIT", "ACCRECCREDIT", "ARCREDITPAYMENT"),
+    (CreditKind.CREDIT_NOTE, True): ("ACCPAYCREDIT", "ACCPAYCREDIT", "APCREDITPAYMENT"),
+    (CreditKind.OVERPAYMENT, False): ("RECEIVE-OVERPAYMENT", "AROVERPAYMENT", "AROVERPAYMENTPAYMENT"),
+    (CreditKind.OVERPAYMENT, True): ("SPEND-OVERPAYMENT", "APOVERPAYMENT", "APOVERPAYMENTPAYMENT"),
+    (CreditKind.PREPAYMENT, False): ("RECEIVE-PREPAYMENT", "ARPREPAYMENT", "ARPREPAYMENTPAYMENT"),
+    (CreditKind.PREPAYMENT, True): ("SPEND-PREPAYMENT", "APPREPAYMENT", "APPREPAYMENTPAYMENT"),
+}
+"""By kind and whether it is a supplier's: the Type of the credit, of the same inside a payment, and of its payments."""
 
 
 class LineAmounts(StrEnum):
@@ -223,6 +234,11 @@ class Invoice:
     rendered: bytes | None = None
 
     @property
+    def of_supplier(self) -> bool:
+        """Whether it is a bill: ours to pay."""
+        return self.type is InvoiceType.ACCPAY
+
+    @property
     def amount_due(self) -> Decimal:
         """What is still owed; nothing on a voided or deleted one."""
         return ZERO if self.status in GONE else self.total - self.amount_paid - self.amount_credited
@@ -230,7 +246,7 @@ class Invoice:
 
 @dataclass(slots=True, eq=False)
 class Credit:
-    """A credit note, an overpayment or a prepayment of a customer."""
+    """A credit note, an overpayment or a prepayment: of a customer, or ours with a supplier."""
 
     id: str
     kind: CreditKind
@@ -252,8 +268,19 @@ class Credit:
     line_amounts: LineAmounts = LineAmounts.EXCLUSIVE
     payments: list["Payment"] = field(default_factory=list)
     allocations: list["Allocation"] = field(default_factory=list)
+    of_supplier: bool = False
     misread: Misreading | None = None
     rendered: bytes | None = None
+
+    @property
+    def type(self) -> str:
+        """The Type on the wire."""
+        return _TYPES[self.kind, self.of_supplier][0]
+
+    @property
+    def type_in_payments(self) -> str:
+        """The Type of the document that a payment is made on."""
+        return _TYPES[self.kind, self.of_supplier][1]
 
     @property
     def remaining_credit(self) -> Decimal:
@@ -290,6 +317,12 @@ class Payment:
         """Units of the document's currency for one of the base currency."""
         return self.target.rate if self.own_rate is None else self.own_rate
 
+    @property
+    def type(self) -> str:
+        """ACCRECPAYMENT for money received, ACCPAYPAYMENT for money paid, and a kind of its own for each refund."""
+        target = self.target
+        return f"{target.type}PAYMENT" if isinstance(target, Invoice) else _TYPES[target.kind, target.of_supplier][2]
+
 
 @dataclass(slots=True, eq=False)
 class Batch:
@@ -312,8 +345,7 @@ class Batch:
     @property
     def type(self) -> str:
         """RECBATCH for sales, PAYBATCH for bills; the two never mix."""
-        target = self.payments[0].target
-        return "PAYBATCH" if isinstance(target, Invoice) and target.type is InvoiceType.ACCPAY else "RECBATCH"
+        return "PAYBATCH" if self.payments[0].target.of_supplier else "RECBATCH"
 
 
 @dataclass(slots=True, eq=False)

@@ -5,7 +5,7 @@ from datetime import date
 from decimal import Decimal
 
 from tieout_sandbox.books.banking import Note
-from tieout_sandbox.books.documents import Account, Batch, Invoice, InvoiceType, Payment, Status, Target
+from tieout_sandbox.books.documents import Account, Batch, Invoice, Payment, Status, Target
 from tieout_sandbox.books.ledger import Change, Ledger
 from tieout_sandbox.books.rules import bank_amount, conclude
 
@@ -80,11 +80,6 @@ def note(books: Ledger, document_id: str, changes: str, details: str, user: str 
     made = Note(changes, books.stamp(), user, details)
     books.history.setdefault(document_id, []).append(made)
     return made
-
-
-def is_bill(target: Target) -> bool:
-    """Whether money goes out for it."""
-    return isinstance(target, Invoice) and target.type is InvoiceType.ACCPAY
 
 
 def is_open(target: Target) -> bool:

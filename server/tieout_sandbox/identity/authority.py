@@ -150,9 +150,11 @@ class Authority:
             redirect: the redirect address and the PKCE challenge that the code is bound to.
 
         Raises:
-            RefusedRequestError: one of the organisations has two uncertified apps already; nothing is connected then.
+            RefusedRequestError: only one may be chosen, or one has two uncertified apps already; nothing is connected.
         """
         organisations = list(organisations)
+        if len(organisations) > 1 and not self.switches.several_organisations_per_consent:
+            raise RefusedRequestError("access_denied", "Choose one organisation")
         self._check_uncertified(app, organisations)
         consented = self.consented.setdefault((app.client_id, user.id), set())
         consented.update(scopes)

@@ -95,8 +95,6 @@ class IdentityRoutes:
         is_empty = not chosen and not self._authority.can_agree_to_nothing(user)
         if is_empty or not choices.keys() >= set(chosen):
             raise RefusedRequestError("access_denied", "Choose an organisation that you may connect")
-        if len(chosen) > 1 and not self._switches.several_organisations_per_consent:
-            raise RefusedRequestError("access_denied", "Choose one organisation")
         organisations = [choices[organisation_id] for organisation_id in chosen]
         redirect = (asked.redirect_uri, asked.challenge)
         code = self._authority.consent(asked.app, user, organisations, asked.scopes, redirect)

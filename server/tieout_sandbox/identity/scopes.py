@@ -17,9 +17,19 @@ _GRANULAR = {
 }
 _READ_ONLY = {
     "accounting.reports.aged.read": "the aged receivables report",
+    "accounting.reports.balancesheet.read": "the balance sheet",
+    "accounting.reports.banksummary.read": "the bank summary",
+    "accounting.reports.budgetsummary.read": "the budget summary",
+    "accounting.reports.executivesummary.read": "the executive summary",
+    "accounting.reports.profitandloss.read": "the profit and loss report",
+    "accounting.reports.taxreports.read": "tax reports",
+    "accounting.reports.tenninetynine.read": "1099 reports",
+    "accounting.reports.trialbalance.read": "the trial balance",
     "accounting.budgets.read": "budgets",
     "accounting.journals.read": "journals",
 }
+_OF_OTHER_APIS = {"assets": "assets", "files": "files", "projects": "projects"}
+"""Given as at Xero, so that apps which ask for them can be tried; there is nothing here that they open."""
 BROAD_SCOPES = frozenset({"accounting.transactions", "accounting.transactions.read", "accounting.reports.read"})
 """Given only to apps made before 2 March 2026."""
 
@@ -49,10 +59,11 @@ _REPORTS = frozenset({"accounting.reports.aged.read", "accounting.reports.read"}
 
 def _all_in_words() -> dict[str, str]:
     words = dict(IDENTITY_SCOPES)
-    for scope, subject in _GRANULAR.items():
+    for scope, subject in (_GRANULAR | _OF_OTHER_APIS).items():
         words[scope] = f"View and manage {subject}"
         words[f"{scope}.read"] = f"View {subject}"
     words |= {scope: f"View {subject}" for scope, subject in _READ_ONLY.items()}
+    words["paymentservices"] = "View and manage payment services"
     words["accounting.transactions"] = "View and manage all business transactions"
     words["accounting.transactions.read"] = "View all business transactions"
     words["accounting.reports.read"] = "View all reports"

@@ -87,11 +87,8 @@ def churn(ask: Ask) -> str:
 
 def latency(ask: Ask) -> str:
     """Let API calls take longer."""
-    milliseconds = float(ask["milliseconds"])
-    if not 0 <= milliseconds < float("inf"):
-        raise ValueError("Latency is a number of milliseconds from 0 on.")
-    ask.sandbox.accounting.latency_ms = milliseconds
-    return f"Each API call takes {milliseconds:g} ms now."
+    ask.sandbox.accounting.latency_ms = float(ask["milliseconds"])
+    return f"Each API call takes {ask.sandbox.accounting.latency_ms:g} ms now."
 
 
 def exhaust(ask: Ask) -> str:

@@ -1,6 +1,6 @@
 """Credit notes, overpayments and prepayments: the list, each one, and what a bookkeeper does with it."""
 
-from tieout_sandbox.books.documents import Credit, Invoice, InvoiceType, Status
+from tieout_sandbox.books.documents import Credit, Invoice, Status
 from tieout_sandbox.page.contacts import KINDS
 from tieout_sandbox.page.html import Child, Html, join, tag
 from tieout_sandbox.page.settlements import accounts, allocations_table, mentions, payments_table
@@ -84,7 +84,7 @@ def _allocating(view: View, found: Credit) -> Html:
         for one in found.contact.documents
         if isinstance(one, Invoice)
         and one.status is Status.AUTHORISED
-        and one.type is InvoiceType.ACCREC
+        and one.of_supplier is found.of_supplier
         and one.currency == found.currency
     ]
     if found.status is not Status.AUTHORISED or not targets:

@@ -1,6 +1,6 @@
 """Invoices: the list, each one, and what a bookkeeper does with it."""
 
-from tieout_sandbox.books.documents import GONE, ContactStatus, Credit, Invoice, InvoiceType, Status
+from tieout_sandbox.books.documents import GONE, ContactStatus, Credit, Invoice, Status
 from tieout_sandbox.page.contacts import KINDS, names
 from tieout_sandbox.page.html import Child, Html, join, tag
 from tieout_sandbox.page.settlements import accounts, allocations_table, mentions, payments_table
@@ -149,9 +149,12 @@ def _allocate_here(view: View, found: Invoice) -> Html | None:
     held = [
         one
         for one in found.contact.documents
-        if isinstance(one, Credit) and one.status is Status.AUTHORISED and one.currency == found.currency
+        if isinstance(one, Credit)
+        and one.status is Status.AUTHORISED
+        and one.currency == found.currency
+        and one.of_supplier is found.of_supplier
     ]
-    if found.status is not Status.AUTHORISED or found.type is not InvoiceType.ACCREC or not held:
+    if found.status is not Status.AUTHORISED or not held:
         return None
     choices = [(one.id, f"{one.number or KINDS[one.kind]} · {one.remaining_credit:,.2f} unused") for one in held]
     return form(

@@ -53,7 +53,7 @@ def _sales(view: View) -> list[tuple[str, Child]]:
 def _unused_credit(view: View) -> Decimal:
     books = view.books
     held = (*books.credit_notes.values(), *books.overpayments.values(), *books.prepayments.values())
-    open_ones = (credit for credit in held if credit.status is Status.AUTHORISED)
+    open_ones = (credit for credit in held if credit.status is Status.AUTHORISED and not credit.of_supplier)
     return sum((in_base(credit.remaining_credit, credit.rate) for credit in open_ones), ZERO)
 
 

@@ -117,7 +117,7 @@ class PageRoutes:
         try:
             said = action(ask)
             notice = Notice(await said if inspect.isawaitable(said) else said)
-        except (NotAllowedError, ValueError) as error:
+        except (NotAllowedError, ValueError, OverflowError) as error:
             notice = Notice(str(error), failed=True)
         except KeyError as error:
             notice = Notice(f"There is no {error}.", failed=True)

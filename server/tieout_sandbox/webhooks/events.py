@@ -121,20 +121,7 @@ def _data(category: Category, document: _Document, at: datetime, switches: Switc
         return None
     if category is Category.OVERPAYMENT and not switches.overpayment_events_have_data:
         return None
-    data = {"Type": _type(document), "Status": str(document.status)}
+    data = {"Type": document.type, "Status": str(document.status)}
     if category is Category.CREDITNOTE:
         return data
     return data | {"UpdatedDateUTCString": f"{at:%Y-%m-%dT%H:%M:%SZ}"}
-
-
-def _type(document: Credit | Payment) -> str:
-    if isinstance(document, Credit):
-        return str(document.kind)
-    target = document.target
-    if isinstance(target, Invoice):
-        return f"{target.type}PAYMENT"
-    return {
-        CreditKind.CREDIT_NOTE: "ARCREDITPAYMENT",
-        CreditKind.OVERPAYMENT: "AROVERPAYMENTPAYMENT",
-        CreditKind.PREPAYMENT: "ARPREPAYMENTPAYMENT",
-    }[target.kind]

@@ -96,7 +96,7 @@ class Sender:
         answer = await self._post(http, kind)
         if answer.problem:
             asked.failed(self._clock.now())
-            if asked.standing is Standing.DISABLED:
+            if asked.standing is not Standing.RETRY:
                 self._body = b""
             return
         if asked.rng.random() < asked.disturbance.duplicates:

@@ -34,6 +34,10 @@ class Standing(StrEnum):
     """Failed for 24 hours; events are kept until a new intent to receive succeeds."""
 
 
+_SENDING = frozenset({Standing.OK, Standing.RETRY})
+"""Whatever else it is now was decided while a delivery was under way, and stays."""
+
+
 class Kind(StrEnum):
     """Why something was sent."""
 
@@ -142,10 +146,13 @@ class Subscription:
         """The receiver has them."""
         done = {id(waiting) for waiting in sent}
         self.pending = [waiting for waiting in self.pending if id(waiting) not in done]
-        self.standing, self.failing_since, self.retry_at = Standing.OK, None, None
+        if self.standing in _SENDING:
+            self.standing, self.failing_since, self.retry_at = Standing.OK, None, None
 
     def failed(self, now: datetime) -> None:
         """Not received: again at once the first time, then every 15 minutes; after 24 hours no more."""
+        if self.standing not in _SENDING:
+            return
         if self.failing_since is None:
             self.standing, self.failing_since, self.retry_at = Standing.RETRY, now, now
         elif now - self.failing_since >= GIVES_UP_AFTER:

@@ -36,7 +36,7 @@ class Webhooks:
         self._switches = switches
         self._senders: dict[str, Sender] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._unheard: set[asyncio.Task[None]] = set()
+        self._asking: dict[str, asyncio.Task[None]] = {}
         self._http: aiohttp.ClientSession | None = None
         authority.clock.observers.append(self._wake_all)
         for organisation in authority.organisations.values():
@@ -72,8 +72,6 @@ class Webhooks:
 
     def take_up(self, saved: Iterable[Subscription]) -> None:
         """Go on with these subscriptions instead of those there are; who was heard before need not be asked again."""
-        for task in self._unheard:
-            task.cancel()
         for client_id in list(self.subscriptions):
             self.unsubscribe(client_id)
         for subscription in saved:
@@ -89,9 +87,9 @@ class Webhooks:
         """Forget an app's webhook and all that waited for it."""
         self.subscriptions.pop(client_id, None)
         self._senders.pop(client_id, None)
-        task = self._tasks.pop(client_id, None)
-        if task is not None:
-            task.cancel()
+        for tasks in (self._tasks, self._asking):
+            if client_id in tasks:
+                tasks.pop(client_id).cancel()
 
     async def intend(self, client_id: str) -> Subscription:
         """Ask the receiver now for its intent to receive; the standing says how it went.
@@ -108,9 +106,9 @@ class Webhooks:
     def ask(self, client_id: str) -> None:
         """Ask for the intent to receive as soon as somebody listens at the address."""
         if self._http is not None:
-            asking = asyncio.create_task(self._senders[client_id].ask_until_heard(self._http))
-            self._unheard.add(asking)
-            asking.add_done_callback(self._unheard.discard)
+            if client_id in self._asking:
+                self._asking[client_id].cancel()
+            self._asking[client_id] = asyncio.create_task(self._senders[client_id].ask_until_heard(self._http))
 
     def wake(self, client_id: str) -> None:
         """Look again at what is due for an app."""
@@ -130,7 +128,7 @@ class Webhooks:
                 await self._stop()
 
     async def _stop(self) -> None:
-        tasks = [*self._tasks.values(), *self._unheard]
+        tasks = [*self._tasks.values(), *self._asking.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
