@@ -315,7 +315,15 @@ def test_a_payment_without_a_day_is_of_today_where_the_organisation_is(cli: Cli,
 
 @pytest.mark.parametrize(
     ("typed", "sentence"),
-    [("INV-1", "'INV-1' is not of the form INVOICE=AMOUNT."), ("INV-1=much", "'much' is no amount.")],
+    [
+        ("INV-1", "'INV-1' is not of the form INVOICE=AMOUNT."),
+        ("INV-1=much", "'much' is no amount such as 1234.50 or 1,234.50."),
+        ("INV-1=12,50", "'12,50' is no amount"),  # a hundred times too much, if it were 1250
+        ("INV-1=1.234,50", "'1.234,50' is no amount"),
+        ("INV-1=1,23,456", "'1,23,456' is no amount"),
+        ("INV-1=sNaN", "'sNaN' is no amount"),
+        ("INV-1=", "'' is no amount"),
+    ],
 )
 def test_what_is_no_line_of_a_payment_is_refused(cli: Cli, typed: str, sentence: str) -> None:
     service = Service()

@@ -405,8 +405,9 @@ def test_the_balances_of_a_file_are_submitted_a_thousand_at_a_time(cli: Cli, tmp
     ("content", "sentence"),
     [
         ("customer,balance\nc1,5\n", "'currency' is missing"),
-        ("customer,currency,balance\nc1,NZD,much\n", "Line 2: 'much' is no amount."),
-        ("customer,currency,balance\nc1\n", "Line 2: '' is no amount."),
+        ("customer,currency,balance\nc1,NZD,much\n", "Line 2: 'much' is no amount such as 1234.50 or 1,234.50."),
+        ('customer,currency,balance\nc1,EUR,"12,50"\n', "Line 2: '12,50' is no amount"),
+        ("customer,currency,balance\nc1\n", "Line 2: '' is no amount"),
     ],
 )
 def test_a_file_that_is_no_list_of_balances_is_refused_by_its_line(
