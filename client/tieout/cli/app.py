@@ -66,6 +66,16 @@ class Decision(StrEnum):
     DISCARD = "discard"
 
 
+class Standing(StrEnum):
+    """The states of connections."""
+
+    PENDING_AUTHORISATION = "pending-authorisation"
+    PENDING_ORGANISATION = "pending-organisation"
+    CONNECTED = "connected"
+    RECONNECT_REQUIRED = "reconnect-required"
+    DISCONNECTED = "disconnected"
+
+
 class Kind(StrEnum):
     """The kinds of record that are followed."""
 
@@ -224,10 +234,11 @@ def connections(
     connection: Annotated[str, typer.Argument(help="Only this one, by its id, or its merchant's.")] = "",
     *,
     merchant: Merchant = "",
+    state: Annotated[list[Standing] | None, typer.Option(help="Only those in this state.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List connections, or show one."""
-    commands.connections.show(context.obj, connection, merchant, as_json=as_json)
+    """List connections, and why they are as they are; or show one."""
+    commands.connections.show(context.obj, connection, merchant, [it.name for it in state or []], as_json=as_json)
 
 
 @watch.command("connections")

@@ -38,6 +38,11 @@ _UNDER_WAY = (
     XeroStatus.XERO_STATUS_SENDING,
     XeroStatus.XERO_STATUS_OUTCOME_UNKNOWN,
 )
+_WHO = {
+    Owner.OWNER_MERCHANT: "The merchant acts.",
+    Owner.OWNER_OPERATOR: "Whoever runs the service acts.",
+    Owner.OWNER_XERO: "Xero has to answer again.",
+}
 
 
 def payment_of(asked: Asked, time_zone: str) -> PlatformPayment:
@@ -102,9 +107,8 @@ def trouble(error: ExportError) -> Iterator[Text]:
     yield Text(error.sentence, style="bold")
     for message in error.xero_messages:
         yield Text(f"  Xero: {message}", style="dim")
-    owner = word(Owner, error.owner, "OWNER_")
     again = " It is then tried again by itself." if error.retries_by_itself else ""
-    yield Text(f"{error.remedy} ({owner or 'nobody'} acts.{again})")
+    yield Text(f"{error.remedy} ({_WHO.get(error.owner, 'Nobody has to act.')}{again})")
 
 
 def checked(found: CheckPaymentResponse) -> Iterator[Text | Table]:

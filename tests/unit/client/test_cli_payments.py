@@ -367,7 +367,11 @@ def test_a_payment_is_examined_before_it_is_handed_over(cli: Cli) -> None:
     service.check_answer = CheckPaymentResponse(findings=[TROUBLE], twins=[RECORD])
     result = cli(service.calls, *arguments)
     assert result.exit_code == 3
-    for part in (TROUBLE.sentence, "Xero: Account code is not valid", "Choose the bank account for NZD. (merchant"):
+    for part in (
+        TROUBLE.sentence,
+        "Xero: Account code is not valid",
+        "Choose the bank account for NZD. (The merchant acts.)",
+    ):
         assert part in result.stdout
     assert re.search(r"looking the same:\n.*\npayment +INV-1", result.stdout)
 

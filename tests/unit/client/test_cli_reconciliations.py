@@ -363,7 +363,9 @@ def test_evidence_that_did_not_come_whole_is_not_written(cli: Cli, tmp_path: Pat
 
 
 def test_evidence_of_nothing_is_refused(cli: Cli) -> None:
-    assert cli(Service().calls, "evidence", "nothing").exit_code == 2
+    result = cli(Service().calls, "evidence", "nothing")
+    assert result.exit_code == 2
+    assert "There is no discrepancy and no case 'nothing'." in result.stderr
 
 
 def test_a_report_names_what_it_is_about(cli: Cli) -> None:

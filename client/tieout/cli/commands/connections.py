@@ -1,5 +1,6 @@
 """The commands that look at connections, follow them and end them."""
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from itertools import zip_longest
 from uuid import uuid4
@@ -28,18 +29,21 @@ _ERASED = (
 )
 
 
-def show(server: Server, name: str, merchant: str, *, as_json: bool) -> None:
-    """Show one connection, or list those of a merchant, or all."""
+def show(server: Server, name: str, merchant: str, states: Sequence[str], *, as_json: bool) -> None:
+    """Show one connection, or list those of a merchant, or all; of a list only those in these states."""
+    wanted = [ConnectionState.Value(f"CONNECTION_STATE_{it}") for it in states]
 
     async def command(client: Client) -> None:
-        listed = client.connections.list(merchant_id=merchant)
+        listed = client.connections.list(merchant_id=merchant, states=wanted)
         found = await find_connections(client, name) if name else [it async for it in listed]
         if as_json:
             documents(found)
         elif name and len(found) == 1:
             say(card(found[0]))
+        elif found:
+            say(listing(found))
         else:
-            say(listing(found) if found else "There are no connections; `tieout connect MERCHANT` makes one.")
+            say("There are none." if wanted else "There are no connections; `tieout connect MERCHANT` makes one.")
 
     run(server, command, as_json=as_json)
 
