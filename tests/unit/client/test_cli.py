@@ -52,7 +52,7 @@ def test_a_certificate_that_cannot_be_read_leaves_with_2(tmp_path: Path) -> None
 def test_an_address_of_the_web_is_no_target() -> None:
     result = CliRunner().invoke(app, ["--target", "http://localhost:7440/", "connections", "--json"])
     assert result.exit_code == 2
-    assert json.loads(result.stderr)["error"]["sentence"] == "--target is host:port, without http://: localhost:7440"
+    assert json.loads(result.stderr)["error"]["sentence"] == "the target is host:port, without http://: localhost:7440"
 
 
 def test_the_version_is_printed() -> None:
