@@ -2,12 +2,14 @@
 
 import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from tieout import Client, errors
@@ -111,14 +113,29 @@ async def test_the_snippet_about_watches_hands_over_what_happened(client_of: Cal
 
 
 @pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"^tieout ((?:payments |watch )?[a-z-]+)", README, re.MULTILINE)))
+    "command", sorted(set(re.findall(r"^tieout ((?:explain |payments |watch )?[a-z-]+)", README, re.MULTILINE)))
 )
 def test_every_command_of_the_readme_is_there_with_its_options(command: str) -> None:
-    (line, *_) = re.findall(rf"^tieout {command}.*", README, re.MULTILINE)
+    (line, *_) = re.findall(rf"^tieout {command}(?![\w-]).*", README, re.MULTILINE)
     done = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
     assert done.exit_code == 0
     missing = [option for option in re.findall(r"--[a-z-]+", line.split("  ")[0]) if option not in done.stdout]
     assert missing == []
+
+
+def commands(group: TyperGroup) -> Iterator[str]:
+    """What can be called, by all its words."""
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from (f"{name} {within}" for within in commands(command))
+        else:
+            yield name
+
+
+def test_every_command_is_in_the_readme() -> None:
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    assert [name for name in commands(group) if not re.search(rf"\btieout {name}(?![\w-])", README)] == []
 
 
 @pytest.mark.parametrize("option", re.findall(r"^\| `(--[^|]+)", README, re.MULTILINE))
