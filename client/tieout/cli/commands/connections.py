@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from tieout.cli.confirm import confirm
 from tieout.cli.connection import card, evidence, line, line_now, line_of_history, listing, named, state, way, who_acts
+from tieout.cli.lists import listed, page_size
 from tieout.cli.names import find_connection, find_connections
 from tieout.cli.options import Server
 from tieout.cli.run import LATER, PERSON, run
@@ -108,12 +109,14 @@ def events(server: Server, name: str, limit: int, *, as_json: bool) -> None:
 
     async def command(client: Client) -> None:
         connection = await find_connection(client, name)
-        found = await client.connections.list_events(connection.id).first(limit + 1)
+        pages = client.connections.list_events(connection.id, page_size=page_size(limit))
+        found = await pages.first(limit and limit + 1)
+        shown = found[:limit] if limit else found
         if as_json:
-            documents(found[:limit])
+            documents(shown)
         else:
-            for event, before in zip_longest(found[:limit], found[1:]):
-                say(line_of_history(event, before))
+            lines = [line_of_history(event, before) for event, before in zip_longest(shown, found[1:])]
+            listed("\n".join(lines), more=len(found) > len(shown))
 
     run(server, command, as_json=as_json)
 
