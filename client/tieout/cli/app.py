@@ -23,6 +23,7 @@ from tieout.cli.options import (
     Token,
     UseTls,
 )
+from tieout.cli.panels import sort_into_panels
 
 _EXIT_CODES = (
     "Exit codes: 0 all is well; 1 a fault of the service; 2 the request is to be corrected; 3 a person must act;"
@@ -381,3 +382,4 @@ def freshness(context: typer.Context, connection: ConnectionName, *, as_json: Js
 
 reconciling.add_to(app, watch)
 exporting.add_to(app)
+sort_into_panels(app)
