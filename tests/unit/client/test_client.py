@@ -159,6 +159,12 @@ async def test_an_address_of_the_web_is_no_target() -> None:
         Client("https://tieout.example:443/")
 
 
+async def test_a_message_that_is_too_large_is_the_callers_to_correct(client_of: ClientOf) -> None:
+    client = await client_of(Three().calls)
+    with pytest.raises(errors.CallerError, match="larger than max"):
+        await client.connections.get("a" * (5 << 20))
+
+
 async def test_nobody_listening_is_an_error_of_its_own() -> None:
     async with Client("127.0.0.1:1") as client:
         with pytest.raises(errors.UnreachableError):
