@@ -150,8 +150,9 @@ class Heartbeat(_message.Message):
     heartbeat's token means that all before it was delivered. *Bounded*: a slow reader never grows the server's memory.
 
     Where a watch begins: with `after` set, at the first thing after that token. With `after` empty and `from_start` set,
-    with a snapshot of what is now, one message per item and without a token (WatchChanges has one there, too), closed by a
-    heartbeat that has the first one, and then every change since. With neither, from now on: a heartbeat with a token comes at once and then every change.
+    with a snapshot of what is now, one message per item and without a token (WatchChanges has one there, too), closed by
+    a heartbeat that has the first one, and then every change since. With neither, from now on: a heartbeat with a token
+    comes at once and then every change.
     WatchSync and WatchReconciliation need no `from_start`: state now always comes first.
 
     A watch that the server ends with UNAVAILABLE (restart, rebalancing) is to be opened again with the last token.

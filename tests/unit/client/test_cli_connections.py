@@ -326,6 +326,8 @@ def test_connections_are_listed_by_their_state_and_with_why_they_are_so(cli: Cli
     listed = cli(service.calls, "connections", "--state", "reconnect-required").stdout.splitlines()
     assert len(listed) == 2
     assert re.search(r"reconnect required +authorising user removed +never +c2", listed[1])
+    of_acme = cli(service.calls, "connections", "acme", "--state", "connected").stdout
+    assert ("c1" in of_acme, "c2" in of_acme) == (True, False)
     assert cli(service.calls, "connections", "--state", "disconnected").stdout == "There are none.\n"
 
 

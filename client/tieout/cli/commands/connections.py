@@ -31,12 +31,13 @@ _ERASED = (
 
 
 def show(server: Server, name: str, merchant: str, states: Sequence[str], *, as_json: bool) -> None:
-    """Show one connection, or list those of a merchant, or all; of a list only those in these states."""
+    """Show one connection, or list those of a merchant, or all; only those in these states."""
     wanted = [ConnectionState.Value(f"CONNECTION_STATE_{it}") for it in states]
 
     async def command(client: Client) -> None:
-        listed = client.connections.list(merchant_id=merchant, states=wanted)
-        found = await find_connections(client, name) if name else [it async for it in listed]
+        pages = client.connections.list(merchant_id=merchant, states=wanted)
+        found = await find_connections(client, name) if name else [it async for it in pages]
+        found = [it for it in found if it.state in (wanted or [it.state])]
         if as_json:
             documents(found)
         elif name and len(found) == 1:
