@@ -363,7 +363,7 @@ def invoices(
     connection: ConnectionName,
     *,
     customer: Annotated[str, typer.Option(help="Only this customer's, by id or by name.")] = "",
-    number: Annotated[str, typer.Option(help="Only those with this number.")] = "",
+    number: Annotated[str, typer.Option(help="Only those with this number, and what settled them.")] = "",
     due_before: Annotated[str, typer.Option(help="Only those due before this date, YYYY-MM-DD.")] = "",
     status: Annotated[list[Status] | None, typer.Option(help="Only those in this state.")] = None,
     limit: Limit = 50,
