@@ -10,9 +10,11 @@ from google.rpc import error_details_pb2
 from grpc.aio import AioRpcError
 from grpc_status import rpc_status
 
-from tieout.errors import Facts, TieoutError, Violation, error_of
+from tieout.errors import CallerError, Facts, TieoutError, Violation, error_of
 
 DOMAIN = "tieout.v1"
+_TOO_LARGE = "larger than max"
+"""What the transport says of a message beyond 4 MiB, with the status of what passes. A repeat is as large."""
 _Detail = TypeVar("_Detail", bound=Message)
 
 
@@ -29,7 +31,10 @@ def typed(error: AioRpcError) -> TieoutError:
         metadata=dict(info.metadata) if info else {},
         call_id=_call_id(error),
     )
-    return error_of(error.details() or f"The call failed with {facts.code}.", facts)
+    sentence = error.details() or f"The call failed with {facts.code}."
+    if not facts.reason and _TOO_LARGE in sentence:
+        return CallerError(sentence, facts)
+    return error_of(sentence, facts)
 
 
 def _call_id(error: AioRpcError) -> str:

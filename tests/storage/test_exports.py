@@ -35,7 +35,7 @@ from tieout_server.ledger.writes import (
     RefundDraft,
     SpentMoneyDraft,
 )
-from tieout_server.storage import export_notes, export_settings, export_steps, exports, mirror, reversals
+from tieout_server.storage import condition, export_notes, export_settings, export_steps, exports, mirror, reversals
 from tieout_server.storage.database import Database
 from tieout_server.storage.export_notes import ExportNote
 from tieout_server.storage.exports import ExportQuery
@@ -495,3 +495,19 @@ async def test_a_note_is_due_until_it_is_done(database: Database) -> None:
         assert await export_notes.due(tx, "con1", AT + SECOND, 9) == [later]
         await export_notes.done(tx, later)
         assert await export_notes.next_due_at(tx, "con1") is None
+
+
+async def test_the_connections_with_most_exports_that_do_not_move_are_named_first(database: Database) -> None:
+    await add_connection(database, "con3")
+    stuck = [
+        other(f"{connection_id} {number}", connection_id=connection_id, xero_status="ERROR")
+        for connection_id, count in (("con1", 1), ("con2", 3), ("con3", 2))
+        for number in range(count)
+    ]
+    just_now = other("just now", connection_id="con1", xero_status="ERROR", updated_at=AT + SECOND)
+    await keep(database, *stuck, just_now, other("under way", connection_id="con1"))
+    async with database.read() as tx:
+        named = await condition.connections_of_exports(tx, ("ERROR",), AT + SECOND, 2)
+        assert named == [("con2", 3), ("con3", 2)]
+        assert ("con1", 1) in await condition.connections_of_exports(tx, ("ERROR",), AT + SECOND, 3)
+        assert await condition.connections_of_exports(tx, ("QUEUED",), AT, 3) == []

@@ -23,6 +23,7 @@ from tieout.cli.options import (
     Token,
     UseTls,
 )
+from tieout.cli.panels import sort_into_panels
 
 _EXIT_CODES = (
     "Exit codes: 0 all is well; 1 a fault of the service; 2 the request is to be corrected; 3 a person must act;"
@@ -64,6 +65,16 @@ class Decision(StrEnum):
 
     CONFIRM = "confirm"
     DISCARD = "discard"
+
+
+class Standing(StrEnum):
+    """The states of connections."""
+
+    PENDING_AUTHORISATION = "pending-authorisation"
+    PENDING_ORGANISATION = "pending-organisation"
+    CONNECTED = "connected"
+    RECONNECT_REQUIRED = "reconnect-required"
+    DISCONNECTED = "disconnected"
 
 
 class Kind(StrEnum):
@@ -224,10 +235,11 @@ def connections(
     connection: Annotated[str, typer.Argument(help="Only this one, by its id, or its merchant's.")] = "",
     *,
     merchant: Merchant = "",
+    state: Annotated[list[Standing] | None, typer.Option(help="Only those in this state.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List connections, or show one."""
-    commands.connections.show(context.obj, connection, merchant, as_json=as_json)
+    """List connections, and why they are as they are; or show one."""
+    commands.connections.show(context.obj, connection, merchant, [it.name for it in state or []], as_json=as_json)
 
 
 @watch.command("connections")
@@ -351,7 +363,7 @@ def invoices(
     connection: ConnectionName,
     *,
     customer: Annotated[str, typer.Option(help="Only this customer's, by id or by name.")] = "",
-    number: Annotated[str, typer.Option(help="Only those with this number.")] = "",
+    number: Annotated[str, typer.Option(help="Only those with this number, and what settled them.")] = "",
     due_before: Annotated[str, typer.Option(help="Only those due before this date, YYYY-MM-DD.")] = "",
     status: Annotated[list[Status] | None, typer.Option(help="Only those in this state.")] = None,
     limit: Limit = 50,
@@ -370,3 +382,4 @@ def freshness(context: typer.Context, connection: ConnectionName, *, as_json: Js
 
 reconciling.add_to(app, watch)
 exporting.add_to(app)
+sort_into_panels(app)

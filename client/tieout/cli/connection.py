@@ -109,10 +109,11 @@ def evidence(observations: Iterable[Observation]) -> Table:
 
 def listing(connections: Sequence[Connection]) -> Table:
     """Several connections, a row each."""
-    made = table("merchant", "organisation", "state", "synced", "id")
+    made = table("merchant", "organisation", "state", "why", "synced", "id")
     now = datetime.now(UTC)
     for it in connections:
-        made.add_row(it.merchant_id, it.organisation.name, state(it), ago(it.last_synced_at, now), it.id)
+        why = word(ConnectionReasonCode, it.reason.code, "CONNECTION_REASON_CODE_")
+        made.add_row(it.merchant_id, it.organisation.name, state(it), why, ago(it.last_synced_at, now), it.id)
     return made
 
 

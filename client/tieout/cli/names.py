@@ -3,7 +3,7 @@
 import re
 
 from tieout.client import Client
-from tieout.errors import CallerError, Facts, NotFoundError
+from tieout.errors import CallerError, Facts, InvalidRequestError, NotFoundError
 from tieout.v1.connection_service_pb2 import Connection, ConnectionState
 from tieout.v1.receivables_service_pb2 import Customer
 from tieout.v1.reconciliation_service_pb2 import InvoiceReference
@@ -21,10 +21,12 @@ async def find_connections(client: Client, name: str) -> list[Connection]:
     """
     try:
         return [await client.connections.get(name)]
-    except NotFoundError:
-        found = [it async for it in client.connections.list(merchant_id=name)]
+    except (NotFoundError, InvalidRequestError):  # a merchant's id may be longer than one of ours
+        if not name:
+            raise
+    found = [it async for it in client.connections.list(merchant_id=name)]
     if not found:
-        raise _not_found("connection", name, f"There is no connection and no merchant {name!r}.")
+        raise not_found("connection", name, f"There is no connection and no merchant {name!r}.")
     return found
 
 
@@ -59,11 +61,13 @@ async def find_customer(client: Client, connection_id: str, name: str) -> Custom
     """
     try:
         return await client.receivables.get_customer(connection_id, name)
-    except NotFoundError:
-        similar = client.receivables.list_customers(connection_id, search=name)
-        found = [it async for it in similar if it.name.casefold() == name.casefold()]
+    except (NotFoundError, InvalidRequestError):  # a name may be longer than an id
+        if not name:
+            raise
+    similar = client.receivables.list_customers(connection_id, search=name)
+    found = [it async for it in similar if it.name.casefold() == name.casefold()]
     if not found:
-        raise _not_found("customer", name, f"There is no customer with the id or the name {name!r}.")
+        raise not_found("customer", name, f"There is no customer with the id or the name {name!r}.")
     if len(found) > 1:
         ids = ", ".join(it.id for it in found)
         raise CallerError(f"Several customers are called {name!r}: {ids}. Name one by its id.")
@@ -75,5 +79,6 @@ def invoice_named(name: str) -> InvoiceReference:
     return InvoiceReference(invoice_id=name) if _GUID.fullmatch(name) else InvoiceReference(invoice_number=name)
 
 
-def _not_found(kind: str, name: str, sentence: str) -> NotFoundError:
+def not_found(kind: str, name: str, sentence: str) -> NotFoundError:
+    """The error of the service, for what was looked for in several ways."""
     return NotFoundError(sentence, Facts("NOT_FOUND", "NOT_FOUND", metadata={"kind": kind, "name": name}))

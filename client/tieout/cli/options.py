@@ -46,9 +46,6 @@ class Server:
             OSError: a TLS file cannot be read.
             ValueError: only one of certificate and key is given, or the target is a web address.
         """
-        if self.target.startswith(("http://", "https://")):
-            scheme, _, rest = self.target.partition("://")
-            raise ValueError(f"--target is host:port, without {scheme}://: {rest.rstrip('/')}")
         encrypted = self.tls or self.ca_file or self.cert_file or self.key_file
         tls = tieout.Tls(self.ca_file, self.cert_file, self.key_file) if encrypted else None
         return tieout.Client(self.target, tls=tls, token=self.token, timeout=self.timeout, patience=patience)

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from rich.table import Table
 from rich.text import Text
 
+from tieout.cli.amounts import typed_amount
 from tieout.cli.asked import Asked
 from tieout.cli.names import invoice_named
 from tieout.cli.show import moment, money, table, word
@@ -27,7 +28,7 @@ from tieout.v1.payment_export_service_pb2 import (
     XeroRecordKind,
     XeroStatus,
 )
-from tieout.v1.types_pb2 import Money, Owner
+from tieout.v1.types_pb2 import Owner
 
 _STATUS = "XERO_STATUS_"
 _STUCK = (XeroStatus.XERO_STATUS_ERROR, XeroStatus.XERO_STATUS_REMOVED_IN_XERO)
@@ -37,6 +38,11 @@ _UNDER_WAY = (
     XeroStatus.XERO_STATUS_SENDING,
     XeroStatus.XERO_STATUS_OUTCOME_UNKNOWN,
 )
+_WHO = {
+    Owner.OWNER_MERCHANT: "The merchant acts.",
+    Owner.OWNER_OPERATOR: "Whoever runs the service acts.",
+    Owner.OWNER_XERO: "Xero has to answer again.",
+}
 
 
 def payment_of(asked: Asked, time_zone: str) -> PlatformPayment:
@@ -56,18 +62,6 @@ def payment_of(asked: Asked, time_zone: str) -> PlatformPayment:
         reference=asked.reference,
         method=PaymentMethod.Value(f"PAYMENT_METHOD_{asked.method or 'UNSPECIFIED'}"),
     )
-
-
-def typed_amount(text: str, currency: str) -> Money:
-    """The amount that somebody typed in.
-
-    Raises:
-        CallerError: it is none.
-    """
-    try:
-        return Money(currency_code=currency, amount=f"{Decimal(text.replace(',', '')):f}")
-    except InvalidOperation as error:
-        raise CallerError(f"{text!r} is no amount.") from error
 
 
 def is_ended(it: PaymentExport) -> bool:
@@ -113,9 +107,8 @@ def trouble(error: ExportError) -> Iterator[Text]:
     yield Text(error.sentence, style="bold")
     for message in error.xero_messages:
         yield Text(f"  Xero: {message}", style="dim")
-    owner = word(Owner, error.owner, "OWNER_")
     again = " It is then tried again by itself." if error.retries_by_itself else ""
-    yield Text(f"{error.remedy} ({owner or 'nobody'} acts.{again})")
+    yield Text(f"{error.remedy} ({_WHO.get(error.owner, 'Nobody has to act.')}{again})")
 
 
 def checked(found: CheckPaymentResponse) -> Iterator[Text | Table]:

@@ -118,7 +118,7 @@ def report(
     payment: Annotated[list[str] | None, typer.Option(help="A payment it is about, by id.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Report a difference that was not flagged; what is found becomes a case with evidence."""
+    """Report a difference that was not flagged, of one customer, invoice or payment at least: becomes a case."""
     about = {"customers": customer or [], "invoices": invoice or [], "payments": payment or []}
     commands.discrepancies.report(context.obj, connection, description, about, as_json=as_json)
 

@@ -31,7 +31,10 @@ _BY_CLASS: Mapping[type[errors.TieoutError], str] = MappingProxyType(
         errors.AccessRevokedError: _RECONNECT,
         errors.ScopeMissingError: _RECONNECT,
         errors.AppRejectedError: "Whoever runs the service corrects its client id and secret for Xero.",
-        errors.UnreachableError: "Is the server running, and is --target (TIEOUT_TARGET) where it listens?",
+        errors.UnreachableError: (
+            "Is the server running, is --target (TIEOUT_TARGET) the host:port where it listens, and does it speak TLS, "
+            "as --tls says, or not?"
+        ),
         errors.DeadlineError: "It may have happened: look before you repeat it. --timeout waits longer.",
         errors.TryAgainError: "Repeat it in a moment.",
         errors.BugError: "Tell whoever runs the service; its log has more.",
@@ -52,6 +55,7 @@ _NEW = "`tieout connect MERCHANT` makes a new connection."
 _BY_KIND = MappingProxyType(
     {
         "customer": "`tieout customers CONNECTION --ids` lists them.",
+        "invoice": "`tieout invoices CONNECTION` lists them.",
         "sync": "`tieout syncs CONNECTION` lists them.",
         "discrepancy": "`tieout discrepancies CONNECTION` lists them.",
         "payment": "`tieout payments list CONNECTION` lists them.",
@@ -65,10 +69,18 @@ _BY_KIND = MappingProxyType(
 def remedy(error: errors.TieoutError) -> str:
     """What to do about it; empty where the error itself says it all."""
     if isinstance(error, errors.TryAgainError) and error.reason:
-        return f"Repeat it in {ceil(error.retry_after.total_seconds())} s."
+        return f"Repeat it in {_span(error.retry_after.total_seconds())}."
     by_class = next((_BY_CLASS[kind] for kind in type(error).__mro__ if kind in _BY_CLASS), "")
     advice = _special(error) or by_class
     return advice.format(connection=error.metadata.get("connection_id", "CONNECTION"))
+
+
+def _span(seconds: float) -> str:
+    """How long that is, in the unit that people would say it in, rounded up."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds > 2 * size:
+            return f"{ceil(seconds / size)} {unit}"
+    return f"{ceil(seconds)} s"
 
 
 def _special(error: errors.TieoutError) -> str | None:

@@ -90,10 +90,11 @@ def report(error: errors.TieoutError, *, as_json: bool) -> None:
         typer.echo(json.dumps({"error": told}), err=True)
         return
     console = Console(stderr=True, highlight=False)
-    console.print(f"[bold red]Error:[/] {escape(error.sentence)}", soft_wrap=True)
+    several = len(error.violations) > 1
+    sentence = "Several things are wrong with the request:" if several else error.sentence
+    console.print(f"[bold red]Error:[/] {escape(sentence)}", soft_wrap=True)
     for violation in error.violations:
-        if violation.rule in error.sentence:
-            continue  # the sentence says it already
-        console.print(f"  {violation.field}: {violation.rule}", markup=False, soft_wrap=True)
+        if several or violation.rule not in sentence:
+            console.print(f"  {violation.field}: {violation.rule}", markup=False, soft_wrap=True)
     if advice := remedy(error):
         console.print(advice, markup=False, soft_wrap=True)

@@ -81,7 +81,7 @@ def word(enum: Enum[Number_contra], number: Number_contra, prefix: str) -> str:
         name = enum.Name(number)
     except ValueError:
         return str(number)
-    return name.removeprefix(prefix).removeprefix("UNSPECIFIED").replace("_", " ").lower()
+    return name.removeprefix(prefix).removeprefix("UNSPECIFIED").replace("_", " ").lower().replace("xero", "Xero")
 
 
 def money(amounts: Iterable[Money]) -> str:

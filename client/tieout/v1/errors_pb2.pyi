@@ -128,6 +128,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     UNAUTHENTICATED and PERMISSION_DENIED are always about the caller of this API and never about Xero: a connection that
     needs a person is FAILED_PRECONDITION. Each value names its gRPC status and who acts next. A reader treats a reason
     that it does not know by its status.
+
+    Each call names the reasons of its own. Any call may also be refused with CALLER_UNAUTHENTICATED, CALLER_NOT_PERMITTED,
+    CALLER_RATE_LIMITED, INVALID_REQUEST, STORAGE_UNAVAILABLE, DRAINING, ISSUER_UNAVAILABLE and INTERNAL.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0

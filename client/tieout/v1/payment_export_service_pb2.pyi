@@ -662,7 +662,7 @@ class Reversal(_message.Message):
     xero_status: Global___XeroStatus.ValueType
     """Where it stands; the same words as for an export. REMOVED_IN_XERO: somebody removed what was made for it."""
     reversed_on: _builtins.str
-    """When it happened; a date, that of the request or the day in UTC when it came."""
+    """When it happened; a date, that of the request or the day when it came, where the organisation is (`time_zone`)."""
     @_builtins.property
     def amount(self) -> _types_pb2.Money:
         """How much."""

@@ -3,11 +3,12 @@
 isort:skip_file
 The shapes that more than one service of tieout.v1 uses.
 
-Four rules hold everywhere. Dates are ISO 8601 strings (`2026-11-22`), because a due date is a day and no instant: a day
+These rules hold everywhere. Dates are ISO 8601 strings (`2026-11-22`), because a due date is a day and no instant: a day
 of the organisation's calendar (Organisation.time_zone). Instants are Timestamps in UTC. Ids are opaque strings; only
 fields whose name begins with `xero_` hold an id that Xero gave. Money is an exact decimal string with its currency,
 never a floating-point number. An enum's zero value means "not stated": in a request it asks for the default that the
-field names, and a response carries it only for a value newer than the reader's copy of these files.
+field names, in a response it says that there is nothing to state. A value that is newer than the reader's copy of these
+files arrives as its number, and is to be treated likewise.
 
 Paging: `page_size` 0 means 100, more than 1,000 means 1,000. A list is read on with the `next_page_token` of its last
 page and otherwise the same request, until `next_page_token` is empty. Pages are stable under concurrent change: a row
@@ -149,8 +150,9 @@ class Heartbeat(_message.Message):
     heartbeat's token means that all before it was delivered. *Bounded*: a slow reader never grows the server's memory.
 
     Where a watch begins: with `after` set, at the first thing after that token. With `after` empty and `from_start` set,
-    with a snapshot of what is now, one message per item and without a token, closed by a heartbeat that has the first one,
-    and then every change since. With neither, from now on: a heartbeat with a token comes at once and then every change.
+    with a snapshot of what is now, one message per item and without a token (WatchChanges has one there, too), closed by
+    a heartbeat that has the first one, and then every change since. With neither, from now on: a heartbeat with a token
+    comes at once and then every change.
     WatchSync and WatchReconciliation need no `from_start`: state now always comes first.
 
     A watch that the server ends with UNAVAILABLE (restart, rebalancing) is to be opened again with the last token.

@@ -65,8 +65,11 @@ def revoke(
 @cli.command("list")
 def everybody() -> None:
     """List callers and the ids of their keys, never the keys."""
-    for line in _lines(_on_register(lambda register: register.everybody())):
+    listed = _on_register(lambda register: register.everybody())
+    for line in _lines(listed):
         typer.echo(line)
+    if not listed:
+        typer.echo("Nobody is registered in the database of TIEOUT_DATABASE_URL.", err=True)
 
 
 def _on_register(asked: "Callable[[Registration], Awaitable[Answer]]") -> Answer:

@@ -35,11 +35,13 @@ def read_settings() -> "Settings":
 
 def run(doing: Coroutine[object, object, Answer]) -> Answer:
     """Run to the end; an error that names its remedy needs no traceback."""
-    from tieout_server.errors import TieoutError
+    from tieout_server.errors import StorageUnavailableError, TieoutError
 
     try:
         with asyncio.Runner(loop_factory=_fast_loop()) as runner:
             return runner.run(doing)
+    except StorageUnavailableError as away:
+        leave(f"The database of TIEOUT_DATABASE_URL cannot be used: {away.why}")
     except TieoutError as error:
         leave(str(error))
 

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import gc
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,18 @@ in a large first sync."""
 
 def serve() -> None:
     """Serve until SIGINT or SIGTERM, and end within ten seconds of it; a second one ends it at once."""
-    run(serve_until_stopped(read_settings()))
+    settings = read_settings()
+    warn_of_strangers()
+    run(serve_until_stopped(settings))
+
+
+def warn_of_strangers() -> None:
+    """A misspelt setting is no setting: whoever set it believes that it holds."""
+    from tieout_server import log
+    from tieout_server.doctor.configuration import unknown
+
+    for finding in unknown(os.environ):
+        log.get("settings").warning("a variable is no setting", seen=finding.seen, remedy=finding.remedy)
 
 
 def health() -> None:

@@ -26,7 +26,7 @@ _HOSTS = ("xero_login_url", "xero_identity_url", "xero_api_url")
 def read(environment: Mapping[str, str]) -> tuple[Settings, Sequence[Finding]]:
     """The settings of this process, those that are wrong left out, and what is wrong with them."""
     try:
-        return Settings(), list(_unknown(environment))
+        return Settings(), list(unknown(environment))
     except ValidationError as error:
         wrong = {str(one["loc"][0]): one["msg"] for one in error.errors(include_input=False)}
     found = [
@@ -34,10 +34,11 @@ def read(environment: Mapping[str, str]) -> tuple[Settings, Sequence[Finding]]:
         for name, said in wrong.items()
     ]
     defaults = {name: Settings.model_fields[name].get_default() for name in wrong}
-    return Settings(**defaults), [*found, *_unknown(environment)]
+    return Settings(**defaults), [*found, *unknown(environment)]
 
 
-def _unknown(environment: Mapping[str, str]) -> Iterator[Finding]:
+def unknown(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """The variables with our prefix that are no settings, and what they may be meant for."""
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {PREFIX + name for name in OF_THE_CLIENT}
     for name in sorted(environment):
         if name.startswith(PREFIX) and name not in known and not name.startswith(OF_TESTS):

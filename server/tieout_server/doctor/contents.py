@@ -13,6 +13,8 @@ LATE_AFTER = timedelta(minutes=5)
 """Work that is due and in nobody's hands for longer: somebody should be doing it."""
 STUCK_AFTER = timedelta(hours=1)
 """Payments that go on by themselves are seldom under way for longer."""
+NAMED = 5
+"""Connections of so many payments that are named: enough to begin with."""
 
 
 async def connections(database: Database) -> Sequence[Finding]:
@@ -23,25 +25,34 @@ async def connections(database: Database) -> Sequence[Finding]:
     degraded = sum(n for (state, health), n in found.items() if state == "CONNECTED" and health == "DEGRADED")
     seen = f"{count[ConnectionState.CONNECTED]} connected, {degraded} of them degraded"
     if broken := count[ConnectionState.RECONNECT_REQUIRED]:
-        remedy = "Run: tieout connections; each says why, and who acts."
+        remedy = "Run: tieout connections --state reconnect-required, and tieout check CONNECTION: it says who acts."
         return [warning("connections", f"{seen}; {broken} wait for their merchant to connect again.", remedy)]
     return [fine("connections", seen + ".")]
 
 
 async def exports(database: Database) -> Sequence[Finding]:
     """Payments that are not in Xero and should be."""
+    now = datetime.now(UTC)
+    before = now - STUCK_AFTER
     async with database.read() as tx:
         found = await condition.exports_by_status(tx)
-    before = datetime.now(UTC) - STUCK_AFTER
+        stuck = await condition.connections_of_exports(tx, STUCK, now, NAMED)
+        late = await condition.connections_of_exports(tx, UNDER_WAY, before, NAMED)
     findings = []
     if waiting := sum(found[status][0] for status in STUCK if status in found):
-        remedy = "Run: tieout payments list CONNECTION --status error; each says why, and who acts."
-        findings.append(warning("payments", f"{waiting} are not in Xero until somebody decides.", remedy))
+        said = f"{waiting} are not in Xero until somebody decides: {_most(stuck)}."
+        remedy = "Run: tieout payments list CONNECTION --status error --status removed-in-xero; it says who acts."
+        findings.append(warning("payments", said, remedy))
     if slow := [f"{found[s][0]} {s}" for s in UNDER_WAY if s in found and found[s][1] < before]:
-        said = f"Some have been under way for more than an hour: {', '.join(slow)}."
-        remedy = "Look whether their connections are usable (tieout connections) and a server is running."
+        said = f"Some have been under way for more than an hour: {', '.join(slow)}; {_most(late)}."
+        remedy = "Look whether the connection is usable (tieout check CONNECTION) and a server is running."
         findings.append(warning("payments", said, remedy))
     return findings or [fine("payments", "None waits for anybody.")]
+
+
+def _most(counts: Sequence[tuple[str, int]]) -> str:
+    """Who has most of it, most first."""
+    return ", ".join(f"{count} of {connection_id}" for connection_id, count in counts)
 
 
 async def work(database: Database) -> Sequence[Finding]:

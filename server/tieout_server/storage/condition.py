@@ -114,6 +114,17 @@ async def exports_by_status(tx: Transaction) -> Mapping[str, tuple[int, datetime
     return {row[0]: (row[1], from_micros(row[2])) for row in await tx.execute(query)}
 
 
+async def connections_of_exports(
+    tx: Transaction, statuses: Sequence[str], since: datetime, at_most: int
+) -> Sequence[tuple[str, int]]:
+    """Whose payment exports have not moved from there since this instant: the connections with most, and how many."""
+    own = export_tables.payment_exports.c
+    stands_so = own.xero_status.in_(statuses) & (own.updated_at < to_micros(since))
+    query = select(own.connection_id, func.count()).where(stands_so).group_by(own.connection_id)
+    rows = await tx.execute(query.order_by(func.count().desc(), own.connection_id).limit(at_most))
+    return [(row[0], row[1]) for row in rows]
+
+
 async def late_work(tx: Transaction, since: datetime) -> Sequence[Late]:
     """What was due at this instant and is in nobody's hands yet."""
     own = tables.work.c

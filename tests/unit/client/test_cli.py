@@ -52,7 +52,14 @@ def test_a_certificate_that_cannot_be_read_leaves_with_2(tmp_path: Path) -> None
 def test_an_address_of_the_web_is_no_target() -> None:
     result = CliRunner().invoke(app, ["--target", "http://localhost:7440/", "connections", "--json"])
     assert result.exit_code == 2
-    assert json.loads(result.stderr)["error"]["sentence"] == "--target is host:port, without http://: localhost:7440"
+    assert json.loads(result.stderr)["error"]["sentence"] == "the target is host:port, without http://: localhost:7440"
+
+
+def test_the_help_sorts_commands_by_what_they_are_about() -> None:
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120", "NO_COLOR": "1"}).stdout
+    panels = re.findall(r"─ ([A-Z][A-Za-z ]+) ─", shown)
+    assert panels[:3] == ["Options", "Connections to Xero", "What is read from Xero"]
+    assert "Commands" not in panels, "what has no panel"
 
 
 def test_the_version_is_printed() -> None:

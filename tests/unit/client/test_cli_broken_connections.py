@@ -321,6 +321,10 @@ def test_what_happened_is_listed_newest_first_with_who_caused_it(cli: Cli) -> No
         "2026-11-22 14:02:31Z  connected  [ada@acme.example]",
         "2026-11-22 14:02:31Z  consent asked for",
     ]
+    assert len(cli(calls, "events", "acme", "--limit", "0").stdout.splitlines()) == 3
+    assert cli(calls, "events", "acme", "--limit", "2").stdout.splitlines()[2:] == [
+        "There are more; --limit 0 shows all."
+    ]
     documents = cli(calls, "events", "acme", "--limit", "2", "--json").stdout.splitlines()
     assert [json.loads(line)["actor"] for line in documents] == ["tieout", "ada@acme.example"]
 

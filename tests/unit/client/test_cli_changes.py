@@ -164,8 +164,8 @@ class Explained:
     ("contact", "asked", "said"),
     [
         ("C-1", ["name", "contact_number"], 'supplier only: "ACME" is only a supplier.'),
-        ("a@b.example", ["email"], "not found in xero: Xero has no such contact."),
-        ("12345678-1234-4000-8000-123456789ABC", ["xero_contact_id"], "not found in xero: Xero has no such contact."),
+        ("a@b.example", ["email"], "not found in Xero: Xero has no such contact."),
+        ("12345678-1234-4000-8000-123456789ABC", ["xero_contact_id"], "not found in Xero: Xero has no such contact."),
     ],
 )
 def test_a_contact_is_explained_by_whatever_it_is_named(cli: Cli, contact: str, asked: list[str], said: str) -> None:

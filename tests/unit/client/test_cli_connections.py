@@ -22,6 +22,7 @@ from tieout.v1.connection_service_pb2 import (
     ConnectionEvent,
     ConnectionEventKind,
     ConnectionReason,
+    ConnectionReasonCode,
     ConnectionState,
     ConnectRequest,
     ConnectResponse,
@@ -47,6 +48,8 @@ CONNECTED = ConnectionState.CONNECTION_STATE_CONNECTED
 PENDING = ConnectionState.CONNECTION_STATE_PENDING_AUTHORISATION
 BROKEN = ConnectionState.CONNECTION_STATE_RECONNECT_REQUIRED
 CHOOSING = ConnectionState.CONNECTION_STATE_PENDING_ORGANISATION
+
+LONGEST_ID = 100
 
 
 class Service:
@@ -91,6 +94,8 @@ class Service:
         return ChooseOrganisationResponse(connection=connection("c1"))
 
     def get_connection(self, request: GetConnectionRequest, context: Context) -> GetConnectionResponse:
+        if len(request.connection_id) > LONGEST_ID:
+            refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", "connection_id is too long")
         found = [it for it in self.connections if it.id == request.connection_id]
         if not found:
             refuse(
@@ -100,6 +105,7 @@ class Service:
 
     def list_connections(self, request: ListConnectionsRequest, _context: Context) -> ListConnectionsResponse:
         found = [it for it in self.connections if request.merchant_id in {"", it.merchant_id}]
+        found = [it for it in found if it.state in (request.states or [it.state])]
         return ListConnectionsResponse(connections=found)
 
     def watch_connections(
@@ -161,6 +167,20 @@ def test_what_the_sentence_says_is_not_said_twice(cli: Cli) -> None:
 
     result = cli({"ConnectionService/Connect": refused}, "connect", "")
     assert result.stderr.count("is required") == 1
+
+
+def test_several_violations_are_told_one_a_line(cli: Cli) -> None:
+    rules = {"merchant_id": "is required", "return_url": "is not allowed"}
+
+    def refused(_request: ConnectRequest, context: Context) -> None:
+        wrong = [error_details_pb2.BadRequest.FieldViolation(field=of, description=it) for of, it in rules.items()]
+        details = error_details_pb2.BadRequest(field_violations=wrong)
+        sentence = "; ".join(f"{of} {it}" for of, it in rules.items())
+        refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", sentence, details)
+
+    result = cli({"ConnectionService/Connect": refused}, "connect", "")
+    told = ["  merchant_id: is required", "  return_url: is not allowed"]
+    assert result.stderr.splitlines()[:3] == ["Error: Several things are wrong with the request:", *told]
 
 
 def test_an_error_is_json_too_where_json_is_asked_for(cli: Cli) -> None:
@@ -298,6 +318,22 @@ def test_connections_are_listed(cli: Cli) -> None:
     result = cli(service.calls, "connections")
     assert re.search(r"acme +Acme Ltd +connected +never +c1", result.stdout)
     assert re.search(r"zeta +pending authorisation +never +c2", result.stdout)
+
+
+def test_connections_are_listed_by_their_state_and_with_why_they_are_so(cli: Cli) -> None:
+    reason = ConnectionReason(code=ConnectionReasonCode.CONNECTION_REASON_CODE_AUTHORISING_USER_REMOVED)
+    service = Service(connection("c1"), connection("c2", BROKEN, reason=reason))
+    listed = cli(service.calls, "connections", "--state", "reconnect-required").stdout.splitlines()
+    assert len(listed) == 2
+    assert re.search(r"reconnect required +authorising user removed +never +c2", listed[1])
+    of_acme = cli(service.calls, "connections", "acme", "--state", "connected").stdout
+    assert ("c1" in of_acme, "c2" in of_acme) == (True, False)
+    assert cli(service.calls, "connections", "--state", "disconnected").stdout == "There are none.\n"
+
+
+def test_a_merchants_id_may_be_longer_than_that_of_a_connection(cli: Cli) -> None:
+    merchant = "m" * (LONGEST_ID + 1)
+    assert "c7" in cli(Service(connection("c7", merchant=merchant)).calls, "connections", merchant).stdout
 
 
 def test_what_is_piped_on_has_no_spaces_at_the_end_of_a_line(cli: Cli) -> None:

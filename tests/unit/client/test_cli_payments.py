@@ -315,7 +315,15 @@ def test_a_payment_without_a_day_is_of_today_where_the_organisation_is(cli: Cli,
 
 @pytest.mark.parametrize(
     ("typed", "sentence"),
-    [("INV-1", "'INV-1' is not of the form INVOICE=AMOUNT."), ("INV-1=much", "'much' is no amount.")],
+    [
+        ("INV-1", "'INV-1' is not of the form INVOICE=AMOUNT."),
+        ("INV-1=much", "'much' is no amount such as 1234.50 or 1,234.50."),
+        ("INV-1=12,50", "'12,50' is no amount"),  # a hundred times too much, if it were 1250
+        ("INV-1=1.234,50", "'1.234,50' is no amount"),
+        ("INV-1=1,23,456", "'1,23,456' is no amount"),
+        ("INV-1=sNaN", "'sNaN' is no amount"),
+        ("INV-1=", "'' is no amount"),
+    ],
 )
 def test_what_is_no_line_of_a_payment_is_refused(cli: Cli, typed: str, sentence: str) -> None:
     service = Service()
@@ -359,7 +367,11 @@ def test_a_payment_is_examined_before_it_is_handed_over(cli: Cli) -> None:
     service.check_answer = CheckPaymentResponse(findings=[TROUBLE], twins=[RECORD])
     result = cli(service.calls, *arguments)
     assert result.exit_code == 3
-    for part in (TROUBLE.sentence, "Xero: Account code is not valid", "Choose the bank account for NZD. (merchant"):
+    for part in (
+        TROUBLE.sentence,
+        "Xero: Account code is not valid",
+        "Choose the bank account for NZD. (The merchant acts.)",
+    ):
         assert part in result.stdout
     assert re.search(r"looking the same:\n.*\npayment +INV-1", result.stdout)
 

@@ -10,9 +10,12 @@ from google.protobuf.message import Message
 from typer.testing import Result
 
 from tieout.v1.receivables_service_pb2 import (
+    CreditKind,
     Customer,
     GetCustomerRequest,
     GetCustomerResponse,
+    GetInvoiceRequest,
+    GetInvoiceResponse,
     Invoice,
     InvoiceStatus,
     ListCustomersRequest,
@@ -26,6 +29,12 @@ Context = grpc.ServicerContext
 Cli = Callable[..., Result]
 
 
+def invoice(customer_id: str) -> Invoice:
+    due = Money(currency_code="NZD", amount="99.95")
+    status = InvoiceStatus.INVOICE_STATUS_AUTHORISED
+    return Invoice(id="i1", number="INV-1", status=status, amount_due=due, total=due, customer_id=customer_id)
+
+
 class Service:
     """A service with three customers and an invoice."""
 
@@ -36,6 +45,7 @@ class Service:
             "ReceivablesService/GetCustomer": self.get_customer,
             "ReceivablesService/ListCustomers": self.list_customers,
             "ReceivablesService/ListInvoices": self.list_invoices,
+            "ReceivablesService/GetInvoice": self.get_invoice,
         }
 
     def list_customers(self, request: ListCustomersRequest, _context: Context) -> ListCustomersResponse:
@@ -55,10 +65,16 @@ class Service:
 
     def list_invoices(self, request: ListInvoicesRequest, _context: Context) -> ListInvoicesResponse:
         self.requests.append(request)
-        due = Money(currency_code="NZD", amount="99.95")
-        status = InvoiceStatus.INVOICE_STATUS_AUTHORISED
-        made = [Invoice(number="INV-1", status=status, amount_due=due, total=due, customer_id=it) for it in self.owing]
-        return ListInvoicesResponse(invoices=made)
+        return ListInvoicesResponse(invoices=map(invoice, self.owing))
+
+    def get_invoice(self, request: GetInvoiceRequest, _context: Context) -> GetInvoiceResponse:
+        found, nzd = invoice("k1"), Money(currency_code="NZD", amount="20.00")
+        found.id = request.invoice_id
+        found.payments.add(reference="order 7", paid_on="2026-11-20", amount=nzd, xero_payment_id="xp-1")
+        found.allocations.add(
+            kind=CreditKind.CREDIT_KIND_CREDIT_NOTE, credit_number="CN-3", applied_on="2026-11-21", amount=nzd
+        )
+        return GetInvoiceResponse(invoice=found)
 
     def asked(self, kind: type[Message]) -> int:
         return sum(isinstance(it, kind) for it in self.requests)
@@ -103,6 +119,16 @@ def test_invoices_are_listed_by_what_is_asked_for(cli: Cli) -> None:
     (request,) = (it for it in service.requests if isinstance(it, ListInvoicesRequest))
     assert (request.customer_id, request.due_before, request.number) == ("k1", "2026-12-01", "INV-1")
     assert list(request.statuses) == [InvoiceStatus.INVOICE_STATUS_AUTHORISED]
+
+
+def test_an_invoice_that_is_named_is_shown_with_what_settled_it(cli: Cli) -> None:
+    named = ("invoices", "acme", "--number", "INV-1")
+    shown = cli(Service().calls, *named).stdout
+    assert re.search(r"payment order 7 +2026-11-20 +20\.00 NZD +xp-1", shown)
+    assert re.search(r"credit note CN-3 +2026-11-21 +20\.00 NZD", shown)
+    assert "settled by" not in cli(Service().calls, "invoices", "acme").stdout
+    (document,) = documents(cli(Service().calls, *named, "--json"))
+    assert document["payments"]
 
 
 def test_invoices_name_their_customers(cli: Cli) -> None:

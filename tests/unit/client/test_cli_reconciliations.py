@@ -363,7 +363,9 @@ def test_evidence_that_did_not_come_whole_is_not_written(cli: Cli, tmp_path: Pat
 
 
 def test_evidence_of_nothing_is_refused(cli: Cli) -> None:
-    assert cli(Service().calls, "evidence", "nothing").exit_code == 2
+    result = cli(Service().calls, "evidence", "nothing")
+    assert result.exit_code == 2
+    assert "There is no discrepancy and no case 'nothing'." in result.stderr
 
 
 def test_a_report_names_what_it_is_about(cli: Cli) -> None:
@@ -405,8 +407,9 @@ def test_the_balances_of_a_file_are_submitted_a_thousand_at_a_time(cli: Cli, tmp
     ("content", "sentence"),
     [
         ("customer,balance\nc1,5\n", "'currency' is missing"),
-        ("customer,currency,balance\nc1,NZD,much\n", "Line 2: 'much' is no amount."),
-        ("customer,currency,balance\nc1\n", "Line 2: '' is no amount."),
+        ("customer,currency,balance\nc1,NZD,much\n", "Line 2: 'much' is no amount such as 1234.50 or 1,234.50."),
+        ('customer,currency,balance\nc1,EUR,"12,50"\n', "Line 2: '12,50' is no amount"),
+        ("customer,currency,balance\nc1\n", "Line 2: '' is no amount"),
     ],
 )
 def test_a_file_that_is_no_list_of_balances_is_refused_by_its_line(

@@ -63,7 +63,8 @@ class Service:
 
     def list_syncs(self, request: ListSyncsRequest, _context: Context) -> ListSyncsResponse:
         self.requests.append(request)
-        return ListSyncsResponse(syncs=[Sync(id="s1", state=SyncState.SYNC_STATE_SUCCEEDED, calls=52)])
+        ended = [Sync(id=id_, state=SyncState.SYNC_STATE_SUCCEEDED, calls=52) for id_ in ("s1", "s0")]
+        return ListSyncsResponse(syncs=ended)
 
     def cancel_sync(self, request: CancelSyncRequest, _context: Context) -> CancelSyncResponse:
         return CancelSyncResponse(sync=Sync(id=request.sync_id, state=SyncState.SYNC_STATE_CANCELLED))
@@ -153,6 +154,8 @@ def test_a_sync_is_started_and_left_alone(cli: Cli) -> None:
 def test_syncs_are_listed_and_cancelled(cli: Cli) -> None:
     calls = Service().calls
     assert re.search(r"succeeded +0 +52 +0 B +s1", cli(calls, "syncs", "c1").stdout)
+    one = cli(calls, "syncs", "c1", "--limit", "1").stdout
+    assert ("s0" in one, "There are more" in one) == (False, True)
     assert "Sync s1 is cancelled." in cli(calls, "cancel-sync", "s1").stdout
 
 

@@ -141,6 +141,30 @@ async def test_what_changes_something_is_never_repeated_by_itself(client_of: Cli
     assert service.failures == 1
 
 
+async def test_what_costs_calls_to_xero_is_not_repeated_by_itself(client_of: ClientOf) -> None:
+    asked: list[Message] = []
+
+    async def away(request: Message, context: Context) -> None:
+        asked.append(request)
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "Xero is away.")
+
+    client = await client_of({"PaymentExportService/ListExportAccounts": away})
+    with pytest.raises(errors.TryAgainError):
+        await client.payment_exports.list_accounts("c")
+    assert len(asked) == 1
+
+
+async def test_an_address_of_the_web_is_no_target() -> None:
+    with pytest.raises(ValueError, match=r"without https://: tieout\.example:443"):
+        Client("https://tieout.example:443/")
+
+
+async def test_a_message_that_is_too_large_is_the_callers_to_correct(client_of: ClientOf) -> None:
+    client = await client_of(Three().calls)
+    with pytest.raises(errors.CallerError, match="larger than max"):
+        await client.connections.get("a" * (5 << 20))
+
+
 async def test_nobody_listening_is_an_error_of_its_own() -> None:
     async with Client("127.0.0.1:1") as client:
         with pytest.raises(errors.UnreachableError):

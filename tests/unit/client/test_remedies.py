@@ -40,15 +40,23 @@ def test_a_connection_that_is_not_named_is_left_to_be_filled_in() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "command"),
-    [("sync", "tieout syncs CONNECTION"), ("customer", "tieout customers"), ("connection", "tieout connections")],
+    [
+        ("sync", "tieout syncs CONNECTION"),
+        ("customer", "tieout customers"),
+        ("invoice", "tieout invoices CONNECTION"),
+        ("connection", "tieout connections"),
+    ],
 )
 def test_what_was_not_found_is_looked_for_where_it_is_listed(kind: str, command: str) -> None:
     assert command in remedy(errors.NotFoundError("Gone.", errors.Facts(metadata={"kind": kind})))
 
 
-def test_a_repeat_is_advised_when_the_service_asks_for_it() -> None:
-    facts = errors.Facts(reason="RATE_LIMITED", retry_after=timedelta(seconds=6.2))
-    assert remedy(errors.CallLimitError("Too many calls.", facts)) == "Repeat it in 7 s."
+@pytest.mark.parametrize(
+    ("asked", "said"), [(6.2, "7 s"), (120, "120 s"), (121, "3 min"), (7200, "120 min"), (43_000, "12 h")]
+)
+def test_a_repeat_is_advised_when_the_service_asks_for_it(asked: float, said: str) -> None:
+    facts = errors.Facts(reason="RATE_LIMITED", retry_after=timedelta(seconds=asked))
+    assert remedy(errors.CallLimitError("Too many calls.", facts)) == f"Repeat it in {said}."
 
 
 def test_a_server_that_did_not_answer_is_to_be_looked_for() -> None:

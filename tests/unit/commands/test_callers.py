@@ -30,6 +30,12 @@ def test_a_key_is_printed_once_and_alone_on_standard_output(run: Run) -> None:
     assert shown.secret not in listed.output
 
 
+def test_an_empty_list_says_so(run: Run) -> None:
+    listed = run("list")
+    assert (listed.exit_code, listed.stdout) == (0, "")
+    assert "Nobody is registered" in listed.stderr
+
+
 def test_a_key_is_replaced_and_a_caller_ends(run: Run) -> None:
     old = keys.parse(run("add", "console", "--role", "reader").stdout.strip())
     new = keys.parse(run("new-key", "console", "--expires-in-days", "90").stdout.strip())

@@ -5,7 +5,18 @@ import sys
 import pytest
 import typer
 
+from tieout_server import log
 from tieout_server.commands import serving
+
+
+def test_a_misspelt_setting_is_warned_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure(log_format="console", level="info")
+    monkeypatch.setenv("TIEOUT_WEBURL", "https://tieout.example")
+    monkeypatch.setenv("TIEOUT_WEB_URL", "https://tieout.example")
+    serving.warn_of_strangers()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "TIEOUT_WEBURL is no setting" in line
+    assert "write TIEOUT_WEB_URL" in line
 
 
 def test_traces_without_the_extra_say_what_to_install(

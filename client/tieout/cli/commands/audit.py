@@ -41,7 +41,7 @@ async def _about(client: Client, name: str) -> tuple[str, str]:
 def _table(events: list[AuditEvent]) -> Table:
     table = Table("at", "caller", "from", "call", "merchant", "about", "outcome", box=None, pad_edge=False)
     for it in events:
-        outcome = f"{it.status} {it.reason}".strip() or "unknown: under way, or cut off"
+        outcome = it.reason or it.status or "unknown: under way, or cut off"
         about = it.subject_id or it.connection_id
         table.add_row(
             moment(it.at), f"{it.caller} ({it.authenticated_by})", it.peer, it.method, it.merchant_id, about, outcome

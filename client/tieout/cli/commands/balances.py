@@ -4,7 +4,6 @@ import csv
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from itertools import islice
 from pathlib import Path
 from sys import stdin
@@ -12,6 +11,7 @@ from typing import TextIO
 from uuid import uuid4
 
 from tieout.calls import instant
+from tieout.cli.amounts import typed_amount
 from tieout.cli.names import find_connection, invoice_named
 from tieout.cli.options import Server
 from tieout.cli.run import run
@@ -26,7 +26,6 @@ from tieout.v1.reconciliation_service_pb2 import (
     SubmitPlatformBalancesRequest,
     SubmitPlatformBalancesResponse,
 )
-from tieout.v1.types_pb2 import Money
 
 _AT_ONCE = 1000
 """Balances in one message, and invoices in one call: the most that is taken."""
@@ -85,10 +84,9 @@ def _balances(lines: TextIO) -> Iterator[PlatformBalance]:
         raise CallerError(f"The first line has to name the columns {', '.join(_COLUMNS)}; {missing[0]!r} is missing.")
     for row in rows:
         try:
-            amount = Decimal(row["balance"].replace(",", ""))
-        except InvalidOperation as error:
-            raise CallerError(f"Line {rows.line_num}: {row['balance']!r} is no amount.") from error
-        balance = Money(currency_code=row["currency"].strip(), amount=f"{amount:f}")
+            balance = typed_amount(row["balance"].strip(), row["currency"].strip())
+        except CallerError as error:
+            raise CallerError(f"Line {rows.line_num}: {error.sentence}") from error
         yield PlatformBalance(customer_id=row["customer"].strip(), balance=balance)
 
 

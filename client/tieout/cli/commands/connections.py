@@ -1,11 +1,13 @@
 """The commands that look at connections, follow them and end them."""
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from itertools import zip_longest
 from uuid import uuid4
 
 from tieout.cli.confirm import confirm
 from tieout.cli.connection import card, evidence, line, line_now, line_of_history, listing, named, state, way, who_acts
+from tieout.cli.lists import listed, page_size
 from tieout.cli.names import find_connection, find_connections
 from tieout.cli.options import Server
 from tieout.cli.run import LATER, PERSON, run
@@ -28,18 +30,22 @@ _ERASED = (
 )
 
 
-def show(server: Server, name: str, merchant: str, *, as_json: bool) -> None:
-    """Show one connection, or list those of a merchant, or all."""
+def show(server: Server, name: str, merchant: str, states: Sequence[str], *, as_json: bool) -> None:
+    """Show one connection, or list those of a merchant, or all; only those in these states."""
+    wanted = [ConnectionState.Value(f"CONNECTION_STATE_{it}") for it in states]
 
     async def command(client: Client) -> None:
-        listed = client.connections.list(merchant_id=merchant)
-        found = await find_connections(client, name) if name else [it async for it in listed]
+        pages = client.connections.list(merchant_id=merchant, states=wanted)
+        found = await find_connections(client, name) if name else [it async for it in pages]
+        found = [it for it in found if it.state in (wanted or [it.state])]
         if as_json:
             documents(found)
         elif name and len(found) == 1:
             say(card(found[0]))
+        elif found:
+            say(listing(found))
         else:
-            say(listing(found) if found else "There are no connections; `tieout connect MERCHANT` makes one.")
+            say("There are none." if wanted else "There are no connections; `tieout connect MERCHANT` makes one.")
 
     run(server, command, as_json=as_json)
 
@@ -104,12 +110,14 @@ def events(server: Server, name: str, limit: int, *, as_json: bool) -> None:
 
     async def command(client: Client) -> None:
         connection = await find_connection(client, name)
-        found = await client.connections.list_events(connection.id).first(limit + 1)
+        pages = client.connections.list_events(connection.id, page_size=page_size(limit))
+        found = await pages.first(limit and limit + 1)
+        shown = found[:limit] if limit else found
         if as_json:
-            documents(found[:limit])
+            documents(shown)
         else:
-            for event, before in zip_longest(found[:limit], found[1:]):
-                say(line_of_history(event, before))
+            lines = [line_of_history(event, before) for event, before in zip_longest(shown, found[1:])]
+            listed("\n".join(lines), more=len(found) > len(shown))
 
     run(server, command, as_json=as_json)
 

@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from tieout.cli import discrepancy as display
 from tieout.cli.lists import first, listed, page_size
-from tieout.cli.names import find_connection, find_customer, invoice_named
+from tieout.cli.names import find_connection, find_customer, invoice_named, not_found
 from tieout.cli.options import Server
 from tieout.cli.run import run
 from tieout.cli.show import document, documents, say
@@ -115,16 +115,20 @@ def evidence(server: Server, subject: str, output: Path | None, *, as_json: bool
     """Write the evidence of a discrepancy, or of a case, as a zip."""
 
     async def command(client: Client) -> None:
-        try:
-            header, path = await _save(client.reconciliations.export_evidence(discrepancy_id=subject), output)
-        except NotFoundError:
-            header, path = await _save(client.reconciliations.export_evidence(case_id=subject), output)
+        header, path = await _saved(client, subject, output)
         if as_json:
             document(header)
         else:
             say(f"Wrote {path} ({header.size_bytes:,} bytes). It opens anywhere; begin with summary.html.")
 
     run(server, command, as_json=as_json)
+
+
+async def _saved(client: Client, subject: str, output: Path | None) -> tuple[EvidenceHeader, Path]:
+    for named in ({"discrepancy_id": subject}, {"case_id": subject}):
+        with suppress(NotFoundError):
+            return await _save(client.reconciliations.export_evidence(**named), output)
+    raise not_found("case", subject, f"There is no discrepancy and no case {subject!r}.")
 
 
 async def _save(

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from uuid import uuid4
 
 from tieout.cli import payment as display
+from tieout.cli.amounts import typed_amount
 from tieout.cli.asked import Asked
 from tieout.cli.lists import first, listed, page_size
 from tieout.cli.names import find_connection
@@ -156,7 +157,7 @@ def reverse(server: Server, export_id: str, kind: str, asked: Mapping[str, str],
                 ReversalKind.Value(f"REVERSAL_KIND_{kind}"),
                 asked["reversal_id"],
                 reason=asked["reason"],
-                amount=display.typed_amount(asked["amount"], currency) if asked["amount"] else None,
+                amount=typed_amount(asked["amount"], currency) if asked["amount"] else None,
                 reversed_on=asked["reversed_on"],
                 request_id=str(uuid4()),
             )

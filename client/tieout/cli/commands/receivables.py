@@ -12,7 +12,7 @@ from tieout.cli.run import run
 from tieout.cli.show import document, documents, money, say, table, word
 from tieout.client import Client
 from tieout.errors import NotFoundError
-from tieout.v1.receivables_service_pb2 import ContactPerson, Customer, Invoice, InvoiceStatus, PhoneType
+from tieout.v1.receivables_service_pb2 import ContactPerson, CreditKind, Customer, Invoice, InvoiceStatus, PhoneType
 from tieout.v1.types_pb2 import Entity
 
 _FEW = 3
@@ -74,7 +74,10 @@ def customers(
 def invoices(
     server: Server, name: str, wanted: dict[str, str], statuses: Iterable[str], limit: int, *, as_json: bool
 ) -> None:
-    """List invoices; `wanted` holds the filters by name as the API has them, and `customer` by id or name."""
+    """List invoices; `wanted` holds the filters by name as the API has them, and `customer` by id or name.
+
+    Those that were asked for by their number are shown with what was paid and credited.
+    """
 
     async def command(client: Client) -> None:
         connection = await find_connection(client, name)
@@ -88,11 +91,14 @@ def invoices(
             page_size=page_size(limit),
         )
         found, more = await first(pages, limit)
+        if wanted.get("number"):
+            found = [await client.receivables.get_invoice(connection.id, it.id) for it in found]
         if as_json:
             documents(found)
         else:
             names = await _names(client, connection.id, {it.customer_id for it in found})
             _invoices(found, names, more=more)
+            _settled(found)
 
     run(server, command, as_json=as_json)
 
@@ -171,3 +177,16 @@ def _invoices(found: list[Invoice], names: dict[str, str], *, more: bool) -> Non
         customer = names.get(it.customer_id, it.customer_id)
         made.add_row(it.number, *dates, status, money([it.total]), money([it.amount_due]), customer)
     listed(made if found else "There are no such invoices.", more=more)
+
+
+def _settled(found: Iterable[Invoice]) -> None:
+    """What was paid and credited, as far as that was read."""
+    made = table("settled by", "on", "amount", "id in Xero", right=("amount",))
+    for it in found:
+        for paid in it.payments:
+            made.add_row(f"payment {paid.reference}".strip(), paid.paid_on, money([paid.amount]), paid.xero_payment_id)
+        for part in it.allocations:
+            credit = f"{word(CreditKind, part.kind, 'CREDIT_KIND_')} {part.credit_number}".strip()
+            made.add_row(credit, part.applied_on, money([part.amount]), part.xero_credit_id)
+    if made.row_count:
+        say(made)

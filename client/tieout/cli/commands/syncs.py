@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from rich.live import Live
+from rich.table import Table
 
 from tieout.cli import progress as display
+from tieout.cli.lists import first, listed, page_size
 from tieout.cli.names import find_connection
 from tieout.cli.options import Server
 from tieout.cli.run import PERSON, run
@@ -64,11 +66,11 @@ def show(server: Server, name: str, limit: int, *, as_json: bool) -> None:
 
     async def command(client: Client) -> None:
         connection = await find_connection(client, name)
-        found = await client.syncs.list(connection.id, page_size=limit).first(limit)
+        found, more = await first(client.syncs.list(connection.id, page_size=page_size(limit)), limit)
         if as_json:
             documents(found)
         else:
-            _list(found)
+            listed(_table(found) if found else "There are no syncs yet.", more=more)
 
     run(server, command, as_json=as_json)
 
@@ -163,13 +165,13 @@ def _state(it: Sync) -> str:
     return word(SyncState, it.state, "SYNC_STATE_")
 
 
-def _list(syncs: list[Sync]) -> None:
+def _table(syncs: list[Sync]) -> Table:
     made = table("started", "ended", "mode", "state", "%", "calls", "bytes", "id", right=("%", "calls", "bytes"))
     for it in syncs:
         mode = word(SyncMode, it.mode, "SYNC_MODE_")
         figures = (f"{it.percent:.0f}", f"{it.calls:,}", size(it.bytes_wire))
         made.add_row(moment(it.started_at), moment(it.ended_at), mode, _state(it), *figures, it.id)
-    say(made if syncs else "There are no syncs yet.")
+    return made
 
 
 def _fresh(answer: GetFreshnessResponse) -> None:
