@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from databases import take
+from databases import show_life, take
 from documents import invoice, payment
 from fakes import VAULT, BooksOf, SettableClock, Xero, connecting
 from tieout_server.errors import AnswerLostError, CallLimitError, RejectedError, TieoutError
@@ -338,8 +338,21 @@ class Process:
 
     async def slice(self, kind: str = EXPORT) -> datetime | None:
         """Do what is due once, and give it back; answers when it is due next."""
-        if (job := await self.take(kind)) is None:
-            return None
+        job = await self.take(kind)
+        return await self._do(kind, job) if job else None
+
+    async def turn(self) -> bool:
+        """Do once all that is due, taken together (a commit for each takes long); says whether anything was."""
+        kinds, now, owner = (EXPORT, UPKEEP, NOTES), self.clock.now(), str(id(self))
+        async with self.database.write() as tx:
+            await show_life(tx, owner, now)
+            taken = [await work.take(tx, Task(kind, CONNECTION, Lane.WRITE), owner=owner, now=now) for kind in kinds]
+        for kind, lease in zip(kinds, taken, strict=True):
+            if lease:
+                await self._do(kind, Job(lease))
+        return any(taken)
+
+    async def _do(self, kind: str, job: Job) -> datetime | None:
         again_at: datetime | None = await self.performs[kind](job)
         async with self.database.write() as tx:
             await work.finish(tx, job._lease, again_at=again_at)
@@ -349,13 +362,14 @@ class Process:
         """Do everything that is due, and let time pass up to what is due next, for so long."""
         ends_at = self.clock.now() + until
         for _ in range(200):
-            again = [await self.slice(kind) for kind in (EXPORT, UPKEEP, NOTES)]
+            was_due = await self.turn()
             async with self.database.read() as tx:
                 due = [await exports.next_due_at(tx, CONNECTION), await exports.next_verify_at(tx, CONNECTION)]
             coming = [at for at in due if at is not None]
+            if was_due and not coming:
+                continue  # what it has woken
             if not coming or min(coming) > ends_at:
                 return
-            del again
             self.clock.time = max(self.clock.time + timedelta(seconds=1), min(coming))
 
     async def pay(self, payment_id: str, amount: str, *lines: tuple[str, str], reference: str = "") -> PaymentExport:

@@ -238,7 +238,7 @@ class _WaitReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitReason
     WAIT_REASON_DAY_LIMIT: _WaitReason.ValueType  # 2
     """The organisation's calls of the day (1,000 or 5,000)."""
     WAIT_REASON_XERO_UNAVAILABLE: _WaitReason.ValueType  # 3
-    """Xero does not answer or fails; or, where the sync has an `error`, a first sync does not understand its answer, and
+    """Xero does not answer or fails; or, where the sync has an `error`, it does not understand the answer, and
     asks again at growing intervals, once an hour at last.
     """
     WAIT_REASON_OPERATOR: _WaitReason.ValueType  # 4
@@ -254,7 +254,7 @@ WAIT_REASON_MINUTE_LIMIT: WaitReason.ValueType  # 1
 WAIT_REASON_DAY_LIMIT: WaitReason.ValueType  # 2
 """The organisation's calls of the day (1,000 or 5,000)."""
 WAIT_REASON_XERO_UNAVAILABLE: WaitReason.ValueType  # 3
-"""Xero does not answer or fails; or, where the sync has an `error`, a first sync does not understand its answer, and
+"""Xero does not answer or fails; or, where the sync has an `error`, it does not understand the answer, and
 asks again at growing intervals, once an hour at last.
 """
 WAIT_REASON_OPERATOR: WaitReason.ValueType  # 4
@@ -448,8 +448,8 @@ class Sync(_message.Message):
 
     @_builtins.property
     def error(self) -> Global___SyncError:
-        """Why it FAILED or is HELD, what one that was discarded was held for, and the answer that a first sync did not
-        understand while it is WAITING for another (UNEXPECTED_ANSWER). Absent otherwise.
+        """Why it FAILED or is HELD, what one that was discarded was held for, and the answer that a first sync, or the first
+        after a Reconnect, did not understand while it is WAITING for another (UNEXPECTED_ANSWER). Absent otherwise.
         """
 
     @_builtins.property

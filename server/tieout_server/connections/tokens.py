@@ -17,7 +17,7 @@ import msgspec
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.errors import CredentialsExpiredError
+from tieout_server.errors import CredentialsExpiredError, StorageUnavailableError
 from tieout_server.ledger.books import Identity, TokenSet
 from tieout_server.storage import tokens
 from tieout_server.storage.database import Database, Transaction
@@ -35,6 +35,8 @@ LEEWAY = timedelta(seconds=60)
 """A token that lives no longer than this is refreshed first, so that it does not expire on the way."""
 MARGIN = timedelta(seconds=15)
 """How much longer than a call to Xero may take one process may take to refresh, before another one may."""
+RETRY = 1.0
+"""Seconds between tries to store new tokens while the database is away."""
 POLL = 0.1
 """Seconds between looks whether another process has refreshed."""
 
@@ -195,13 +197,24 @@ class Tokens:
         fresh = await self._identity.refresh(self._refresh_token(stored))
         if not fresh.scopes:  # not stated: those of before (RFC 6749, 5.1)
             fresh = msgspec.structs.replace(fresh, scopes=stored.scopes)
-        async with self._database.write() as tx:
-            kept = await tokens.replace(tx, stored.generation, self._sealed(fresh), self._clock.now())
-        if not kept:  # a consent came in between, or another process was faster: theirs is newer than ours
+        is_newest = await self._replace(stored, fresh)
+        if not is_newest:  # a consent came in between, or another process was faster
             return self._usable(await self._stored(stored.xero_user_id)) or fresh.access_token
         self._forget(stored.xero_user_id)
         logger.info("tokens refreshed", xero_user_id=stored.xero_user_id)
         return fresh.access_token
+
+    async def _replace(self, stored: StoredTokens, fresh: TokenSet) -> bool:
+        """Store what came for this token set, however long the database is away; False if there is a newer one by now.
+
+        Given up it would be lost, and the old refresh token is good for half an hour only.
+        """
+        while True:
+            try:
+                async with self._database.write() as tx:
+                    return await tokens.replace(tx, stored.generation, self._sealed(fresh), self._clock.now())
+            except StorageUnavailableError:
+                await self._clock.sleep(RETRY)
 
     def _refresh_token(self, stored: StoredTokens) -> str:
         return self._vault.open(stored.refresh_token, context=refresh_token_of(stored.xero_user_id))

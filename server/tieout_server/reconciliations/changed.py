@@ -25,7 +25,7 @@ from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.one_customer import BooksMovingError, OneCustomer, RemovalDoubtedError
 from tieout_server.reconciliations.overview import Overview
 from tieout_server.reconciliations.readings import learn
-from tieout_server.storage import comparisons, connections, customers, discrepancies, mirror, open_items, syncs
+from tieout_server.storage import comparisons, connections, customers, discrepancies, open_items, syncs
 from tieout_server.storage.comparisons import Cursor
 from tieout_server.storage.database import Transaction
 from tieout_server.syncs import doubts, person
@@ -200,8 +200,7 @@ class Changed:
             await self._means.wake_news(tx, link.id)
             now = self._means.clock.now()
             ordinal = await connections.sync_ordinal(tx, link.id)
-            await person.foresee(tx, link.id, figures, now)
-            saved = await mirror.save(tx, link.id, figures, seen_in=ordinal, at=now)
+            saved = await person.save(tx, link.id, figures, seen_in=ordinal, at=now)
             held = await _held(tx, link, [one.xero_contact_id for one in figures])
             doubted = held.those(held.overview.doubted)
             await agreements.note(tx, link, held.concerned.difference(doubted), now)

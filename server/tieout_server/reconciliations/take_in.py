@@ -18,7 +18,7 @@ from tieout_server.reconciliations.items import Item, balances
 from tieout_server.reconciliations.messages import Repair
 from tieout_server.reconciliations.record import Finding, Whose
 from tieout_server.reconciliations.suspects import Crossing
-from tieout_server.storage import connections, customers, mirror, open_items, watermarks
+from tieout_server.storage import connections, customers, open_items, watermarks
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.open_items import Kept, OpenDocument
 from tieout_server.storage.watermarks import Watermark
@@ -125,7 +125,6 @@ async def take_in(tx: Transaction, link: Link, customer: str, found: Reading) ->
     here = await _here(tx, link.id, family, side)
     deleted = deleted_in([here[name] for name in side.gone & here.keys()], side.began_at)
     shown = [*side.contacts, *side.documents.values(), *deleted]
-    await person.foresee(tx, link.id, side.contacts, now)
     removed = await doubts.leave(tx, link.id, shown, found.removed)
     changed = await _save(tx, link.id, side.contacts, side.documents.values(), now)
     changed += await _save(tx, link.id, (), deleted, now)
@@ -184,7 +183,7 @@ async def _save(
     found = list(documents)
     ordinal = await connections.sync_ordinal(tx, connection_id)  # a purge of what was read before leaves it
     kinds: list[Sequence[Document]] = [contacts, *([one for one in found if isinstance(one, k)] for k in _KINDS)]
-    saved = [(kind, await mirror.save(tx, connection_id, kind, seen_in=ordinal, at=now)) for kind in kinds]
+    saved = [(kind, await person.save(tx, connection_id, kind, seen_in=ordinal, at=now)) for kind in kinds]
     for kind, one in saved:
         if one.changed:
             await follow(tx, connection_id, kind, now)

@@ -36,7 +36,7 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
     """By Xero's clock: a version that is older is not the one that the event is about. Of what follows: when it was
     put in, by ours, so that what is put in while it is being read is read once more."""
     tries: int = 0
-    """How often something older than the event was read."""
+    """How often something older than the event was read, or nothing was answered."""
 
     @property
     def follows(self) -> bool:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.errors import BugError
+from tieout_server.errors import BugError, XeroUnavailableError
 from tieout_server.ledger.books import IDS_AT_ONCE, Books, Page, Purpose
 from tieout_server.ledger.documents import Entity
 from tieout_server.storage import connections, live, watermarks, webhooks
@@ -28,6 +28,8 @@ LISTED = (Entity.CONTACTS, Entity.INVOICES)
 """Entities with lists of ids."""
 RETRIES = tuple(timedelta(seconds=seconds) for seconds in (1, 2, 5, 10))
 """Pauses before a document is read again that is older than its event: Xero's reads lag behind its webhooks."""
+UNANSWERED, DOUBLINGS = timedelta(seconds=30), 6
+"""Pause before asking again for what Xero does not answer for, and how often it is doubled: up to half an hour."""
 NEAR = timedelta(seconds=1)
 """An event may bear an instant a little after the change: a version so near to it is read again once only."""
 COUNTED_FOR = timedelta(hours=1)
@@ -57,7 +59,7 @@ class Fetch:
     """One slice of reading one connection's news. Every method raises what `Books` does, and `LostLeaseError`.
 
     What nobody documented, and what a gate doubts, is left to polling, which has somebody decide; it is no reason to
-    keep anything else waiting.
+    keep anything else waiting. Nor is what Xero does not answer for, which is asked for again ever less often.
     """
 
     def __init__(self, means: Means, job: Job, books: Books, intake: Intake) -> None:
@@ -66,6 +68,7 @@ class Fetch:
         self._books = books
         self._intake = intake
         self._connection_id = job.connection_id
+        self._is_unanswered = False
 
     async def read(self, entity: Entity, named: Sequence[Named]) -> None:
         """Read these documents of one entity, as far as they are not here already."""
@@ -81,9 +84,22 @@ class Fetch:
 
     @asynccontextmanager
     async def _or_left_to_polling(self, entity: Entity, named: Sequence[Named]) -> AsyncIterator[None]:
-        """Take these out unread if they cannot be taken in, and have their entity polled soon."""
+        """Take these out unread if they cannot be taken in, and have their entity polled soon.
+
+        Those that Xero does not answer for are put off.
+
+        Raises:
+            XeroUnavailableError: it does not answer for others either.
+        """
         try:
             yield
+        except XeroUnavailableError as trouble:
+            if self._is_unanswered:
+                raise
+            self._is_unanswered = True
+            logger.warning("asked for again", entity=entity, documents=len(named), trouble=trouble.sentence)
+            await self._ask_again(named)
+            return
         except BugError:
             logger.exception("left to polling", entity=entity, documents=len(named))
         except DoubtedError as doubted:
@@ -94,6 +110,15 @@ class Fetch:
             await self._job.hold(tx)
             await self._leave_to_polling(tx, entity)
             await webhooks.take_out(tx, self._connection_id, named)
+
+    async def _ask_again(self, named: Sequence[Named]) -> None:
+        now = self._means.clock.now()
+        async with self._means.database.write() as tx:
+            await self._job.hold(tx)
+            for tries in {one.tries for one in named}:
+                again = [one for one in named if one.tries == tries]
+                pause = UNANSWERED * 2 ** min(tries, DOUBLINGS)
+                await webhooks.put_off(tx, self._connection_id, again, now + pause)
 
     async def _leave_to_polling(self, tx: Transaction, entity: Entity) -> None:
         await watermarks.hasten(tx, self._connection_id, entity, self._means.clock.now() + OFTEN)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from tieout_server.ledger.documents import CREDITS, Document, Entity
-from tieout_server.storage import contradictions, mirror, webhooks
+from tieout_server.storage import contradictions, webhooks
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.webhooks import Named, following
 from tieout_server.syncs import person
@@ -22,13 +22,11 @@ OF_A_MERGE = 40
 async def save(
     tx: Transaction, connection_id: str, documents: Sequence[Document], *, seen_in: int, at: datetime
 ) -> int:
-    """`mirror.save`, and have read what moved with what changed; answers how many rows are other now.
+    """`person.save`, and have read what moved with what changed; answers how many rows are other now.
 
-    Who is erased in these documents is erased here. Whoever calls has woken the work `news` before, and saves contacts
-    before all others: see Transaction.
+    Whoever calls has woken the work `news` before: see Transaction.
     """
-    await person.foresee(tx, connection_id, documents, at)
-    saved = await mirror.save(tx, connection_id, documents, seen_in=seen_in, at=at)
+    saved = await person.save(tx, connection_id, documents, seen_in=seen_in, at=at)
     if saved.changed:
         await follow(tx, connection_id, documents, at)
     return saved.changed

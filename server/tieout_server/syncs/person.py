@@ -13,10 +13,11 @@ from tieout_server.connections import forget
 from tieout_server.events.feed import DISCREPANCY, Feed
 from tieout_server.ledger.documents import Contact, Document
 from tieout_server.ledger.links import TIEOUT
-from tieout_server.storage import customers, discrepancies, erasure, events, work
+from tieout_server.storage import customers, discrepancies, erasure, events, mirror, work
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.discrepancies import Change, Discrepancy, Happened
 from tieout_server.storage.events import Event
+from tieout_server.storage.mirror import Saved
 from tieout_server.work.engine import Lane, Priority
 
 WORK = "erase"
@@ -32,6 +33,14 @@ async def foresee(tx: Transaction, connection_id: str, documents: Sequence[Docum
     if contacts and await erasure.is_left_by(tx, connection_id, contacts):
         task = work.Task(WORK, connection_id, LANE)
         await work.wake(tx, task, priority=Priority.NEWS, due_at=at, tell=True)
+
+
+async def save(
+    tx: Transaction, connection_id: str, documents: Sequence[Document], *, seen_in: int, at: datetime
+) -> Saved:
+    """`mirror.save`, and have erased here who is erased in these documents; contacts come before all others."""
+    await foresee(tx, connection_id, documents, at)
+    return await mirror.save(tx, connection_id, documents, seen_in=seen_in, at=at)
 
 
 async def count(tx: Transaction, connection_id: str, customer: str) -> Mapping[str, int]:

@@ -130,6 +130,7 @@ class Line(msgspec.Struct, kw_only=True):
     def begin_again(self) -> None:
         """Walk the listing once more, page after page: its rows did not add up to what Xero counts."""
         self.counts, self.payables, self.mended, self.seam_sizes, self.walked = {}, {}, set(), {}, 0
+        self.expected = self.pages_expected = None  # rows that Xero lists no more would be missed for good
         self.one_by_one, self.done = True, False
         self.tries += 1
 

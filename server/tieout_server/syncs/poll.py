@@ -10,7 +10,8 @@ import msgspec
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.errors import BugError, PersonMustActError
+from tieout_server.connections import reasons
+from tieout_server.errors import BugError, PersonMustActError, XeroUnavailableError
 from tieout_server.ledger.books import Purpose
 from tieout_server.ledger.calls import Allowance
 from tieout_server.ledger.documents import CREDITS, Entity
@@ -78,9 +79,8 @@ class Polls:
         now = self._clock.now()
         plan = await self._plan(reading)
         if plan.due(now):
-            for entity in plan.due(now + TOGETHER):
-                if not await self._read(reading, plan, entity):
-                    return None
+            if not await self._read_all(reading, plan, plan.due(now + TOGETHER)):
+                return None
             await self._learn(reading.link.xero_tenant_id, plan)
         async with self._database.read() as tx:
             marks = await watermarks.every(tx, reading.link.id)
@@ -101,6 +101,31 @@ class Polls:
         webhooks_alive = heard_at is not None and now - heard_at < WEBHOOKS_LIVE
         intervals = schedule.intervals(budget, active, now, webhooks_alive=webhooks_alive)
         return _Plan(marks, intervals, learnt or 0, is_fresh)
+
+    async def _read_all(self, reading: Reading, plan: _Plan, due: Sequence[Entity]) -> bool:
+        """Read what changed of these entities; False if the connection turns out to be lost.
+
+        One that Xero does not answer for, while it does for others, waits as what is refused does. Due alone it is
+        taken for an outage, unless the connection says already that a part of its books cannot be read.
+
+        Raises:
+            XeroUnavailableError: Xero answers for none, or not for a second one either.
+        """
+        unanswered: tuple[Entity, XeroUnavailableError] | None = None
+        for entity in due:
+            try:
+                if not await self._read(reading, plan, entity):
+                    return False
+            except XeroUnavailableError as trouble:
+                if unanswered or (len(due) == 1 and not reasons.only_reading_tells(reading.link.reason)):
+                    raise
+                unanswered = entity, trouble
+        if unanswered:
+            left, why = unanswered
+            await self._put_off(
+                reading, left, await self._readings.unanswered(reading, why, plan.marks[left].last_read_at)
+            )
+        return True
 
     async def _read(self, reading: Reading, plan: _Plan, entity: Entity) -> bool:
         """Read what changed of one entity; False if the connection turns out to be lost.
@@ -132,8 +157,9 @@ class Polls:
             if refused_until is None:
                 return False
             await self._put_off(reading, entity, refused_until)
-        except BugError:
+        except BugError as bug:
             logger.exception("poll failed", connection_id=reading.link.id, entity=entity)
+            await self._readings.say_unread(reading, bug)
             await self._put_off(reading, entity, self._clock.now() + AFTER_A_BUG)
         return True
 

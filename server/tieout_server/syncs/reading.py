@@ -12,7 +12,7 @@ from tieout_server.connections import reasons
 from tieout_server.connections.means import AFTER_CONSENT
 from tieout_server.connections.service import Connections
 from tieout_server.connections.state import ConnectionHealth, ConnectionState
-from tieout_server.errors import OperatorMustActError, PersonMustActError, TryAgainError
+from tieout_server.errors import BugError, OperatorMustActError, PersonMustActError, TryAgainError, XeroUnavailableError
 from tieout_server.ledger.books import IDS_AT_ONCE, Books, HeldUp, Page, Purpose
 from tieout_server.ledger.documents import Document, Entity
 from tieout_server.ledger.links import Link
@@ -35,6 +35,9 @@ logger = log.get("syncs")
 
 STAND_BACK = timedelta(minutes=5)
 """How long to leave a connection alone whose sync is at work."""
+STUCK = 10
+"""Failures in a row after which nobody stands back for a sync any more: some 20 minutes of an outage, or an hour of an
+answer that is not understood. What it is stuck at may be one page."""
 SCHEDULE = "schedule"
 """Who asks for a sync that a closed gate calls for."""
 
@@ -124,7 +127,8 @@ class Readings:
             is_coming = await work.is_wanted(tx, AFTER_CONSENT, job.connection_id)
         if link is None or link.state != ConnectionState.CONNECTED:
             return None
-        if link.last_synced_at is None or is_coming or (sync and sync.state in AT_WORK):
+        is_syncing = sync is not None and sync.state in AT_WORK and sync.failures < STUCK
+        if link.last_synced_at is None or is_coming or is_syncing:
             return self._means.clock.now() + STAND_BACK
         return Reading(self._means, self._engine, job, link, self._links.books(link))
 
@@ -162,6 +166,16 @@ class Readings:
             reading.refused_until = troubles.after_refusal(link, self._means.clock.now())
         return reading.refused_until
 
+    async def unanswered(self, reading: Reading, trouble: XeroUnavailableError, read_at: datetime) -> datetime:
+        """When to ask again for what was read then and is not answered for now, while the rest is."""
+        await self.say_unread(reading, trouble)
+        return troubles.after_refusal(await self._links.get(reading.link.id), self._means.clock.now(), read_at=read_at)
+
+    async def say_unread(self, reading: Reading, trouble: BugError | XeroUnavailableError) -> None:
+        """Have the connection say, until all is read again, that a part of its books cannot be."""
+        said = troubles.of_a_part(reading.link, trouble, self._means.clock.now())
+        await self._links.health(reading.link.id, said)
+
     async def doubted(self, reading: Reading, entity: Entity, mode: SyncMode, doubt: Doubt) -> datetime:
         """Have a sync meet the gate that closed, so that somebody decides; answers when to look again.
 
@@ -180,25 +194,30 @@ class Readings:
         return now + DOUBTED_FOR
 
     async def _is_refused_still(self, reading: Reading) -> bool:
-        """Whether something that was refused has not been read since. The accounts are due once a day only."""
+        """Whether something that was refused has not been read since, or a sync is stuck, which tells of it itself.
+
+        The accounts are due once a day only.
+        """
         reason = reading.link.reason
-        if reading.refused_until is not None or reason is None or not reasons.only_reading_tells(reason):
-            return reading.refused_until is not None
         async with self._means.database.read() as tx:
+            latest = await syncs.latest(tx, reading.link.id)
             marks = await watermarks.every(tx, reading.link.id)
+        if reading.refused_until is not None or (latest and latest.state in AT_WORK):
+            return True
+        if reason is None or not reasons.only_reading_tells(reason):
+            return False
         due_by = dict.fromkeys(marks, reason.observed_at)
         due_by[Entity.ACCOUNTS] = min(reason.observed_at, self._means.clock.now() - schedule.DAY)
         return any(mark.last_read_at <= due_by[entity] for entity, mark in marks.items())
 
     async def _wait_for(self, job: Job, trouble: OperatorMustActError | TryAgainError) -> datetime:
         """Park the connection's reading until the trouble has passed, and say so."""
-        now = self._means.clock.now()
-        until = (trouble.retry_at if isinstance(trouble, TryAgainError) else None) or now + troubles.AGAIN_AFTER
+        now, link = self._means.clock.now(), await self._links.get(job.connection_id)
+        until = (trouble.retry_at if isinstance(trouble, TryAgainError) else None) or troubles.after_outage(link, now)
         async with self._means.database.write() as tx:
             await job.hold(tx)
             await watermarks.postpone(tx, job.connection_id, until)
         held = HeldUp(troubles.waiting_for(trouble), until)
-        link = await self._links.get(job.connection_id)
         await self._links.health(link.id, troubles.reason(link, held, trouble, now))
         logger.warning("reading waits", connection_id=job.connection_id, until=until, trouble=trouble.sentence)
         return until

@@ -69,8 +69,8 @@ class Means:
 class Run:
     """A sync in hand, with the plan that its committed lines make."""
 
-    def __init__(self, means: Means, job: Job, sync: SyncRecord, lines: Sequence[Line], *, is_first: bool) -> None:
-        """Where it `is_first`, nothing else reads these books: an answer that is not understood is asked for again."""
+    def __init__(self, means: Means, job: Job, sync: SyncRecord, lines: Sequence[Line], *, is_awaited: bool) -> None:
+        """Where it `is_awaited`, nothing else makes up for it: an answer that is not understood is asked for again."""
         self._means = means
         self._record = Record(means.feed, means.clock)
         self._job = job
@@ -78,7 +78,7 @@ class Run:
         self._plan = Plan(lines)
         self._slice_began_at = means.clock.now()
         self._rows = 0
-        self._is_first = is_first
+        self._is_awaited = is_awaited
         self.trouble: Trouble | None = None
         """What the slice ended with, if it waits."""
         self._odd: dict[str, BugError] = {}
@@ -149,7 +149,7 @@ class Run:
             except DrainingError:  # not asked; whoever goes on asks for it
                 continue
             except BugError as bug:
-                if not (self._is_first and may_pass(bug)):
+                if not (self._is_awaited and may_pass(bug)):
                     raise
                 self._odd[request.line] = bug
 

@@ -214,7 +214,7 @@ class Syncs:
         if found is None:
             return None
         link, sync, lines = found
-        run = Run(self._means, job, sync, lines, is_first=link.last_synced_at is None)
+        run = Run(self._means, job, sync, lines, is_awaited=_is_awaited(link, sync))
         try:
             return await self._go_on(run, link)
         except StoppedError:
@@ -310,6 +310,11 @@ class Syncs:
     async def _tell(self, tx: Transaction, sync: SyncRecord) -> None:
         payload = msgspec.json.encode(await self.progress(tx, sync))
         await self._feed.append(tx, Event(0, sync.connection_id, SYNC, sync.id, sync.updated_at, payload))
+
+
+def _is_awaited(link: Link, sync: SyncRecord) -> bool:
+    """Whether nothing is here before this sync has ended, or nothing says what a break of the connection left out."""
+    return link.last_synced_at is None or (link.gap_from_at is not None and set(sync.entities) == set(Entity))
 
 
 async def _confirm_lines(tx: Transaction, sync: SyncRecord) -> None:

@@ -7,12 +7,12 @@ Each item is one slice of work; the items are spread over the day.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.errors import BugError, PersonMustActError
+from tieout_server.errors import BugError, PersonMustActError, XeroUnavailableError
 from tieout_server.ledger.books import IDS_AT_ONCE, Order, Purpose, Query
 from tieout_server.ledger.documents import CREDITS, Entity
 from tieout_server.storage import contradictions, live, sweeps
@@ -34,6 +34,8 @@ AT_ONCE = 400
 ODD = {Entity.INVOICES: IDS_AT_ONCE} | dict.fromkeys((*CREDITS, Entity.PAYMENTS), 2)
 """Documents of each question in a sweep that contradict what is beside them, 16 calls in all: invoices are read by
 lists, the others one by one. Xero itself may state some so, for good: each sweep goes on behind the one before."""
+AFTER_AN_OUTAGE = timedelta(hours=1)
+"""When an item is swept again that Xero did not answer for; the others meanwhile."""
 
 
 class Item(StrEnum):
@@ -84,6 +86,10 @@ class Sweeps:
             if await self._readings.refused(reading, refusal) is None:
                 return None
             swept = Sweep(now + schedule.DAY, planned[item].page)
+        except XeroUnavailableError as trouble:  # perhaps for a page of it alone, behind many that it begins with again
+            logger.warning("sweep waits", connection_id=reading.link.id, item=item, trouble=trouble.sentence)
+            reading.refused_until = now + AFTER_AN_OUTAGE  # polling finds out whether it is one, and when it is over
+            swept = Sweep(reading.refused_until, planned[item].page)
         except BugError:
             logger.exception("sweep failed", connection_id=reading.link.id, item=item)
             swept = Sweep(now + schedule.DAY, planned[item].page)

@@ -11,10 +11,12 @@ from tieout_server.errors import (
     RejectedError,
     TryAgainError,
     UnexpectedAnswerError,
+    XeroUnavailableError,
 )
 from tieout_server.ledger.books import HeldUp, WaitingFor
 from tieout_server.ledger.links import Link, Observation, Reason
 from tieout_server.ledger.money import InexactAmountError
+from tieout_server.syncs.schedule import OFTEN
 
 PASSING = (TryAgainError, OperatorMustActError)
 """What passes without the merchant."""
@@ -27,10 +29,23 @@ AT_LATEST = timedelta(hours=1)
 """After a refusal that lasts: each costs a call, and five more to find out that the connection is in order."""
 
 
-def after_refusal(link: Link, now: datetime) -> datetime:
-    """When to read again what is refused though the connection is connected: the longer it lasts, the less often."""
-    lasts = now - link.reason.observed_at if reasons.only_reading_tells(link.reason) and link.reason else AGAIN_AFTER
-    return now + min(max(lasts, AGAIN_AFTER), AT_LATEST)
+def after_refusal(link: Link, now: datetime, *, read_at: datetime | None = None) -> datetime:
+    """When to read again what is refused though the connection is connected: the longer it lasts, the less often.
+
+    It lasts since that was noted of the connection, or since it was last read (`read_at`).
+    """
+    since = link.reason.observed_at if reasons.only_reading_tells(link.reason) and link.reason else now
+    return now + _as_long_as(max(since, read_at or since), now, AT_LATEST)
+
+
+def after_outage(link: Link, now: datetime) -> datetime:
+    """When to read again after trouble of which nobody says when it ends: likewise."""
+    since = link.reason.observed_at if reasons.passes(link.reason) and link.reason else now
+    return now + _as_long_as(since, now, OFTEN)
+
+
+def _as_long_as(since: datetime, now: datetime, at_most: timedelta) -> timedelta:
+    return min(max(now - since, AGAIN_AFTER), at_most)
 
 
 def may_pass(bug: BugError) -> bool:
@@ -52,7 +67,7 @@ def reason(link: Link, held: HeldUp, trouble: Trouble | None, at: datetime) -> R
     """What is said of a connection whose reading is held up; None for what a minute mends."""
     finding = reasons.words_of(trouble) if trouble else f"waits for {held.by}"
     if isinstance(trouble, BugError):
-        return reasons.odd(Case(link, at, (Observation(reasons.ODD_ANSWER, finding, at, is_trouble=True),)))
+        return of_a_part(link, trouble, at)
     of = Case(link, at, (Observation("sync", finding, at, is_trouble=True),))
     match held.by:
         case WaitingFor.DAY_LIMIT:
@@ -63,3 +78,11 @@ def reason(link: Link, held: HeldUp, trouble: Trouble | None, at: datetime) -> R
             return reasons.misconfigured(of)
         case _:
             return None
+
+
+def of_a_part(link: Link, trouble: BugError | XeroUnavailableError, at: datetime) -> Reason:
+    """What is said of a connection of whose books a part cannot be read, while the rest can."""
+    subject, said = (
+        (reasons.ODD_ANSWER, reasons.odd) if isinstance(trouble, BugError) else (reasons.REFUSED_CALL, reasons.refused)
+    )
+    return said(Case(link, at, (Observation(subject, reasons.words_of(trouble), at, is_trouble=True),)))

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -11,7 +11,11 @@ import pytest
 
 from fakes import World, world
 from tieout_server.connections.tokens import Tokens
+from tieout_server.errors import StorageUnavailableError
 from tieout_server.ledger.books import TokenSet
+from tieout_server.storage import tokens
+from tieout_server.storage.database import Transaction
+from tieout_server.storage.tokens import StoredTokens
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -42,8 +46,8 @@ async def consent(around: World, name: str) -> None:
 
 
 async def kept_refresh_token(around: World) -> str:
-    tokens = tokens_of(around)
-    return tokens._vault.open((await tokens._stored(USER)).refresh_token, context=f"refresh/{USER}")
+    ours = tokens_of(around)
+    return ours._vault.open((await ours._stored(USER)).refresh_token, context=f"refresh/{USER}")
 
 
 class RefreshInFlight:
@@ -120,6 +124,26 @@ async def test_a_refresh_is_kept_and_handed_out_from_then_on(around: World, refr
     assert await tokens_of(around).access_token(USER) == "refreshed-access"
     assert await kept_refresh_token(around) == "refreshed-refresh"
     assert len(refresh.asked_with) == 1
+
+
+async def test_new_tokens_are_kept_once_the_database_is_back_for_the_old_ones_are_soon_good_no_more(
+    around: World, refresh: RefreshInFlight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around.clock.time += timedelta(hours=1)
+    asking = asyncio.create_task(tokens_of(around).access_token(USER))
+    await refresh.is_asked.wait()
+    back_at, real = around.clock.time + timedelta(seconds=40), tokens.replace
+
+    async def replace(tx: Transaction, generation: int, given: StoredTokens, at: datetime) -> bool:
+        if around.clock.now() < back_at:
+            raise StorageUnavailableError("The database cannot be used at the moment.", "connection refused")
+        return await real(tx, generation, given, at)
+
+    monkeypatch.setattr(tokens, "replace", replace)
+    refresh.go.set()
+    assert await asking == "refreshed-access"
+    assert await kept_refresh_token(around) == "refreshed-refresh"
+    assert refresh.asked_with == ["first-refresh"]
 
 
 @pytest.mark.parametrize("seconds", [60, 300])

@@ -1,6 +1,7 @@
 """What webhooks name: read together, once, until it is new enough; trouble neither loses it nor floods Xero."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,7 +17,13 @@ from servers import until
 from tieout_server.clock import from_micros
 from tieout_server.connections.messages import Connect, Return
 from tieout_server.connections.state import ConnectionState
-from tieout_server.errors import AccessRevokedError, AppRejectedError, CallLimitError, UnexpectedAnswerError
+from tieout_server.errors import (
+    AccessRevokedError,
+    AppRejectedError,
+    CallLimitError,
+    UnexpectedAnswerError,
+    XeroUnavailableError,
+)
 from tieout_server.ledger.books import Page
 from tieout_server.ledger.calls import Allowance
 from tieout_server.ledger.documents import Document, Entity
@@ -305,6 +312,52 @@ async def test_what_nobody_documented_keeps_nothing_else_waiting(around: World, 
     assert await do_slice(around, told, link) is None
     assert await references(around) == {"i1": ""}
     assert await waiting(around) == 0
+
+
+async def test_what_xero_does_not_answer_for_keeps_nothing_else_waiting_and_is_asked_for_ever_less_often(
+    around: World, told: News, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began_at, asked, well = around.clock.now(), Counter[Entity](), around.xero.shown
+
+    async def shown(entity: Entity, ids: tuple[str, ...] = ()) -> Page:
+        asked[entity] += 1
+        if entity is Entity.CONTACTS:
+            raise XeroUnavailableError("Xero did not answer properly.", status="500")
+        return await well(entity, ids)
+
+    await deliver(around, told, [notice(link, began_at, "c9", Entity.CONTACTS), notice(link, began_at)])
+    with monkeypatch.context() as patch:
+        patch.setattr(around.xero, "shown", shown)
+        show(around, documents.invoice(updated_at=began_at), documents.contact("c9", updated_at=began_at))
+        again_at = await do_slice(around, told, link)
+        assert await references(around) == {"i1": ""}
+        while around.clock.now() < began_at + timedelta(hours=2):
+            assert again_at
+            around.clock.time = again_at
+            again_at = await do_slice(around, told, link)
+        assert asked[Entity.CONTACTS] <= 10
+        assert await waiting(around) == 1, "it is not given up"
+    around.clock.time += timedelta(hours=1)
+    assert await do_slice(around, told, link) is None
+    assert await waiting(around) == 0
+
+
+async def test_an_outage_is_looked_for_again_soon_and_loses_nothing(around: World, told: News, link: Link) -> None:
+    now = around.clock.now()
+    show(around, documents.invoice(updated_at=now), documents.contact("c9", updated_at=now))
+    await deliver(around, told, [notice(link, now, "c9", Entity.CONTACTS), notice(link, now)])
+    with pytest.MonkeyPatch.context() as patch:
+
+        async def away(*_: object) -> Page:
+            raise XeroUnavailableError("Xero cannot be reached.")
+
+        patch.setattr(around.xero, "shown", away)
+        assert await do_slice(around, told, link) == now + news.LATER
+        assert await waiting(around) == 2
+    around.clock.time = now + news.LATER
+    assert await do_slice(around, told, link) is None
+    assert await waiting(around) == 0
+    assert await references(around) == {"i1": ""}
 
 
 async def test_an_owner_that_lost_the_work_commits_nothing(around: World, told: News, link: Link) -> None:

@@ -1,4 +1,4 @@
-"""Answers that nobody understands: a first sync asks again, ever less often, and reads all else meanwhile."""
+"""Answers that nobody understands: a sync that nothing makes up for asks again, and reads all else meanwhile."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
 
 import databases
@@ -18,8 +19,8 @@ from tieout_server.errors import RejectedError, TieoutError, UnexpectedAnswerErr
 from tieout_server.ledger.books import Page, Purpose, Query
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.links import Link, Owner, ReasonCode
+from tieout_server.storage import connections, work
 from tieout_server.storage import syncs as stored
-from tieout_server.storage import work
 from tieout_server.storage.syncs import SyncFault, SyncRecord
 from tieout_server.storage.work import Task
 from tieout_server.syncs.service import WORK, StartSync
@@ -163,6 +164,25 @@ async def test_what_xero_refuses_as_it_is_fails_the_sync(
     assert sync.fault
     assert (sync.state, sync.ended_at, sync.fault.owner) == ("FAILED", around.clock.now(), "OPERATOR")
     assert (await around.connections.get(link.id)).last_synced_at is None
+
+
+async def test_a_sync_that_closes_a_gap_waits_as_a_first_one_does(around: World, link: Link) -> None:
+    assert await slice_of(around, link) is None
+    async with around.database.write() as tx:
+        lost = await connections.get(tx, link.id, lock=True)
+        assert lost
+        await connections.save(tx, msgspec.structs.replace(lost, gap_from_at=around.clock.now()))
+    await around.subjects.syncs.start(StartSync(link.id))
+    with pytest.MonkeyPatch.context() as patch:
+        asked = answering(patch, Entity.CONTACTS, ODD)
+        again_at = await slice_of(around, link)
+        assert again_at
+        assert set(asked) == set(Entity)
+    assert (await newest(around, link)).state == "WAITING"
+    around.clock.time = again_at
+    assert await slice_of(around, link) is None
+    assert (await newest(around, link)).state == "SUCCEEDED"
+    assert (await around.connections.get(link.id)).gap_from_at is None
 
 
 async def test_a_later_sync_fails_so_that_polling_goes_on(

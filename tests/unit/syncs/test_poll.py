@@ -36,7 +36,7 @@ from tieout_server.syncs import schedule
 from tieout_server.syncs.plan import OVERLAP
 from tieout_server.syncs.reading import STAND_BACK
 from tieout_server.syncs.service import POLL, SWEEP, WORK, ResolveHeldSync, StartSync
-from tieout_server.syncs.state import ACTIVE, Decision, SyncState
+from tieout_server.syncs.state import ACTIVE, Decision, SyncMode, SyncState
 from tieout_server.syncs.sweep import Item
 from tieout_server.syncs.trouble import AGAIN_AFTER
 from tieout_server.work.engine import Job
@@ -60,13 +60,7 @@ async def link(around: World) -> Link:
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """What the books are asked for."""
     noted: Asked = []
-    real = BooksOf.read
-
-    async def read(books: BooksOf, query: Query, purpose: Purpose) -> Page:
-        noted.append((query, purpose))
-        return await real(books, query, purpose)
-
-    monkeypatch.setattr(BooksOf, "read", read)
+    count(monkeypatch, noted)
     return noted
 
 
@@ -186,6 +180,24 @@ async def test_it_stands_back_while_a_sync_is_at_work(around: World, link: Link,
     assert asked == []
 
 
+async def test_it_does_not_stand_back_for_ever_for_a_sync_that_is_stuck(around: World, link: Link) -> None:
+    began_at = around.clock.now()
+    await around.subjects.syncs.start(StartSync(link.id, SyncMode.FULL))
+    with pytest.MonkeyPatch.context() as patch:
+        refuse(patch, XeroUnavailableError("Xero did not answer properly.", status="500"), Entity.CREDIT_NOTES)
+        while around.clock.now() < began_at + timedelta(hours=1):
+            around.clock.time = await do(around, link, WORK, around.subjects.syncs.perform) or around.clock.time
+        assert (await newest(around, link)).state == SyncState.WAITING
+        await poll(around, link)
+        assert (await marks(around, link))[Entity.PAYMENTS].last_read_at == around.clock.now()
+        told = await around.connections.get(link.id)
+        assert told.health == "DEGRADED", "the sync tells of its trouble, and polling does not say that it has passed"
+    around.clock.time += timedelta(minutes=5)
+    assert await do(around, link, WORK, around.subjects.syncs.perform) is None
+    assert (await newest(around, link)).state == SyncState.SUCCEEDED
+    assert (await around.connections.get(link.id)).health == "OK"
+
+
 @pytest.mark.parametrize(
     ("trouble", "code"),
     [
@@ -257,6 +269,70 @@ async def test_a_refusal_of_one_listing_is_told_of_asked_about_ever_less_often_a
         assert told.reason.observed_at == began_at + schedule.OFTEN
     await go_on_polling(around, link, hours=2)
     assert (await around.connections.get(link.id)).reason is None
+
+
+def count(patch: pytest.MonkeyPatch, asked: Asked) -> None:
+    """Note there what the books are asked for."""
+    real = BooksOf.read
+
+    async def read(books: BooksOf, query: Query, purpose: Purpose) -> Page:
+        asked.append((query, purpose))
+        return await real(books, query, purpose)
+
+    patch.setattr(BooksOf, "read", read)
+
+
+@pytest.mark.parametrize("entity", [Entity.CONTACTS, Entity.PAYMENTS])
+async def test_a_listing_that_xero_does_not_answer_for_keeps_no_other_waiting_and_is_asked_for_ever_less_often(
+    around: World, link: Link, entity: Entity
+) -> None:
+    began_at = around.clock.now()
+    with pytest.MonkeyPatch.context() as patch:
+        asked: Asked = []
+        refuse(patch, XeroUnavailableError("Xero did not answer properly.", status="500"), entity)
+        count(patch, asked)
+        await go_on_polling(around, link, hours=2)
+        assert len([query for query, _ in asked if query.entity is entity]) <= 15
+        planned, now = await marks(around, link), around.clock.now()
+        assert planned[entity].last_read_at == began_at
+        bounds = dict.fromkeys(schedule.OTHERS, timedelta(hours=1)) | {Entity.PAYMENTS: schedule.OFTEN}
+        assert all(now - planned[one].last_read_at <= bound for one, bound in bounds.items() if one is not entity)
+        told = await around.connections.get(link.id)
+        assert (told.state, told.health) == ("CONNECTED", "DEGRADED")
+        assert told.reason
+        assert told.reason.code is ReasonCode.XERO_UNAVAILABLE
+    await poll(around, link, after=timedelta(hours=1))
+    assert (await around.connections.get(link.id)).health == "OK"
+    assert (await marks(around, link))[entity].last_read_at == around.clock.now()
+
+
+async def test_an_outage_is_asked_about_ever_less_often_but_not_less_often_than_payments_are_read(
+    around: World, link: Link
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        asked: Asked = []
+        refuse(patch, XeroUnavailableError("Xero cannot be reached."))
+        count(patch, asked)
+        await go_on_polling(around, link, hours=1)
+        assert len(asked) <= 2 * 18, "two listings each time, to tell an outage"
+    await poll(around, link, after=schedule.OFTEN)
+    assert (await around.connections.get(link.id)).health == "OK"
+
+
+async def test_an_item_of_the_sweep_that_xero_does_not_answer_for_keeps_no_other_waiting_nor_is_it_asked_for_at_once(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Asked = []
+    refuse(monkeypatch, XeroUnavailableError("Xero did not answer properly.", status="500"), Entity.CONTACTS)
+    count(monkeypatch, asked)
+    began_at = around.clock.now()
+    while around.clock.now() < began_at + 1.1 * schedule.DAY:
+        again_at = await do(around, link, SWEEP, around.sweeps.perform)
+        assert again_at
+        around.clock.time = max(again_at, around.clock.now())
+    assert {query.entity for query, _ in asked} == set(Entity) - {Entity.ACCOUNTS}
+    assert len([query for query, _ in asked if query.entity is Entity.CONTACTS]) <= 24
+    assert (await around.connections.get(link.id)).state == "CONNECTED"
 
 
 async def test_a_refusal_in_the_sweep_waits_for_the_next_sweep(
@@ -419,6 +495,9 @@ async def test_an_answer_that_nobody_documented_keeps_the_other_entities_from_no
     assert planned[Entity.PAYMENTS].last_read_at == now
     assert planned[Entity.INVOICES].last_read_at < now
     assert planned[Entity.INVOICES].next_read_at == now + timedelta(hours=1)
+    told = await around.connections.get(link.id)
+    assert told.reason
+    assert "a way that nobody documented" in told.reason.sentence
 
 
 async def test_the_sweep_spreads_its_items_over_the_day_and_comes_again_the_next(
