@@ -5,7 +5,7 @@ whose row it holds to the commit. So two that come at the same time cannot both 
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -35,6 +35,20 @@ _NOUNS = {
     ReversalKind.CHARGEBACK: "a chargeback",
     ReversalKind.LATE_FAILURE: "a late failure",
 }
+_WAITS = "The payment is not in Xero yet: dismiss it, and it never will be."
+_ON_ITS_WAY = "The payment is on its way into Xero: ask again once it is known to be there."
+_INSTEAD: Mapping[XeroStatus, str] = {
+    XeroStatus.QUEUED: _WAITS,
+    XeroStatus.CHECKED: _WAITS,
+    XeroStatus.SENDING: _ON_ITS_WAY,
+    XeroStatus.OUTCOME_UNKNOWN: _ON_ITS_WAY,
+    XeroStatus.ERROR: "The payment is not in Xero, or not all of it: undo there what its records name, and dismiss it.",
+    XeroStatus.REMOVED_IN_XERO: "Somebody removed the payment in Xero: undo there what is left of it, and dismiss it.",
+    XeroStatus.ALREADY_RECORDED: "Somebody else recorded this payment in Xero: take it back there.",
+    XeroStatus.REVERSED: "All of the payment is taken back already.",
+    XeroStatus.DISMISSED: "The payment was dismissed: if it was recorded in Xero, take it back there.",
+}
+"""What to do where there is nothing of ours to take back."""
 
 
 class ReversalRequests:
@@ -137,10 +151,8 @@ def _left(export: PaymentExport, steps: Sequence[Step]) -> Decimal:
     Raises:
         NotPermittedNowError: it is not there because of us, or a reversal has to come to its end first.
     """
-    if export.xero_status == XeroStatus.ALREADY_RECORDED:
-        raise _refusal(export, "Somebody else recorded this payment in Xero: take it back there.")
     if export.xero_status not in REVERSIBLE:
-        raise _refusal(export, f"The export is {export.xero_status}: only what is in Xero can be taken back.")
+        raise _refusal(export, _INSTEAD[XeroStatus(export.xero_status)])
     begun = {step.reversal_id for step in steps if step.state in _BEGUN}
     counted = [one for one in export.reversals if one.xero_status != XeroStatus.ERROR or one.id in begun]
     for one in counted:

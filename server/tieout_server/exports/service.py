@@ -244,11 +244,13 @@ class Exports:
             after = some[-1].id
 
     async def dismiss(self, asked: Dismiss, actor: str = CALLER) -> PaymentExport:
-        """Note that somebody handled a payment elsewhere; it is not tried again. A repeat replaces the note.
+        """Note that a payment is handled elsewhere, or not to be recorded; it is not tried again.
+
+        One that waits is never sent from then on. A repeat replaces the note.
 
         Raises:
             NotFoundError: there is none.
-            NotPermittedNowError: it goes on by itself, or is in Xero.
+            NotPermittedNowError: it is on its way into Xero, or there.
             RequestIdReusedError: the request_id came before with other content.
         """
         method = "DismissPaymentExport"

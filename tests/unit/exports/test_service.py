@@ -209,8 +209,18 @@ async def test_what_was_handled_elsewhere_is_dismissed_with_a_note_that_may_be_r
     assert sentences == ["Dismissed: paid by hand", "Dismissed: by Ruth"]
 
 
-@pytest.mark.parametrize("status", [*STATUSES_ON_THE_WAY, *STATUSES_IN_XERO])
-async def test_what_goes_on_by_itself_or_is_in_xero_is_not_dismissed(desk: Desk, status: str) -> None:
+@pytest.mark.parametrize("status", ["QUEUED", "CHECKED"])
+async def test_what_waits_is_not_to_be_recorded_any_more_and_its_invoice_not_held_back(desk: Desk, status: str) -> None:
+    waits = desk.in_error("CONNECTION_LOST") | {"xero_status": status, "due_at": desk.clock.now()}
+    export = await desk.handed_over(**waits)
+    dismissed = await desk.exports.dismiss(Dismiss(export.id, "The bank returned it."))
+    assert (dismissed.xero_status, dismissed.error, dismissed.due_at) == ("DISMISSED", None, None)
+    async with desk.database.read() as tx:
+        assert await PendingExports().pending(tx, desk.connection_id, ["i1"]) == {}
+
+
+@pytest.mark.parametrize("status", ["SENDING", "OUTCOME_UNKNOWN", *STATUSES_IN_XERO])
+async def test_what_may_be_in_xero_is_not_dismissed(desk: Desk, status: str) -> None:
     export = await desk.handed_over(xero_status=status)
     with pytest.raises(NotPermittedNowError):
         await desk.exports.dismiss(Dismiss(export.id, "never mind"))
