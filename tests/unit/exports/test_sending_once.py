@@ -740,6 +740,10 @@ async def test_a_refusal_that_lasts_is_examined_once_more_and_then_told(stage: S
     refused = await one.now(export)
     assert refused.error
     assert (refused.xero_status, refused.error.reason, refused.attempts) == ("ERROR", "AMOUNT_EXCEEDS_DUE", 2)
+    assert (refused.error.sentence, refused.error.line) == (
+        "40.00 NZD is paid on the invoice, of which less is due.",
+        0,
+    )
 
 
 async def test_of_two_like_payments_one_is_linked_to_the_only_twin(stage: Stage) -> None:
