@@ -30,7 +30,7 @@ FIRST_LOOK = timedelta(seconds=30)
 """After a call whose answer was lost, when it is looked for first: reads may lag behind writes by seconds (Xero)."""
 SURE_AFTER = timedelta(minutes=7, seconds=30)
 """After that commit, when what is not there never came: calls are made within 90 seconds, leave within a minute more
-(`writes.SENT_WITHIN`), take another at most, and the 6 minutes for which Xero knows their key are over."""
+(`writes.SENT_WITHIN`), take two at most (`xero_timeout`), and the 6 minutes for which Xero knows their key are over."""
 LOOK_AGAIN = timedelta(minutes=1)
 """When it is looked for again after that, the first time: it is not certain yet (`recovery.Looks`, `Found.is_sure`)."""
 LOOK_EVERY = timedelta(hours=1)
