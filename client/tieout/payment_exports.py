@@ -140,7 +140,7 @@ class PaymentExports:
         return (await self._calls.unary(self._stub.ReexportPayments, request)).count
 
     async def dismiss(self, export_id: str, note: str, *, request_id: str = "") -> PaymentExport:
-        """Record that an export was handled elsewhere."""
+        """Record that an export was handled elsewhere, or that one that waits is not to be recorded."""
         request = DismissPaymentExportRequest(export_id=export_id, note=note, request_id=request_id)
         return (await self._calls.unary(self._stub.DismissPaymentExport, request)).export
 

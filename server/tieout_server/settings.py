@@ -99,8 +99,8 @@ class Settings(BaseSettings):
     """Host of the token endpoint."""
     xero_api_url: str = "https://api.xero.com"
     """Host of the Accounting API and of /connections."""
-    xero_timeout: timedelta = timedelta(seconds=60)
-    """How long one call to Xero may take."""
+    xero_timeout: timedelta = Field(default=timedelta(seconds=60), gt=timedelta(0), le=timedelta(minutes=2))
+    """How long one call to Xero may take; longer, a lost payment might arrive after it was given up."""
 
     look_every: timedelta = Field(default=timedelta(days=1), ge=timedelta(seconds=1), le=timedelta(days=7))
     """How often a connection is looked at, with three calls: who lost a role or their access is found then at the

@@ -237,7 +237,7 @@ REASONS: dict[str, tuple[Callable[[Desk], Any], str]] = {
     "INVOICE_NOT_PAYABLE": (_invoice_not_payable, "Approve the invoice in Xero and try again."),
     "AMOUNT_EXCEEDS_DUE": (_amount_exceeds_due, "Let what is paid beyond be recorded as an overpayment"),
     "CONTACT_ARCHIVED": (_contact_archived, "Restore the contact in Xero and try again."),
-    "CURRENCY_MISMATCH": (_currency_mismatch, "Export the payment in NZD under another id"),
+    "CURRENCY_MISMATCH": (_currency_mismatch, "Dismiss this one, and export the payment in NZD under another id"),
     "REJECTED_BY_XERO": (_rejected, "Read Xero's words"),
 }
 

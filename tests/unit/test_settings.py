@@ -1,8 +1,14 @@
 """The settings: what would give secrets away is refused, and no repr shows one."""
 
+from datetime import timedelta
+
 import pytest
 from pydantic import ValidationError
 
+from tieout_server.exports.outcomes import SURE_AFTER
+from tieout_server.exports.recovery import LOOKED_FOR
+from tieout_server.exports.send import SEND_WITHIN
+from tieout_server.ledger.writes import SENT_WITHIN
 from tieout_server.settings import Settings
 
 HOSTS = ("xero_login_url", "xero_identity_url", "xero_api_url")
@@ -31,6 +37,14 @@ def test_xero_is_spoken_to_in_the_clear_elsewhere_when_told_outright(name: str) 
 @pytest.mark.parametrize("url", ["https://api.xero.com", "http://localhost:9440", "http://[::1]:1", "http://127.0.0.1"])
 def test_xero_itself_and_a_sandbox_on_this_machine_need_no_word(url: str) -> None:
     assert Settings.model_validate(dict.fromkeys(HOSTS, url)).xero_api_url == url
+
+
+@pytest.mark.parametrize("seconds", [0, 121])
+def test_a_call_takes_no_longer_than_it_is_waited_for_before_a_payment_is_sent_again(seconds: int) -> None:
+    longest = SEND_WITHIN + SENT_WITHIN + Settings(xero_timeout=timedelta(minutes=2)).xero_timeout
+    assert longest < LOOKED_FOR < SURE_AFTER
+    with pytest.raises(ValidationError, match="xero_timeout"):
+        Settings(xero_timeout=timedelta(seconds=seconds))
 
 
 def test_the_password_of_the_database_is_not_shown() -> None:

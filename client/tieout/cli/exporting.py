@@ -170,7 +170,7 @@ def dismiss(
     note: Annotated[str, typer.Option(help="How it was handled.")],
     as_json: Json = False,
 ) -> None:
-    """Say that a payment was handled elsewhere: it is not tried again."""
+    """Say that a payment was handled elsewhere, or is not to be recorded: it is not tried again."""
     commands.payments.dismiss(context.obj, export_id, note, as_json=as_json)
 
 

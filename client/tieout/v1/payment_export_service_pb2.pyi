@@ -86,7 +86,7 @@ class _XeroStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_XeroStatus
     XERO_STATUS_REMOVED_IN_XERO: _XeroStatus.ValueType  # 10
     """It was in Xero, and somebody removed it there."""
     XERO_STATUS_DISMISSED: _XeroStatus.ValueType  # 11
-    """It was handled elsewhere, as DismissPaymentExport says."""
+    """It was handled elsewhere, or is not to be recorded, as DismissPaymentExport says."""
 
 class XeroStatus(_XeroStatus, metaclass=_XeroStatusEnumTypeWrapper):
     """Where an export stands."""
@@ -118,7 +118,7 @@ XERO_STATUS_REVERSED: XeroStatus.ValueType  # 9
 XERO_STATUS_REMOVED_IN_XERO: XeroStatus.ValueType  # 10
 """It was in Xero, and somebody removed it there."""
 XERO_STATUS_DISMISSED: XeroStatus.ValueType  # 11
-"""It was handled elsewhere, as DismissPaymentExport says."""
+"""It was handled elsewhere, or is not to be recorded, as DismissPaymentExport says."""
 Global___XeroStatus: _TypeAlias = XeroStatus  # noqa: Y015
 
 class _ExportErrorReason:
@@ -1421,7 +1421,7 @@ class DismissPaymentExportRequest(_message.Message):
     export_id: _builtins.str
     """The export. Required."""
     note: _builtins.str
-    """How it was handled, 1 to 2,000 characters. Required."""
+    """How it was handled, or why it is not to be recorded, 1 to 2,000 characters. Required."""
     request_id: _builtins.str
     """See types.proto."""
     def __init__(

@@ -193,8 +193,10 @@ class PaymentExportServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DismissPaymentExport(self, request, context):
-        """Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. A repeat replaces
-        the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+        """Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. One that waits
+        (QUEUED, CHECKED) is never sent from then on: for a payment that failed before it was recorded, or was entered by
+        hand. What of it is in Xero stays there. A repeat replaces the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW,
+        REQUEST_ID_REUSED.
         CLI: `tieout payments dismiss EXPORT --note NOTE`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

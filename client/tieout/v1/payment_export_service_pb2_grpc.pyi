@@ -86,8 +86,10 @@ class PaymentExportServiceStub:
     CLI: `tieout payments reexport --all CONNECTION`.
     """
     DismissPaymentExport: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.DismissPaymentExportRequest, _payment_export_service_pb2.DismissPaymentExportResponse]
-    """Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. A repeat replaces
-    the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+    """Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. One that waits
+    (QUEUED, CHECKED) is never sent from then on: for a payment that failed before it was recorded, or was entered by
+    hand. What of it is in Xero stays there. A repeat replaces the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW,
+    REQUEST_ID_REUSED.
     CLI: `tieout payments dismiss EXPORT --note NOTE`.
     """
     ReversePayment: _grpc.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReversePaymentRequest, _payment_export_service_pb2.ReversePaymentResponse]
@@ -161,8 +163,10 @@ class PaymentExportServiceAsyncStub(PaymentExportServiceStub):
     CLI: `tieout payments reexport --all CONNECTION`.
     """
     DismissPaymentExport: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.DismissPaymentExportRequest, _payment_export_service_pb2.DismissPaymentExportResponse]  # type: ignore[assignment]
-    """Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. A repeat replaces
-    the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+    """Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. One that waits
+    (QUEUED, CHECKED) is never sent from then on: for a payment that failed before it was recorded, or was entered by
+    hand. What of it is in Xero stays there. A repeat replaces the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW,
+    REQUEST_ID_REUSED.
     CLI: `tieout payments dismiss EXPORT --note NOTE`.
     """
     ReversePayment: _aio.UnaryUnaryMultiCallable[_payment_export_service_pb2.ReversePaymentRequest, _payment_export_service_pb2.ReversePaymentResponse]  # type: ignore[assignment]
@@ -293,8 +297,10 @@ class PaymentExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_export_service_pb2.DismissPaymentExportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_export_service_pb2.DismissPaymentExportResponse, _abc.Awaitable[_payment_export_service_pb2.DismissPaymentExportResponse]]:
-        """Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. A repeat replaces
-        the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW, REQUEST_ID_REUSED.
+        """Records that an export in ERROR or REMOVED_IN_XERO was handled elsewhere; it is not tried again. One that waits
+        (QUEUED, CHECKED) is never sent from then on: for a payment that failed before it was recorded, or was entered by
+        hand. What of it is in Xero stays there. A repeat replaces the note. Refuses with NOT_FOUND, NOT_PERMITTED_NOW,
+        REQUEST_ID_REUSED.
         CLI: `tieout payments dismiss EXPORT --note NOTE`.
         """
 

@@ -252,6 +252,11 @@ class _ChaseVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChaseVer
     """Not now: a payment of it is on its way into Xero, or waits for somebody before it is."""
     CHASE_VERDICT_UNKNOWN_INVOICE: _ChaseVerdict.ValueType  # 6
     """No such invoice, or one that was voided or deleted."""
+    CHASE_VERDICT_UNAPPLIED_CREDIT: _ChaseVerdict.ValueType  # 7
+    """Not now: the customer has at least as much unapplied in the invoice's currency (credit notes, overpayments,
+    prepayments), which may be meant for it. The merchant applies it in Xero, or refunds it. Less than that stays SAFE,
+    and the sentence says how much it is.
+    """
 
 class ChaseVerdict(_ChaseVerdict, metaclass=_ChaseVerdictEnumTypeWrapper):
     """Whether an invoice may be chased."""
@@ -272,6 +277,11 @@ CHASE_VERDICT_PAYMENT_PENDING: ChaseVerdict.ValueType  # 5
 """Not now: a payment of it is on its way into Xero, or waits for somebody before it is."""
 CHASE_VERDICT_UNKNOWN_INVOICE: ChaseVerdict.ValueType  # 6
 """No such invoice, or one that was voided or deleted."""
+CHASE_VERDICT_UNAPPLIED_CREDIT: ChaseVerdict.ValueType  # 7
+"""Not now: the customer has at least as much unapplied in the invoice's currency (credit notes, overpayments,
+prepayments), which may be meant for it. The merchant applies it in Xero, or refunds it. Less than that stays SAFE,
+and the sentence says how much it is.
+"""
 Global___ChaseVerdict: _TypeAlias = ChaseVerdict  # noqa: Y015
 
 @_typing.final

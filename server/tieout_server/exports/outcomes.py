@@ -30,7 +30,7 @@ FIRST_LOOK = timedelta(seconds=30)
 """After a call whose answer was lost, when it is looked for first: reads may lag behind writes by seconds (Xero)."""
 SURE_AFTER = timedelta(minutes=7, seconds=30)
 """After that commit, when what is not there never came: calls are made within 90 seconds, leave within a minute more
-(`writes.SENT_WITHIN`), take another at most, and the 6 minutes for which Xero knows their key are over."""
+(`writes.SENT_WITHIN`), take two at most (`xero_timeout`), and the 6 minutes for which Xero knows their key are over."""
 LOOK_AGAIN = timedelta(minutes=1)
 """When it is looked for again after that, the first time: it is not certain yet (`recovery.Looks`, `Found.is_sure`)."""
 LOOK_EVERY = timedelta(hours=1)
@@ -234,11 +234,14 @@ class ExportOutcomes:
 
     def _refused(self, export: PaymentExport, draft: Draft | None) -> Refused:
         account = self._accounts.get(getattr(draft, "xero_account_id", ""))
+        line = _line_of(export, draft)
         return Refused(
             currency=export.payment.currency,
             paid_on=export.payment.paid_on,
             account=account.name if account else "",
-            invoice=_number_of(export, draft),
+            line=line,
+            invoice="" if line is None else export.payment.lines[line].invoice_number,
+            amount=readable(draft.amount, export.payment.currency) if isinstance(draft, PaymentDraft) else "",
             at=self._means.clock.now(),
         )
 
@@ -300,10 +303,10 @@ def _on_its_way(steps: Sequence[Step]) -> str:
     return f"On its way to Xero as {what}."
 
 
-def _number_of(export: PaymentExport, draft: Draft | None) -> str:
+def _line_of(export: PaymentExport, draft: Draft | None) -> int | None:
+    """Which line of the payment a draft pays, as far as it can be told."""
     if not isinstance(draft, PaymentDraft):
-        return ""
+        return None
     lines = export.payment.lines
-    named = [one for one in lines if one.xero_invoice_id == draft.xero_invoice_id and one.invoice_number]
-    found = named or (lines if len(lines) == 1 else ())
-    return found[0].invoice_number if found else ""
+    named = [index for index, line in enumerate(lines) if line.xero_invoice_id == draft.xero_invoice_id]
+    return next(iter(named), 0 if len(lines) == 1 else None)

@@ -34,7 +34,7 @@ LATE = timedelta(seconds=30)
 """So much later than it is due the first look may be."""
 LOOKED_FOR = SURE_AFTER - FIRST_LOOK - LATE
 """How long a process has to look for a step before it gives it up. Its first look is after the commit that precedes
-the call, and a call arrives within 3½ minutes of that (see `SURE_AFTER`)."""
+the call, and a call arrives within 4½ minutes of that (see `SURE_AFTER`)."""
 NOT_THERE = "It was looked for in Xero and is not there: the answer was lost before anything was done."
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from tieout_server.exports import sentences
 from tieout_server.exports.sentences import Case
+from tieout_server.exports.state import ExportReason
 from tieout_server.ledger.exports import ExportError
 
 
@@ -26,6 +27,8 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     """The invoice's number; empty where it was about several."""
     amount: str = ""
     """What it was to pay, as it is read out."""
+    credit: str = ""
+    """What kind of credit was to be paid back; empty where no credit was."""
     line: int | None = None
     at: datetime
 
@@ -48,7 +51,8 @@ def classify(messages: Sequence[str], refused: Refused) -> ExportError:
 
     Where several causes are named, it is the most decisive one; all the words are kept in any case.
     """
-    told = next((tell for tell, words in _MEANINGS if _any_of(words, messages)), None)
+    meanings = (*_OF_CREDITS, *_MEANINGS) if refused.credit else _MEANINGS
+    told = next((tell for tell, words in meanings if _any_of(words, messages)), None)
     error = told(refused) if told else sentences.rejected(refused.case, _telling(messages), _advice(messages))
     return msgspec.structs.replace(error, xero_messages=tuple(messages))
 
@@ -126,6 +130,22 @@ _MEANINGS: tuple[tuple[_Told, tuple[str, ...]], ...] = (
     ),
 )
 """Most decisive first: an invoice that is paid meanwhile is refused with two messages (Xero, Payments)."""
+
+
+def _credit_used(refused: Refused) -> ExportError:
+    """A credit is refunded by a payment, and Xero's words are those of payments of invoices."""
+    left = f"less than {refused.amount} is left to be paid back: it was applied or refunded in Xero."
+    return refused.case.error(
+        ExportReason.REJECTED_BY_XERO,
+        f"Of the {refused.credit} {left}",
+        "Undo that in Xero and try again with ReexportPayment, or record there what is missing of this.",
+    )
+
+
+_OF_CREDITS: tuple[tuple[_Told, tuple[str, ...]], ...] = (
+    (_credit_used, ("exceeds the amount outstanding", "exceeds the amount due", "only be made against authorised")),
+)
+"""What the words mean where they are about a credit, before what they mean otherwise."""
 
 _ADVICE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Choose a tax type that goes with the account for refunds, and try again.", ("taxtype code", "tax type")),

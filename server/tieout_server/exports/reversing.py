@@ -13,11 +13,10 @@ import msgspec
 from tieout_server.errors import (
     InvalidRequestError,
     NotFoundError,
-    NotPermittedNowError,
     PaymentIdReusedError,
     Violation,
 )
-from tieout_server.exports import fingerprint, record
+from tieout_server.exports import fingerprint, not_now, record
 from tieout_server.exports.currencies import is_too_fine
 from tieout_server.exports.means import Means
 from tieout_server.exports.messages import Reverse
@@ -137,34 +136,28 @@ def _left(export: PaymentExport, steps: Sequence[Step]) -> Decimal:
     Raises:
         NotPermittedNowError: it is not there because of us, or a reversal has to come to its end first.
     """
-    if export.xero_status == XeroStatus.ALREADY_RECORDED:
-        raise _refusal(export, "Somebody else recorded this payment in Xero: take it back there.")
     if export.xero_status not in REVERSIBLE:
-        raise _refusal(export, f"The export is {export.xero_status}: only what is in Xero can be taken back.")
+        raise not_now.refusal(export, not_now.TAKEN_BACK[XeroStatus(export.xero_status)])
     begun = {step.reversal_id for step in steps if step.state in _BEGUN}
     counted = [one for one in export.reversals if one.xero_status != XeroStatus.ERROR or one.id in begun]
     for one in counted:
         if one.xero_status in UNDER_WAY:
-            raise _refusal(export, f"Reversal {one.reversal_id!r} is under way: wait for its end.")
+            raise not_now.refusal(export, f"Reversal {one.reversal_id!r} is under way: wait for its end.")
         if one.xero_status == XeroStatus.ERROR:
             sentence = f"Reversal {one.reversal_id!r} is in ERROR and partly done: try it again with ReexportPayment."
-            raise _refusal(export, sentence)
+            raise not_now.refusal(export, sentence)
     return export.payment.amount - sum((one.amount for one in counted), Decimal(0))
 
 
 def _check_amount(export: PaymentExport, kind: str, amount: Decimal, left: Decimal) -> None:
     """See that so much can be taken back: not more than is left, and all of that where a bank takes it."""
     if not left:
-        raise _refusal(export, "All of the payment is taken back already.")
+        raise not_now.refusal(export, "All of the payment is taken back already.")
     rest = readable(left, export.payment.currency)
     if amount > left:
-        raise _refusal(export, f"Only {rest} of the payment is left to be taken back: name that as the amount.")
+        raise not_now.refusal(export, f"Only {rest} of the payment is left to be taken back: name that as the amount.")
     if kind != ReversalKind.REFUND and amount != left:
         raise InvalidRequestError(Violation("amount", f"must be all that is left of the payment for a {kind}: {rest}"))
-
-
-def _refusal(export: PaymentExport, sentence: str) -> NotPermittedNowError:
-    return NotPermittedNowError(sentence, export_id=export.id, state=export.xero_status)
 
 
 async def _get(tx: Transaction, export_id: str, *, lock: bool = False) -> PaymentExport:

@@ -101,7 +101,7 @@ def too_fine(case: Case, amount: Decimal, currency: str) -> ExportError:
     """The amount cannot be paid in this currency."""
     said = f"{amount:,} {currency} has more decimals than amounts in {currency} have in Xero."
     return case.error(
-        ExportReason.CURRENCY_MISMATCH, said, "Export the payment under another id, with the amount that was paid."
+        ExportReason.CURRENCY_MISMATCH, said, "Dismiss this one, and export under another id what Xero can hold of it."
     )
 
 
@@ -154,7 +154,7 @@ def invoice_in_other_currency(case: Case, name: str, invoiced: str, paid: str) -
     return case.error(
         ExportReason.CURRENCY_MISMATCH,
         said,
-        f"Export the payment in {invoiced} under another id, or record it in Xero and dismiss it here.",
+        f"Dismiss this one, and export the payment in {invoiced} under another id, or record it in Xero.",
     )
 
 

@@ -6,8 +6,8 @@ import msgspec
 
 from tieout_server.connections.service import Connections
 from tieout_server.connections.state import check_can_read
-from tieout_server.errors import NotFoundError, NotPermittedNowError, PaymentIdReusedError, PersonMustActError
-from tieout_server.exports import fingerprint, record
+from tieout_server.errors import NotFoundError, PaymentIdReusedError, PersonMustActError
+from tieout_server.exports import fingerprint, not_now, record
 from tieout_server.exports.means import Means
 from tieout_server.exports.messages import (
     Accepted,
@@ -188,7 +188,8 @@ class Exports:
                 return await self._reverse_again(tx, export, failed, actor)
             if going := [one for one in export.reversals if one.xero_status in UNDER_WAY]:
                 sentence = f"Reversal {going[0].reversal_id!r} is under way: wait for its end."
-                raise NotPermittedNowError(sentence, export_id=export.id, state=export.xero_status)
+                raise not_now.refusal(export, sentence)
+            not_now.check(export, not_now.AGAIN)
             _check_is_not_taken_back(export)
             again, happened = record.again(export, self._means.clock.now(), AGAIN, actor)
             await record.keep(tx, self._means.feed, again, happened)
@@ -244,11 +245,13 @@ class Exports:
             after = some[-1].id
 
     async def dismiss(self, asked: Dismiss, actor: str = CALLER) -> PaymentExport:
-        """Note that somebody handled a payment elsewhere; it is not tried again. A repeat replaces the note.
+        """Note that a payment is handled elsewhere, or not to be recorded; it is not tried again.
+
+        One that waits is never sent from then on. A repeat replaces the note.
 
         Raises:
             NotFoundError: there is none.
-            NotPermittedNowError: it goes on by itself, or is in Xero.
+            NotPermittedNowError: it is on its way into Xero, or there.
             RequestIdReusedError: the request_id came before with other content.
         """
         method = "DismissPaymentExport"
@@ -257,6 +260,7 @@ class Exports:
             export = await _get(tx, asked.export_id, lock=not earlier)
             if earlier:
                 return export
+            not_now.check(export, not_now.DISMISSED)
             now = self._means.clock.now()
             dismissed = msgspec.structs.replace(
                 export,
@@ -301,17 +305,13 @@ async def _get(tx: Transaction, export_id: str, *, lock: bool = False, history: 
 
 
 def _check_is_not_taken_back(export: PaymentExport) -> None:
-    """See that not all of it was taken back: exported again it would stand for money that nobody has."""
-    if export.xero_status == XeroStatus.REVERSED:
-        sentence = "All of the payment was taken back. If it was paid anew, export that under another payment_id."
-    elif is_all_taken_back(export):
+    """See that not all of it was refunded: exported again it would stand for money that nobody has."""
+    if is_all_taken_back(export):
         sentence = (
             "All of the payment was refunded, and somebody removed the payment itself in Xero. Remove the refund there "
             "as well, or record the payment there; then dismiss the export."
         )
-    else:
-        return
-    raise NotPermittedNowError(sentence, export_id=export.id, state=export.xero_status)
+        raise not_now.refusal(export, sentence)
 
 
 async def _existing(tx: Transaction, asked: ExportPayment, print_: str) -> Accepted:

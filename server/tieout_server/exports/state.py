@@ -41,6 +41,7 @@ _FOLLOWS: Mapping[XeroStatus, tuple[XeroStatus, ...]] = {
         XeroStatus.ERROR,
         XeroStatus.OUTCOME_UNKNOWN,  # it was sent before it was erased, and came again
         XeroStatus.ALREADY_RECORDED,
+        XeroStatus.DISMISSED,  # it failed before it was sent, or somebody enters it by hand
     ),
     XeroStatus.CHECKED: (
         XeroStatus.QUEUED,
@@ -49,6 +50,7 @@ _FOLLOWS: Mapping[XeroStatus, tuple[XeroStatus, ...]] = {
         XeroStatus.ERROR,
         XeroStatus.OUTCOME_UNKNOWN,
         XeroStatus.ALREADY_RECORDED,
+        XeroStatus.DISMISSED,
     ),
     XeroStatus.SENDING: (
         XeroStatus.QUEUED,  # it is known that nothing was done

@@ -47,6 +47,7 @@ from tieout_server.ledger.writes import (
     InvoiceLines,
     Payable,
     PaymentDraft,
+    RefundDraft,
     SpentMoneyDraft,
     kind_of,
 )
@@ -363,10 +364,13 @@ async def _drop_planned(tx: Transaction, reversal: Reversal) -> None:
 
 def _refused(reversal: Reversal, at: datetime, draft: Draft | None = None) -> Refused:
     is_between = isinstance(draft, InvoiceDraft | SpentMoneyDraft | CreditNoteDraft)
+    back = draft if isinstance(draft, RefundDraft) else None
     return Refused(
         currency=reversal.currency,
         paid_on=reversal.reversed_on,
         account_is_for=REFUNDS if is_between else "",
+        amount=readable(back.amount, reversal.currency) if back else "",
+        credit=back.entity.value.replace("_", " ").removesuffix("s") if back else "",
         at=at,
     )
 

@@ -1,12 +1,13 @@
 """Whether an invoice may be chased now: pure, so that every case can be tested."""
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
 
 from tieout_server.ledger.documents import IN_LEDGER, DocumentStatus, Invoice
-from tieout_server.ledger.money import Money
+from tieout_server.ledger.money import Money, readable
 from tieout_server.storage.discrepancies import Discrepancy
 
 FRESH_FOR = timedelta(minutes=10)
@@ -26,6 +27,8 @@ class ChaseVerdict(StrEnum):
     """Not now: the customer is off balance, or Xero states another balance and nobody has examined that yet."""
     PAYMENT_PENDING = "PAYMENT_PENDING"
     """Not now: a payment of it is on its way into Xero, or waits for somebody before it is."""
+    UNAPPLIED_CREDIT = "UNAPPLIED_CREDIT"
+    """Not now: its customer has as much unapplied, which may be meant for it."""
     UNKNOWN_INVOICE = "UNKNOWN_INVOICE"
     """No such invoice, or one that was voided or deleted."""
 
@@ -42,6 +45,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the customer's documents here make the balance that Xero last stated of it."""
     payment_export_id: str = ""
     """The export that is bringing a payment of it into Xero."""
+    unapplied: Decimal = Decimal(0)
+    """What its customer has unapplied in the invoice's currency."""
 
 
 class ChaseCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +102,17 @@ def _verdict(standing: Standing, now: datetime) -> tuple[ChaseVerdict, str]:
         return ChaseVerdict.STALE, _why_stale(standing, now)
     if not standing.is_balanced:
         return ChaseVerdict.OFF_BALANCE, "Xero last stated another balance of its customer than its documents make."
-    return ChaseVerdict.SAFE, "It is open, and both sides agree."
+    return _beside_credit(standing)
+
+
+def _beside_credit(standing: Standing) -> tuple[ChaseVerdict, str]:
+    """The last word: both sides agree on what is due, and on what the customer paid that is set against nothing."""
+    unapplied = readable(standing.unapplied, standing.invoice.currency)
+    if standing.unapplied >= standing.invoice.due:
+        why = f"Its customer has {unapplied} unapplied in Xero, which may be meant for it: apply or refund it there."
+        return ChaseVerdict.UNAPPLIED_CREDIT, why
+    also = f" Its customer has {unapplied} unapplied." if standing.unapplied else ""
+    return ChaseVerdict.SAFE, f"It is open, and both sides agree.{also}"
 
 
 def _why_stale(standing: Standing, now: datetime) -> str:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from tieout_server import log
@@ -123,6 +124,7 @@ class ChaseChecks:
                 discrepancy=off.get(name),
                 is_balanced=figure.is_balanced,
                 payment_export_id=pending.get(name, ""),
+                unapplied=figure.unapplied.get(one.currency, Decimal(0)),
             )
             judged.append(_Judged(chase.check(standing, now), name, figure))
         return judged

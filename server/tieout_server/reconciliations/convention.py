@@ -7,7 +7,7 @@ Where nobody else tells, whatever reading makes the figure of the documents hold
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from itertools import product
 from typing import Protocol
 
@@ -52,13 +52,17 @@ class Convention(msgspec.Struct, frozen=True):
         return sum((item.open_in_base if self.in_base else item.open for item in counted), Decimal(0))
 
     def agrees(self, stated: Decimal, items: Sequence[Counted]) -> bool:
-        """Whether the stated figure is what these documents make; each may be converted to the cent, or their sum."""
+        """Whether the stated figure is what these documents make; each may be converted to the cent, or their sum.
+
+        Nobody says which way Xero rounds half a cent.
+        """
         expected = self.expected(items)
         if stated == expected or not self.in_base:
             return stated == expected
         at_once = sum((item.converted for item in items if self.nets_credits or item.open > 0), Decimal(0))
         slack = sum((item.slack for item in items), Decimal(0))
-        return stated == at_once.quantize(CENT) or abs(stated - expected) <= slack
+        rounded = {at_once.quantize(CENT, way) for way in (ROUND_HALF_EVEN, ROUND_HALF_UP)}
+        return stated in rounded or abs(stated - expected) <= slack
 
 
 USUAL = Convention()

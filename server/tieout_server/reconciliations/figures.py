@@ -4,11 +4,14 @@ The figure here may be older than the documents: balances move no date of a cont
 about documents that are not here yet; a figure that was read this moment does.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from contextlib import aclosing
+from decimal import Decimal
 
 import msgspec
 
+from tieout_server.ledger.money import from_units
 from tieout_server.reconciliations.overview import agreeing_of
 from tieout_server.storage import customers, open_items
 from tieout_server.storage.database import Transaction
@@ -26,6 +29,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """Whether documents make the figure under some reading; where Xero states nothing there is nothing to disagree."""
     is_net: bool
     """Whether they do with credits netted: such a figure cannot hide a credit, or money that was paid ahead."""
+    unapplied: Mapping[str, Decimal]
+    """What credits have remaining here, by currency."""
 
 
 async def figures_of(tx: Transaction, connection_id: str, contacts: Collection[str]) -> Mapping[str, Figure]:
@@ -48,9 +53,13 @@ def _figure(owner: str, members: Collection[str], found: Collection[Standing]) -
     stated = [one.stated for one in found if one.stated is not None]
     sums: list[Sum] = [each for one in found for each in one.sums]
     agreeing = agreeing_of(sum(stated), sums) if stated else ()
+    remaining: defaultdict[str, int] = defaultdict(int)
+    for each in sums:
+        remaining[each.currency] += each.remaining
     return Figure(
         xero_contact_id=owner,
         members=frozenset(members),
         is_balanced=bool(agreeing) or not stated,
         is_net=any(reading.nets_credits for reading in agreeing),
+        unapplied={currency: from_units(units) for currency, units in remaining.items()},
     )

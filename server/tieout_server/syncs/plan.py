@@ -79,6 +79,8 @@ class Line(msgspec.Struct, kw_only=True):
     """More rows than a page changed within two seconds, so that seeking had to count pages."""
     began_at: datetime | None = None
     """Xero's clock when it served the first page."""
+    here_at: datetime | None = None
+    """Ours when that was committed."""
     fetched: int = 0
     walked: int = 0
     expected: int | None = None

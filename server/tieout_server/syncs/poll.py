@@ -144,7 +144,8 @@ class Polls:
             reached = line.began_at if line.done else line.seek_at
             next_at = now + plan.intervals[entity] if line.done else now
             moved_at = now if changed else None
-            read = Watermark(reached or mark.watermark_at, now, next_read_at=next_at, moved_at=moved_at)
+            read_at = now if line.done else mark.last_read_at  # not to its end: what is missing may be older
+            read = Watermark(reached or mark.watermark_at, read_at, next_read_at=next_at, moved_at=moved_at)
             await watermarks.put(tx, reading.link.id, entity, read)
 
         try:

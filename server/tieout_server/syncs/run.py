@@ -165,6 +165,7 @@ class Run:
                 line.held = True
                 raise
             line.take(request, page)
+            line.here_at = line.here_at or origin.at
             self._rows += len(page.documents)
             await self._keep(
                 tx,
@@ -222,9 +223,11 @@ class Run:
         now = self._means.clock.now()
         moved = {line.entity for line in self._plan.lines if line.upserted}
         read_up_to = _read_up_to(self._plan.lines)
+        here_at = {line.entity: line.here_at for line in self._plan.lines}  # it may have stood still since, for hours
         for entity, read_at in read_up_to.items():
             next_at = now + (schedule.DAY if entity is Entity.ACCOUNTS else schedule.OFTEN)
-            mark = Watermark(read_at, now, next_read_at=next_at, moved_at=now if entity in moved else None)
+            moved_at = now if entity in moved else None
+            mark = Watermark(read_at, here_at[entity] or now, next_read_at=next_at, moved_at=moved_at)
             await watermarks.put(tx, self._sync.connection_id, entity, mark)
         await sweeps.put(tx, self._sync.connection_id, SUMS, Sweep(now))
         await connections.set_last_synced(tx, self._sync.connection_id, now)

@@ -151,12 +151,31 @@ async def test_an_amount_that_is_not_of_the_payment_is_refused(desk: Desk, wante
     assert [one.field for one in refused.value.violations] == [field]
 
 
-@pytest.mark.parametrize("status", ["QUEUED", "SENDING", "OUTCOME_UNKNOWN", "ERROR", "ALREADY_RECORDED", "REVERSED"])
-async def test_what_we_did_not_put_into_xero_is_not_taken_back(desk: Desk, status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        ("QUEUED", "dismiss it, and it never will be"),
+        ("CHECKED", "dismiss it, and it never will be"),
+        ("SENDING", "ask again"),
+        ("OUTCOME_UNKNOWN", "ask again"),
+        ("ERROR", "dismiss it"),
+        ("REMOVED_IN_XERO", "dismiss it"),
+        ("ALREADY_RECORDED", "take it back there"),
+        ("DISMISSED", "take it back there"),
+        ("REVERSED", "taken back already"),
+    ],
+)
+async def test_what_we_did_not_put_into_xero_is_not_taken_back_and_it_is_told_what_to_do(
+    desk: Desk, status: str, advice: str
+) -> None:
     export = await desk.handed_over(xero_status=status)
-    with pytest.raises(NotPermittedNowError) as refused:
+    with pytest.raises(NotPermittedNowError, match=advice) as refused:
         await desk.exports.reverse(asked(export))
     assert refused.value.facts["state"] == status
+
+
+async def test_what_is_not_there_is_not_taken_back(desk: Desk) -> None:
+    export = await desk.handed_over(xero_status="VERIFIED")
     with pytest.raises(NotFoundError):
         await desk.exports.reverse(asked(export, export_id="exp_unknown"))
 

@@ -12,6 +12,7 @@ from documents import payment
 from fakes import SettableClock, _database
 from paying import (
     CONNECTION,
+    EXCEEDS,
     KilledError,
     PayingBooks,
     PayingXero,
@@ -597,6 +598,29 @@ async def test_part_refunds_take_what_was_overpaid_first(stage: tuple[Stage, Pro
     credit, over = Entity.CREDIT_NOTES, Entity.OVERPAYMENTS
     parts = [(over, 15), (over, 5), (credit, 50), (credit, 49), (credit, 1)]
     assert refunds == [(entity, Decimal(amount)) for entity, amount in parts]
+
+
+@pytest.mark.parametrize("words", [EXCEEDS, "Payments can only be made against Authorised documents"])
+async def test_an_overpayment_that_was_applied_meanwhile_is_told_as_that(
+    stage: tuple[Stage, Process], words: str
+) -> None:
+    there, one = stage
+    await connect(one, refund_xero_account_id=REFUNDS, overpayment_policy="SPLIT")
+    export = await one.pay("p1", "120", ("i1", "120"))
+    await one.run()
+    there.xero.refusals = {"RefundDraft(entity=<Entity.OVERPAYMENTS": words}
+    await reverse(one, export)
+    await one.run()
+    (back,) = (await one.now(export)).reversals
+    assert back.error
+    assert (back.xero_status, back.error.reason, back.error.xero_messages) == ("ERROR", "REJECTED_BY_XERO", (words,))
+    assert back.error.sentence == (
+        "Of the overpayment less than 20.00 NZD is left to be paid back: it was applied or refunded in Xero."
+    )
+    there.xero.refusals = {}
+    await one.again(export)
+    await one.run()
+    assert (await one.now(export)).xero_status == "REVERSED"
 
 
 async def test_what_cannot_be_read_of_one_reversal_stops_no_other(

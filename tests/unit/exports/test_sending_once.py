@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -33,6 +34,8 @@ from tieout_server.errors import (
     XeroUnavailableError,
 )
 from tieout_server.exports.means import EXPORT, UPKEEP
+from tieout_server.exports.messages import Dismiss
+from tieout_server.exports.preflight import Preflight, Seen
 from tieout_server.exports.state import XeroStatus
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.exports import PaymentExport
@@ -655,6 +658,36 @@ async def test_without_access_it_waits_for_a_consent(stage: Stage) -> None:
     assert (await statuses(one, export), stage.in_xero()) == (["VERIFIED"], Decimal(40))
 
 
+async def test_what_is_dismissed_while_it_waits_is_not_sent_when_there_is_a_consent(stage: Stage) -> None:
+    (one,) = stage.processes
+    export = await one.pay("p1", "40", ("i1", "40"))
+    stage.xero.faults = [AccessRevokedError("Xero refuses these books.")]
+    await one.slice()
+    await one.exports.dismiss(Dismiss(export.id, "The bank returned it."))
+    await connect(one)
+    stage.clock.time += timedelta(minutes=6)
+    await one.run()
+    assert (await statuses(one, export), stage.xero.calls) == (["DISMISSED"], [])
+
+
+async def test_what_is_dismissed_right_before_it_is_sent_is_not_sent(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = stage.processes
+    failed, sound = await one.pay("p1", "40", ("i1", "40")), await one.pay("p2", "50", ("i2", "50"))
+    look = Preflight.look
+
+    async def dismissed_meanwhile(*asked: Any, **how: Any) -> Seen:  # noqa: ANN401 - whatever `look` is given
+        seen = await look(*asked, **how)
+        await one.exports.dismiss(Dismiss(failed.id, "The bank returned it."))
+        return seen
+
+    monkeypatch.setattr(Preflight, "look", dismissed_meanwhile)
+    await one.run()
+    assert await statuses(one, failed, sound) == ["DISMISSED", "VERIFIED"]
+    assert stage.in_xero() == 50
+
+
 async def test_of_a_call_that_is_refused_as_a_whole_each_is_sent_alone(stage: Stage) -> None:
     (one,) = stage.processes
     made = [await one.pay(f"p{n}", "50", (f"i{n}", "50")) for n in (1, 2, 3)]
@@ -707,6 +740,10 @@ async def test_a_refusal_that_lasts_is_examined_once_more_and_then_told(stage: S
     refused = await one.now(export)
     assert refused.error
     assert (refused.xero_status, refused.error.reason, refused.attempts) == ("ERROR", "AMOUNT_EXCEEDS_DUE", 2)
+    assert (refused.error.sentence, refused.error.line) == (
+        "40.00 NZD is paid on the invoice, of which less is due.",
+        0,
+    )
 
 
 async def test_of_two_like_payments_one_is_linked_to_the_only_twin(stage: Stage) -> None:

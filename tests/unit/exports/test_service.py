@@ -149,12 +149,21 @@ async def test_what_is_on_its_way_is_answered_as_it_is(desk: Desk, status: str) 
     assert await desk.exports.reexport(Reexport(export.id)) == export
 
 
-@pytest.mark.parametrize("status", [*STATUSES_IN_XERO, "DISMISSED"])
-async def test_what_is_in_xero_or_over_is_not_tried_again(desk: Desk, status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        ("EXPORTED", "is in Xero already"),
+        ("VERIFIED", "is in Xero already"),
+        ("ALREADY_RECORDED", "is in Xero already"),
+        ("REVERSED", "export that under another payment_id"),
+        ("DISMISSED", "export it under another payment_id"),
+    ],
+)
+async def test_what_is_in_xero_or_over_is_not_tried_again(desk: Desk, status: str, why: str) -> None:
     export = await desk.handed_over(xero_status=status)
-    with pytest.raises(NotPermittedNowError) as refused:
+    with pytest.raises(NotPermittedNowError, match=why) as refused:
         await desk.exports.reexport(Reexport(export.id))
-    assert refused.value.facts["state"] == status
+    assert refused.value.facts == {"export_id": export.id, "state": status}
     with pytest.raises(NotFoundError):
         await desk.exports.reexport(Reexport("exp_unknown"))
 
@@ -209,11 +218,32 @@ async def test_what_was_handled_elsewhere_is_dismissed_with_a_note_that_may_be_r
     assert sentences == ["Dismissed: paid by hand", "Dismissed: by Ruth"]
 
 
-@pytest.mark.parametrize("status", [*STATUSES_ON_THE_WAY, *STATUSES_IN_XERO])
-async def test_what_goes_on_by_itself_or_is_in_xero_is_not_dismissed(desk: Desk, status: str) -> None:
+@pytest.mark.parametrize("status", ["QUEUED", "CHECKED"])
+async def test_what_waits_is_not_to_be_recorded_any_more_and_its_invoice_not_held_back(desk: Desk, status: str) -> None:
+    waits = desk.in_error("CONNECTION_LOST") | {"xero_status": status, "due_at": desk.clock.now()}
+    export = await desk.handed_over(**waits)
+    dismissed = await desk.exports.dismiss(Dismiss(export.id, "The bank returned it."))
+    assert (dismissed.xero_status, dismissed.error, dismissed.due_at) == ("DISMISSED", None, None)
+    async with desk.database.read() as tx:
+        assert await PendingExports().pending(tx, desk.connection_id, ["i1"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        ("SENDING", "on its way"),
+        ("OUTCOME_UNKNOWN", "on its way"),
+        ("EXPORTED", "ReversePayment"),
+        ("VERIFIED", "ReversePayment"),
+        ("ALREADY_RECORDED", "take it back there"),
+        ("REVERSED", "taken back already"),
+    ],
+)
+async def test_what_may_be_in_xero_is_not_dismissed(desk: Desk, status: str, why: str) -> None:
     export = await desk.handed_over(xero_status=status)
-    with pytest.raises(NotPermittedNowError):
+    with pytest.raises(NotPermittedNowError, match=why) as refused:
         await desk.exports.dismiss(Dismiss(export.id, "never mind"))
+    assert refused.value.facts == {"export_id": export.id, "state": status}
 
 
 async def test_a_payment_is_examined_without_being_kept(desk: Desk) -> None:

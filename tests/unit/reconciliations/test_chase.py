@@ -79,6 +79,7 @@ def test_of_several_reasons_the_first_in_order_is_given() -> None:
         (ChaseVerdict.PAYMENT_PENDING, {"payment_export_id": "exp_1"}),
         (ChaseVerdict.OFF_BALANCE, {"discrepancy": OFF}),
         (ChaseVerdict.STALE, {"known_at": NOW - timedelta(hours=1)}),
+        (ChaseVerdict.UNAPPLIED_CREDIT, {"unapplied": Decimal("230.50")}),
     )
     for chosen in product((False, True), repeat=len(order)):
         given = [reason for reason, is_given in zip(order, chosen, strict=True) if is_given]

@@ -9,7 +9,7 @@ from documents import contact, credit, invoice
 from open_organisation import AT, OFF, Around
 from tieout_server.errors import CallLimitError
 from tieout_server.ledger.calls import Allowance
-from tieout_server.ledger.documents import Entity
+from tieout_server.ledger.documents import CREDITS, Entity
 from tieout_server.reconciliations.chase import ChaseCheck, ChaseVerdict
 from tieout_server.reconciliations.chase_checks import ChaseChecks
 from tieout_server.reconciliations.messages import InvoiceReference
@@ -86,6 +86,31 @@ async def test_money_that_an_old_copy_does_not_show_keeps_an_invoice_from_being_
 
     assert (found.verdict, found.as_of) == (ChaseVerdict.STALE, AT)
     assert "another balance" in found.sentence
+
+
+@pytest.mark.parametrize("entity", CREDITS)
+async def test_an_invoice_that_what_its_customer_paid_ahead_would_settle_is_not_chased(
+    around: Around, entity: Entity
+) -> None:
+    amount = Decimal("230.50")
+    await around.both(invoice("i9", xero_contact_id="c1", due=Decimal(300)), contact("c2"))
+    await around.both(credit("o1", xero_contact_id="c1", entity=entity, total=amount, remaining=amount))
+    await around.both(credit("o2", xero_contact_id="c2", entity=entity, currency="EUR", total=amount, remaining=amount))
+    await around.both(contact("c1"), contact("c2"))
+    await fresh(around)
+
+    covered, larger, abroad = await check(around, "i1", "i9", "i2")
+
+    assert covered.verdict is ChaseVerdict.UNAPPLIED_CREDIT
+    assert (
+        covered.sentence
+        == "Its customer has 230.50 NZD unapplied in Xero, which may be meant for it: apply or refund it there."
+    )
+    assert (larger.verdict, larger.sentence) == (
+        ChaseVerdict.SAFE,
+        "It is open, and both sides agree. Its customer has 230.50 NZD unapplied.",
+    )
+    assert (abroad.verdict, abroad.sentence) == (ChaseVerdict.SAFE, "It is open, and both sides agree.")
 
 
 async def test_a_balance_that_leaves_credits_out_does_not_make_an_old_copy_new(around: Around) -> None:

@@ -85,6 +85,16 @@ def test_a_figure_is_converted_document_by_document_or_as_a_whole() -> None:
     assert not USUAL.agrees(Decimal("100.01"), [INVOICE])
 
 
+@pytest.mark.parametrize("entity", [Entity.INVOICES, Entity.CREDIT_NOTES])
+def test_a_document_that_converts_to_half_a_cent_may_be_rounded_either_way(entity: Entity) -> None:
+    half = item("e", "100.02", entity, currency="USD", rate=Decimal("0.8"))  # 125.025
+    sign = -1 if entity is Entity.CREDIT_NOTES else 1
+    agreeing = [cents for cents in range(12_500, 12_505) if USUAL.agrees(sign * Decimal(cents) / 100, [half])]
+    assert agreeing == [12_502, 12_503]
+    whole = item("e", "100.00", entity, currency="USD", rate=Decimal("0.8"))
+    assert [cents for cents in range(12_498, 12_503) if USUAL.agrees(sign * Decimal(cents) / 100, [whole])] == [12_500]
+
+
 def causes(stated: Decimal, suspects: Suspects, convention: Convention = USUAL) -> dict[Cause, Decimal]:
     """The causes found and what each explains."""
     difference = convention.expected(suspects.items) - stated

@@ -112,6 +112,29 @@ async def test_everything_but_the_accounts_is_asked_what_changed_since_its_water
     assert after[Entity.ACCOUNTS] == before[Entity.ACCOUNTS]
 
 
+async def test_what_was_read_in_part_is_not_said_to_be_read(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await marks(around, link)
+    around.clock.time += schedule.OFTEN
+    now = around.clock.now()
+    real = BooksOf.read
+    first = Page(documents=(), page_count=2, item_count=1_001, served_at=now, last_change_at=now)
+
+    async def read(books: BooksOf, query: Query, purpose: Purpose) -> Page:
+        if query.entity is not Entity.INVOICES:
+            return await real(books, query, purpose)
+        if query.since != before[Entity.INVOICES].watermark_at - OVERLAP:
+            raise CallLimitError("The day is used up.", "day", now + timedelta(hours=6))
+        return first
+
+    monkeypatch.setattr(BooksOf, "read", read)
+    await poll(around, link, after=timedelta())
+    after = await marks(around, link)
+    assert after[Entity.INVOICES].watermark_at > before[Entity.INVOICES].watermark_at
+    assert after[Entity.INVOICES].last_read_at == before[Entity.INVOICES].last_read_at
+
+
 async def test_what_is_not_due_is_not_read(around: World, link: Link, asked: Asked) -> None:
     await poll(around, link)
     asked.clear()

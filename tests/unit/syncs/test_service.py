@@ -30,15 +30,16 @@ from tieout_server.errors import (
 )
 from tieout_server.events import token
 from tieout_server.ledger.books import Page, Purpose, Query
-from tieout_server.ledger.documents import Entity
+from tieout_server.ledger.documents import CREDITS, Entity
 from tieout_server.ledger.links import Link, Owner, ReasonCode
-from tieout_server.storage import mirror, tables, work
+from tieout_server.reconciliations.known import known_up_to
+from tieout_server.storage import mirror, tables, watermarks, work
 from tieout_server.storage import syncs as stored
 from tieout_server.storage.connections import Scope
 from tieout_server.storage.syncs import Resolution, SyncFault, SyncRecord
 from tieout_server.storage.vault import Vault
 from tieout_server.storage.work import Lease, Task
-from tieout_server.syncs import plan, skips, watch
+from tieout_server.syncs import plan, run, skips, watch
 from tieout_server.syncs.run import Run
 from tieout_server.syncs.service import WORK, ResolveHeldSync, StartSync
 from tieout_server.syncs.state import AT_WORK, Decision, Milestone, SyncMode
@@ -212,6 +213,33 @@ async def test_killed_between_the_connections_end_and_the_syncs_the_next_slice_f
     broken = await around.connections.get(link.id)
     assert broken.reason
     assert broken.reason.code is ReasonCode.DISCONNECTED_IN_XERO, "the first reason stays"
+
+
+async def test_what_was_read_before_a_sync_stood_still_is_as_old_as_it_is(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    while await do_slice(around, link.id):
+        pass
+    around.clock.time += timedelta(hours=1)
+    began_at = around.clock.now()
+    await around.subjects.syncs.start(StartSync(link.id))
+    monkeypatch.setattr(run, "AT_ONCE", 1)  # one after the other, payments last
+    with monkeypatch.context() as patch:
+        down = XeroUnavailableError("It is down.")
+
+        async def is_down(*_: object) -> Page:
+            raise down
+
+        answering(patch, {Entity.PAYMENTS: is_down})
+        await do_slice(around, link.id)
+    around.clock.time += timedelta(hours=3)
+    await do_slice(around, link.id)
+    assert (await newest(around, link.id)).state == "SUCCEEDED"
+    async with around.database.read() as tx:
+        read = await watermarks.every(tx, link.id)
+        assert await known_up_to(tx, link.id) == began_at
+    assert read[Entity.PAYMENTS].last_read_at == around.clock.now()
+    assert {read[one].last_read_at for one in (Entity.INVOICES, *CREDITS)} == {began_at}
 
 
 async def test_after_a_reconnect_what_was_missed_is_read(around: World, link: Link) -> None:
