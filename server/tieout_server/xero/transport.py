@@ -46,7 +46,7 @@ LARGEST_BODY = 64 * 1024 * 1024
 """Bytes that a body may have, on the wire and decompressed: 1,000 invoices with all their lines are a third of it."""
 USER_AGENT = f"tieout/{version('tieout')}"
 
-_log = log.get("xero")
+logger = log.get("xero")
 
 
 class SendBy(msgspec.Struct, frozen=True):
@@ -293,7 +293,7 @@ class Transport:
         )
         self._calls.book(xero_tenant_id, booked)
         measures.XERO_BYTES.labels("body").inc(body_bytes)
-        _log.debug(
+        logger.debug(
             "called",
             xero_tenant_id=xero_tenant_id,
             purpose=purpose.value,
@@ -314,7 +314,7 @@ def _limit_error(call: Leave, refused: object) -> CallLimitError:
     assert isinstance(refused, LimitRefused)
     retry_at = call.refused(refused.problem, refused.retry_after)
     measures.XERO_REFUSED.labels(refused.problem.value).inc()
-    _log.warning("refused by a limit", limit=refused.problem.value, retry_at=retry_at.isoformat())
+    logger.warning("refused by a limit", limit=refused.problem.value, retry_at=retry_at.isoformat())
     return CallLimitError(f"Xero's {refused.problem} limit refused the call.", refused.problem.value, retry_at)
 
 
