@@ -81,7 +81,7 @@ class SettingsOfExports:
             settings = await export_settings.get(tx, connection_id)
             return self._now(await _as_known(tx, link, settings))
 
-    async def update(self, asked: UpdateSettings, actor: str = CALLER) -> Updated:
+    async def update(self, asked: UpdateSettings) -> Updated:
         """Replace the settings, once each account was found good in Xero, and set going again what they unblock.
 
         What they unblock is set going some at a time: should that break off, the settings are kept, and the rest can
@@ -116,7 +116,7 @@ class SettingsOfExports:
             before, after = await self._replace(tx, asked)
             change = Change(_ground(before, known, base), _ground(after, footing.accounts, base))
             await self._requests.keep(tx, _UPDATE, asked.request_id, asked, asked.connection_id)
-        told = (link.id, _CHANGED, actor)
+        told = (link.id, _CHANGED, CALLER)
         woken = await self._wake_exports(*told, lambda one: rules.unblocks(one, change.before, change.after))
         woken += await self._wake_reversals(
             *told, lambda one: rules.unblocks_reversal(one, change.before, change.after)

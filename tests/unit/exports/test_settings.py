@@ -142,12 +142,12 @@ async def test_choosing_an_account_sets_going_what_waited_for_it_and_nothing_els
         await desk.handed_over(paid("dismissed", currency="EUR"), xero_status="DISMISSED"),
     ]
     await desk.asleep()
-    assert (await desk.settings.update(new(desk, ("EUR", "wise")), "ruth")).woken == 5
+    assert (await desk.settings.update(new(desk, ("EUR", "wise")))).woken == 5
     assert {await stands(desk, one) for one in euros} == {"QUEUED"}
     assert [await stands(desk, one) for one in others] == ["ERROR", "ERROR", "DISMISSED"]
     assert await desk.woken_at() == desk.clock.now()
     last = (await desk.exports.get(euros[0].id)).history[-1]
-    assert (last.sentence, last.actor) == ("The settings were changed: it is tried again.", "ruth")
+    assert (last.sentence, last.actor) == ("The settings were changed: it is tried again.", "caller")
 
 
 async def test_permitting_overpayments_sets_going_what_was_held_for_them(desk: Desk) -> None:
