@@ -19,7 +19,6 @@ from tieout_server.connections.tokens import Tokens
 from tieout_server.errors import DrainingError, StorageUnavailableError
 from tieout_server.events.feed import Feed
 from tieout_server.exports import means as export_means
-from tieout_server.exports.pending import PendingExports
 from tieout_server.exports.preflight import Preflight
 from tieout_server.exports.service import Exports
 from tieout_server.exports.settings import SettingsOfExports
@@ -168,7 +167,7 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
                 discrepancy_watch=DiscrepancyWatch(database, feed, discrepancies),
                 evidence=Evidence(database, clock),
                 platform_balances=PlatformBalances(database, clock, requests),
-                chase_checks=ChaseChecks(comparing, connections, place.guests.known_allowance, PendingExports()),
+                chase_checks=ChaseChecks(comparing, connections, place.guests.known_allowance),
             ),
             exports=_exports(exporting, connections, requests),
             erasures=Erasures(means, connections, engine, requests),

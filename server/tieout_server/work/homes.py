@@ -54,35 +54,6 @@ class Windows(Protocol):
         ...
 
 
-class NoWindows:
-    """For a process that calls nobody."""
-
-    def keep(self, organisation: str) -> bytes:  # noqa: ARG002 - part of `Windows`
-        """Nothing."""
-        return b""
-
-    def used(self) -> set[str]:
-        """None."""
-        return set()
-
-    def hand_over(self, organisation: str) -> bytes | None:  # noqa: ARG002 - part of `Windows`
-        """Nothing."""
-        return b""
-
-    def take_over(self, organisation: str, kept: bytes) -> None:
-        """Nothing."""
-
-    def told_by(self, kept: bytes) -> Allowance:  # noqa: ARG002 - part of `Windows`
-        """Nothing."""
-        return Allowance(used_this_minute=0, left_this_minute=0, left_today=None)
-
-    def forget_all(self) -> None:
-        """Nothing."""
-
-    def share_with(self, others: int) -> None:
-        """Nothing."""
-
-
 class Homes:
     """Which organisations are at home here."""
 

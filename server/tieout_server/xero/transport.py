@@ -26,10 +26,9 @@ from tieout_server.errors import (
     XeroUnavailableError,
 )
 from tieout_server.ledger.books import AccessTokens, HeldUp, Purpose, WaitingFor
-from tieout_server.ledger.calls import Allowance, CallLedger, Calls, Leave, Pacing, Problem
+from tieout_server.ledger.calls import Allowance, Calls, CallsInMemory, Leave, Pacing, Problem
 from tieout_server.settings import Settings
 from tieout_server.xero.answers import LONGEST_QUOTE, Answer, LimitRefused, TokenRefused, refusal, without_nul
-from tieout_server.xero.limits import Limits
 from tieout_server.xero.observed import observed, told_left
 from tieout_server.xero.receiving import received
 
@@ -134,15 +133,14 @@ class Transport:
         session: aiohttp.ClientSession,
         settings: Settings,
         clock: Clock,
-        calls: CallLedger,
-        pacing: Pacing | None = None,
+        calls: CallsInMemory,
+        pacing: Pacing,
     ) -> None:
-        """Without `pacing` this process is the only one that calls Xero for the app."""
         self._session = session
         self._root = settings.xero_api_url.rstrip("/") + "/api.xro/2.0/"
         self._clock = clock
         self._calls = calls
-        self._pacing = pacing or Limits(clock)
+        self._pacing = pacing
         self._unavailable: dict[str, HeldUp] = {}
         self._chance = random.Random()  # noqa: S311 - spreads retries, guards nothing
         # One thread: decoding holds the interpreter's lock, so that more would only keep the event loop waiting longer.

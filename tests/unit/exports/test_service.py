@@ -21,7 +21,6 @@ from tieout_server.errors import (
 )
 from tieout_server.exports import service
 from tieout_server.exports.messages import Dismiss, ExportPayment, Reexport, ReexportAll, Reverse
-from tieout_server.exports.pending import PendingExports
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.exports import PaymentExport, PaymentLine, PlatformPayment
 from tieout_server.storage import exports
@@ -273,9 +272,8 @@ async def test_a_watcher_hears_nothing_of_other_connections_and_of_none_that_is_
 
 async def test_an_invoice_waits_for_a_payment_until_that_was_seen_in_xero(desk: Desk) -> None:
     export = (await desk.hand_over()).export
-    pending = PendingExports()
     async with desk.database.read() as tx:
-        assert await pending.pending(tx, desk.connection_id, ["i1", "i2"]) == {"i1": export.id}
+        assert await exports.pending_of(tx, desk.connection_id, ["i1", "i2"]) == {"i1": export.id}
     async with desk.database.write() as tx:
         await exports.put(tx, msgspec.structs.replace(export, xero_status="VERIFIED"))
-        assert await pending.pending(tx, desk.connection_id, ["i1", "i2"]) == {}
+        assert await exports.pending_of(tx, desk.connection_id, ["i1", "i2"]) == {}
