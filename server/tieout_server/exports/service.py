@@ -31,8 +31,6 @@ from tieout_server.storage.exports import ExportQuery
 from tieout_server.storage.pages import Span
 from tieout_server.work.requests import Requests
 
-AT_ONCE = 50
-"""Exports that one transaction sets going again, so that nobody waits for long."""
 AGAIN = "It is tried again."
 ABSENT = (ExportReason.CONNECTION_LOST, ExportReason.SCOPE_MISSING)
 """What exports wait for that a new consent brings."""
@@ -228,11 +226,11 @@ class Exports:
                     return earlier  # the same request came twice at the same time
                 await self._means.wake(tx, asked.connection_id)
                 some = await exports.with_status(
-                    tx, asked.connection_id, (XeroStatus.ERROR,), asked.reasons, limit=AT_ONCE, after=after
+                    tx, asked.connection_id, (XeroStatus.ERROR,), asked.reasons, limit=record.AT_ONCE, after=after
                 )
                 held, now = await exports.lock_all(tx, [one.id for one in some]), self._means.clock.now()
                 stuck = [one for one in held.values() if one.xero_status == XeroStatus.ERROR]
-                count, is_last = count + len(stuck), len(some) < AT_ONCE
+                count, is_last = count + len(stuck), len(some) < record.AT_ONCE
                 if is_last:
                     await self._requests.keep(tx, method, asked.request_id, asked, count)
                 queued = [record.again(one, now, AGAIN, CALLER) for one in stuck]

@@ -23,8 +23,6 @@ from tieout_server.storage.database import Transaction
 from tieout_server.storage.receivables import FoundAccount
 from tieout_server.work.requests import Requests
 
-AT_ONCE = 50
-"""Exports that one transaction looks at, so that nobody waits for long."""
 MENDED = (
     ExportReason.ACCOUNT_NOT_CHOSEN,
     ExportReason.ACCOUNT_NOT_PAYABLE,
@@ -215,11 +213,11 @@ class SettingsOfExports:
                     connection_id,
                     (XeroStatus.ERROR,),
                     reasons,
-                    limit=AT_ONCE,
+                    limit=record.AT_ONCE,
                     after=behind,
                     updated_before=updated_before,
                 )
-            more, behind = len(some) == AT_ONCE, some[-1].id if some else ""
+            more, behind = len(some) == record.AT_ONCE, some[-1].id if some else ""
             if wanted := [one.id for one in some if is_unblocked(one)]:
                 woken += await self._set_going(connection_id, wanted, sentence, actor)
         return woken

@@ -19,7 +19,7 @@ from tieout_server.errors import (
     PaymentIdReusedError,
     RequestIdReusedError,
 )
-from tieout_server.exports import service
+from tieout_server.exports import record
 from tieout_server.exports.messages import Dismiss, ExportPayment, Reexport, ReexportAll, Reverse
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.exports import PaymentExport, PaymentLine, PlatformPayment
@@ -161,7 +161,7 @@ async def test_what_is_in_xero_or_over_is_not_tried_again(desk: Desk, status: st
 async def test_everything_in_error_is_tried_again_or_what_is_for_one_reason(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "AT_ONCE", 2)
+    monkeypatch.setattr(record, "AT_ONCE", 2)
     for number in range(5):
         await desk.handed_over(paid(f"p{number}"), **desk.in_error())
     await desk.handed_over(paid("locked"), **desk.in_error("PERIOD_LOCKED"))
@@ -181,7 +181,7 @@ async def test_everything_in_error_is_tried_again_or_what_is_for_one_reason(
 async def test_what_fails_again_meanwhile_is_not_tried_twice_by_one_request(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "AT_ONCE", 2)
+    monkeypatch.setattr(record, "AT_ONCE", 2)
     made = [await desk.handed_over(paid(f"p{number}"), **desk.in_error()) for number in range(5)]
     go_on, rounds = exports.with_status, 0
 
