@@ -21,10 +21,10 @@ from places import alone
 from servers import Browser, settings_of
 from tieout_sandbox import Sandbox
 from tieout_server.connections.authorisation import Authorisations
+from tieout_server.connections.means import Means as ConnectionMeans
 from tieout_server.connections.messages import Connect, Reconnect, Return, Started
 from tieout_server.connections.return_urls import ReturnUrls
 from tieout_server.connections.service import Connections
-from tieout_server.connections.service import Means as ConnectionMeans
 from tieout_server.connections.tokens import Tokens
 from tieout_server.events.feed import Feed
 from tieout_server.exports.means import Means

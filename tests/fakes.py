@@ -17,8 +17,9 @@ from places import alone
 from tieout_server.callers.directory import FRESH
 from tieout_server.callers.service import Callers
 from tieout_server.connections.authorisation import Authorisations
+from tieout_server.connections.means import Means
 from tieout_server.connections.return_urls import ReturnUrls
-from tieout_server.connections.service import Connections, Means
+from tieout_server.connections.service import Connections
 from tieout_server.connections.tokens import Tokens
 from tieout_server.errors import TieoutError
 from tieout_server.events.feed import Feed

@@ -16,8 +16,9 @@ from documents import account
 from fakes import VAULT, SettableClock, Xero, connecting
 from places import alone
 from tieout_server.clock import from_micros
+from tieout_server.connections.means import AFTER_CONSENT
 from tieout_server.connections.messages import Connect, Return
-from tieout_server.connections.service import AFTER_CONSENT, Connections
+from tieout_server.connections.service import Connections
 from tieout_server.events.feed import Feed
 from tieout_server.exports.means import EXPORT, UPKEEP, Means
 from tieout_server.exports.messages import Accepted, ExportPayment
