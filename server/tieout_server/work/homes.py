@@ -67,6 +67,8 @@ class Homes:
         self._is_draining = False
         self.is_busy: Callable[[str], bool] = lambda _: False
         """Whether something is being done here for an organisation."""
+        self.on_settled: Callable[[], None] = lambda: None
+        """Called when an organisation has settled here: guests may have asked for it before."""
         replica.on_lost(self._drop)
         replica.on_beat(self.balance)
 
@@ -174,6 +176,7 @@ class Homes:
     def _settled(self, xero_tenant_id: str, known: bytes) -> None:
         self._here.add(xero_tenant_id)
         self._windows.take_over(xero_tenant_id, known)
+        self.on_settled()
 
     async def _drop(self) -> None:
         """Others have them now."""
