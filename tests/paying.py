@@ -358,6 +358,7 @@ class Process:
                 return
             del again
             self.clock.time = max(self.clock.time + timedelta(seconds=1), min(coming))
+        raise AssertionError("something stays due")
 
     async def pay(self, payment_id: str, amount: str, *lines: tuple[str, str], reference: str = "") -> PaymentExport:
         """Hand over a payment of these amounts of these invoices."""
