@@ -17,13 +17,14 @@ from typing import Any
 import aiohttp
 
 from databases import show_life, take
+from places import alone
 from servers import Browser, settings_of
 from tieout_sandbox import Sandbox
 from tieout_server.connections.authorisation import Authorisations
+from tieout_server.connections.means import Means as ConnectionMeans
 from tieout_server.connections.messages import Connect, Reconnect, Return, Started
 from tieout_server.connections.return_urls import ReturnUrls
 from tieout_server.connections.service import Connections
-from tieout_server.connections.service import Means as ConnectionMeans
 from tieout_server.connections.tokens import Tokens
 from tieout_server.events.feed import Feed
 from tieout_server.exports.means import Means
@@ -51,6 +52,7 @@ from tieout_server.syncs.sweep import Sweeps
 from tieout_server.work.engine import Engine, Job, LostLeaseError
 from tieout_server.work.requests import Requests
 from tieout_server.xero.books import XeroLibrary
+from tieout_server.xero.limits import Limits
 from tieout_server.xero.oauth import XeroIdentity
 from tieout_server.xero.transport import open_session
 
@@ -264,8 +266,11 @@ async def start(sandbox: Sandbox, url: str, *, ahead: timedelta = timedelta()) -
     given = Settings(**settings_of(sandbox.url, url), xero_timeout=PATIENCE)
     session = await stack.enter_async_context(open_session(given))
     session._trace_configs.append(_calling(clock.drag))
-    library, identity = XeroLibrary(session, given, clock, CallsInMemory()), XeroIdentity(session, given, clock)
-    feed, engine, vault = Feed(database, clock), Engine(database, clock), Vault({"test": bytes(32)})
+    library, identity = (
+        XeroLibrary(session, given, clock, CallsInMemory(), Limits(clock)),
+        XeroIdentity(session, given, clock),
+    )
+    feed, engine, vault = Feed(database, clock), alone(database, clock), Vault({"test": bytes(32)})
     requests = Requests(vault, clock)
     links = Connections(
         ConnectionMeans(

@@ -13,16 +13,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from places import alone
 from tieout_server.callers.directory import FRESH
 from tieout_server.callers.service import Callers
 from tieout_server.connections.authorisation import Authorisations
+from tieout_server.connections.means import Means
 from tieout_server.connections.return_urls import ReturnUrls
-from tieout_server.connections.service import Connections, Means
+from tieout_server.connections.service import Connections
 from tieout_server.connections.tokens import Tokens
 from tieout_server.errors import TieoutError
 from tieout_server.events.feed import Feed
 from tieout_server.exports import means as export_means
-from tieout_server.exports.pending import PendingExports
 from tieout_server.exports.preflight import Preflight
 from tieout_server.exports.service import Exports
 from tieout_server.exports.settings import SettingsOfExports
@@ -314,7 +315,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
     clock = SettableClock()
     xero = Xero(clock)
     database = await _database(folder / "tieout.db")
-    feed, engine, requests = Feed(database, clock), Engine(database, clock), Requests(VAULT, clock)
+    feed, engine, requests = Feed(database, clock), alone(database, clock), Requests(VAULT, clock)
     connections = connecting(xero, database, feed, engine, requests)
     means = run.Means(database=database, feed=feed, clock=clock)
     syncs = Syncs(means, connections, engine, requests)
@@ -346,7 +347,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
             discrepancy_watch=DiscrepancyWatch(database, feed, discrepancies),
             evidence=Evidence(database, clock),
             platform_balances=PlatformBalances(database, clock, requests),
-            chase_checks=ChaseChecks(comparing, connections, xero.known_allowance, PendingExports()),
+            chase_checks=ChaseChecks(comparing, connections, xero.known_allowance),
         ),
         exports=ExportSubjects(exports=exports, settings=settings_of_exports, watch=ExportWatch(feed, exports)),
         erasures=Erasures(means, connections, engine, requests),
@@ -370,7 +371,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
 async def arrivals_of(around: World) -> AsyncIterator[Arrivals]:
     """Where webhooks arrive in this world; nobody takes them on unasked."""
     means = run.Means(database=around.database, feed=around.subjects.feed, clock=around.clock)
-    news = News(means, around.connections, Engine(around.database, around.clock), lambda _: around.xero.allowance)
+    news = News(means, around.connections, alone(around.database, around.clock), lambda _: around.xero.allowance)
     async with kept_beside(around.database) as kept:
         yield Arrivals(means, kept, news)
 

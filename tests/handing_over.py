@@ -14,9 +14,11 @@ from sqlalchemy import select
 
 from documents import account
 from fakes import VAULT, SettableClock, Xero, connecting
+from places import alone
 from tieout_server.clock import from_micros
+from tieout_server.connections.means import AFTER_CONSENT
 from tieout_server.connections.messages import Connect, Return
-from tieout_server.connections.service import AFTER_CONSENT, Connections
+from tieout_server.connections.service import Connections
 from tieout_server.events.feed import Feed
 from tieout_server.exports.means import EXPORT, UPKEEP, Means
 from tieout_server.exports.messages import Accepted, ExportPayment
@@ -61,7 +63,7 @@ class Desk:
         """A desk with one organisation that is connected."""
         clock = SettableClock()
         xero, requests = Xero(clock), Requests(VAULT, clock)
-        feed, engine = Feed(database, clock), Engine(database, clock)
+        feed, engine = Feed(database, clock), alone(database, clock)
         for kind in (AFTER_CONSENT, NEWS, EXPORT, UPKEEP):
             engine.register(kind, Lane.WRITE, _nothing)
         links = connecting(xero, database, feed, engine, requests)

@@ -9,6 +9,7 @@ from decimal import Decimal
 import msgspec
 
 from fakes import SettableClock
+from places import alone
 from tieout_server.ledger.books import AgedItem, AgedReport, HeldUp, Page, Purpose, Query
 from tieout_server.ledger.documents import (
     Contact,
@@ -126,7 +127,7 @@ class OpenBooks:
 
 def engine_with_news(database: Database, clock: SettableClock) -> Engine:
     """An engine that does not run, to which the news can be left."""
-    engine = Engine(database, clock)
+    engine = alone(database, clock)
     engine.register(NEWS, Lane.NEWS, _nothing)
     return engine
 

@@ -18,6 +18,7 @@ import msgspec
 from databases import show_life, take
 from documents import invoice, payment
 from fakes import VAULT, BooksOf, SettableClock, Xero, connecting
+from places import alone
 from tieout_server.errors import AnswerLostError, CallLimitError, RejectedError, TieoutError
 from tieout_server.events.feed import Feed
 from tieout_server.exports.means import EXPORT, NOTES, UPKEEP, Means
@@ -371,6 +372,7 @@ class Process:
             if not coming or min(coming) > ends_at:
                 return
             self.clock.time = max(self.clock.time + timedelta(seconds=1), min(coming))
+        raise AssertionError("something stays due")
 
     async def pay(self, payment_id: str, amount: str, *lines: tuple[str, str], reference: str = "") -> PaymentExport:
         """Hand over a payment of these amounts of these invoices."""
@@ -401,7 +403,7 @@ class Process:
 def process(url: str, xero: PayingXero) -> Process:
     """A new process of the service on this database."""
     clock, database = xero.clock, MortalDatabase(url)
-    feed, engine, requests = Feed(database, clock), Engine(database, clock), Requests(VAULT, clock)
+    feed, engine, requests = Feed(database, clock), alone(database, clock), Requests(VAULT, clock)
     links = connecting(xero, database, feed, engine, requests)
     reading = SyncMeans(database, feed, clock)
     Syncs(reading, links, engine, requests)

@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select, update
 
+from tieout_server.clock import Clock
 from tieout_server.ledger.books import Purpose
 from tieout_server.ledger.calls import Left
 from tieout_server.storage import replica_tables, replicas
 from tieout_server.storage.database import Database
 from tieout_server.storage.notices import Callback, Notices
 from tieout_server.storage.work import CHANNEL
+from tieout_server.work.engine import Engine
 from tieout_server.work.guests import Guests
 from tieout_server.work.homes import Homes
 from tieout_server.work.host import Host
@@ -121,6 +123,12 @@ async def place(url: str, clock: StillClock, *, call_takes: timedelta = timedelt
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await database.close()
+
+
+def alone(database: Database, clock: Clock) -> Engine:
+    """The engine of a process that shares the work with nobody."""
+    replica = Replica(database)
+    return Engine(database, clock, replica, Homes(database, replica, Limits(clock)), Notices(database))
 
 
 async def turns(condition: Callable[[], bool] = lambda: False, times: int = 50) -> None:

@@ -10,6 +10,7 @@ from tieout_server.clock import SystemClock
 from tieout_server.ledger.calls import CallsInMemory
 from tieout_server.settings import Settings
 from tieout_server.xero.books import XeroBooks, XeroLibrary
+from tieout_server.xero.limits import Limits
 from tieout_server.xero.transport import open_session
 
 
@@ -52,5 +53,6 @@ async def opened(
     settings = Settings(xero_api_url=sandbox.url, xero_timeout=patience)
     async with open_session(settings) as session:
         calls, tokens = CallsInMemory(), SandboxTokens(sandbox, tuple(settings.xero_scopes.split()))
-        library = XeroLibrary(session, settings, SystemClock(speed), calls)
+        clock = SystemClock(speed)
+        library = XeroLibrary(session, settings, clock, calls, Limits(clock))
         yield Opened(sandbox, library, library.open(sandbox.organisations[0].id, tokens), calls, tokens)

@@ -12,14 +12,13 @@ from tieout_server import log
 from tieout_server.callers.service import Callers
 from tieout_server.clock import Clock, SystemClock
 from tieout_server.connections.authorisation import Authorisations
+from tieout_server.connections.means import Means as ConnectionMeans
 from tieout_server.connections.return_urls import ReturnUrls
 from tieout_server.connections.service import Connections
-from tieout_server.connections.service import Means as ConnectionMeans
 from tieout_server.connections.tokens import Tokens
 from tieout_server.errors import DrainingError, StorageUnavailableError
 from tieout_server.events.feed import Feed
 from tieout_server.exports import means as export_means
-from tieout_server.exports.pending import PendingExports
 from tieout_server.exports.preflight import Preflight
 from tieout_server.exports.service import Exports
 from tieout_server.exports.settings import SettingsOfExports
@@ -48,7 +47,7 @@ from tieout_server.settings import Settings
 from tieout_server.shutdown import Shutdown
 from tieout_server.storage.arrivals import kept_beside
 from tieout_server.storage.database import Database
-from tieout_server.storage.lineage import take_up
+from tieout_server.storage.lineage import Restored, take_up
 from tieout_server.storage.migrate import check_fits, upgrade
 from tieout_server.storage.notices import Notices
 from tieout_server.storage.vault import Vault
@@ -108,97 +107,41 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
     clock = SystemClock(settings.clock_speed)
     async with AsyncExitStack() as stack:
         database = await _open_database(settings, stack)
-        vault = Vault.from_settings(settings.vault_keys.get_secret_value(), settings.database_url)
-        session = await stack.enter_async_context(open_session(settings))
-        booked = CallsInMemory()
         place = _place(settings, database, clock)
-        library = XeroLibrary(session, settings, clock, booked, place.guests)
-        identity = XeroIdentity(session, settings, clock)
-        feed = Feed(database, clock, place.notices)
-        engine = Engine(database, clock, place.replica, place.homes, place.notices)
-        housekeeping = Housekeeping(database, feed, booked, clock, Retention(database, settings, clock))
-        requests = Requests(vault, clock)
-        tokens = Tokens(
-            database, vault, identity, clock, call_takes=settings.xero_timeout, name=lambda: place.replica.id
-        )
-        connections = Connections(
-            ConnectionMeans(
-                database=database,
-                feed=feed,
-                engine=engine,
-                requests=requests,
-                authorisations=Authorisations(vault, identity, clock),
-                tokens=tokens,
-                identity=identity,
-                library=library,
-                return_urls=ReturnUrls(settings.return_url_allow),
-                clock=clock,
-                look_every=settings.look_every,
-            )
-        )
-        means = SyncMeans(database, feed, clock)
-        syncs = Syncs(means, connections, engine, requests)
+        core = await _core(settings, database, clock, place, stack)
         kept = await stack.enter_async_context(kept_beside(database))
-        arrivals = Arrivals(means, kept, News(means, connections, engine, library.allowance))
-        readings = Readings(means, connections, syncs, engine)
-        Polls(means, readings, engine, library.allowance)
-        Sweeps(means, readings, engine)
+        reading = SyncMeans(database, core.feed, clock)
+        news = News(reading, core.connections, core.engine, core.library.allowance)
+        arrivals = Arrivals(reading, kept, news)
+        comparing = reconciliation_means.Means(database, core.feed, clock, core.engine)
+        changed = Changed(comparing, core.connections, core.library.allowance)
+        housekeeping = Housekeeping(database, core.feed, core.booked, clock, Retention(database, settings, clock))
         restored = await take_up(database, clock.now())
-        exporting = export_means.Means(database, feed, clock, engine, library.allowance, restored)
-        comparing = reconciliation_means.Means(database, feed, clock, engine)
-        changed = Changed(comparing, connections, library.allowance)
-        ReconciliationWork(comparing, connections)
-        reconciliations = Reconciliations(comparing, connections, requests)
-        discrepancies = Discrepancies(database, feed, clock, requests)
-        callers = Callers(database, clock, issuer.read)
-        stack.push_async_callback(callers.audit.close)
-        subjects = Subjects(
-            callers=callers,
-            connections=connections,
-            syncs=syncs,
-            sync_watch=SyncWatch(database, feed, syncs),
-            freshness=FreshnessOf(database, place.guests.known_allowance, clock),
-            receivables=Receivables(database, clock),
-            changes=Changes(database, feed, clock),
-            explanations=Explanations(database, connections, clock),
-            reconciliation=ReconciliationSubjects(
-                reconciliations=reconciliations,
-                reconciliation_watch=ReconciliationWatch(database, feed),
-                discrepancies=discrepancies,
-                discrepancy_watch=DiscrepancyWatch(database, feed, discrepancies),
-                evidence=Evidence(database, clock),
-                platform_balances=PlatformBalances(database, clock, requests),
-                chase_checks=ChaseChecks(comparing, connections, place.guests.known_allowance, PendingExports()),
-            ),
-            exports=_exports(exporting, connections, requests),
-            erasures=Erasures(means, connections, engine, requests),
-            prunings=Prunings(database, Retention(database, settings, clock), requests),
-            feed=feed,
-            clock=clock,
-        )
-        await feed.start()
+        subjects = _subjects(settings, core, reading, comparing, restored)
+        stack.push_async_callback(subjects.callers.audit.close)
+        await core.feed.start()
         await stack.enter_async_context(_joined(place, alone=database.is_sqlite))
         if database.is_sqlite:
-            await connections.recover()
+            await core.connections.recover()
         stack.push_async_callback(_book_what_is_left, housekeeping)
         await _keep_running(
             stack,
             replica=place.replica.run,
             notices=place.notices.run,
-            feed=feed.run,
+            feed=core.feed.run,
             housekeeping=housekeeping.run,
-            engine=engine.run,
+            engine=core.engine.run,
             host=place.host.run,
             arrivals=arrivals.run,
             changed=changed.run,
         )
-        shutdown = Shutdown(settings.drain_notice, engine, place.guests, place.host)
+        shutdown = Shutdown(settings.drain_notice, core.engine, place.guests, place.host)
         readiness = Readiness(database, lambda: shutdown.has_begun)
         metrics_port = await _tell_operators(
             settings, Sources(database, kept, place.replica, place.homes, clock), readiness, stack
         )
         receiver = WebhookReceiver(_deliveries(settings), arrivals)
-        web = WebServer(build(connections, readiness.why_not, receiver, Edge.of(settings)), settings.web_listen)
+        web = WebServer(build(core.connections, readiness.why_not, receiver, Edge.of(settings)), settings.web_listen)
         rpc = RpcServer(subjects, settings)
         for server in (web, rpc):
             stack.push_async_callback(server.stop)
@@ -206,14 +149,6 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         await _keep_running(stack, readiness=functools.partial(readiness.watch, rpc.say_whether_it_serves))
         stack.push_async_callback(shutdown.drain, rpc, web)
         yield App(rpc.port, web.port, metrics_port)
-
-
-def _exports(means: export_means.Means, connections: Connections, requests: Requests) -> ExportSubjects:
-    preflight = Preflight(means)
-    exports = Exports(means, connections, requests, preflight)
-    settings = SettingsOfExports(means, connections, requests, preflight)
-    ExportWork(means, connections, preflight, settings.revalidate)
-    return ExportSubjects(exports=exports, settings=settings, watch=ExportWatch(means.feed, exports))
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -232,6 +167,105 @@ def _place(settings: Settings, database: Database, clock: Clock) -> _Place:
     homes = Homes(database, replica, limits)
     means = Sharing(database, clock, replica, homes, notices)
     return _Place(replica, homes, notices, Guests(means, limits), Host(means, limits, call_takes=settings.xero_timeout))
+
+
+class _Core(msgspec.Struct, frozen=True):
+    """What every subject is built on."""
+
+    database: Database
+    clock: Clock
+    place: _Place
+    booked: CallsInMemory
+    feed: Feed
+    engine: Engine
+    requests: Requests
+    library: XeroLibrary
+    connections: Connections
+
+
+async def _core(settings: Settings, database: Database, clock: Clock, place: _Place, stack: AsyncExitStack) -> _Core:
+    vault = Vault.from_settings(settings.vault_keys.get_secret_value(), settings.database_url)
+    session = await stack.enter_async_context(open_session(settings))
+    booked = CallsInMemory()
+    feed = Feed(database, clock, place.notices)
+    engine = Engine(database, clock, place.replica, place.homes, place.notices)
+    requests = Requests(vault, clock)
+    library = XeroLibrary(session, settings, clock, booked, place.guests)
+    identity = XeroIdentity(session, settings, clock)
+    tokens = Tokens(database, vault, identity, clock, call_takes=settings.xero_timeout, name=lambda: place.replica.id)
+    connections = Connections(
+        ConnectionMeans(
+            database=database,
+            feed=feed,
+            engine=engine,
+            requests=requests,
+            authorisations=Authorisations(vault, identity, clock),
+            tokens=tokens,
+            identity=identity,
+            library=library,
+            return_urls=ReturnUrls(settings.return_url_allow),
+            clock=clock,
+            look_every=settings.look_every,
+        )
+    )
+    return _Core(database, clock, place, booked, feed, engine, requests, library, connections)
+
+
+def _subjects(
+    settings: Settings,
+    core: _Core,
+    reading: SyncMeans,
+    comparing: reconciliation_means.Means,
+    restored: Restored | None,
+) -> Subjects:
+    """What the services are answered from, with all work that goes on without being asked for."""
+    database, clock, feed, engine, requests = core.database, core.clock, core.feed, core.engine, core.requests
+    connections, allowance = core.connections, core.library.allowance
+    syncs = Syncs(reading, connections, engine, requests)
+    readings = Readings(reading, connections, syncs, engine)
+    Polls(reading, readings, engine, allowance)
+    Sweeps(reading, readings, engine)
+    exporting = export_means.Means(database, feed, clock, engine, allowance, restored)
+    return Subjects(
+        callers=Callers(database, clock, issuer.read),
+        connections=connections,
+        syncs=syncs,
+        sync_watch=SyncWatch(database, feed, syncs),
+        freshness=FreshnessOf(database, core.place.guests.known_allowance, clock),
+        receivables=Receivables(database, clock),
+        changes=Changes(database, feed, clock),
+        explanations=Explanations(database, connections, clock),
+        reconciliation=_reconciliation(comparing, connections, requests, core.place),
+        exports=_exports(exporting, connections, requests),
+        erasures=Erasures(reading, connections, engine, requests),
+        prunings=Prunings(database, Retention(database, settings, clock), requests),
+        feed=feed,
+        clock=clock,
+    )
+
+
+def _reconciliation(
+    means: reconciliation_means.Means, connections: Connections, requests: Requests, place: _Place
+) -> ReconciliationSubjects:
+    ReconciliationWork(means, connections)
+    discrepancies = Discrepancies(means.database, means.feed, means.clock, requests)
+    return ReconciliationSubjects(
+        reconciliations=Reconciliations(means, connections, requests),
+        reconciliation_watch=ReconciliationWatch(means.database, means.feed),
+        discrepancies=discrepancies,
+        discrepancy_watch=DiscrepancyWatch(means.database, means.feed, discrepancies),
+        evidence=Evidence(means.database, means.clock),
+        platform_balances=PlatformBalances(means.database, means.clock, requests),
+        chase_checks=ChaseChecks(means, connections, place.guests.known_allowance),
+    )
+
+
+def _exports(means: export_means.Means, connections: Connections, requests: Requests) -> ExportSubjects:
+    preflight = Preflight(means)
+    exports = Exports(means, connections, requests, preflight)
+    settings = SettingsOfExports(means, connections, requests, preflight)
+    ExportWork(means, connections, preflight, settings.revalidate)
+    return ExportSubjects(exports=exports, settings=settings, watch=ExportWatch(means.feed, exports))
 
 
 async def _tell_operators(settings: Settings, sources: Sources, readiness: Readiness, stack: AsyncExitStack) -> int:

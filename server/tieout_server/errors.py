@@ -25,9 +25,9 @@ TieoutError
 │   ├── AccessRevokedError          Xero refuses these books to us
 │   ├── ScopeMissingError           the consent did not cover this call
 │   ├── OperatorMustActError        not the merchant's matter: an operator of this service acts
-│   │   └── AppRejectedError        Xero does not know our client id or secret
-│   ├── ConnectionNotUsableError    the connection waits for a person
-│   └── ListenError                 a server cannot listen as it is told to
+│   │   ├── AppRejectedError        Xero does not know our client id or secret
+│   │   └── ListenError             a server cannot listen as it is told to
+│   └── ConnectionNotUsableError    the connection waits for a person
 ├── TryAgainError                   it is tried again, by us where we own the work
 │   ├── XeroUnavailableError        Xero or the network did not answer properly
 │   │   └── AnswerLostError         a write was sent, and whether it was done is not known
@@ -228,14 +228,14 @@ class AppRejectedError(OperatorMustActError):
     reason = "APP_REJECTED"
 
 
+class ListenError(OperatorMustActError):
+    """A server cannot listen as it is told to: an operator's matter, and before any call could come."""
+
+
 class ConnectionNotUsableError(PersonMustActError):
     """The connection is not connected now; its reason says why and who must act."""
 
     reason = "CONNECTION_NOT_USABLE"
-
-
-class ListenError(OperatorMustActError):
-    """A server cannot listen as it is told to: an operator's matter, and before any call could come."""
 
 
 # It is tried again.
@@ -269,6 +269,18 @@ class CallLimitError(TryAgainError):
         self.limit = limit
 
 
+class CallerRateLimitedError(TryAgainError):
+    """This caller calls too often or has too many streams open, or its address showed too much that is wrong."""
+
+    reason = "CALLER_RATE_LIMITED"
+
+
+class IssuerUnavailableError(TryAgainError):
+    """The issuer of callers' tokens does not answer, and a token cannot be judged without it."""
+
+    reason = "ISSUER_UNAVAILABLE"
+
+
 # This process ends.
 
 
@@ -282,18 +294,6 @@ class DrainingError(TieoutError):
 
     def __init__(self, sentence: str = "This server is shutting down; ask another one.", **facts: str) -> None:
         super().__init__(sentence, **facts)
-
-
-class CallerRateLimitedError(TryAgainError):
-    """This caller calls too often or has too many streams open, or its address showed too much that is wrong."""
-
-    reason = "CALLER_RATE_LIMITED"
-
-
-class IssuerUnavailableError(TryAgainError):
-    """The issuer of callers' tokens does not answer, and a token cannot be judged without it."""
-
-    reason = "ISSUER_UNAVAILABLE"
 
 
 # The database is away.

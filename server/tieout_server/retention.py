@@ -19,7 +19,6 @@ logger = log.get("retention")
 PAUSE = 0.05
 """Seconds between two transactions: others write in between."""
 
-
 SETTINGS: Mapping[Kind, str] = {  # change runs behind syncs: they go with them
     Kind.SYNCS: "keep_syncs",
     Kind.CHANGE_RUNS: "keep_syncs",

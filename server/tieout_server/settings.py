@@ -11,11 +11,10 @@ SCOPES = (
     "openid profile email offline_access accounting.contacts.read accounting.settings.read "
     "accounting.invoices accounting.payments accounting.banktransactions accounting.reports.aged.read"
 )
-"""The granular scopes that reading and, later, exporting payments need (Xero, Scopes, since March 2026)."""
+"""The granular scopes that reading and exporting payments need (Xero, Scopes, since March 2026)."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """The names by which a machine reaches itself."""
-
 
 LEAST_KEPT = timedelta(days=7)
 """As long as resume tokens are good: less would take away what a watcher may still ask for."""

@@ -43,6 +43,7 @@ from tieout_server.settings import Settings
 from tieout_server.storage import mirror
 from tieout_server.storage.database import Database
 from tieout_server.xero.books import XeroBooks, XeroLibrary
+from tieout_server.xero.limits import Limits
 from tieout_server.xero.listings import LISTINGS
 from tieout_server.xero.oauth import XeroIdentity
 from tieout_server.xero.transport import ATTEMPTS, open_session
@@ -171,7 +172,7 @@ async def opened(stack: AsyncExitStack, database_url: str) -> Around:
         xero_client_secret=SecretStr("sandbox-secret"), xero_timeout=timedelta(seconds=5),
     )  # fmt: skip
     session, clock = await stack.enter_async_context(open_session(settings)), SystemClock(SPEED)
-    library = XeroLibrary(session, settings, clock, CallsInMemory())
+    library = XeroLibrary(session, settings, clock, CallsInMemory(), Limits(clock))
     database = Database(database_url)
     stack.push_async_callback(database.close)
     await add_connection(database, CONNECTION)

@@ -176,7 +176,7 @@ async def test_history_is_in_order_and_only_where_it_is_asked_for(database: Data
     ]
     async with database.write() as tx:
         for one in happened:
-            await exports.add_event(tx, "exp1", one)
+            await exports.add_events(tx, {"exp1": one})
     async with database.read() as tx:
         assert await exports.get(tx, "exp1", history=True) == changed(QUEUED, history=tuple(happened))
         assert await exports.get(tx, "exp1") == QUEUED

@@ -14,15 +14,17 @@ from tieout_server.measuring import Measuring, Sources
 from tieout_server.storage.arrivals import kept_beside
 from tieout_server.storage.database import POOL_SIZE, Database, Transaction
 from tieout_server.storage.tables import connections
-from tieout_server.work.homes import Homes, NoWindows
+from tieout_server.work.homes import Homes
 from tieout_server.work.replica import Replica
+from tieout_server.xero.limits import Limits
 
 
 @pytest.fixture
 async def figures(database: Database) -> AsyncIterator[Measuring]:
     replica = Replica(database)
     async with kept_beside(database) as kept:
-        yield Measuring(Sources(database, kept, replica, Homes(database, replica, NoWindows()), SettableClock()))
+        clock = SettableClock()
+        yield Measuring(Sources(database, kept, replica, Homes(database, replica, Limits(clock)), clock))
 
 
 @contextmanager

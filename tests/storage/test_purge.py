@@ -119,9 +119,8 @@ async def _exported(tx: Transaction, connection_id: str, *, accepted_in: int) ->
     )  # fmt: skip
     await exports.insert(tx, export, "fingerprint", accepted_in)
     await exports.put(tx, export)
-    await exports.add_event(
-        tx, name, ExportEvent(xero_status="VERIFIED", sentence="Kauri paid.", actor="", occurred_at=AT)
-    )
+    happened = ExportEvent(xero_status="VERIFIED", sentence="Kauri paid.", actor="", occurred_at=AT)
+    await exports.add_events(tx, {name: happened})
     deletion = Deletion(record=RecordKind.PAYMENT, xero_id="xp1")
     step = Step(id=name, connection_id=connection_id, export_id=name, number=1, draft=deletion, marker="", state="DONE")
     await export_steps.add(tx, [step])

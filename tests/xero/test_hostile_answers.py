@@ -26,6 +26,7 @@ from tieout_server.ledger.calls import CallsInMemory
 from tieout_server.settings import Settings
 from tieout_server.xero import transport
 from tieout_server.xero.answers import LONGEST_DAY, LONGEST_MINUTE, Answer, LimitRefused, refusal, without_nul
+from tieout_server.xero.limits import Limits
 from tieout_server.xero.oauth import XeroIdentity
 from tieout_server.xero.transport import ATTEMPTS, Access, Request, Transport, open_session
 
@@ -50,7 +51,7 @@ class Around:
     clock: SystemClock = field(default_factory=lambda: SystemClock(SPEED))
 
     def __post_init__(self) -> None:
-        self.transport = Transport(self.session, self.settings, self.clock, CallsInMemory())
+        self.transport = Transport(self.session, self.settings, self.clock, CallsInMemory(), Limits(self.clock))
         self.identity = XeroIdentity(self.session, self.settings, self.clock)
 
     async def fetch(self, *replies: Reply, request: Request = READ) -> object:

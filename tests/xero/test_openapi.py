@@ -25,6 +25,7 @@ from tieout_server.settings import Settings
 from tieout_server.xero import transport
 from tieout_server.xero.answers import Answer
 from tieout_server.xero.books import XeroLibrary
+from tieout_server.xero.limits import Limits
 from tieout_server.xero.receiving import received
 from tieout_server.xero.time_zones import time_zone
 from tieout_server.xero.transport import open_session
@@ -256,7 +257,8 @@ async def test_every_request_of_our_own_client_is_as_the_file_says(
     async with open_session(settings) as session:
         trace.freeze()
         session.trace_configs.append(trace)
-        library = XeroLibrary(session, settings, SystemClock(), CallsInMemory())
+        clock = SystemClock()
+        library = XeroLibrary(session, settings, clock, CallsInMemory(), Limits(clock))
         books = library.open(recorded.caller.tenant_id, _Tokens(recorded.caller))
         for entity in Entity:
             for query in (

@@ -28,6 +28,7 @@ from tieout_server.errors import (
 from tieout_server.ledger.books import Purpose, WaitingFor
 from tieout_server.ledger.calls import Calls, CallsInMemory
 from tieout_server.settings import Settings
+from tieout_server.xero.limits import Limits
 from tieout_server.xero.transport import ATTEMPTS, USER_AGENT, Access, Request, SendBy, Transport, open_session
 
 SPEED = 1_000.0
@@ -114,7 +115,9 @@ async def xero() -> AsyncIterator[Xero]:
     async with listening(answering) as url:
         settings = Settings(xero_api_url=url, xero_timeout=timedelta(seconds=5))
         async with open_session(settings) as session:
-            answering.transport = Transport(session, settings, answering.clock, answering.calls)
+            answering.transport = Transport(
+                session, settings, answering.clock, answering.calls, Limits(answering.clock)
+            )
             yield answering
 
 
@@ -193,7 +196,8 @@ async def test_a_lasting_outage_is_reported_and_seen_while_it_is_waited_out(xero
 async def test_a_server_that_cannot_be_reached_costs_no_slot() -> None:
     settings = Settings(xero_api_url="http://127.0.0.1:1")
     async with open_session(settings) as session:
-        transport = Transport(session, settings, SystemClock(SPEED), CallsInMemory())
+        clock = SystemClock(SPEED)
+        transport = Transport(session, settings, clock, CallsInMemory(), Limits(clock))
         with pytest.raises(XeroUnavailableError):
             await transport.fetch(Access("acme", Tokens()), READ, msgspec.json.decode)
         assert transport.allowance("acme").used_this_minute == 0
@@ -341,7 +345,7 @@ async def test_a_write_that_takes_too_long_is_lost(xero: Xero) -> None:
         xero_api_url=f"http://127.0.0.1:{runner.addresses[0][1]}", xero_timeout=timedelta(milliseconds=100)
     )
     async with open_session(settings) as session:
-        transport = Transport(session, settings, xero.clock, xero.calls)
+        transport = Transport(session, settings, xero.clock, xero.calls, Limits(xero.clock))
         with pytest.raises(AnswerLostError):
             await transport.fetch(Access("acme", xero.tokens), WRITE, decode)
     await runner.cleanup()
@@ -350,7 +354,8 @@ async def test_a_write_that_takes_too_long_is_lost(xero: Xero) -> None:
 async def test_a_write_that_cannot_reach_xero_is_tried_again_and_was_surely_not_done() -> None:
     settings = Settings(xero_api_url="http://127.0.0.1:1")
     async with open_session(settings) as session:
-        transport, tokens = Transport(session, settings, SystemClock(SPEED), CallsInMemory()), Tokens()
+        clock, tokens = SystemClock(SPEED), Tokens()
+        transport = Transport(session, settings, clock, CallsInMemory(), Limits(clock))
         with pytest.raises(XeroUnavailableError) as caught:
             await transport.fetch(Access("acme", tokens), WRITE, decode)
     assert not isinstance(caught.value, AnswerLostError)

@@ -414,7 +414,7 @@ class PaymentExport(_message.Message):
     dismissal_note: _builtins.str
     """Why it was dismissed. Empty unless DISMISSED."""
     dismissed_by: _builtins.str
-    """Who dismissed it. Empty unless DISMISSED."""
+    """Who dismissed it: `caller`. Empty unless DISMISSED."""
     @_builtins.property
     def payment(self) -> Global___PlatformPayment:
         """The payment as it was accepted."""
@@ -611,7 +611,7 @@ class PaymentExportEvent(_message.Message):
     sentence: _builtins.str
     """What happened, in a sentence."""
     actor: _builtins.str
-    """Who did it: the caller's name, or `tieout`."""
+    """Who did it: `caller` for what a call asked for, or `tieout`. ListAuditEvents says which caller that was."""
     @_builtins.property
     def error(self) -> Global___ExportError:
         """What went wrong. Absent where nothing did."""

@@ -762,7 +762,7 @@ class DiscrepancyEvent(_message.Message):
     sentence: _builtins.str
     """What happened, in a sentence."""
     actor: _builtins.str
-    """Who did it: the caller's name, or `tieout`."""
+    """Who did it: `caller` for what a call asked for, or `tieout`. ListAuditEvents says which caller that was."""
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When it was committed."""

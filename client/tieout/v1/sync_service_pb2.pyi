@@ -421,8 +421,8 @@ class Sync(_message.Message):
     phase: Global___SyncPhase.ValueType
     """What it is reading."""
     requested_by: _builtins.str
-    """Who asked: the caller's name, or `connect`, `reconnect`, or `schedule` where reading without being asked met a
-    closed gate.
+    """Who asked: `caller` for a call of StartSync, `connect`, `reconnect`, or `schedule` where reading without being asked
+    met a closed gate.
     """
     percent: _builtins.float
     """Share done, 0 to 100. Never falls."""

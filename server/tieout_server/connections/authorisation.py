@@ -28,7 +28,6 @@ CONSENT_LIFE = timedelta(minutes=30)
 IN_HAND = timedelta(minutes=2)
 """How long one process may take to settle a consent that came back, before another one that brings it may go on."""
 
-
 UNKNOWN_STATE = "This link does not belong to a consent that was started here."
 
 

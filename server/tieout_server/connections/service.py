@@ -8,7 +8,7 @@ from tieout_server.connections.access import Access, AtStart
 from tieout_server.connections.consent import CHOOSE, COMPLETE, Consents
 from tieout_server.connections.leave import AtEnd, Leave
 from tieout_server.connections.look_after import LookAfter
-from tieout_server.connections.means import AFTER_CONSENT, Means
+from tieout_server.connections.means import Means
 from tieout_server.connections.merchants import Merchants
 from tieout_server.connections.messages import (
     Begun,
@@ -35,8 +35,6 @@ from tieout_server.ledger.links import CALLER, Link, LinkChangeKind, LinkEvent, 
 from tieout_server.storage import connections, events, history, tokens
 from tieout_server.storage.connections import Scope
 from tieout_server.storage.database import Transaction
-
-__all__ = ["AFTER_CONSENT", "Connections", "Means"]
 
 PAGE = 1000
 """Connections that a snapshot reads at a time."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 
 from tieout_server.errors import RejectedError
-from tieout_server.exports import checks, erased, returned, waits
+from tieout_server.exports import checks, erased, record, returned, waits
 from tieout_server.exports.checks import Examined, Situation
 from tieout_server.exports.outcomes import WAITING, ExportOutcomes, Outgoing, own_steps, tell, with_links
 from tieout_server.exports.plan import PlannedWrite
@@ -25,8 +25,6 @@ AT_ONCE = 1_000
 """Exports that are examined in one slice: two calls or so for their invoices, twenty for the payments."""
 LOOKS = 40
 """At most in one slice, for whose invoices cannot be asked for: of 1,000 exports one is found by 20."""
-NOTED_AT_ONCE = 50
-"""Exports in one commit: others write in between."""
 BATCHES_AT_ONCE = 20
 PARTS_AT_ONCE = 200
 """Batches of one call, and what they pay together."""
@@ -130,9 +128,9 @@ class Exporting:
     async def _note(self, judged: Sequence[_Judged]) -> None:
         """Commit what is not sent: what is wrong, what is in Xero already, and what has to wait."""
         first = {one.export.id for one in [one for one in judged if one.outgoing][:WRITES_AT_ONCE]}
-        wanted = [one for one in judged if one.export.id not in first]
-        for start in range(0, len(wanted), NOTED_AT_ONCE):
-            await self._note_some({one.export.id: one for one in wanted[start : start + NOTED_AT_ONCE]})
+        wanted = {one.export.id: one for one in judged if one.export.id not in first}
+        for some in record.in_parts(list(wanted)):
+            await self._note_some({name: wanted[name] for name in some})
 
     async def _note_some(self, wanted: Mapping[str, _Judged]) -> None:
         async with self._turn.commit() as tx:

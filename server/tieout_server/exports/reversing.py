@@ -23,6 +23,7 @@ from tieout_server.exports.messages import Reverse
 from tieout_server.exports.state import REVERSIBLE, UNDER_WAY, ReversalKind, StepState, XeroStatus
 from tieout_server.ledger.calendar import today_of
 from tieout_server.ledger.exports import ExportEvent, PaymentExport, Reversal, Step
+from tieout_server.ledger.links import CALLER
 from tieout_server.ledger.money import readable
 from tieout_server.storage import connections, export_steps, exports, reversals
 from tieout_server.storage.database import Transaction
@@ -43,7 +44,7 @@ class ReversalRequests:
         self._means = means
         self._requests = requests
 
-    async def reverse(self, asked: Reverse, actor: str) -> PaymentExport:
+    async def reverse(self, asked: Reverse) -> PaymentExport:
         """Have a payment taken back, or part of it; the same reversal again is answered as it is.
 
         Answers the export, the new reversal being its last.
@@ -69,11 +70,9 @@ class ReversalRequests:
                 return export
             own = (await export_steps.of_exports(tx, [export.id]))[export.id]
             _check_amount(export, asked.kind, amount, _left(export, own))
-            return await self._begin(tx, export, asked, amount, actor)
+            return await self._begin(tx, export, asked, amount)
 
-    async def _begin(
-        self, tx: Transaction, export: PaymentExport, asked: Reverse, amount: Decimal, actor: str
-    ) -> PaymentExport:
+    async def _begin(self, tx: Transaction, export: PaymentExport, asked: Reverse, amount: Decimal) -> PaymentExport:
         now = self._means.clock.now()
         reversal = Reversal(
             id=f"rev_{secrets.token_hex(10)}",
@@ -94,7 +93,7 @@ class ReversalRequests:
         because = f": {asked.reason}" if asked.reason else ""
         what = readable(amount, export.payment.currency)
         sentence = f"{what} is to be taken back as {_NOUNS[ReversalKind(asked.kind)]}{because}."
-        happened = ExportEvent(xero_status=export.xero_status, sentence=sentence, actor=actor, occurred_at=now)
+        happened = ExportEvent(xero_status=export.xero_status, sentence=sentence, actor=CALLER, occurred_at=now)
         changed = msgspec.structs.replace(export, updated_at=now)
         told = await record.keep(tx, self._means.feed, changed, happened)
         return msgspec.structs.replace(told, history=())

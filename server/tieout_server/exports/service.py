@@ -31,8 +31,6 @@ from tieout_server.storage.exports import ExportQuery
 from tieout_server.storage.pages import Span
 from tieout_server.work.requests import Requests
 
-AT_ONCE = 50
-"""Exports that one transaction sets going again, so that nobody waits for long."""
 AGAIN = "It is tried again."
 ABSENT = (ExportReason.CONNECTION_LOST, ExportReason.SCOPE_MISSING)
 """What exports wait for that a new consent brings."""
@@ -50,7 +48,7 @@ class Exports:
         self._reversals = ReversalRequests(means, requests)
         links.at_start(self._go_on)
 
-    async def export(self, asked: ExportPayment, actor: str = CALLER) -> Accepted:
+    async def export(self, asked: ExportPayment) -> Accepted:
         """Accept a payment, whatever state the connection is in; the same payment again gets the export that is there.
 
         Raises:
@@ -66,14 +64,14 @@ class Exports:
             if await connections.get(tx, asked.connection_id, lock=True) is None:  # a purge comes before or after
                 raise NotFoundError("connection", asked.connection_id)
             there = await exports.of_payment(tx, asked.connection_id, asked.payment.payment_id)
-            accepted = None if there else await self._accept(tx, asked, print_, actor)
+            accepted = None if there else await self._accept(tx, asked, print_)
             if accepted is None:  # it was there, or came at the same time
                 accepted = await _existing(tx, asked, print_)
             answer = _First(accepted.export.id, accepted.existing)
             await self._requests.keep(tx, method, asked.request_id, digested, answer)
         return accepted
 
-    async def _accept(self, tx: Transaction, asked: ExportPayment, print_: str, actor: str) -> Accepted | None:
+    async def _accept(self, tx: Transaction, asked: ExportPayment, print_: str) -> Accepted | None:
         """A new export; None if the same payment came at the same time and was first."""
         now = self._means.clock.now()
         export = PaymentExport(
@@ -90,7 +88,7 @@ class Exports:
         if not await exports.insert(tx, export, print_, accepted_in):
             return None
         happened = ExportEvent(
-            xero_status=export.xero_status, sentence="Accepted for export.", actor=actor, occurred_at=now
+            xero_status=export.xero_status, sentence="Accepted for export.", actor=CALLER, occurred_at=now
         )
         await record.keep(tx, self._means.feed, export, happened)
         return Accepted(await _get(tx, export.id), existing=False)
@@ -162,7 +160,7 @@ class Exports:
             found = [] if empty else await exports.every_not_over(tx, connection_id)
         return ExportSnapshot(position, found)
 
-    async def reexport(self, asked: Reexport, actor: str = CALLER) -> PaymentExport:
+    async def reexport(self, asked: Reexport) -> PaymentExport:
         """Try an export again that nobody would try by itself, or a reversal of it that is in ERROR.
 
         One that is on its way is answered as it is.
@@ -185,19 +183,17 @@ class Exports:
                 return export
             failed = [one for one in export.reversals if one.xero_status == XeroStatus.ERROR]
             if export.xero_status in REVERSIBLE and failed:
-                return await self._reverse_again(tx, export, failed, actor)
+                return await self._reverse_again(tx, export, failed)
             if going := [one for one in export.reversals if one.xero_status in UNDER_WAY]:
                 sentence = f"Reversal {going[0].reversal_id!r} is under way: wait for its end."
                 raise not_now.refusal(export, sentence)
             not_now.check(export, not_now.AGAIN)
             _check_is_not_taken_back(export)
-            again, happened = record.again(export, self._means.clock.now(), AGAIN, actor)
+            again, happened = record.again(export, self._means.clock.now(), AGAIN, CALLER)
             await record.keep(tx, self._means.feed, again, happened)
         return again
 
-    async def _reverse_again(
-        self, tx: Transaction, export: PaymentExport, failed: list[Reversal], actor: str
-    ) -> PaymentExport:
+    async def _reverse_again(self, tx: Transaction, export: PaymentExport, failed: list[Reversal]) -> PaymentExport:
         now = self._means.clock.now()
         for reversal in failed:
             status = move(reversal.xero_status, XeroStatus.QUEUED)
@@ -205,11 +201,11 @@ class Exports:
             await reversals.put(tx, queued)
         export = msgspec.structs.replace(export, updated_at=now)
         sentence = "It is tried again to take it back."
-        happened = ExportEvent(xero_status=export.xero_status, sentence=sentence, actor=actor, occurred_at=now)
+        happened = ExportEvent(xero_status=export.xero_status, sentence=sentence, actor=CALLER, occurred_at=now)
         told = await record.keep(tx, self._means.feed, export, happened)
         return msgspec.structs.replace(told, history=())
 
-    async def reexport_all(self, asked: ReexportAll, actor: str = CALLER) -> int:
+    async def reexport_all(self, asked: ReexportAll) -> int:
         """Try again what is in ERROR, or what is for one of these reasons; answers how many that are.
 
         They are set going some at a time: should it break off, a repeat goes on with the rest.
@@ -231,20 +227,20 @@ class Exports:
                     return earlier  # the same request came twice at the same time
                 await self._means.wake(tx, asked.connection_id)
                 some = await exports.with_status(
-                    tx, asked.connection_id, (XeroStatus.ERROR,), asked.reasons, limit=AT_ONCE, after=after
+                    tx, asked.connection_id, (XeroStatus.ERROR,), asked.reasons, limit=record.AT_ONCE, after=after
                 )
                 held, now = await exports.lock_all(tx, [one.id for one in some]), self._means.clock.now()
                 stuck = [one for one in held.values() if one.xero_status == XeroStatus.ERROR]
-                count, is_last = count + len(stuck), len(some) < AT_ONCE
+                count, is_last = count + len(stuck), len(some) < record.AT_ONCE
                 if is_last:
                     await self._requests.keep(tx, method, asked.request_id, asked, count)
-                queued = [record.again(one, now, AGAIN, actor) for one in stuck]
+                queued = [record.again(one, now, AGAIN, CALLER) for one in stuck]
                 await record.keep_all(tx, self._means.feed, queued)
             if is_last:
                 return count
             after = some[-1].id
 
-    async def dismiss(self, asked: Dismiss, actor: str = CALLER) -> PaymentExport:
+    async def dismiss(self, asked: Dismiss) -> PaymentExport:
         """Note that a payment is handled elsewhere, or not to be recorded; it is not tried again.
 
         One that waits is never sent from then on. A repeat replaces the note.
@@ -268,18 +264,18 @@ class Exports:
                 error=None,
                 due_at=None,
                 dismissal_note=asked.note,
-                dismissed_by=actor,
+                dismissed_by=CALLER,
                 updated_at=now,
             )
             sentence = f"Dismissed: {asked.note}"
-            happened = ExportEvent(xero_status=dismissed.xero_status, sentence=sentence, actor=actor, occurred_at=now)
+            happened = ExportEvent(xero_status=dismissed.xero_status, sentence=sentence, actor=CALLER, occurred_at=now)
             await self._requests.keep(tx, method, asked.request_id, asked, export.id)
             await record.keep(tx, self._means.feed, dismissed, happened)
         return dismissed
 
-    async def reverse(self, asked: Reverse, actor: str = CALLER) -> PaymentExport:
+    async def reverse(self, asked: Reverse) -> PaymentExport:
         """Have a payment taken back, or part of it; see `exports.reversing`."""
-        return await self._reversals.reverse(asked, actor)
+        return await self._reversals.reverse(asked)
 
     async def _go_on(self, tx: Transaction, connection_id: str) -> None:
         """Have what waits for a consent tried now that there is one."""

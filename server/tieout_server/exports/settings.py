@@ -23,8 +23,6 @@ from tieout_server.storage.database import Transaction
 from tieout_server.storage.receivables import FoundAccount
 from tieout_server.work.requests import Requests
 
-AT_ONCE = 50
-"""Exports that one transaction looks at, so that nobody waits for long."""
 MENDED = (
     ExportReason.ACCOUNT_NOT_CHOSEN,
     ExportReason.ACCOUNT_NOT_PAYABLE,
@@ -81,7 +79,7 @@ class SettingsOfExports:
             settings = await export_settings.get(tx, connection_id)
             return self._now(await _as_known(tx, link, settings))
 
-    async def update(self, asked: UpdateSettings, actor: str = CALLER) -> Updated:
+    async def update(self, asked: UpdateSettings) -> Updated:
         """Replace the settings, once each account was found good in Xero, and set going again what they unblock.
 
         What they unblock is set going some at a time: should that break off, the settings are kept, and the rest can
@@ -116,7 +114,7 @@ class SettingsOfExports:
             before, after = await self._replace(tx, asked)
             change = Change(_ground(before, known, base), _ground(after, footing.accounts, base))
             await self._requests.keep(tx, _UPDATE, asked.request_id, asked, asked.connection_id)
-        told = (link.id, _CHANGED, actor)
+        told = (link.id, _CHANGED, CALLER)
         woken = await self._wake_exports(*told, lambda one: rules.unblocks(one, change.before, change.after))
         woken += await self._wake_reversals(
             *told, lambda one: rules.unblocks_reversal(one, change.before, change.after)
@@ -215,11 +213,11 @@ class SettingsOfExports:
                     connection_id,
                     (XeroStatus.ERROR,),
                     reasons,
-                    limit=AT_ONCE,
+                    limit=record.AT_ONCE,
                     after=behind,
                     updated_before=updated_before,
                 )
-            more, behind = len(some) == AT_ONCE, some[-1].id if some else ""
+            more, behind = len(some) == record.AT_ONCE, some[-1].id if some else ""
             if wanted := [one.id for one in some if is_unblocked(one)]:
                 woken += await self._set_going(connection_id, wanted, sentence, actor)
         return woken

@@ -23,20 +23,8 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of the same bodies once decompressed: Xero does not say which of the two it charges as egress."""
 
 
-class CallLedger(Protocol):
-    """Where every call is booked the moment it ended."""
-
-    def book(self, xero_tenant_id: str, calls: Calls) -> None:
-        """Add these calls to what the organisation has used."""
-        ...
-
-    def take(self, xero_tenant_id: str) -> list[Calls]:
-        """What was booked since the last take, summed by purpose and status; it is the taker's now."""
-        ...
-
-
 class CallsInMemory:
-    """A call ledger that keeps what has not been taken yet; one row per purpose and status, however many calls."""
+    """Where every call is booked the moment it ended, until it is taken; one row per purpose and status."""
 
     def __init__(self) -> None:
         self._booked: dict[str, dict[tuple[Purpose, int], Calls]] = {}

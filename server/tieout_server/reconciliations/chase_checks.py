@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from tieout_server import log
 from tieout_server.connections.service import Connections
@@ -25,7 +25,7 @@ from tieout_server.reconciliations.figures import Figure, figures_of
 from tieout_server.reconciliations.known import known_up_to
 from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.messages import InvoiceReference
-from tieout_server.storage import connections, discrepancies, receivables
+from tieout_server.storage import connections, discrepancies, exports, receivables
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.discrepancies import Discrepancy
 from tieout_server.syncs import followers
@@ -56,31 +56,14 @@ class _Read(NamedTuple):
         return xero_invoice_id in self.invoices and figure.is_net and figure.members <= set(self.contacts)
 
 
-class PendingPayments(Protocol):
-    """Where payments wait that are on their way into Xero."""
-
-    async def pending(
-        self, tx: Transaction, connection_id: str, xero_invoice_ids: Collection[str]
-    ) -> Mapping[str, str]:
-        """Of these invoices those of which a payment is on its way, each with the export that brings it."""
-        ...
-
-
 class ChaseChecks:
     """Answers whether invoices may be chased. Nothing is sent to anybody."""
 
-    def __init__(
-        self,
-        means: Means,
-        links: Connections,
-        allowance: Callable[[str], Awaitable[Allowance]],
-        pending: PendingPayments | None = None,
-    ) -> None:
-        """`allowance` tells the calls that an organisation has left; without `pending` nothing is exported at all."""
+    def __init__(self, means: Means, links: Connections, allowance: Callable[[str], Awaitable[Allowance]]) -> None:
+        """`allowance` tells the calls that an organisation has left."""
         self._means = means
         self._links = links
         self._allowance = allowance
-        self._pending = pending
 
     async def check(self, connection_id: str, asked: Sequence[InvoiceReference]) -> list[ChaseCheck]:
         """The answer for each of these invoices, in their order.
@@ -111,7 +94,7 @@ class ChaseChecks:
         found = {one.xero_invoice_id: one for one in meant if isinstance(one, Invoice)}
         figures = await figures_of(tx, connection_id, {one.xero_contact_id for one in found.values()})
         off = await _discrepancies_of(tx, connection_id, found.values(), figures)
-        pending = await self._pending.pending(tx, connection_id, found) if self._pending else {}
+        pending = await exports.pending_of(tx, connection_id, found)
         judged = []
         for one in meant:
             if not isinstance(one, Invoice):

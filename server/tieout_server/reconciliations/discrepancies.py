@@ -82,7 +82,7 @@ class Discrepancies:
                 return
             last = found[-1].id
 
-    async def acknowledge(self, asked: Acknowledge, actor: str = CALLER) -> Discrepancy:
+    async def acknowledge(self, asked: Acknowledge) -> Discrepancy:
         """Note that a person knows of it; a repeat replaces the note.
 
         Raises:
@@ -104,7 +104,7 @@ class Discrepancies:
             state = move(DiscrepancyState(found.state), Happening.ACKNOWLEDGED)
             now = self._clock.now()
             sentence = f"Acknowledged: {asked.note}" if asked.note else "Acknowledged."
-            happened = Happened(state=state, sentence=sentence, actor=actor, at=now, difference=found.difference)
+            happened = Happened(state=state, sentence=sentence, actor=CALLER, at=now, difference=found.difference)
             changed = msgspec.structs.replace(found, state=state, note=asked.note, updated_at=now)
             changed = msgspec.structs.replace(changed, history=(*found.history, happened))
             await self._requests.keep(tx, method, asked.request_id, asked, found.id)

@@ -49,8 +49,9 @@ class Overview:
     """Everybody compared: who does not agree, and what both sides come to."""
 
     def __init__(self, merged: Mapping[str, str], besides: Collection[str] = ()) -> None:
-        self._owners = {loser: _end(merged, loser) for loser in merged}
-        self._winners = frozenset(self._owners.values())
+        """`merged`: who those are now that were merged away (`customers.all_merges`)."""
+        self._owners = merged
+        self._winners = frozenset(merged.values())
         self._besides = besides
         self._families: dict[str, Standing] = {}
         self._told = Told()
@@ -134,13 +135,3 @@ def _together(owner: str, known: Standing | None, other: Standing) -> Standing:
     return Standing(
         owner, sum(figures) if figures else None, known.is_customer or other.is_customer, (*known.sums, *other.sums)
     )
-
-
-def _end(merged: Mapping[str, str], loser: str) -> str:
-    """Who a contact is now; a ring of merges, which Xero should never state, ends where it would begin again."""
-    passed = {loser}
-    here = merged[loser]
-    while here in merged and here not in passed:
-        passed.add(here)
-        here = merged[here]
-    return here

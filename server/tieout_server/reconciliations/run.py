@@ -155,9 +155,9 @@ class Run:
     async def _compare_everybody(self) -> None:
         """Compare all balances in one pass; who disagrees, or was off before, is compared closely."""
         async with self._means.database.read() as tx:
-            overview = Overview(await open_items.merged(tx, self._link.id))
-            await overview.take(open_items.standings(tx, self._link.id))
             merged = await customers.all_merges(tx, self._link.id)
+            overview = Overview(merged)
+            await overview.take(open_items.standings(tx, self._link.id))
             off = {merged.get(contact, contact) for contact in await discrepancies.off_balance(tx, self._link.id)}
         self._plan.suspects = sorted(off | set(overview.suspects()))
         self._plan.suspected = len(self._plan.suspects)
@@ -193,7 +193,7 @@ class Run:
     async def _end_early(self) -> None:
         """The calls were used up before anybody could be compared."""
         async with self._means.database.read() as tx:
-            overview = Overview(await open_items.merged(tx, self._link.id))
+            overview = Overview(await customers.all_merges(tx, self._link.id))
             await overview.take(open_items.standings(tx, self._link.id))
         self._plan.suspects = []
         await self._end(customers=overview.customers, left_over=overview.customers)

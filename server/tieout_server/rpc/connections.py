@@ -35,7 +35,6 @@ _Context = aio.ServicerContext[Any, Any]
 _SHARED = 256
 """Changes whose message is kept, so that one event for many watchers is put together once."""
 
-
 _AT_ONCE = 500
 """Connections of a snapshot that are made into messages before others have their turn."""
 

@@ -36,9 +36,9 @@ _Behavior = Callable[[Any, _Context], Awaitable[Any]]
 class Surround(aio.ServerInterceptor):
     """Authenticates, validates, maps errors and logs, around handlers of every arity."""
 
-    def __init__(self, door: Door, clock: Clock, in_hand: InHand | None = None) -> None:
+    def __init__(self, door: Door, clock: Clock, in_hand: InHand) -> None:
         self._door = door
-        self._in_hand = in_hand or InHand()
+        self._in_hand = in_hand
         self._clock = clock
         self._wrapped: dict[str, _Handler] = {}
 

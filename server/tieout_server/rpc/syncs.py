@@ -11,6 +11,7 @@ from tieout.v1 import sync_service_pb2 as pb
 from tieout.v1 import sync_service_pb2_grpc as pb_grpc
 from tieout_server.clock import Clock
 from tieout_server.events import token
+from tieout_server.ledger.links import CALLER
 from tieout_server.rpc import convert_explain, convert_syncs, paging
 from tieout_server.rpc.convert import entity_of, heartbeat
 from tieout_server.storage.customers import ContactField
@@ -21,9 +22,6 @@ from tieout_server.syncs.state import Decision, SyncMode, SyncState
 from tieout_server.syncs.watch import Seen, SyncWatch
 
 _Context = aio.ServicerContext[Any, Any]
-
-_CALLER = "caller"
-"""Who asked for a sync: a static token gives callers no names."""
 
 
 class SyncServicer(pb_grpc.SyncServiceServicer):
@@ -45,7 +43,7 @@ class SyncServicer(pb_grpc.SyncServiceServicer):
             connection_id=request.connection_id,
             mode=SyncMode.FULL if full else SyncMode.INCREMENTAL,
             entities=tuple(dict.fromkeys(entity_of(number) for number in request.entities)),
-            requested_by=_CALLER,
+            requested_by=CALLER,
             request_id=request.request_id,
         )
         answer = await self._syncs.start(asked)

@@ -99,11 +99,6 @@ async def put(tx: Transaction, export: PaymentExport, *, verify_at: datetime | m
     await export_steps.link(tx, export.connection_id, export.id, records)
 
 
-async def add_event(tx: Transaction, export_id: str, happened: ExportEvent) -> None:
-    """Add to the history of an export; whoever does holds the export."""
-    await add_events(tx, {export_id: happened})
-
-
 async def add_events(tx: Transaction, happened: Mapping[str, ExportEvent]) -> Mapping[str, tuple[ExportEvent, ...]]:
     """Add to the histories of these exports, which are held; answers all of each, oldest first."""
     known = await _histories(tx, happened)

@@ -1,6 +1,6 @@
 """What balances consist of in the mirror: open documents, what they add up to, and what crosses customers."""
 
-from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
@@ -173,14 +173,6 @@ async def standings(tx: Transaction, connection_id: str, of: Collection[str] | N
         await rows.close()
     for standing in _grouped(rest):
         yield standing
-
-
-async def merged(tx: Transaction, connection_id: str) -> Mapping[str, str]:
-    """The contacts that were merged away, each with the one that it was merged into."""
-    query = select(contacts.c.xero_contact_id, contacts.c.merged_into).where(
-        contacts.c.connection_id == connection_id, contacts.c.merged_into != ""
-    )
-    return {row[0]: row[1] for row in await tx.execute(query)}
 
 
 async def named_invoices(

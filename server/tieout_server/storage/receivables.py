@@ -74,7 +74,6 @@ class InvoiceQuery(msgspec.Struct, frozen=True, kw_only=True):
     statuses: tuple[DocumentStatus, ...] = IN_LEDGER
     """Others than AUTHORISED and PAID come only when they are asked for."""
     due_before: date | None = None
-    due_after: date | None = None
     number: str = ""
     currency: str = ""
     updated_after: datetime | None = None
@@ -171,8 +170,6 @@ async def page_of_invoices(
     wanted = _changed(_narrowed(invoices, connection_id, query.statuses, of), invoices, query.updated_after)
     if query.due_before is not None:
         wanted = wanted.where(invoices.c.due_on < query.due_before.isoformat())
-    if query.due_after is not None:
-        wanted = wanted.where(invoices.c.due_on > query.due_after.isoformat())
     if query.number:
         wanted = wanted.where(invoices.c.number == query.number)
     if query.currency:

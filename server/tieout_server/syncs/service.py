@@ -8,7 +8,8 @@ import msgspec
 
 from tieout_server import log
 from tieout_server.clock import Clock
-from tieout_server.connections.service import AFTER_CONSENT, Connections
+from tieout_server.connections.means import AFTER_CONSENT
+from tieout_server.connections.service import Connections
 from tieout_server.connections.state import ConnectionState, check_can_read
 from tieout_server.errors import NotFoundError, NotPermittedNowError, PersonMustActError, XeroUnavailableError
 from tieout_server.events.feed import SYNC, Feed

@@ -24,7 +24,7 @@ from tieout_server.storage import work
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.notices import Notices
 from tieout_server.storage.work import Due, Lease, Task
-from tieout_server.work.homes import Homes, NoWindows
+from tieout_server.work.homes import Homes
 from tieout_server.work.observed import Causes, Outcome, Slice, observed
 from tieout_server.work.replica import Replica
 
@@ -109,21 +109,13 @@ class _Kind(msgspec.Struct, frozen=True):
 class Engine:
     """Does what is due. Register the kinds, then run it once per process."""
 
-    def __init__(
-        self,
-        database: Database,
-        clock: Clock,
-        replica: Replica | None = None,
-        homes: Homes | None = None,
-        notices: Notices | None = None,
-    ) -> None:
-        """Without `replica`, `homes` and `notices` this process shares the work with nobody."""
+    def __init__(self, database: Database, clock: Clock, replica: Replica, homes: Homes, notices: Notices) -> None:
         self._database = database
-        self._notices = notices or Notices(database)
+        self._notices = notices
         self._notices.listen(work.CHANNEL, self.hear)
         self._clock = clock
-        self._replica = replica or Replica(database)
-        self._homes = homes or Homes(database, self._replica, NoWindows())
+        self._replica = replica
+        self._homes = homes
         self._homes.is_busy = self._is_busy
         self._replica.on_lost(self._cancel_all)
         self._kinds: dict[str, _Kind] = {}

@@ -54,35 +54,6 @@ class Windows(Protocol):
         ...
 
 
-class NoWindows:
-    """For a process that calls nobody."""
-
-    def keep(self, organisation: str) -> bytes:  # noqa: ARG002 - part of `Windows`
-        """Nothing."""
-        return b""
-
-    def used(self) -> set[str]:
-        """None."""
-        return set()
-
-    def hand_over(self, organisation: str) -> bytes | None:  # noqa: ARG002 - part of `Windows`
-        """Nothing."""
-        return b""
-
-    def take_over(self, organisation: str, kept: bytes) -> None:
-        """Nothing."""
-
-    def told_by(self, kept: bytes) -> Allowance:  # noqa: ARG002 - part of `Windows`
-        """Nothing."""
-        return Allowance(used_this_minute=0, left_this_minute=0, left_today=None)
-
-    def forget_all(self) -> None:
-        """Nothing."""
-
-    def share_with(self, others: int) -> None:
-        """Nothing."""
-
-
 class Homes:
     """Which organisations are at home here."""
 
@@ -96,6 +67,8 @@ class Homes:
         self._is_draining = False
         self.is_busy: Callable[[str], bool] = lambda _: False
         """Whether something is being done here for an organisation."""
+        self.on_settled: Callable[[], None] = lambda: None
+        """Called when an organisation has settled here: guests may have asked for it before."""
         replica.on_lost(self._drop)
         replica.on_beat(self.balance)
 
@@ -203,6 +176,7 @@ class Homes:
     def _settled(self, xero_tenant_id: str, known: bytes) -> None:
         self._here.add(xero_tenant_id)
         self._windows.take_over(xero_tenant_id, known)
+        self.on_settled()
 
     async def _drop(self) -> None:
         """Others have them now."""

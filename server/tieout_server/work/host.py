@@ -37,6 +37,7 @@ class Host:
         self._asked = asyncio.Event()
         self._notices = means.notices
         self._notices.listen(FOR_HOMES, self._heard)
+        self._homes.on_settled = self._asked.set
         means.replica.on_lost(self._send_away)
 
     async def run(self) -> None:
@@ -60,7 +61,7 @@ class Host:
             await asyncio.wait(self._serving.values(), timeout=max(0.0, by - asyncio.get_running_loop().time()))
 
     def _take_in(self, call: GuestCall) -> None:
-        if not self._homes.is_here(call.xero_tenant_id):  # it moves at this moment; its next home sees to it
+        if not self._homes.is_here(call.xero_tenant_id):  # it moves at this moment; where it settles it is seen to
             return
         doing = self._forget(call) if call.is_over else self._serve(call)
         serving = self._serving[call.id] = asyncio.create_task(doing, name=f"guest {call.id}")

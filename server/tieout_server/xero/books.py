@@ -11,7 +11,7 @@ import msgspec
 from tieout_server.clock import Clock
 from tieout_server.errors import UnexpectedAnswerError
 from tieout_server.ledger.books import IDS_AT_ONCE, AccessTokens, AgedReport, HeldUp, Order, Page, Purpose, Query
-from tieout_server.ledger.calls import Allowance, CallLedger, Pacing
+from tieout_server.ledger.calls import Allowance, CallsInMemory, Pacing
 from tieout_server.ledger.documents import Entity, Organisation, OrganisationUser
 from tieout_server.settings import Settings
 from tieout_server.xero import wire
@@ -34,8 +34,8 @@ class XeroLibrary:
         session: aiohttp.ClientSession,
         settings: Settings,
         clock: Clock,
-        calls: CallLedger,
-        pacing: Pacing | None = None,
+        calls: CallsInMemory,
+        pacing: Pacing,
     ) -> None:
         self._transport = Transport(session, settings, clock, calls, pacing)
         self._clock = clock

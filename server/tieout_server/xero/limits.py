@@ -7,8 +7,7 @@ a start goes alone, until its answer tells what an earlier process has used up.
 Waiting calls are served by purpose, first come first served within one. Purposes that somebody waits for have calls in
 reserve: 5 of each minute and a tenth of each day, which polling and backfill may not take; half of the day's is for
 exported payments alone, however many webhooks come. Notes, for which nobody waits, get none of a day's second half of
-calls. A full minute is waited out in here; a full day is an error at
-once, so that nobody sleeps through it.
+calls. A full minute is waited out in here; a full day is an error at once, so that nobody sleeps through it.
 """
 
 import asyncio

@@ -26,10 +26,9 @@ from tieout_server.errors import (
     XeroUnavailableError,
 )
 from tieout_server.ledger.books import AccessTokens, HeldUp, Purpose, WaitingFor
-from tieout_server.ledger.calls import Allowance, CallLedger, Calls, Leave, Pacing, Problem
+from tieout_server.ledger.calls import Allowance, Calls, CallsInMemory, Leave, Pacing, Problem
 from tieout_server.settings import Settings
 from tieout_server.xero.answers import LONGEST_QUOTE, Answer, LimitRefused, TokenRefused, refusal, without_nul
-from tieout_server.xero.limits import Limits
 from tieout_server.xero.observed import observed, told_left
 from tieout_server.xero.receiving import received
 
@@ -46,7 +45,7 @@ LARGEST_BODY = 64 * 1024 * 1024
 """Bytes that a body may have, on the wire and decompressed: 1,000 invoices with all their lines are a third of it."""
 USER_AGENT = f"tieout/{version('tieout')}"
 
-_log = log.get("xero")
+logger = log.get("xero")
 
 
 class SendBy(msgspec.Struct, frozen=True):
@@ -134,15 +133,14 @@ class Transport:
         session: aiohttp.ClientSession,
         settings: Settings,
         clock: Clock,
-        calls: CallLedger,
-        pacing: Pacing | None = None,
+        calls: CallsInMemory,
+        pacing: Pacing,
     ) -> None:
-        """Without `pacing` this process is the only one that calls Xero for the app."""
         self._session = session
         self._root = settings.xero_api_url.rstrip("/") + "/api.xro/2.0/"
         self._clock = clock
         self._calls = calls
-        self._pacing = pacing or Limits(clock)
+        self._pacing = pacing
         self._unavailable: dict[str, HeldUp] = {}
         self._chance = random.Random()  # noqa: S311 - spreads retries, guards nothing
         # One thread: decoding holds the interpreter's lock, so that more would only keep the event loop waiting longer.
@@ -293,7 +291,7 @@ class Transport:
         )
         self._calls.book(xero_tenant_id, booked)
         measures.XERO_BYTES.labels("body").inc(body_bytes)
-        _log.debug(
+        logger.debug(
             "called",
             xero_tenant_id=xero_tenant_id,
             purpose=purpose.value,
@@ -314,7 +312,7 @@ def _limit_error(call: Leave, refused: object) -> CallLimitError:
     assert isinstance(refused, LimitRefused)
     retry_at = call.refused(refused.problem, refused.retry_after)
     measures.XERO_REFUSED.labels(refused.problem.value).inc()
-    _log.warning("refused by a limit", limit=refused.problem.value, retry_at=retry_at.isoformat())
+    logger.warning("refused by a limit", limit=refused.problem.value, retry_at=retry_at.isoformat())
     return CallLimitError(f"Xero's {refused.problem} limit refused the call.", refused.problem.value, retry_at)
 
 

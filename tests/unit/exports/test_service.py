@@ -19,9 +19,8 @@ from tieout_server.errors import (
     PaymentIdReusedError,
     RequestIdReusedError,
 )
-from tieout_server.exports import service
+from tieout_server.exports import record
 from tieout_server.exports.messages import Dismiss, ExportPayment, Reexport, ReexportAll, Reverse
-from tieout_server.exports.pending import PendingExports
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.exports import PaymentExport, PaymentLine, PlatformPayment
 from tieout_server.storage import exports
@@ -171,7 +170,7 @@ async def test_what_is_in_xero_or_over_is_not_tried_again(desk: Desk, status: st
 async def test_everything_in_error_is_tried_again_or_what_is_for_one_reason(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "AT_ONCE", 2)
+    monkeypatch.setattr(record, "AT_ONCE", 2)
     for number in range(5):
         await desk.handed_over(paid(f"p{number}"), **desk.in_error())
     await desk.handed_over(paid("locked"), **desk.in_error("PERIOD_LOCKED"))
@@ -191,7 +190,7 @@ async def test_everything_in_error_is_tried_again_or_what_is_for_one_reason(
 async def test_what_fails_again_meanwhile_is_not_tried_twice_by_one_request(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "AT_ONCE", 2)
+    monkeypatch.setattr(record, "AT_ONCE", 2)
     made = [await desk.handed_over(paid(f"p{number}"), **desk.in_error()) for number in range(5)]
     go_on, rounds = exports.with_status, 0
 
@@ -211,8 +210,9 @@ async def test_what_was_handled_elsewhere_is_dismissed_with_a_note_that_may_be_r
     stuck = await desk.handed_over(**desk.in_error())
     await desk.exports.dismiss(Dismiss(stuck.id, "paid by hand", "r1"))
     await desk.exports.dismiss(Dismiss(stuck.id, "paid by hand", "r1"))
-    dismissed = await desk.exports.dismiss(Dismiss(stuck.id, "by Ruth"), "ruth")
-    assert (dismissed.xero_status, dismissed.dismissal_note, dismissed.dismissed_by) == ("DISMISSED", "by Ruth", "ruth")
+    dismissed = await desk.exports.dismiss(Dismiss(stuck.id, "by Ruth"))
+    assert (dismissed.xero_status, dismissed.dismissal_note) == ("DISMISSED", "by Ruth")
+    assert dismissed.dismissed_by == "caller"
     assert dismissed.error is None
     sentences = [event.sentence for event in (await desk.exports.get(stuck.id)).history][1:]
     assert sentences == ["Dismissed: paid by hand", "Dismissed: by Ruth"]
@@ -302,9 +302,8 @@ async def test_a_watcher_hears_nothing_of_other_connections_and_of_none_that_is_
 
 async def test_an_invoice_waits_for_a_payment_until_that_was_seen_in_xero(desk: Desk) -> None:
     export = (await desk.hand_over()).export
-    pending = PendingExports()
     async with desk.database.read() as tx:
-        assert await pending.pending(tx, desk.connection_id, ["i1", "i2"]) == {"i1": export.id}
+        assert await exports.pending_of(tx, desk.connection_id, ["i1", "i2"]) == {"i1": export.id}
     async with desk.database.write() as tx:
         await exports.put(tx, msgspec.structs.replace(export, xero_status="VERIFIED"))
-        assert await pending.pending(tx, desk.connection_id, ["i1", "i2"]) == {}
+        assert await exports.pending_of(tx, desk.connection_id, ["i1", "i2"]) == {}

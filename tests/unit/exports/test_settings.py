@@ -19,8 +19,7 @@ from tieout_server.errors import (
     RequestIdReusedError,
     XeroUnavailableError,
 )
-from tieout_server.exports import preflight
-from tieout_server.exports import settings as settings_module
+from tieout_server.exports import preflight, record
 from tieout_server.exports.messages import Reverse, UpdateSettings
 from tieout_server.ledger.books import HeldUp, WaitingFor
 from tieout_server.ledger.documents import Entity
@@ -133,7 +132,7 @@ async def test_settings_of_books_that_cannot_be_read_are_not_updated(desk: Desk)
 async def test_choosing_an_account_sets_going_what_waited_for_it_and_nothing_else(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settings_module, "AT_ONCE", 2)
+    monkeypatch.setattr(record, "AT_ONCE", 2)
     desk.show("wise", currency="EUR")
     euros = [await desk.handed_over(paid(f"p{n}", currency="EUR"), **desk.in_error()) for n in range(5)]
     others = [
@@ -142,12 +141,12 @@ async def test_choosing_an_account_sets_going_what_waited_for_it_and_nothing_els
         await desk.handed_over(paid("dismissed", currency="EUR"), xero_status="DISMISSED"),
     ]
     await desk.asleep()
-    assert (await desk.settings.update(new(desk, ("EUR", "wise")), "ruth")).woken == 5
+    assert (await desk.settings.update(new(desk, ("EUR", "wise")))).woken == 5
     assert {await stands(desk, one) for one in euros} == {"QUEUED"}
     assert [await stands(desk, one) for one in others] == ["ERROR", "ERROR", "DISMISSED"]
     assert await desk.woken_at() == desk.clock.now()
     last = (await desk.exports.get(euros[0].id)).history[-1]
-    assert (last.sentence, last.actor) == ("The settings were changed: it is tried again.", "ruth")
+    assert (last.sentence, last.actor) == ("The settings were changed: it is tried again.", "caller")
 
 
 async def test_permitting_overpayments_sets_going_what_was_held_for_them(desk: Desk) -> None:

@@ -11,7 +11,7 @@ from tieout_server.ledger.documents import Document
 from tieout_server.reconciliations.convention import ALL, Convention
 from tieout_server.reconciliations.items import Item, of_credit, of_invoice
 from tieout_server.reconciliations.overview import Overview
-from tieout_server.storage import mirror, open_items
+from tieout_server.storage import customers, mirror, open_items
 from tieout_server.storage.database import Database
 from tieout_server.storage.open_items import Standing, Sum
 
@@ -39,7 +39,7 @@ async def keep(database: Database, *documents: Document) -> None:
 
 async def compared(database: Database) -> Overview:
     async with database.read() as tx:
-        overview = Overview(await open_items.merged(tx, "con1"))
+        overview = Overview(await customers.all_merges(tx, "con1"))
         await overview.take(open_items.standings(tx, "con1"))
     return overview
 

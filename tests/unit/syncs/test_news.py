@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 import documents
 from databases import take
 from fakes import World
+from places import alone
 from servers import until
 from tieout_server.clock import from_micros
 from tieout_server.connections.messages import Connect, Return
@@ -37,7 +38,7 @@ from tieout_server.syncs import fetch, news
 from tieout_server.syncs.news import News
 from tieout_server.syncs.run import Means
 from tieout_server.syncs.schedule import OFTEN
-from tieout_server.work.engine import Engine, Job, LostLeaseError, Priority
+from tieout_server.work.engine import Job, LostLeaseError, Priority
 
 SECOND = timedelta(seconds=1)
 pytestmark = pytest.mark.timeout(60)
@@ -46,7 +47,7 @@ pytestmark = pytest.mark.timeout(60)
 @pytest.fixture
 def told(around: World) -> News:
     means = Means(database=around.database, feed=around.subjects.feed, clock=around.clock)
-    return News(means, around.connections, Engine(around.database, around.clock), lambda _: Allowance(0, 60, None))
+    return News(means, around.connections, alone(around.database, around.clock), lambda _: Allowance(0, 60, None))
 
 
 @pytest.fixture
@@ -414,7 +415,7 @@ async def test_what_follows_is_read_though_the_event_about_it_is_satisfied(
 
 async def test_a_wake_for_nothing_does_not_slow_the_next_event(around: World, link: Link) -> None:
     means = Means(database=around.database, feed=around.subjects.feed, clock=around.clock)
-    engine = Engine(around.database, around.clock)
+    engine = alone(around.database, around.clock)
     told = News(means, around.connections, engine, lambda _: Allowance(0, 60, 100))
     async with around.database.write() as tx:
         await engine.wake(tx, news.WORK, link.id, priority=Priority.NEWS)

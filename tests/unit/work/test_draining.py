@@ -13,6 +13,7 @@ from servers import until
 from tieout_server.errors import DrainingError
 from tieout_server.ledger.books import Purpose
 from tieout_server.storage import tables
+from tieout_server.storage.notices import Notices
 from tieout_server.work.engine import Engine, Job, Lane, Priority
 from tieout_server.xero.limits import AT_ONCE, LINGER, SKEW, Call
 
@@ -133,7 +134,7 @@ async def test_slices_learn_that_they_are_to_end_and_what_does_not_end_is_broken
             cancelled.append(job.connection_id)
             raise
 
-    engine = Engine(one.database, SettableClock(), one.replica, one.homes)
+    engine = Engine(one.database, SettableClock(), one.replica, one.homes, Notices(one.database))
     engine.register("ends", Lane.WRITE, ends)
     engine.register("hangs", Lane.READ, hangs)
     running = asyncio.create_task(engine.run())

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from databases import add_connection
 from fakes import SettableClock
+from places import alone
 from servers import until
 from tieout_server.storage import migrate, replicas, tables
 from tieout_server.storage.database import Database
@@ -63,7 +64,7 @@ class Slices:
 @contextlib.asynccontextmanager
 async def at_work(database: Database, clock: SettableClock, **kinds: Perform) -> AsyncIterator[Engine]:
     """An engine at work; kinds whose name begins with `write` run in the lane of writes."""
-    engine = Engine(database, clock)
+    engine = alone(database, clock)
     for name, perform in kinds.items():
         engine.register(name, Lane.WRITE if name.startswith("write") else Lane.READ, perform)
     running = asyncio.create_task(engine.run())

@@ -301,3 +301,18 @@ async def test_calls_of_all_processes_at_once_are_five_at_most(home: Place, two:
     await asyncio.gather(*(call(at) for at in (home, two) for _ in range(25)))
     await nothing_is_left(home)
     assert 1 < most <= 5
+
+
+async def test_who_asks_while_the_organisation_moves_is_let_through_as_soon_as_it_has_arrived(
+    home: Place, two: Place
+) -> None:
+    home.homes._here.clear()  # as between the commits of a move
+    calling = asyncio.create_task(two.called())
+    async with asyncio.timeout(10):
+        while not await home.guest_calls():  # noqa: ASYNC110 - the database sets no event
+            await asyncio.sleep(0.01)
+    await turns()
+    assert not calling.done()
+    assert await home.settle()
+    async with asyncio.timeout(5):  # and not at the home's next look of its own accord, some 15 seconds later
+        await calling

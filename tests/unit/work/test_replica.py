@@ -16,6 +16,7 @@ from tieout_server.errors import CallLimitError
 from tieout_server.ledger.books import Purpose
 from tieout_server.storage import replicas, tables, work
 from tieout_server.storage.database import Database
+from tieout_server.storage.notices import Notices
 from tieout_server.work import engine as engines
 from tieout_server.work import replica as replica_module
 from tieout_server.work.engine import Engine, Job, Lane, LostLeaseError, Priority
@@ -47,7 +48,7 @@ class Slices:
 @contextlib.asynccontextmanager
 async def at_work(at: Place, slices: Slices) -> AsyncIterator[Engine]:
     """An engine at work in this process."""
-    engine = Engine(at.database, at.clock, at.replica, at.homes)
+    engine = Engine(at.database, at.clock, at.replica, at.homes, Notices(at.database))
     engine.register("read", Lane.READ, slices.perform)
     at.heard.append(engine.hear)
     running = asyncio.create_task(engine.run())
