@@ -225,7 +225,7 @@ async def test_what_waits_is_not_to_be_recorded_any_more_and_its_invoice_not_hel
     dismissed = await desk.exports.dismiss(Dismiss(export.id, "The bank returned it."))
     assert (dismissed.xero_status, dismissed.error, dismissed.due_at) == ("DISMISSED", None, None)
     async with desk.database.read() as tx:
-        assert await PendingExports().pending(tx, desk.connection_id, ["i1"]) == {}
+        assert await exports.pending_of(tx, desk.connection_id, ["i1"]) == {}
 
 
 @pytest.mark.parametrize(
