@@ -99,7 +99,7 @@ async def pay(world: World, merchant: Merchant) -> None:
     amount = min(invoice.amount_due, Decimal(world.chance.randrange(1, 200)))
     money = Money(currency_code=invoice.currency, amount=f"{amount:f}")
     line = PaymentLine(xero_invoice_id=invoice.id, amount=money)
-    paid_on = world.sandbox.clock.today().isoformat()
+    paid_on = merchant.organisation.books.today().isoformat()
     payment = PlatformPayment(payment_id=name, paid_on=paid_on, amount=money, lines=[line])
     for _ in range(world.chance.choice([1, 1, 2])):
         await world.any().service.client.payment_exports.export(merchant.id, payment)
