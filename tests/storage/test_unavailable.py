@@ -5,6 +5,7 @@ import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from databases import add_connection
 from tieout_server.errors import NotFoundError, StorageUnavailableError
 from tieout_server.storage import database as databases
+from tieout_server.storage import postgresql
 from tieout_server.storage.database import Database, Transaction
 
 pytestmark = pytest.mark.timeout(60)
@@ -72,6 +74,20 @@ async def test_a_connection_at_rest_is_not_asked_whether_it_lives(
     monkeypatch.setattr(postgres._engine.dialect, "do_ping", asked.append)
     await _look(postgres)
     assert asked == []
+
+
+async def test_connections_break_one_after_the_other_as_soon_as_they_are_opened(
+    postgres: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(_connection: object) -> None:
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(postgresql, "_has_spoken", lambda _socket: True)
+        broken.setattr(postgres._engine.dialect, "do_ping", breaks)
+        with pytest.raises(StorageUnavailableError, match="cannot be used"):
+            await _look(postgres)
+    await _look(postgres)
 
 
 async def test_no_connection_comes_free_in_time(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

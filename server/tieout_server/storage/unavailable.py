@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 
 from tieout_server import measures
@@ -21,6 +21,8 @@ _STATES = ("40001", "40P01", "55P03", "25006", "25P03")
 """Another transaction was in the way, the server is a standby now, or this process stood still for too long. The
 whole transaction was rolled back. It is the caller who repeats it, from its first read on: what was read in it no
 longer holds."""
+_BROKE_AGAIN = "This connection is closed"
+"""What SQLAlchemy says, as of something asked wrongly, where those that it opened instead broke at once, too."""
 _SQLITE = (
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -50,7 +52,9 @@ def _why(error: SQLAlchemyError) -> str:
     """Why the database cannot be used; empty where that is not what the error says."""
     if isinstance(error, NoConnectionFreeError):
         return "no connection to it came free in time"
-    if isinstance(error, PendingRollbackError):
+    if isinstance(error, PendingRollbackError) or (
+        isinstance(error, InvalidRequestError) and str(error) == _BROKE_AGAIN
+    ):
         return "the connection to it broke"
     if isinstance(error, DBAPIError) and error.orig is not None and _is_unavailable(error, error.orig):
         return str(error.orig).strip().partition("\n")[0]
