@@ -7,7 +7,7 @@ from tieout.cli.show import note
 
 
 def confirm(question: str) -> None:
-    """Nothing, if the person at the terminal says yes.
+    """Ask the person at the terminal to say yes.
 
     Raises:
         typer.Exit: they do not, or there is nobody to ask.

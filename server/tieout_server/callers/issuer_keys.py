@@ -105,7 +105,7 @@ class IssuerKeys:
 
 
 def check_address(setting: str, url: str) -> None:
-    """Nothing, if keys may be read from this address.
+    """Check that keys may be read from this address.
 
     Raises:
         IssuerSettingsError: it is not HTTPS, and not on this machine.

@@ -266,7 +266,7 @@ class Consents:
 
 
 def _check_was_given(back: Return) -> None:
-    """Nothing, if Xero sent a code.
+    """Check that Xero sent a code.
 
     Raises:
         PersonMustActError: it sent an error instead.

@@ -36,7 +36,7 @@ def choice_of(link: Link, xero_tenant_id: str) -> OrganisationChoice:
 
 
 async def check_is_free(tx: Transaction, link: Link, chosen: OrganisationChoice) -> None:
-    """Nothing, if this connection, as it is locked now, may become that organisation's.
+    """Check that this connection, as it is locked now, may become that organisation's.
 
     Raises:
         NotPermittedNowError: it has become another organisation's meanwhile.
@@ -85,7 +85,7 @@ def linked(link: Link) -> Sequence[Leaving]:
 
 
 def check_was_not_ended(before: Link, link: Link) -> None:
-    """Nothing, if this connection, as it is locked now, was not disconnected since somebody began to settle it.
+    """Check that this connection, as it is locked now, was not disconnected since somebody began to settle it.
 
     Raises:
         NotPermittedNowError: it was; the consent came too late.

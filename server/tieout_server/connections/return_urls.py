@@ -33,7 +33,7 @@ class ReturnUrls:
                 )
 
     def check(self, url: str) -> None:
-        """Nothing, if this URL is empty or allowed.
+        """Check that this URL is empty or allowed.
 
         Raises:
             InvalidRequestError: it is neither.

@@ -107,7 +107,7 @@ class Feed:
         _wake(self._waiting)
 
     def check_is_open(self) -> None:
-        """Nothing, while followers may stay.
+        """Check that followers may stay.
 
         Raises:
             DrainingError: this process shuts down.

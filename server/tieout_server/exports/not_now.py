@@ -45,7 +45,7 @@ TAKEN_BACK: Mapping[XeroStatus, str] = {
 
 
 def check(export: PaymentExport, refused: Mapping[XeroStatus, str]) -> None:
-    """Nothing, unless this is refused of an export that stands where it does.
+    """Check that this is not refused of an export that stands where it does.
 
     Raises:
         NotPermittedNowError: it is.

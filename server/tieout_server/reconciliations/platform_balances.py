@@ -79,7 +79,7 @@ class PlatformBalances:
         self._requests = requests
 
     async def check_known(self, connection_id: str) -> None:
-        """Nothing, if there is such a connection: worth knowing before 100,000 balances come in.
+        """Check that there is such a connection: worth knowing before 100,000 balances come in.
 
         Raises:
             NotFoundError: there is none.

@@ -91,7 +91,7 @@ class Call:
         return self._caller.name if self._caller else ""
 
     async def admit(self, *, streams: bool) -> None:
-        """Nothing, if whoever this is may make such a call at all, now.
+        """Check that whoever this is may make such a call at all, now.
 
         Raises:
             CallerUnauthenticatedError, CallerNotPermittedError, CallerRateLimitedError, IssuerUnavailableError: no.
@@ -114,7 +114,7 @@ class Call:
             )
 
     async def check(self, request: Message) -> None:
-        """Nothing, if what the request names exists for this caller; then what is to be done is on record.
+        """Check that what the request names exists for this caller, and record what is to be done.
 
         Raises:
             NotFoundError, ConsentStateError: it does not, or is another merchant's: nobody can tell.
@@ -143,7 +143,7 @@ class Call:
         return self._caller is not None and self._door.callers.monotonic() >= self._looks_again_at
 
     async def look_again(self) -> None:
-        """Nothing, if the caller of this stream may still do what it might when it began; else the stream ends.
+        """Check that the caller of this stream may still do what it might when it began; else the stream ends.
 
         Raises:
             CallerUnauthenticatedError: it was revoked, or its token has expired.
@@ -214,7 +214,7 @@ class Call:
             self._counts_as_stream = True
 
     async def _check_seen(self, caller: Caller, kind: Kind, ids: Sequence[str]) -> None:
-        """Nothing, if these exist for the caller; whose they are is remembered for the record."""
+        """Check that these exist for the caller, and remember for the record whose they are."""
         if kind is Kind.MERCHANT:
             self._owner = Owner(ids[0], "")
             if not caller.sees(ids[0]):

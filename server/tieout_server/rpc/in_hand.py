@@ -21,7 +21,7 @@ class InHand:
         self._is_draining = False
 
     def check_is_open(self) -> None:
-        """Nothing, while calls are taken.
+        """Check that calls are taken still.
 
         Raises:
             DrainingError: this process shuts down.

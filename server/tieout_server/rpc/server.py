@@ -167,7 +167,7 @@ class RpcServer:
         await self._server.stop(GRACE)
 
     async def _check_guarded(self) -> None:
-        """Nothing, if callers from other machines have to say who they are, or are let in on purpose."""
+        """Check that callers from other machines have to say who they are, or are let in on purpose."""
         address, settings = self._settings.listen, self._settings
         if is_loopback(address):
             return

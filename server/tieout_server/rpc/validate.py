@@ -45,7 +45,7 @@ WATCHED = 1000
 
 
 def check(request: Message | Garbled) -> None:
-    """Nothing, if the request is sound; a message that is not of this API is left alone.
+    """Check that the request is sound; a message that is not of this API is left alone.
 
     Raises:
         InvalidRequestError: it is not; all that is wrong is named.

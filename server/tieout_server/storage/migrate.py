@@ -65,7 +65,7 @@ async def version_in(tx: Transaction) -> str | None:
 
 
 async def check_fits(database: Database) -> None:
-    """Nothing, if this version of the program works with the database, which may be ahead of it.
+    """Check that this version of the program works with the database, which may be ahead of it.
 
     Raises:
         DatabaseNotMigratedError: it lacks something; the sentence says what to do.

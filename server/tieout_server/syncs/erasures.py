@@ -90,7 +90,7 @@ class Erasures:
         return rows
 
     async def _check_is_gone(self, link: Link, customer: str) -> None:
-        """Nothing, if Xero has erased this contact or does not know it."""
+        """Check that Xero has erased this contact, or does not know it."""
         ids = [customer]
         found = await stated(
             self._links, link, lambda books: books.by_ids(Entity.CONTACTS, ids, Purpose.RECONCILIATION)

@@ -24,7 +24,7 @@ Count = Annotated[int, Meta(ge=0)]
 
 
 def check(*amounts: Decimal | None) -> None:
-    """Nothing, if all of these are amounts. JSON may say NaN, Infinity and 1e999999999 in a text or a number.
+    """Check that all of these are amounts. JSON may say NaN, Infinity and 1e999999999 in a text or a number.
 
     Raises:
         ValueError, ArithmeticError: one is none.
@@ -35,7 +35,7 @@ def check(*amounts: Decimal | None) -> None:
 
 
 def check_rate(rate: Decimal) -> None:
-    """Nothing, if amounts can be divided by this.
+    """Check that amounts can be divided by this.
 
     Raises:
         ValueError, ArithmeticError: they cannot.

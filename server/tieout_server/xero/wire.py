@@ -70,7 +70,7 @@ class Pagination(msgspec.Struct, frozen=True, gc=False):
     item_count: Count = field(name="itemCount", default=0)
 
     def check(self, rows: int, *, page: int, page_size: int) -> None:
-        """Nothing, if this can be of a page that was asked for as that one, and has so many rows.
+        """Check that this can be of a page that was asked for as that one, and has so many rows.
 
         Raises:
             ValueError: it contradicts itself: who believes it would pass rows over, or never come to an end.
