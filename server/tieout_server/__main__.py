@@ -1,5 +1,8 @@
 """The command `tieout-server`: serve, migrate the database, say who may call, ask for health."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from tieout_server.commands import callers, database, doctor, serving
@@ -23,6 +26,22 @@ for command in (
 ):
     cli.command()(command)
 cli.add_typer(callers.cli, name="callers")
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
+        typer.echo(f"tieout-server {version('tieout')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Take what goes before a command."""
 
 
 def main() -> None:

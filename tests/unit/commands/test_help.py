@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -20,3 +21,9 @@ def test_help_imports_nothing_of_the_service(arguments: list[str]) -> None:
     shown, _, imported = asked.stdout.partition("imported:")
     assert "Usage:" in shown
     assert HEAVY & set(imported.split()) == set()
+
+
+def test_it_says_which_version_it_is() -> None:
+    command = [sys.executable, "-m", "tieout_server", "--version"]
+    asked = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert asked.stdout == f"tieout-server {version('tieout')}\n"
