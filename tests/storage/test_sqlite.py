@@ -188,6 +188,18 @@ async def test_what_cannot_begin_is_never_done_outside_a_transaction(database: D
     assert await count(database) == 0
 
 
+async def test_nothing_is_done_in_a_transaction_that_sqlite_has_ended(database: Database) -> None:
+    async def write() -> None:
+        async with database.write() as tx:
+            await tx.execute(INSERT, {"number": 1})
+            await tx.execute(text("ROLLBACK"))  # as a full disk does
+            await tx.execute(INSERT, {"number": 2})
+
+    with pytest.raises(OperationalError, match="is over"):
+        await write()
+    assert await count(database) == 0
+
+
 @pytest.mark.parametrize("turns_before", range(6))
 async def test_a_transaction_that_is_cancelled_anywhere_leaves_nothing(database: Database, turns_before: int) -> None:
     async def write() -> None:

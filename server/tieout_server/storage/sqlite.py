@@ -118,6 +118,8 @@ class OneTurnConnection(aiosqlite.Connection):
             for statement in beginning.statements:
                 self._conn.execute(statement)
             beginning.is_done = True
+        elif beginning is not None and not self._conn.in_transaction:  # a full disk ends it by itself (SQLite)
+            raise sqlite3.OperationalError("the transaction is over: something before this has failed")
         return call(self._conn)
 
     async def _turn(self, call: Callable[..., T], *arguments: object) -> T:
