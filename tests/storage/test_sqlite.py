@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from tieout_server.storage import sqlite
 from tieout_server.storage.database import POOL_SIZE, Database
 from tieout_server.storage.sqlite import AT_ONCE, OneTurnConnection
 
@@ -71,6 +72,21 @@ async def test_what_is_read_within_a_moment_takes_no_turn(database: Database, tu
     turns.clear()  # those of opening a connection
     assert await count(database) == 0
     assert not turns
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2])
+async def test_wherever_a_read_is_broken_off_the_thread_does_all_of_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch, rounds: int
+) -> None:
+    """SQLite counts over all uses of a statement, so that sooner or later it looks up at each instruction of each."""
+    monkeypatch.setattr(sqlite, "ROUND", 7)
+    monkeypatch.setattr(sqlite, "ROUNDS", rounds)
+    for number in range(1, 40):
+        async with database.write() as tx:
+            await tx.execute(INSERT, {"number": number})
+        async with database.read() as tx:
+            assert (await tx.execute(ALL)).scalars().all() == list(range(1, number + 1))
+            assert (await tx.execute(COUNT)).scalar_one() == number
 
 
 async def test_what_takes_longer_keeps_nobody_waiting(database: Database, turns: list[str]) -> None:

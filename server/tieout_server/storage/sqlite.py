@@ -8,6 +8,7 @@ too; and a read that is over within a millisecond, as most are, is done at once,
 
 import asyncio
 import contextlib
+import itertools
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -33,8 +34,9 @@ _Executes = Callable[[sqlite3.Connection], T]
 
 AT_ONCE = 1_000
 """Rows at most that come with their statement; of most there are fewer, and nothing is left to be fetched."""
-BRIEFLY = 10_000
-"""Instructions of SQLite's machine, less than a millisecond: what can be read with so many is read at once."""
+ROUND, ROUNDS = 1_000, 10
+"""Instructions of SQLite's machine, less than a millisecond in all: what can be read with so many is read at once.
+SQLite looks up after each round, counted over all that a prepared statement ever did: the first may be a short one."""
 
 
 class _Beginning(msgspec.Struct):
@@ -107,20 +109,25 @@ class OneTurnConnection(aiosqlite.Connection):
 
     def _briefly(self, call: _Executes[T]) -> T:
         """Raises SQLITE_INTERRUPT where it takes longer; of a read that ends nothing but the statement."""
-        self._conn.set_progress_handler(_enough, BRIEFLY)
+        self._begin(self._beginning)  # not to be broken off: nobody would know whether it has begun
+        rounds = itertools.count(1)
+        self._conn.set_progress_handler(lambda: next(rounds) > ROUNDS, ROUND)
         try:
-            return self._within(self._beginning, call)
+            return call(self._conn)
         finally:
             self._conn.set_progress_handler(None, 0)
 
     def _within(self, beginning: _Beginning | None, call: _Executes[T]) -> T:
+        self._begin(beginning)
+        return call(self._conn)
+
+    def _begin(self, beginning: _Beginning | None) -> None:
         if beginning is not None and not beginning.is_done:
             for statement in beginning.statements:
                 self._conn.execute(statement)
             beginning.is_done = True
         elif beginning is not None and not self._conn.in_transaction:  # a full disk ends it by itself (SQLite)
             raise sqlite3.OperationalError("the transaction is over: something before this has failed")
-        return call(self._conn)
 
     async def _turn(self, call: Callable[..., T], *arguments: object) -> T:
         done: T = await self._execute(call, *arguments)
@@ -135,10 +142,6 @@ class OneTurnConnection(aiosqlite.Connection):
 
         self._asked += 1
         return await super()._execute(counted)  # type: ignore[no-untyped-call] # aiosqlite's own
-
-
-def _enough() -> bool:
-    return True
 
 
 class OneTurnCursor:
