@@ -120,7 +120,7 @@ async def soaked(size: Size, database_url: str, folder: Path) -> list[Row]:
     pooled = 0 if size.replicas == 1 else POOL * size.replicas
     faults = [line for replica in one.replicas for line in faults_in(replica.process.log)]
     for line in faults[:20]:
-        said(f"log: {line[:400]}", began)
+        said(f"log: {line[:200]} … {line[-400:]}", began)  # what happened, and what was raised
     return [
         *lived_through,
         *grown(list(accumulate(lengths)), evenings),
