@@ -216,6 +216,17 @@ async def test_nothing_is_done_in_a_transaction_that_sqlite_has_ended(database: 
     assert await count(database) == 0
 
 
+async def test_nothing_is_read_in_a_transaction_that_sqlite_has_ended(database: Database) -> None:
+    async def read() -> None:
+        async with database.read() as tx:
+            await tx.execute(COUNT)
+            await tx.execute(text("ROLLBACK"))  # as a disk that cannot be read does
+            await tx.execute(COUNT)
+
+    with pytest.raises(OperationalError, match="is over"):
+        await read()
+
+
 @pytest.mark.parametrize("turns_before", range(6))
 async def test_a_transaction_that_is_cancelled_anywhere_leaves_nothing(database: Database, turns_before: int) -> None:
     async def write() -> None:

@@ -69,6 +69,7 @@ class OneTurnConnection(aiosqlite.Connection):
         self._is_used = True
         if self._reads_alone():
             await asyncio.sleep(0)  # whoever reads much lets others have their turns
+            self._begin(self._beginning)  # not to be broken off: nobody would know whether it has begun
             try:
                 return self._briefly(call)
             except sqlite3.OperationalError as error:
@@ -109,7 +110,6 @@ class OneTurnConnection(aiosqlite.Connection):
 
     def _briefly(self, call: _Executes[T]) -> T:
         """Raises SQLITE_INTERRUPT where it takes longer; of a read that ends nothing but the statement."""
-        self._begin(self._beginning)  # not to be broken off: nobody would know whether it has begun
         rounds = itertools.count(1)
         self._conn.set_progress_handler(lambda: next(rounds) > ROUNDS, ROUND)
         try:
