@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tieout_server.errors import NotPermittedNowError
 from tieout_server.exports.state import XeroStatus
-from tieout_server.ledger.exports import PaymentExport
+from tieout_server.ledger.exports import PaymentExport, Reversal
 
 _WAITS = "The payment is not in Xero yet: dismiss it, and it never will be."
 _ON_ITS_WAY = "The payment is on its way into Xero: ask again once it is known whether it is there."
@@ -52,6 +52,11 @@ def check(export: PaymentExport, refused: Mapping[XeroStatus, str]) -> None:
     """
     if sentence := refused.get(XeroStatus(export.xero_status)):
         raise refusal(export, sentence)
+
+
+def until_its_end(export: PaymentExport, reversal: Reversal) -> NotPermittedNowError:
+    """The refusal of anything else while this reversal is under way."""
+    return refusal(export, f"Reversal {reversal.reversal_id!r} is under way: wait for its end.")
 
 
 def refusal(export: PaymentExport, sentence: str) -> NotPermittedNowError:

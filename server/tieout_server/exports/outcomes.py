@@ -308,5 +308,5 @@ def _line_of(export: PaymentExport, draft: Draft | None) -> int | None:
     if not isinstance(draft, PaymentDraft):
         return None
     lines = export.payment.lines
-    named = [index for index, line in enumerate(lines) if line.xero_invoice_id == draft.xero_invoice_id]
-    return next(iter(named), 0 if len(lines) == 1 else None)
+    named = (index for index, line in enumerate(lines) if line.xero_invoice_id == draft.xero_invoice_id)
+    return next(named, 0 if len(lines) == 1 else None)

@@ -141,7 +141,7 @@ def _left(export: PaymentExport, steps: Sequence[Step]) -> Decimal:
     counted = [one for one in export.reversals if one.xero_status != XeroStatus.ERROR or one.id in begun]
     for one in counted:
         if one.xero_status in UNDER_WAY:
-            raise not_now.refusal(export, f"Reversal {one.reversal_id!r} is under way: wait for its end.")
+            raise not_now.until_its_end(export, one)
         if one.xero_status == XeroStatus.ERROR:
             sentence = f"Reversal {one.reversal_id!r} is in ERROR and partly done: try it again with ReexportPayment."
             raise not_now.refusal(export, sentence)
@@ -151,7 +151,7 @@ def _left(export: PaymentExport, steps: Sequence[Step]) -> Decimal:
 def _check_amount(export: PaymentExport, kind: str, amount: Decimal, left: Decimal) -> None:
     """See that so much can be taken back: not more than is left, and all of that where a bank takes it."""
     if not left:
-        raise not_now.refusal(export, "All of the payment is taken back already.")
+        raise not_now.refusal(export, not_now.TAKEN_BACK[XeroStatus.REVERSED])
     rest = readable(left, export.payment.currency)
     if amount > left:
         raise not_now.refusal(export, f"Only {rest} of the payment is left to be taken back: name that as the amount.")

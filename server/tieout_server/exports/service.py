@@ -185,8 +185,7 @@ class Exports:
             if export.xero_status in REVERSIBLE and failed:
                 return await self._reverse_again(tx, export, failed)
             if going := [one for one in export.reversals if one.xero_status in UNDER_WAY]:
-                sentence = f"Reversal {going[0].reversal_id!r} is under way: wait for its end."
-                raise not_now.refusal(export, sentence)
+                raise not_now.until_its_end(export, going[0])
             not_now.check(export, not_now.AGAIN)
             _check_is_not_taken_back(export)
             again, happened = record.again(export, self._means.clock.now(), AGAIN, CALLER)

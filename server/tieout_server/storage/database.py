@@ -73,9 +73,8 @@ class Database:
         self._open: dict[Transaction, _Open] = {}
         if self.is_sqlite:
             self._engine = open_sqlite(self.url, pool_size=pool_size, free_within=FREE_WITHIN, cache=READERS_CACHE)
-            self._writing = open_sqlite(
-                self.url, pool_size=1, free_within=FREE_WITHIN, cache=WRITERS_CACHE
-            )  # one writes all: its cache stays what the file is
+            # One connection writes all: its cache stays what the file is.
+            self._writing = open_sqlite(self.url, pool_size=1, free_within=FREE_WITHIN, cache=WRITERS_CACHE)
         else:
             self._engine = self._writing = _open_postgresql(self.url, pool_size)
 
