@@ -34,7 +34,6 @@ from tieout_server.exports.settings import SettingsOfExports
 from tieout_server.exports.watch import ExportWatch
 from tieout_server.exports.work import ExportWork
 from tieout_server.ledger.calls import CallsInMemory
-from tieout_server.reconciliations import means as reconciliation_means
 from tieout_server.reconciliations.changed import Changed
 from tieout_server.reconciliations.work import ReconciliationWork
 from tieout_server.settings import Settings
@@ -43,10 +42,10 @@ from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.vault import Vault
 from tieout_server.storage.work import Task
 from tieout_server.syncs.erasures import Erasures
+from tieout_server.syncs.means import Means as SyncMeans
 from tieout_server.syncs.news import News
 from tieout_server.syncs.poll import Polls
 from tieout_server.syncs.reading import Readings
-from tieout_server.syncs.run import Means as SyncMeans
 from tieout_server.syncs.service import Syncs
 from tieout_server.syncs.sweep import Sweeps
 from tieout_server.work.engine import Engine, Job, LostLeaseError
@@ -286,16 +285,15 @@ async def start(sandbox: Sandbox, url: str, *, ahead: timedelta = timedelta()) -
             clock=clock,
         )
     )
-    reading = SyncMeans(database, feed, clock)
-    syncs = Syncs(reading, links, engine, requests)
-    News(reading, links, engine, library.allowance)
-    readings = Readings(reading, links, syncs, engine)
-    Polls(reading, readings, engine, library.allowance)
-    Sweeps(reading, readings, engine)
-    Erasures(reading, links, engine, requests)
-    comparing = reconciliation_means.Means(database, feed, clock, engine)
-    Changed(comparing, links, library.allowance)
-    ReconciliationWork(comparing, links)
+    reading = SyncMeans(database, feed, clock, engine)
+    syncs = Syncs(reading, links, requests)
+    News(reading, links, library.allowance)
+    readings = Readings(reading, links, syncs)
+    Polls(reading, readings, library.allowance)
+    Sweeps(reading, readings)
+    Erasures(reading, links, requests)
+    Changed(reading, links, library.allowance)
+    ReconciliationWork(reading, links)
     means = Means(database, feed, clock, engine, library.allowance)
     preflight = Preflight(means)
     exports = Exports(means, links, requests, preflight)

@@ -45,7 +45,6 @@ from tieout_server.ledger.documents import Document, Entity, Invoice, Organisati
 from tieout_server.ledger.writes import Draft, Found, InvoiceLines, Payable, RecordKind, Written
 from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
-from tieout_server.reconciliations import means as reconciliation_means
 from tieout_server.reconciliations.changed import Changed
 from tieout_server.reconciliations.chase_checks import ChaseChecks
 from tieout_server.reconciliations.discrepancies import Discrepancies
@@ -63,11 +62,11 @@ from tieout_server.storage import migrate
 from tieout_server.storage.arrivals import kept_beside
 from tieout_server.storage.database import Database
 from tieout_server.storage.vault import Vault
-from tieout_server.syncs import run
 from tieout_server.syncs.arrivals import Arrivals
 from tieout_server.syncs.erasures import Erasures
 from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
+from tieout_server.syncs.means import Means as SyncMeans
 from tieout_server.syncs.news import News
 from tieout_server.syncs.poll import Polls
 from tieout_server.syncs.reading import Readings
@@ -317,13 +316,12 @@ async def world(folder: Path) -> AsyncIterator[World]:
     database = await _database(folder / "tieout.db")
     feed, engine, requests = Feed(database, clock), alone(database, clock), Requests(VAULT, clock)
     connections = connecting(xero, database, feed, engine, requests)
-    means = run.Means(database=database, feed=feed, clock=clock)
-    syncs = Syncs(means, connections, engine, requests)
-    News(means, connections, engine, lambda _: xero.allowance)
-    readings = Readings(means, connections, syncs, engine)
-    comparing = reconciliation_means.Means(database, feed, clock, engine)
-    Changed(comparing, connections, lambda _: xero.allowance)
-    ReconciliationWork(comparing, connections)
+    means = SyncMeans(database, feed, clock, engine)
+    syncs = Syncs(means, connections, requests)
+    News(means, connections, lambda _: xero.allowance)
+    readings = Readings(means, connections, syncs)
+    Changed(means, connections, lambda _: xero.allowance)
+    ReconciliationWork(means, connections)
     discrepancies = Discrepancies(database, feed, clock, requests)
     exporting = export_means.Means(database, feed, clock, engine, lambda _: xero.allowance)
     preflight = Preflight(exporting)
@@ -341,16 +339,16 @@ async def world(folder: Path) -> AsyncIterator[World]:
         changes=Changes(database, feed, clock),
         explanations=Explanations(database, connections, clock),
         reconciliation=ReconciliationSubjects(
-            reconciliations=Reconciliations(comparing, connections, requests),
+            reconciliations=Reconciliations(means, connections, requests),
             reconciliation_watch=ReconciliationWatch(database, feed),
             discrepancies=discrepancies,
             discrepancy_watch=DiscrepancyWatch(database, feed, discrepancies),
             evidence=Evidence(database, clock),
             platform_balances=PlatformBalances(database, clock, requests),
-            chase_checks=ChaseChecks(comparing, connections, xero.known_allowance),
+            chase_checks=ChaseChecks(means, connections, xero.known_allowance),
         ),
         exports=ExportSubjects(exports=exports, settings=settings_of_exports, watch=ExportWatch(feed, exports)),
-        erasures=Erasures(means, connections, engine, requests),
+        erasures=Erasures(means, connections, requests),
         prunings=Prunings(database, Retention(database, Settings(), clock), requests),
         feed=feed,
         clock=clock,
@@ -358,8 +356,8 @@ async def world(folder: Path) -> AsyncIterator[World]:
     await feed.start()
     running = asyncio.create_task(feed.run())
     try:
-        polls = Polls(means, readings, engine, lambda _: xero.allowance)
-        yield World(xero, clock, database, subjects, polls, Sweeps(means, readings, engine))
+        polls = Polls(means, readings, lambda _: xero.allowance)
+        yield World(xero, clock, database, subjects, polls, Sweeps(means, readings))
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -370,8 +368,9 @@ async def world(folder: Path) -> AsyncIterator[World]:
 @asynccontextmanager
 async def arrivals_of(around: World) -> AsyncIterator[Arrivals]:
     """Where webhooks arrive in this world; nobody takes them on unasked."""
-    means = run.Means(database=around.database, feed=around.subjects.feed, clock=around.clock)
-    news = News(means, around.connections, alone(around.database, around.clock), lambda _: around.xero.allowance)
+    engine = alone(around.database, around.clock)
+    means = SyncMeans(around.database, around.subjects.feed, around.clock, engine)
+    news = News(means, around.connections, lambda _: around.xero.allowance)
     async with kept_beside(around.database) as kept:
         yield Arrivals(means, kept, news)
 

@@ -30,7 +30,7 @@ from tieout_server.ledger.documents import Account, Entity
 from tieout_server.ledger.exports import ExportError, PaymentExport, PaymentLine, PlatformPayment
 from tieout_server.storage import exports, tables
 from tieout_server.storage.database import Database
-from tieout_server.syncs.news import WORK as NEWS
+from tieout_server.syncs.means import NEWS
 from tieout_server.work.engine import Engine, Job, Lane
 from tieout_server.work.requests import Requests
 

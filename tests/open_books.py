@@ -22,7 +22,7 @@ from tieout_server.ledger.documents import (
     Payment,
 )
 from tieout_server.storage.database import Database
-from tieout_server.syncs.news import WORK as NEWS
+from tieout_server.syncs.means import NEWS
 from tieout_server.work.engine import Engine, Job, Lane
 
 

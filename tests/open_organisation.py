@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
 
 import fakes
@@ -18,7 +19,6 @@ from tieout_server.connections.messages import Connect, Return
 from tieout_server.errors import TieoutError
 from tieout_server.ledger.documents import Contact, Document, Entity
 from tieout_server.reconciliations.changed import Changed
-from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.messages import StartReconciliation
 from tieout_server.reconciliations.service import WORK, Reconciliations
 from tieout_server.reconciliations.work import ReconciliationWork
@@ -26,7 +26,7 @@ from tieout_server.storage import connections, discrepancies, mirror, watermarks
 from tieout_server.storage.reconciliations import ReconciliationRecord
 from tieout_server.storage.watermarks import Watermark
 from tieout_server.storage.work import Task
-from tieout_server.syncs.service import COMPARE
+from tieout_server.syncs.means import COMPARE, Means
 from tieout_server.work.engine import Job
 
 AT = datetime(2026, 11, 22, 11, tzinfo=UTC)
@@ -107,7 +107,7 @@ async def around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         link = (await world.connections.complete(Return(state, "code"))).link
         means = Means(world.database, world.subjects.feed, world.clock, engine_with_news(world.database, world.clock))
         async with world.database.write() as tx:
-            await connections.set_last_synced(tx, link.id, AT)
+            await connections.save(tx, msgspec.structs.replace(link, last_synced_at=AT))
             for entity in Entity:
                 await watermarks.put(tx, link.id, entity, Watermark(AT, AT))
         made = Around(

@@ -47,8 +47,8 @@ from tieout_server.ledger.writes import (
 from tieout_server.storage import connections, export_settings, exports, mirror, work
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.work import Task
+from tieout_server.syncs.means import Means as SyncMeans
 from tieout_server.syncs.news import News
-from tieout_server.syncs.run import Means as SyncMeans
 from tieout_server.syncs.service import Syncs
 from tieout_server.work.engine import Engine, Job, Lane, LostLeaseError
 from tieout_server.work.requests import Requests
@@ -405,9 +405,9 @@ def process(url: str, xero: PayingXero) -> Process:
     clock, database = xero.clock, MortalDatabase(url)
     feed, engine, requests = Feed(database, clock), alone(database, clock), Requests(VAULT, clock)
     links = connecting(xero, database, feed, engine, requests)
-    reading = SyncMeans(database, feed, clock)
-    Syncs(reading, links, engine, requests)
-    News(reading, links, engine, lambda _: xero.allowance)
+    reading = SyncMeans(database, feed, clock, engine)
+    Syncs(reading, links, requests)
+    News(reading, links, lambda _: xero.allowance)
     means = Means(database, feed, clock, engine, lambda _: xero.allowance)
     preflight = Preflight(means)
     accepting = Exports(means, links, requests, preflight)

@@ -30,7 +30,6 @@ from tieout_server.measuring import Measuring, Sources
 from tieout_server.readiness import Readiness
 from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
-from tieout_server.reconciliations import means as reconciliation_means
 from tieout_server.reconciliations.changed import Changed
 from tieout_server.reconciliations.chase_checks import ChaseChecks
 from tieout_server.reconciliations.discrepancies import Discrepancies
@@ -55,10 +54,10 @@ from tieout_server.syncs.arrivals import Arrivals
 from tieout_server.syncs.erasures import Erasures
 from tieout_server.syncs.explain import Explanations
 from tieout_server.syncs.freshness import FreshnessOf
+from tieout_server.syncs.means import Means as SyncMeans
 from tieout_server.syncs.news import News
 from tieout_server.syncs.poll import Polls
 from tieout_server.syncs.reading import Readings
-from tieout_server.syncs.run import Means as SyncMeans
 from tieout_server.syncs.service import Syncs
 from tieout_server.syncs.sweep import Sweeps
 from tieout_server.syncs.watch import SyncWatch
@@ -110,14 +109,13 @@ async def serve(settings: Settings) -> AsyncIterator[App]:
         place = _place(settings, database, clock)
         core = await _core(settings, database, clock, place, stack)
         kept = await stack.enter_async_context(kept_beside(database))
-        reading = SyncMeans(database, core.feed, clock)
-        news = News(reading, core.connections, core.engine, core.library.allowance)
+        reading = SyncMeans(database, core.feed, clock, core.engine)
+        news = News(reading, core.connections, core.library.allowance)
         arrivals = Arrivals(reading, kept, news)
-        comparing = reconciliation_means.Means(database, core.feed, clock, core.engine)
-        changed = Changed(comparing, core.connections, core.library.allowance)
+        changed = Changed(reading, core.connections, core.library.allowance)
         housekeeping = Housekeeping(database, core.feed, core.booked, clock, Retention(database, settings, clock))
         restored = await take_up(database, clock.now())
-        subjects = _subjects(settings, core, reading, comparing, restored)
+        subjects = _subjects(settings, core, reading, restored)
         stack.push_async_callback(subjects.callers.audit.close)
         await core.feed.start()
         await stack.enter_async_context(_joined(place, alone=database.is_sqlite))
@@ -211,20 +209,14 @@ async def _core(settings: Settings, database: Database, clock: Clock, place: _Pl
     return _Core(database, clock, place, booked, feed, engine, requests, library, connections)
 
 
-def _subjects(
-    settings: Settings,
-    core: _Core,
-    reading: SyncMeans,
-    comparing: reconciliation_means.Means,
-    restored: Restored | None,
-) -> Subjects:
+def _subjects(settings: Settings, core: _Core, reading: SyncMeans, restored: Restored | None) -> Subjects:
     """What the services are answered from, with all work that goes on without being asked for."""
     database, clock, feed, engine, requests = core.database, core.clock, core.feed, core.engine, core.requests
     connections, allowance = core.connections, core.library.allowance
-    syncs = Syncs(reading, connections, engine, requests)
-    readings = Readings(reading, connections, syncs, engine)
-    Polls(reading, readings, engine, allowance)
-    Sweeps(reading, readings, engine)
+    syncs = Syncs(reading, connections, requests)
+    readings = Readings(reading, connections, syncs)
+    Polls(reading, readings, allowance)
+    Sweeps(reading, readings)
     exporting = export_means.Means(database, feed, clock, engine, allowance, restored)
     return Subjects(
         callers=Callers(database, clock, issuer.read),
@@ -235,9 +227,9 @@ def _subjects(
         receivables=Receivables(database, clock),
         changes=Changes(database, feed, clock),
         explanations=Explanations(database, connections, clock),
-        reconciliation=_reconciliation(comparing, connections, requests, core.place),
+        reconciliation=_reconciliation(reading, connections, requests, core.place),
         exports=_exports(exporting, connections, requests),
-        erasures=Erasures(reading, connections, engine, requests),
+        erasures=Erasures(reading, connections, requests),
         prunings=Prunings(database, Retention(database, settings, clock), requests),
         feed=feed,
         clock=clock,
@@ -245,7 +237,7 @@ def _subjects(
 
 
 def _reconciliation(
-    means: reconciliation_means.Means, connections: Connections, requests: Requests, place: _Place
+    means: SyncMeans, connections: Connections, requests: Requests, place: _Place
 ) -> ReconciliationSubjects:
     ReconciliationWork(means, connections)
     discrepancies = Discrepancies(means.database, means.feed, means.clock, requests)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import msgspec
 import pytest
 import pytest_asyncio
 from selenium.webdriver import Chrome, Keys
@@ -44,7 +45,7 @@ async def connected(around: World) -> dict[str, str]:
 async def welcome_back(around: World) -> dict[str, str]:
     link = (await around.connections.complete(Return(await start(around), "code-1"))).link
     async with around.database.write() as tx:
-        await connections.set_last_synced(tx, link.id, around.clock.now())
+        await connections.save(tx, msgspec.structs.replace(link, last_synced_at=around.clock.now()))
     again = await around.connections.reconnect(Reconnect(link.id, RETURN_URL))
     return {"state": state_in(again.consent.authorization_url), "code": "code-1"}
 

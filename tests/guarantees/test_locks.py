@@ -38,9 +38,9 @@ from tieout_server.storage import arrivals, connections, events, syncs, tables, 
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.syncs import SyncRecord
 from tieout_server.storage.work import Lease, Task
-from tieout_server.syncs import news
+from tieout_server.syncs.means import NEWS, SYNCING
 from tieout_server.syncs.progress import Progress
-from tieout_server.syncs.service import WORK, StartSync
+from tieout_server.syncs.service import StartSync
 from tieout_server.syncs.state import SyncMode
 from tieout_server.work.engine import Job
 
@@ -119,7 +119,7 @@ async def consent_again(around: World, connection_id: str) -> None:
 
 async def sync_to_the_end(around: World, connection_id: str) -> None:
     """Take up the sync, commit its pages, finish it, and note the connection's health; if it is due."""
-    if lease := await take(around, WORK, connection_id):
+    if lease := await take(around, SYNCING, connection_id):
         again_at = await around.subjects.syncs.perform(Job(lease))
         async with around.database.write() as tx:
             await work.finish(tx, lease, again_at=again_at)
@@ -344,7 +344,7 @@ async def test_a_delivery_is_kept_while_a_fetch_commits_and_read_after_it(around
     async with arrivals_of(around) as arrived:
         await arrived.receive([notice(link, around)])
         assert await arrived.sort()
-        lease = await take(around, news.WORK, link.id)
+        lease = await take(around, NEWS, link.id)
         assert lease
         async with around.database.write() as tx:  # it has looked at the inbox for the last time
             assert await work.hold(tx, lease)
@@ -357,7 +357,7 @@ async def test_a_delivery_is_kept_while_a_fetch_commits_and_read_after_it(around
             await work.finish(tx, lease, again_at=None)
         assert await sorting
     assert await named(around, link) == ["i1"]
-    assert await take(around, news.WORK, link.id)
+    assert await take(around, NEWS, link.id)
 
 
 async def test_a_delivery_that_was_kept_is_read_by_the_next_process(

@@ -22,7 +22,7 @@ from tieout_server.exports.means import EXPORT, UPKEEP
 from tieout_server.exports.messages import Dismiss, ExportPayment, Reexport, ReexportAll, Reverse, UpdateSettings
 from tieout_server.ledger.exports import PaymentExport, PaymentLine, PlatformPayment
 from tieout_server.ledger.money import Money
-from tieout_server.syncs.service import WORK as SYNC
+from tieout_server.syncs.means import SYNCING
 from tieout_server.syncs.service import StartSync
 from tieout_server.syncs.state import SyncMode
 
@@ -499,7 +499,7 @@ async def test_an_export_goes_while_a_backfill_is_running(desk: Desk) -> None:
     slow = desk.sandbox.faults.add(
         FaultRule(FaultKind.SLOW, "/(Contacts|[A-Z][a-z]*payments|CreditNotes)", seconds=0.3, times=5)
     )
-    reading = asyncio.create_task(desk.one.work(SYNC))
+    reading = asyncio.create_task(desk.one.work(SYNCING))
     await until(lambda: slow.times != 5)
     export = await desk.accept(desk.payment((desk.owed(), "100.00")))
     await desk.one.work(EXPORT)

@@ -101,19 +101,22 @@ class Access:
             return await self.examine(link)
         return await self._note(link, seen, generation)
 
-    async def note_trouble(self, tx: Transaction, link: Link, trouble: Reason | None) -> None:
+    async def note_trouble(self, tx: Transaction, link: Link, trouble: Reason | None) -> Link:
         """Note on a connection that is locked what holds it up for a while; None: that has passed, if anything did."""
+        if link.state != ConnectionState.CONNECTED:
+            return link
         is_held_up = link.reason is not None and link.reason.code in reasons.TEMPORARY
         if trouble and not (link.reason and link.reason.code == trouble.code):
-            await self._record.change(tx, link, _held_up(link, trouble))
-        elif trouble and link.reason:  # the same one, which may last longer than was told
+            return await self._record.change(tx, link, _held_up(link, trouble))
+        if trouble and link.reason:  # the same one, which may last longer than was told
             lasting = msgspec.structs.replace(link.reason, retry_at=trouble.retry_at)
-            await self._record.change(tx, link, _degraded(link, lasting))
-        elif trouble is None and is_held_up:
+            return await self._record.change(tx, link, _degraded(link, lasting))
+        if trouble is None and is_held_up:
             covered = reasons.warning(link.reason)
             is_known = covered is not None and covered.code in LOOKED_FOR
             wanted = _degraded(link, covered) if is_known else await self._with_warning(tx, link)
-            await self._change_to(tx, link, wanted)
+            return await self._change_to(tx, link, wanted)
+        return link
 
     async def look_at(self, tx: Transaction, connection_id: str, at: datetime) -> None:
         """Have the connection looked after at this instant, or earlier."""

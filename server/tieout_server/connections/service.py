@@ -4,6 +4,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import msgspec
+
 from tieout_server.connections.access import Access, AtStart
 from tieout_server.connections.consent import CHOOSE, COMPLETE, Consents
 from tieout_server.connections.leave import AtEnd, Leave
@@ -31,7 +33,7 @@ from tieout_server.connections.state import HAS_ACCESS, ConnectionState, check_c
 from tieout_server.connections.tokens import TokensOf
 from tieout_server.errors import AccessRevokedError, ConnectionNotUsableError, PersonMustActError
 from tieout_server.ledger.books import WritableBooks
-from tieout_server.ledger.links import CALLER, Link, LinkChangeKind, LinkEvent, Reason
+from tieout_server.ledger.links import CALLER, Gap, Link, LinkChangeKind, LinkEvent, Reason
 from tieout_server.storage import connections, events, history, tokens
 from tieout_server.storage.connections import Scope
 from tieout_server.storage.database import Transaction
@@ -252,6 +254,15 @@ class Connections:
     async def health(self, connection_id: str, trouble: Reason | None) -> None:
         """Note that a connected connection is held up by a trouble that passes, or is no longer (None)."""
         async with self._means.database.write() as tx:
-            link = await self._record.get(tx, connection_id, lock=True)
-            if link.state == ConnectionState.CONNECTED:
-                await self._access.note_trouble(tx, link, trouble)
+            await self._access.note_trouble(tx, await self._record.get(tx, connection_id, lock=True), trouble)
+
+    async def synced(self, tx: Transaction, link: Link, gap: Gap | None) -> None:
+        """Note on a connection that is locked that all was read: nothing holds it up, and the gap of a break is closed.
+
+        In the transaction that ends the sync: whoever hears of the one finds the other.
+        """
+        link = msgspec.structs.replace(link, last_synced_at=self._means.clock.now())
+        await connections.save(tx, link)
+        link = await self._access.note_trouble(tx, link, None)
+        if gap:
+            await self._record.close_gap(tx, link, gap)

@@ -7,9 +7,8 @@ from datetime import datetime
 from tieout_server.ledger.calls import Allowance
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.lineage import Restored
-from tieout_server.syncs import run
-from tieout_server.syncs.news import WORK as NEWS
-from tieout_server.work.engine import Engine, Priority
+from tieout_server.syncs import means
+from tieout_server.work.engine import Priority
 
 EXPORT = "export"
 """Examining and sending what waits, and settling what was sent: payments, and what is taken back of them."""
@@ -20,10 +19,9 @@ NOTES = "export_notes"
 
 
 @dataclass(frozen=True)
-class Means(run.Means):
-    """What reading works with, the engine that does what follows, and what is known of calls."""
+class Means(means.Means):
+    """What reading works with, and what is known of calls."""
 
-    engine: Engine
     allowance: Callable[[str], Allowance]
     """The calls that an organisation, by its id, has left."""
     restored: Restored | None = None
@@ -43,7 +41,3 @@ class Means(run.Means):
     async def wake_notes(self, tx: Transaction, connection_id: str) -> None:
         """Have notes added; before rows of exports are locked."""
         await self.engine.wake(tx, NOTES, connection_id, priority=Priority.UPKEEP)
-
-    async def wake_news(self, tx: Transaction, connection_id: str) -> None:
-        """Have read what moves with the documents that this transaction writes; before them: see Transaction."""
-        await self.engine.wake(tx, NEWS, connection_id, priority=Priority.NEWS)

@@ -21,7 +21,6 @@ from tieout_server.ledger.documents import Contact, Entity
 from tieout_server.ledger.links import Link
 from tieout_server.reconciliations import agreements
 from tieout_server.reconciliations.afresh import Afresh
-from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.one_customer import BooksMovingError, OneCustomer, RemovalDoubtedError
 from tieout_server.reconciliations.overview import Overview
 from tieout_server.reconciliations.readings import learn
@@ -31,8 +30,8 @@ from tieout_server.storage.database import Transaction
 from tieout_server.syncs import doubts, person
 from tieout_server.syncs.followers import follow
 from tieout_server.syncs.intake import DoubtedError
+from tieout_server.syncs.means import COMPARE, Means
 from tieout_server.syncs.schedule import SMALL_DAY
-from tieout_server.syncs.service import COMPARE
 from tieout_server.syncs.state import AT_WORK
 from tieout_server.work.engine import Job, Lane, Priority
 

@@ -23,12 +23,12 @@ from tieout_server.reconciliations import chase
 from tieout_server.reconciliations.chase import ChaseCheck, ChaseVerdict, Standing
 from tieout_server.reconciliations.figures import Figure, figures_of
 from tieout_server.reconciliations.known import known_up_to
-from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.messages import InvoiceReference
 from tieout_server.storage import connections, discrepancies, exports, receivables
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.discrepancies import Discrepancy
 from tieout_server.syncs import followers
+from tieout_server.syncs.means import Means
 
 logger = log.get("chase")
 

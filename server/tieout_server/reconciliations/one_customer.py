@@ -22,7 +22,6 @@ from tieout_server.reconciliations.compare import Cause
 from tieout_server.reconciliations.convention import USUAL, Convention, Told, differ
 from tieout_server.reconciliations.diagnose import Explanation, Part, explain
 from tieout_server.reconciliations.items import Item, balances
-from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.messages import BalanceSource, Comparison, Reconciled, Repair
 from tieout_server.reconciliations.readings import learn
 from tieout_server.reconciliations.record import Finding, Record
@@ -33,6 +32,7 @@ from tieout_server.storage import comparisons, connections, customers, discrepan
 from tieout_server.storage.comparisons import Compared
 from tieout_server.storage.database import Transaction
 from tieout_server.syncs import doubts
+from tieout_server.syncs.means import Means
 from tieout_server.work.engine import Job
 
 ROUNDS = 4

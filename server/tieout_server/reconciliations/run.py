@@ -20,7 +20,6 @@ from tieout_server.ledger.documents import Credit, Entity, Invoice
 from tieout_server.ledger.links import Link
 from tieout_server.ledger.money import from_units
 from tieout_server.reconciliations.afresh import Afresh, BudgetSpentError
-from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.one_customer import BooksMovingError, OneCustomer, RemovalDoubtedError
 from tieout_server.reconciliations.overview import Overview
 from tieout_server.reconciliations.pages import Page
@@ -31,6 +30,7 @@ from tieout_server.storage import connections, customers, discrepancies, open_it
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.events import Event
 from tieout_server.storage.reconciliations import ReconciliationRecord, Total
+from tieout_server.syncs.means import Means
 from tieout_server.work.engine import Job
 
 logger = log.get("reconciliations")

@@ -9,7 +9,6 @@ from tieout_server.connections.service import Connections
 from tieout_server.connections.state import check_can_read, check_is_not_over
 from tieout_server.errors import BugError, NotFoundError, NotPermittedNowError, PersonMustActError, TryAgainError
 from tieout_server.ledger.links import Link
-from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.messages import Asked, Reconciled, Report, StartReconciliation
 from tieout_server.reconciliations.one_customer import OneCustomer
 from tieout_server.reconciliations.references import contacts_meant
@@ -20,6 +19,7 @@ from tieout_server.storage.cases import Case
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.reconciliations import ReconciliationRecord
 from tieout_server.syncs.intake import DoubtedError
+from tieout_server.syncs.means import Means
 from tieout_server.work.engine import Priority
 from tieout_server.work.requests import Requests
 

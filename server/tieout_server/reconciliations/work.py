@@ -9,7 +9,6 @@ from tieout_server.connections.service import Connections
 from tieout_server.connections.state import ConnectionState
 from tieout_server.errors import BugError, OperatorMustActError, PersonMustActError, TryAgainError
 from tieout_server.ledger.links import Link
-from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.plan import Plan, first_plan
 from tieout_server.reconciliations.run import Run, StoppedError, tell
 from tieout_server.reconciliations.service import WORK
@@ -18,6 +17,7 @@ from tieout_server.storage import connections, reconciliations
 from tieout_server.storage.reconciliations import ReconciliationRecord
 from tieout_server.syncs import trouble as troubles
 from tieout_server.syncs.intake import DoubtedError
+from tieout_server.syncs.means import Means
 from tieout_server.work.engine import Job, Lane
 
 logger = log.get("reconciliations")

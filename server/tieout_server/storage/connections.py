@@ -105,11 +105,6 @@ async def organisation(tx: Transaction, connection_id: str) -> Organisation | No
     return _organisation((await tx.execute(_ORGANISATION, {"connection_id": connection_id})).scalar_one_or_none())
 
 
-async def set_last_synced(tx: Transaction, connection_id: str, at: datetime) -> None:
-    """Note when the connection was last synced to the end."""
-    await tx.execute(update(connections).where(connections.c.id == connection_id).values(last_synced_at=to_micros(at)))
-
-
 async def holder_of(tx: Transaction, xero_tenant_id: str) -> str:
     """The id of the connection that is CONNECTED to this organisation; empty if none is.
 

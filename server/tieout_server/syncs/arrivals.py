@@ -14,8 +14,8 @@ from tieout_server.ledger.notices import Notice
 from tieout_server.storage import arrivals, webhooks
 from tieout_server.storage.database import Database
 from tieout_server.storage.webhooks import HEARD_EVERY
+from tieout_server.syncs.means import Means
 from tieout_server.syncs.news import News
-from tieout_server.syncs.run import Means
 
 SWEEP = 15.0
 """Seconds between looks for what a process left that is gone."""

@@ -15,8 +15,8 @@ from tieout_server.storage import connections, customers, erasure
 from tieout_server.storage.database import Transaction
 from tieout_server.syncs import person
 from tieout_server.syncs.explain import stated
-from tieout_server.syncs.run import Means
-from tieout_server.work.engine import Engine, Job
+from tieout_server.syncs.means import Means
+from tieout_server.work.engine import Job
 from tieout_server.work.requests import Requests
 
 logger = log.get("syncs")
@@ -34,11 +34,11 @@ class EraseCustomer(msgspec.Struct, frozen=True):
 class Erasures:
     """Erases people, each in one transaction. Killed in between, it goes on with the next one."""
 
-    def __init__(self, means: Means, links: Connections, engine: Engine, requests: Requests) -> None:
+    def __init__(self, means: Means, links: Connections, requests: Requests) -> None:
         self._means = means
         self._links = links
         self._requests = requests
-        engine.register(person.WORK, person.LANE, self.perform)
+        means.engine.register(person.WORK, person.LANE, self.perform)
 
     async def perform(self, job: Job) -> datetime | None:
         """Erase everybody of whom something is left."""

@@ -14,8 +14,8 @@ from tieout_server.storage.database import Transaction
 from tieout_server.storage.webhooks import ANY, Named
 from tieout_server.syncs.followers import followers
 from tieout_server.syncs.intake import DoubtedError, Origin, id_of, take_in
+from tieout_server.syncs.means import Means
 from tieout_server.syncs.plan import OVERLAP, Line, Walk
-from tieout_server.syncs.run import Means
 from tieout_server.syncs.schedule import OFTEN
 from tieout_server.syncs.state import SyncPhase
 from tieout_server.work.engine import Job

@@ -22,14 +22,12 @@ from tieout_server.storage.database import Transaction
 from tieout_server.storage.webhooks import Named
 from tieout_server.syncs import trouble as troubles
 from tieout_server.syncs.fetch import Fetch, Intake
+from tieout_server.syncs.means import NEWS, Means
 from tieout_server.syncs.pace import Pace
-from tieout_server.syncs.run import Means
-from tieout_server.work.engine import Engine, Job, Lane, Priority
+from tieout_server.work.engine import Job, Lane, Priority
 
 logger = log.get("news")
 
-WORK = "news"
-"""The kind of work that reads what webhooks named."""
 AT_ONCE = 400
 """Documents in one slice."""
 ROUNDS = 2
@@ -43,13 +41,12 @@ _ORDER = (Entity.CONTACTS, *CREDITS, Entity.PAYMENTS, Entity.INVOICES)
 class News:
     """What webhooks name, from the inbox to the mirror."""
 
-    def __init__(self, means: Means, links: Connections, engine: Engine, allowance: Callable[[str], Allowance]) -> None:
+    def __init__(self, means: Means, links: Connections, allowance: Callable[[str], Allowance]) -> None:
         self._means = means
         self._links = links
-        self._engine = engine
         self._pace = Pace(means.clock, allowance)
         self._intake = Intake(means.clock)
-        engine.register(WORK, Lane.NEWS, self.perform)
+        means.engine.register(NEWS, Lane.NEWS, self.perform)
 
     async def put(self, tx: Transaction, notices: Sequence[Notice]) -> None:
         """Have this read; organisations that nobody has connected are ignored. Repeated, it changes nothing."""
@@ -57,7 +54,7 @@ class News:
         found = await webhooks.connected(tx, {notice.xero_tenant_id for notice in notices})
         for tenant, connection_id in sorted(found.items(), key=lambda item: item[1]):
             opens_at = self._pace.opens_at(tenant)
-            await self._engine.wake(tx, WORK, connection_id, priority=Priority.NEWS, at=opens_at)
+            await self._means.engine.wake(tx, NEWS, connection_id, priority=Priority.NEWS, at=opens_at)
             named = [_named(notice) for notice in notices if notice.xero_tenant_id == tenant]
             await webhooks.put(tx, connection_id, named, now)
 

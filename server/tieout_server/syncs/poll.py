@@ -20,13 +20,12 @@ from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.watermarks import Watermark
 from tieout_server.syncs import schedule
 from tieout_server.syncs.intake import DoubtedError
+from tieout_server.syncs.means import POLL, Means
 from tieout_server.syncs.plan import OVERLAP, Line, Walk
 from tieout_server.syncs.reading import Reading, Readings
-from tieout_server.syncs.run import Means
 from tieout_server.syncs.schedule import Budget
-from tieout_server.syncs.service import POLL
 from tieout_server.syncs.state import SyncMode, SyncPhase
-from tieout_server.work.engine import Engine, Job, Lane
+from tieout_server.work.engine import Job, Lane
 
 logger = log.get("syncs")
 
@@ -64,12 +63,12 @@ class _Plan(msgspec.Struct, frozen=True):
 class Polls:
     """The polling of all connections."""
 
-    def __init__(self, means: Means, readings: Readings, engine: Engine, allowance: Callable[[str], Allowance]) -> None:
+    def __init__(self, means: Means, readings: Readings, allowance: Callable[[str], Allowance]) -> None:
         self._database: Database = means.database
         self._clock: Clock = means.clock
         self._readings = readings
         self._allowance = allowance
-        engine.register(POLL, Lane.READ, self.perform)
+        means.engine.register(POLL, Lane.READ, self.perform)
 
     async def perform(self, job: Job) -> datetime | None:
         """Read what is due of one connection; answers when something is again."""

@@ -24,12 +24,11 @@ from tieout_server.syncs.doubts import DISCARDED_FOR, DOUBTED_FOR, discarded
 from tieout_server.syncs.followers import follow
 from tieout_server.syncs.gates import Doubt
 from tieout_server.syncs.intake import Origin, id_of, take_in
-from tieout_server.syncs.news import WORK as NEWS
+from tieout_server.syncs.means import Means
 from tieout_server.syncs.plan import Line, Request
-from tieout_server.syncs.run import Means
 from tieout_server.syncs.service import StartSync, Syncs
 from tieout_server.syncs.state import AT_WORK, SyncMode, SyncState
-from tieout_server.work.engine import Engine, Job, Priority
+from tieout_server.work.engine import Job
 
 logger = log.get("syncs")
 
@@ -48,9 +47,8 @@ Mark = Callable[[Transaction, int], Awaitable[None]]
 class Reading:
     """One connection's books, in hand for one slice of work."""
 
-    def __init__(self, means: Means, engine: Engine, job: Job, link: Link, books: Books) -> None:
+    def __init__(self, means: Means, job: Job, link: Link, books: Books) -> None:
         self._means = means
-        self._engine = engine
         self._books = books
         self.job = job
         self.link = link
@@ -94,7 +92,7 @@ class Reading:
             await self.job.hold(tx)
             origin = Origin(self.link.id, await connections.sync_ordinal(tx, self.link.id), now)
             if page.documents:  # before the documents: see Transaction
-                await self._engine.wake(tx, NEWS, self.link.id, priority=Priority.NEWS)
+                await self._means.wake_news(tx, self.link.id)
             changed = await take_in(tx, origin, line, page, is_first=line.begins_with_all and request is not None)
             if request is not None:
                 line.take(request, page)
@@ -108,11 +106,10 @@ class Reading:
 class Readings:
     """How reading without being asked begins, and what becomes of its trouble."""
 
-    def __init__(self, means: Means, links: Connections, service: Syncs, engine: Engine) -> None:
+    def __init__(self, means: Means, links: Connections, service: Syncs) -> None:
         self._means = means
         self._links = links
         self._service = service
-        self._engine = engine
 
     async def begin(self, job: Job) -> Reading | datetime | None:
         """The connection's books; when to come back while a sync is at work; None if it is not connected.
@@ -130,7 +127,7 @@ class Readings:
         is_syncing = sync is not None and sync.state in AT_WORK and sync.failures < STUCK
         if link.last_synced_at is None or is_coming or is_syncing:
             return self._means.clock.now() + STAND_BACK
-        return Reading(self._means, self._engine, job, link, self._links.books(link))
+        return Reading(self._means, job, link, self._links.books(link))
 
     async def carry_out(self, job: Job, errand: Callable[[Reading], Awaitable[datetime | None]]) -> datetime | None:
         """Do an errand with the connection's books; answers when to come back, or None if it is not connected.

@@ -6,22 +6,20 @@ from what was committed.
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 
 from tieout_server import log
-from tieout_server.clock import Clock
-from tieout_server.connections.record import Record
+from tieout_server.connections.service import Connections
 from tieout_server.errors import BugError, DrainingError, TryAgainError, UnexpectedAnswerError
-from tieout_server.events.feed import SYNC, Feed
+from tieout_server.events.feed import SYNC
 from tieout_server.ledger.books import Books, HeldUp, Page
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.links import Gap, Link, Owner
 from tieout_server.storage import connections, mirror, sweeps, syncs, watermarks
-from tieout_server.storage.database import Database, Transaction
+from tieout_server.storage.database import Transaction
 from tieout_server.storage.events import Event
 from tieout_server.storage.sweeps import Sweep
 from tieout_server.storage.syncs import SyncFault, SyncRecord
@@ -29,11 +27,12 @@ from tieout_server.storage.watermarks import Watermark
 from tieout_server.syncs import progress, schedule
 from tieout_server.syncs.gates import Doubt
 from tieout_server.syncs.intake import DoubtedError, Origin, take_in
+from tieout_server.syncs.means import COMPARE, SWEEP, Means
 from tieout_server.syncs.plan import Line, Plan, Request
 from tieout_server.syncs.schedule import SUMS
 from tieout_server.syncs.state import AT_WORK, Happening, Milestone, SyncMode, SyncPhase, SyncState, move
 from tieout_server.syncs.trouble import PASSING, Trouble, may_pass, waiting_for
-from tieout_server.work.engine import Job
+from tieout_server.work.engine import Job, Priority
 
 logger = log.get("syncs")
 
@@ -57,22 +56,15 @@ class StoppedError(Exception):
     """The sync is not to go on: it was cancelled."""
 
 
-@dataclass(frozen=True)
-class Means:
-    """What a run works with."""
-
-    database: Database
-    feed: Feed
-    clock: Clock
-
-
 class Run:
     """A sync in hand, with the plan that its committed lines make."""
 
-    def __init__(self, means: Means, job: Job, sync: SyncRecord, lines: Sequence[Line], *, is_awaited: bool) -> None:
+    def __init__(
+        self, means: Means, links: Connections, job: Job, sync: SyncRecord, lines: Sequence[Line], *, is_awaited: bool
+    ) -> None:
         """Where it `is_awaited`, nothing else makes up for it: an answer that is not understood is asked for again."""
         self._means = means
-        self._record = Record(means.feed, means.clock)
+        self._links = links
         self._job = job
         self._sync = sync
         self._plan = Plan(lines)
@@ -220,6 +212,8 @@ class Run:
         return short
 
     async def _finish(self, tx: Transaction, link: Link | None) -> None:
+        for follows in (SWEEP, COMPARE):  # what was found may not add up yet, or not with what Xero states
+            await self._means.engine.wake(tx, follows, self._sync.connection_id, priority=Priority.POLL)
         now = self._means.clock.now()
         moved = {line.entity for line in self._plan.lines if line.upserted}
         read_up_to = _read_up_to(self._plan.lines)
@@ -230,13 +224,17 @@ class Run:
             mark = Watermark(read_at, here_at[entity] or now, next_read_at=next_at, moved_at=moved_at)
             await watermarks.put(tx, self._sync.connection_id, entity, mark)
         await sweeps.put(tx, self._sync.connection_id, SUMS, Sweep(now))
-        await connections.set_last_synced(tx, self._sync.connection_id, now)
         await self._keep(tx, Happening.FINISHED, percent=100.0, ended_at=now, eta_at=None)
-        if link and link.gap_from_at and set(read_up_to) == set(Entity):
-            changes = sum(line.upserted + line.removed for line in self._plan.lines)
-            gap = Gap(from_at=link.gap_from_at, to_at=min(read_up_to.values()), changes=changes)
-            await self._record.close_gap(tx, msgspec.structs.replace(link, last_synced_at=now), gap)
+        if link:
+            await self._links.synced(tx, link, self._gap_closed(link, read_up_to))
         logger.info("sync succeeded", sync_id=self._sync.id, calls=self._sync.calls)
+
+    def _gap_closed(self, link: Link, read_up_to: Mapping[Entity, datetime]) -> Gap | None:
+        """The break of the connection that this sync has made up for, if there was one and it has."""
+        if link.gap_from_at is None or set(read_up_to) != set(Entity):
+            return None
+        changes = sum(line.upserted + line.removed for line in self._plan.lines)
+        return Gap(from_at=link.gap_from_at, to_at=min(read_up_to.values()), changes=changes)
 
     async def wait_for(self, trouble: Trouble) -> datetime:
         """Park the sync until the trouble has passed; no worker sleeps meanwhile."""

@@ -21,23 +21,18 @@ from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.events import Event
 from tieout_server.storage.syncs import Resolution, SyncFault, SyncRecord
 from tieout_server.syncs import progress, schedule, trouble
+from tieout_server.syncs.means import POLL, SWEEP, SYNCING, Means
 from tieout_server.syncs.plan import Line, Plan, first_lines, incremental_lines
 from tieout_server.syncs.progress import Progress
-from tieout_server.syncs.run import Means, Run, StoppedError
+from tieout_server.syncs.run import Run, StoppedError
 from tieout_server.syncs.state import ACTIVE, Decision, Happening, SyncMode, SyncState, move
-from tieout_server.work.engine import Engine, Job, Lane, Priority
+from tieout_server.work.engine import Job, Lane, Priority
 from tieout_server.work.requests import Requests
 
 logger = log.get("syncs")
 
-WORK = "sync"
-"""The kind of work that carries a sync out, slice by slice."""
-POLL, SWEEP = "poll", "sweep"
-"""The kinds of work that follow: looking for changes, and for changes that Xero does not tell of."""
 AFTER_ANOTHER = timedelta(seconds=30)
 """Between looks whether the sync has ended after which what was missed is to be read."""
-COMPARE = "compare"
-"""The kind of work that follows: holding what changed against what Xero states (`reconciliations.changed`)."""
 
 
 class StartSync(msgspec.Struct, frozen=True):
@@ -69,16 +64,15 @@ class Asked(msgspec.Struct, frozen=True):
 class Syncs:
     """The syncs of all connections."""
 
-    def __init__(self, means: Means, links: Connections, engine: Engine, requests: Requests) -> None:
+    def __init__(self, means: Means, links: Connections, requests: Requests) -> None:
         self._database: Database = means.database
         self._feed: Feed = means.feed
         self._clock: Clock = means.clock
         self._means = means
         self._links = links
-        self._engine = engine
         self._requests = requests
-        engine.register(AFTER_CONSENT, Lane.READ, self.begin)
-        engine.register(WORK, Lane.READ, self.perform)
+        means.engine.register(AFTER_CONSENT, Lane.READ, self.begin)
+        means.engine.register(SYNCING, Lane.READ, self.perform)
         links.at_end(self._end)
 
     async def start(self, asked: StartSync) -> Asked:
@@ -158,7 +152,8 @@ class Syncs:
             if earlier := await self._requests.earlier(tx, method, asked.request_id, asked, SyncRecord):
                 return earlier
             sync = await self._get(tx, asked.sync_id)
-            await self._engine.wake(tx, WORK, sync.connection_id, priority=Priority.ASKED)  # locked before the sync
+            # The work is locked before the sync.
+            await self._means.engine.wake(tx, SYNCING, sync.connection_id, priority=Priority.ASKED)
             sync = await self._get(tx, asked.sync_id, lock=True)
             if sync.state == SyncState.HELD:
                 sync = await self._resolved(tx, sync, asked)
@@ -215,7 +210,7 @@ class Syncs:
         if found is None:
             return None
         link, sync, lines = found
-        run = Run(self._means, job, sync, lines, is_awaited=_is_awaited(link, sync))
+        run = Run(self._means, self._links, job, sync, lines, is_awaited=_is_awaited(link, sync))
         try:
             return await self._go_on(run, link)
         except StoppedError:
@@ -235,12 +230,8 @@ class Syncs:
                 SyncFault("RECONNECT_REQUIRED", refusal.sentence, link.reason.owner if link.reason else Owner.MERCHANT)
             )
             return None
-        sync = run.sync
-        await self._links.health(link.id, _trouble(link, run))
-        if sync.state == SyncState.SUCCEEDED:
-            async with self._database.write() as tx:  # what it found may not add up yet, or not with what Xero states
-                await self._engine.wake(tx, SWEEP, link.id, priority=Priority.POLL)
-                await self._engine.wake(tx, COMPARE, link.id, priority=Priority.POLL)
+        if run.sync.state != SyncState.SUCCEEDED:
+            await self._links.health(link.id, _trouble(link, run))
         return again_at
 
     async def _take_up(self, job: Job) -> tuple[Link, SyncRecord, list[Line]] | None:
@@ -293,10 +284,10 @@ class Syncs:
 
     async def _wake(self, tx: Transaction, link: Link) -> None:
         """Have the connection's sync carried out, and what follows without being asked for."""
-        await self._engine.wake(tx, WORK, link.id, priority=Priority.ASKED)
+        await self._means.engine.wake(tx, SYNCING, link.id, priority=Priority.ASKED)
         soon = self._clock.now() + schedule.OFTEN
         for kind in (POLL, SWEEP):
-            await self._engine.wake(tx, kind, link.id, priority=Priority.POLL, at=soon)
+            await self._means.engine.wake(tx, kind, link.id, priority=Priority.POLL, at=soon)
 
     async def _under_way(self, tx: Transaction, connection_id: str) -> SyncRecord | None:
         newest = await syncs.latest(tx, connection_id)

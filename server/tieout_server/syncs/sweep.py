@@ -20,12 +20,11 @@ from tieout_server.storage.database import Database
 from tieout_server.storage.sweeps import Sweep
 from tieout_server.syncs import plan, schedule
 from tieout_server.syncs.intake import DoubtedError
+from tieout_server.syncs.means import SWEEP, Means
 from tieout_server.syncs.plan import Line, Request, Walk
 from tieout_server.syncs.reading import Reading, Readings
-from tieout_server.syncs.run import Means
-from tieout_server.syncs.service import SWEEP
 from tieout_server.syncs.state import SyncMode, SyncPhase
-from tieout_server.work.engine import Engine, Job, Lane
+from tieout_server.work.engine import Job, Lane
 
 logger = log.get("syncs")
 
@@ -60,11 +59,11 @@ _ROLLING = {Item.INVOICES: Entity.INVOICES, Item.PAYMENTS: Entity.PAYMENTS}
 class Sweeps:
     """The sweeps of all connections."""
 
-    def __init__(self, means: Means, readings: Readings, engine: Engine) -> None:
+    def __init__(self, means: Means, readings: Readings) -> None:
         self._database: Database = means.database
         self._clock: Clock = means.clock
         self._readings = readings
-        engine.register(SWEEP, Lane.READ, self.perform)
+        means.engine.register(SWEEP, Lane.READ, self.perform)
 
     async def perform(self, job: Job) -> datetime | None:
         """Sweep the item of one connection that is due first; answers when another one is."""

@@ -52,7 +52,7 @@ from tieout_server.storage.discrepancies import Change, Discrepancy, Happened, S
 from tieout_server.storage.events import Event
 from tieout_server.storage.reconciliations import ReconciliationRecord, Total
 from tieout_server.storage.work import Task
-from tieout_server.syncs.service import WORK
+from tieout_server.syncs.means import SYNCING
 from tieout_server.work.engine import Job, Lane, LostLeaseError
 
 pytestmark = pytest.mark.timeout(60)
@@ -92,7 +92,7 @@ async def count(around: World, table: Table) -> int:
 async def synced(around: World) -> Link:
     link = await connected(around)
     await do(around, AFTER_CONSENT, link.id)
-    while await do(around, WORK, link.id):
+    while await do(around, SYNCING, link.id):
         pass
     return await around.connections.get(link.id)
 
@@ -579,7 +579,7 @@ async def test_a_sync_under_way_is_cancelled_with_its_connection(around: World) 
         sync = await syncs.latest(tx, link.id)
     assert sync
     assert (sync.state, sync.fault, sync.ended_at) == ("CANCELLED", None, around.clock.now())
-    assert await do(around, WORK, link.id) is None
+    assert await do(around, SYNCING, link.id) is None
 
 
 async def test_after_a_reconnect_the_gap_is_told_from_to_and_how_much(
@@ -599,7 +599,7 @@ async def test_after_a_reconnect_the_gap_is_told_from_to_and_how_much(
     back = await reconnected(around, link)
     assert back.gap_from_at == known_up_to
     await do(around, AFTER_CONSENT, link.id)
-    while await do(around, WORK, link.id):
+    while await do(around, SYNCING, link.id):
         pass
     closed = (await history(around, link))[-1]
     assert closed.gap
@@ -768,7 +768,7 @@ async def test_a_reconnect_after_a_purge_begins_with_a_first_sync_that_the_purge
     await around.connections.disconnect(Disconnect(link.id, purge_data=True))
     back = await reconnected(around, link)
     await do(around, AFTER_CONSENT, link.id)
-    while await do(around, WORK, link.id):
+    while await do(around, SYNCING, link.id):
         pass
     await do(around, PURGE, link.id)
     async with around.database.read() as tx:

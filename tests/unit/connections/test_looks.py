@@ -20,7 +20,7 @@ from tieout_server.errors import (
 from tieout_server.ledger.books import HeldUp, Page, Purpose, Query, TokenSet, WaitingFor
 from tieout_server.ledger.documents import Organisation
 from tieout_server.ledger.links import Link, Owner, ReasonCode
-from tieout_server.syncs.service import WORK
+from tieout_server.syncs.means import SYNCING
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -192,7 +192,7 @@ async def test_a_listing_that_is_refused_although_all_is_in_order_is_told_once_a
         await do(around, AFTER_CONSENT, link.id)
         begun_at, slices = around.clock.now(), 0
         while around.clock.now() - begun_at < timedelta(days=1):
-            await do(around, WORK, link.id)
+            await do(around, SYNCING, link.id)
             slices += 1
         refused = await now(around, link)
         assert slices < 40, "each costs a call and an examination"
@@ -203,7 +203,7 @@ async def test_a_listing_that_is_refused_although_all_is_in_order_is_told_once_a
         await do(around, LOOK_AFTER, link.id)
         assert (await now(around, link)).reason == refused.reason, "only reading can tell that it has passed"
         assert [event.health for event in await history(around, link)].count("DEGRADED") == 1
-    while await do(around, WORK, link.id):
+    while await do(around, SYNCING, link.id):
         pass
     assert (await now(around, link)).health == "OK"
 

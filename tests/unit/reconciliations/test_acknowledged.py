@@ -14,7 +14,6 @@ from tieout_server.events.feed import Feed
 from tieout_server.ledger.documents import Organisation
 from tieout_server.ledger.links import Link
 from tieout_server.reconciliations.discrepancies import Discrepancies
-from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.messages import Acknowledge
 from tieout_server.reconciliations.one_customer import OneCustomer
 from tieout_server.reconciliations.record import Finding, Record, Whose
@@ -23,6 +22,7 @@ from tieout_server.storage import connections
 from tieout_server.storage.database import Database
 from tieout_server.storage.discrepancies import Discrepancy
 from tieout_server.storage.vault import Vault
+from tieout_server.syncs.means import Means
 from tieout_server.work.requests import Requests
 
 pytestmark = pytest.mark.timeout(30)

@@ -18,7 +18,6 @@ from tieout_server.ledger.documents import CREDITS, Allocation, Document, Entity
 from tieout_server.ledger.links import Link
 from tieout_server.receivables.assembly import customers_of
 from tieout_server.reconciliations.compare import Cause
-from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.messages import BalanceSource, Reconciled
 from tieout_server.reconciliations.one_customer import BooksMovingError, OneCustomer
 from tieout_server.reconciliations.state import DiscrepancyState as State
@@ -38,7 +37,7 @@ from tieout_server.storage.database import Database
 from tieout_server.storage.discrepancies import Change, Discrepancy
 from tieout_server.storage.touched import Window, touched
 from tieout_server.storage.watermarks import Watermark
-from tieout_server.syncs.news import WORK as NEWS
+from tieout_server.syncs.means import NEWS, Means
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -18,7 +18,6 @@ from tieout_server.events.feed import RECONCILIATION, Feed
 from tieout_server.ledger.books import Page, Purpose, Query
 from tieout_server.ledger.documents import Document, Entity, Organisation
 from tieout_server.ledger.links import Link
-from tieout_server.reconciliations.means import Means
 from tieout_server.reconciliations.plan import first_plan
 from tieout_server.reconciliations.run import Run
 from tieout_server.reconciliations.state import DiscrepancyState, ReconciliationState
@@ -39,6 +38,7 @@ from tieout_server.storage.reconciliations import ReconciliationRecord, Total
 from tieout_server.storage.watermarks import Watermark
 from tieout_server.storage.work import Task
 from tieout_server.syncs.intake import DoubtedError
+from tieout_server.syncs.means import Means
 from tieout_server.work.engine import Job
 
 pytestmark = pytest.mark.timeout(30)

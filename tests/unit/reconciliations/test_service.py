@@ -39,9 +39,10 @@ from tieout_server.storage.pages import Span
 from tieout_server.storage.syncs import SyncRecord
 from tieout_server.storage.watermarks import Watermark
 from tieout_server.syncs.doubts import DISCARDED_FOR
+from tieout_server.syncs.means import COMPARE
 from tieout_server.syncs.plan import Line
 from tieout_server.syncs.progress import dump_line
-from tieout_server.syncs.service import COMPARE, ResolveHeldSync
+from tieout_server.syncs.service import ResolveHeldSync
 from tieout_server.syncs.state import Decision, SyncPhase
 
 pytestmark = pytest.mark.timeout(30)

@@ -35,8 +35,8 @@ from tieout_server.storage.watermarks import Watermark
 from tieout_server.storage.webhooks import following
 from tieout_server.storage.work import Task
 from tieout_server.syncs import fetch, news
+from tieout_server.syncs.means import NEWS, Means
 from tieout_server.syncs.news import News
-from tieout_server.syncs.run import Means
 from tieout_server.syncs.schedule import OFTEN
 from tieout_server.work.engine import Job, LostLeaseError, Priority
 
@@ -46,8 +46,8 @@ pytestmark = pytest.mark.timeout(60)
 
 @pytest.fixture
 def told(around: World) -> News:
-    means = Means(database=around.database, feed=around.subjects.feed, clock=around.clock)
-    return News(means, around.connections, alone(around.database, around.clock), lambda _: Allowance(0, 60, None))
+    means = Means(around.database, around.subjects.feed, around.clock, alone(around.database, around.clock))
+    return News(means, around.connections, lambda _: Allowance(0, 60, None))
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def documents_id(document: Document) -> tuple[Entity, str]:
 
 async def do_slice(around: World, told: News, link: Link) -> datetime | None:
     """One slice, as the engine does it; answers when to go on."""
-    lease = await take(around.database, Task(news.WORK, link.id, "news"), now=around.clock.now())
+    lease = await take(around.database, Task(NEWS, link.id, "news"), now=around.clock.now())
     assert lease, "nothing is due"
     again_at = await told.perform(Job(lease))
     async with around.database.write() as tx:
@@ -251,7 +251,7 @@ async def test_a_flood_is_read_once_a_second(around: World, told: News, link: Li
         show(around, documents.invoice(updated_at=around.clock.now()))
         await deliver(around, told, [notice(link, around.clock.now())])
         async with around.database.read() as tx:
-            is_due = any(due.task.kind == news.WORK for due in await work.due(tx, around.clock.now(), 10))
+            is_due = any(due.task.kind == NEWS for due in await work.due(tx, around.clock.now(), 10))
         if is_due:
             before = len(around.xero.asked)
             await do_slice(around, told, link)
@@ -365,7 +365,7 @@ async def test_an_owner_that_lost_the_work_commits_nothing(around: World, told: 
     now = around.clock.now()
     show(around, documents.invoice(updated_at=now))
     await deliver(around, told, [notice(link, now)])
-    lease = await take(around.database, Task(news.WORK, link.id, "news"), now=now, owner="slow")
+    lease = await take(around.database, Task(NEWS, link.id, "news"), now=now, owner="slow")
     async with around.database.write() as tx:
         await tx.execute(tables.work.update().values(fence=tables.work.c.fence + 1))
     assert lease
@@ -414,11 +414,11 @@ async def test_what_follows_is_read_though_the_event_about_it_is_satisfied(
 
 
 async def test_a_wake_for_nothing_does_not_slow_the_next_event(around: World, link: Link) -> None:
-    means = Means(database=around.database, feed=around.subjects.feed, clock=around.clock)
     engine = alone(around.database, around.clock)
-    told = News(means, around.connections, engine, lambda _: Allowance(0, 60, 100))
+    means = Means(around.database, around.subjects.feed, around.clock, engine)
+    told = News(means, around.connections, lambda _: Allowance(0, 60, 100))
     async with around.database.write() as tx:
-        await engine.wake(tx, news.WORK, link.id, priority=Priority.NEWS)
+        await engine.wake(tx, NEWS, link.id, priority=Priority.NEWS)
     assert await do_slice(around, told, link) is None
     show(around, documents.invoice(updated_at=around.clock.now()))
     await deliver(around, told, [notice(link, around.clock.now())])
@@ -466,5 +466,5 @@ async def test_what_news_bring_after_a_reconnect_is_not_erased_with_what_was_the
 async def due_at(around: World) -> datetime:
     """When the news are read."""
     async with around.database.read() as tx:
-        query = select(tables.work.c.due_at).where(tables.work.c.kind == news.WORK)
+        query = select(tables.work.c.due_at).where(tables.work.c.kind == NEWS)
         return from_micros((await tx.execute(query)).scalar_one())

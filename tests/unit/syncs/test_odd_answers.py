@@ -23,7 +23,8 @@ from tieout_server.storage import connections, work
 from tieout_server.storage import syncs as stored
 from tieout_server.storage.syncs import SyncFault, SyncRecord
 from tieout_server.storage.work import Task
-from tieout_server.syncs.service import WORK, StartSync
+from tieout_server.syncs.means import SYNCING
+from tieout_server.syncs.service import StartSync
 from tieout_server.syncs.state import SyncMode
 from tieout_server.work.engine import Job
 
@@ -48,12 +49,12 @@ async def link(around: World) -> Link:
     return link
 
 
-async def slice_of(around: World, link: Link, kind: str = WORK) -> datetime | None:
+async def slice_of(around: World, link: Link, kind: str = SYNCING) -> datetime | None:
     """One slice of this work, as the engine does it; answers when to go on."""
     syncs = around.subjects.syncs
     lease = await databases.take(around.database, Task(kind, link.id, "read"), now=around.clock.now())
     assert lease, "nothing is due"
-    again_at = await (syncs.perform if kind == WORK else syncs.begin)(Job(lease))
+    again_at = await (syncs.perform if kind == SYNCING else syncs.begin)(Job(lease))
     async with around.database.write() as tx:
         await work.finish(tx, lease, again_at=again_at)
     return again_at

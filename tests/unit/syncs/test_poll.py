@@ -33,9 +33,10 @@ from tieout_server.storage.syncs import SyncRecord
 from tieout_server.storage.watermarks import Watermark
 from tieout_server.storage.work import Task
 from tieout_server.syncs import schedule
+from tieout_server.syncs.means import POLL, SWEEP, SYNCING
 from tieout_server.syncs.plan import OVERLAP
 from tieout_server.syncs.reading import STAND_BACK
-from tieout_server.syncs.service import POLL, SWEEP, WORK, ResolveHeldSync, StartSync
+from tieout_server.syncs.service import ResolveHeldSync, StartSync
 from tieout_server.syncs.state import ACTIVE, Decision, SyncMode, SyncState
 from tieout_server.syncs.sweep import Item
 from tieout_server.syncs.trouble import AGAIN_AFTER
@@ -52,7 +53,7 @@ async def link(around: World) -> Link:
     state = parse_qs(urlsplit(started.consent.authorization_url).query)["state"][0]
     link = (await around.connections.complete(Return(state, "code"))).link
     await do(around, link, "after_consent", around.subjects.syncs.begin)
-    await do(around, link, WORK, around.subjects.syncs.perform)
+    await do(around, link, SYNCING, around.subjects.syncs.perform)
     return await around.connections.get(link.id)
 
 
@@ -209,14 +210,14 @@ async def test_it_does_not_stand_back_for_ever_for_a_sync_that_is_stuck(around: 
     with pytest.MonkeyPatch.context() as patch:
         refuse(patch, XeroUnavailableError("Xero did not answer properly.", status="500"), Entity.CREDIT_NOTES)
         while around.clock.now() < began_at + timedelta(hours=1):
-            around.clock.time = await do(around, link, WORK, around.subjects.syncs.perform) or around.clock.time
+            around.clock.time = await do(around, link, SYNCING, around.subjects.syncs.perform) or around.clock.time
         assert (await newest(around, link)).state == SyncState.WAITING
         await poll(around, link)
         assert (await marks(around, link))[Entity.PAYMENTS].last_read_at == around.clock.now()
         told = await around.connections.get(link.id)
         assert told.health == "DEGRADED", "the sync tells of its trouble, and polling does not say that it has passed"
     around.clock.time += timedelta(minutes=5)
-    assert await do(around, link, WORK, around.subjects.syncs.perform) is None
+    assert await do(around, link, SYNCING, around.subjects.syncs.perform) is None
     assert (await newest(around, link)).state == SyncState.SUCCEEDED
     assert (await around.connections.get(link.id)).health == "OK"
 
@@ -479,7 +480,7 @@ async def test_what_was_discarded_of_one_entity_keeps_no_gate_of_another_from_as
             sync = await newest(around, link)
             if sync.state not in ACTIVE:
                 break
-            await do(around, link, WORK, around.subjects.syncs.perform)
+            await do(around, link, SYNCING, around.subjects.syncs.perform)
             asked_about.append(sync.entities)
             await around.subjects.syncs.resolve(ResolveHeldSync(sync.id, Decision.DISCARD))
             around.clock.time += timedelta(hours=1)
@@ -497,13 +498,13 @@ async def test_a_sync_that_is_held_makes_way_for_the_one_that_closes_the_gap(aro
     with pytest.MonkeyPatch.context() as patch:
         mishap(patch, [msgspec.structs.replace(one, status="VOIDED", updated_at=later) for one in invoices[:40]])
         await poll(around, link)
-        await do(around, link, WORK, around.subjects.syncs.perform)
+        await do(around, link, SYNCING, around.subjects.syncs.perform)
     held = await newest(around, link)
     assert held.state == SyncState.HELD
     assert (await lose_and_reconnect(around, link)).gap_from_at
     await do(around, link, "after_consent", around.subjects.syncs.begin)
     assert (await around.subjects.syncs.get(held.id)).state == "CANCELLED"
-    while await do(around, link, WORK, around.subjects.syncs.perform):
+    while await do(around, link, SYNCING, around.subjects.syncs.perform):
         pass
     assert (await newest(around, link)).state == "SUCCEEDED"
     assert (await around.connections.get(link.id)).gap_from_at is None

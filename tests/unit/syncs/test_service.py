@@ -9,12 +9,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 import databases
 from documents import invoice, payment
 from fakes import BooksOf, World
-from tieout_server.clock import from_micros
+from tieout_server.clock import from_micros, to_micros
 from tieout_server.connections.messages import Connect, Disconnect, Reconnect, Return
 from tieout_server.connections.tokens import TokensOf
 from tieout_server.errors import (
@@ -29,7 +29,7 @@ from tieout_server.errors import (
     XeroUnavailableError,
 )
 from tieout_server.events import token
-from tieout_server.ledger.books import Page, Purpose, Query
+from tieout_server.ledger.books import Books, Page, Purpose, Query
 from tieout_server.ledger.documents import CREDITS, Entity
 from tieout_server.ledger.links import Link, Owner, ReasonCode
 from tieout_server.reconciliations.known import known_up_to
@@ -40,8 +40,9 @@ from tieout_server.storage.syncs import Resolution, SyncFault, SyncRecord
 from tieout_server.storage.vault import Vault
 from tieout_server.storage.work import Lease, Task
 from tieout_server.syncs import plan, run, skips, watch
+from tieout_server.syncs.means import COMPARE, SWEEP, SYNCING
 from tieout_server.syncs.run import Run
-from tieout_server.syncs.service import WORK, ResolveHeldSync, StartSync
+from tieout_server.syncs.service import ResolveHeldSync, StartSync
 from tieout_server.syncs.state import AT_WORK, Decision, Milestone, SyncMode
 from tieout_server.syncs.watch import Seen
 from tieout_server.work.engine import Job, LostLeaseError, Priority
@@ -73,7 +74,7 @@ async def connected(around: World) -> Link:
     return await consent(around, await around.connections.connect(Connect("acme")))
 
 
-async def take(around: World, connection_id: str, kind: str = WORK) -> Lease | None:
+async def take(around: World, connection_id: str, kind: str = SYNCING) -> Lease | None:
     return await databases.take(around.database, Task(kind, connection_id, "read"), now=around.clock.now())
 
 
@@ -213,6 +214,34 @@ async def test_killed_between_the_connections_end_and_the_syncs_the_next_slice_f
     broken = await around.connections.get(link.id)
     assert broken.reason
     assert broken.reason.code is ReasonCode.DISCONNECTED_IN_XERO, "the first reason stays"
+
+
+async def test_killed_right_after_a_sync_has_ended_nothing_of_what_follows_from_it_is_missing(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    down = XeroUnavailableError("It is down.")
+    with monkeypatch.context() as patch:
+        failing(patch, down)
+        around.clock.time = await do_slice(around, link.id) or around.clock.time
+    assert (await around.connections.get(link.id)).health == "DEGRADED"
+    async with around.database.write() as tx:
+        for kind in (SWEEP, COMPARE):
+            await tx.execute(delete(tables.work).where(tables.work.c.kind == kind))
+    real = Run.go_on
+
+    async def killed_after(run: Run, books: Books) -> datetime | None:
+        await real(run, books)
+        raise Killed
+
+    monkeypatch.setattr(Run, "go_on", killed_after)
+    with pytest.raises(Killed):
+        await do_slice(around, link.id)
+    assert (await newest(around, link.id)).state == "SUCCEEDED"
+    now = await around.connections.get(link.id)
+    assert (now.health, now.reason, now.last_synced_at) == ("OK", None, around.clock.now())
+    async with around.database.read() as tx:
+        due = select(tables.work.c.kind).where(tables.work.c.due_at <= to_micros(around.clock.now()))
+        assert {SWEEP, COMPARE} <= set((await tx.execute(due)).scalars())
 
 
 async def test_what_was_read_before_a_sync_stood_still_is_as_old_as_it_is(
@@ -512,7 +541,7 @@ async def test_what_was_read_after_the_work_was_taken_over_is_not_committed(
     slice_ = asyncio.create_task(do_slice(around, link.id))
     await reads.is_asked.wait()
     around.clock.time += databases.MISSED_AFTER + timedelta(seconds=1)
-    task = Task(WORK, link.id, "read")
+    task = Task(SYNCING, link.id, "read")
     assert await databases.take(around.database, task, now=around.clock.now(), owner="another one")
     before = await marks(around), await newest(around, link.id)
     reads.go.set()
@@ -546,7 +575,7 @@ class WorkRow(msgspec.Struct):
 
 async def work_row(around: World, connection_id: str) -> WorkRow:
     columns = tables.work.c.owner, tables.work.c.due_at
-    query = select(*columns).where(tables.work.c.connection_id == connection_id, tables.work.c.kind == WORK)
+    query = select(*columns).where(tables.work.c.connection_id == connection_id, tables.work.c.kind == SYNCING)
     async with around.database.read() as tx:
         owner, due_at = (await tx.execute(query)).one()
     return WorkRow(owner, None if due_at is None else from_micros(due_at))
@@ -555,7 +584,7 @@ async def work_row(around: World, connection_id: str) -> WorkRow:
 async def test_a_sync_that_was_cancelled_is_not_begun_again_by_the_work_it_leaves(around: World, link: Link) -> None:
     await around.subjects.syncs.cancel((await newest(around, link.id)).id)
     async with around.database.write() as tx:
-        await around.connections._means.engine.wake(tx, WORK, link.id, priority=Priority.ASKED)
+        await around.connections._means.engine.wake(tx, SYNCING, link.id, priority=Priority.ASKED)
     assert await do_slice(around, link.id) is None
     assert [(s.ordinal, s.state) for s in await all_syncs(around, link.id)] == [(1, "CANCELLED")]
 

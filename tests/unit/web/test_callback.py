@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestClient, TestServer
@@ -138,7 +139,9 @@ async def test_who_reconnects_is_welcomed_back_and_told_that_the_rest_is_being_r
     connection_id, state = await start(around)
     await come_back(browser, state=state, code="code-1")
     async with around.database.write() as tx:
-        await connections.set_last_synced(tx, connection_id, around.clock.now())
+        link = await connections.get(tx, connection_id)
+        assert link
+        await connections.save(tx, msgspec.structs.replace(link, last_synced_at=around.clock.now()))
     again = await around.connections.reconnect(Reconnect(connection_id, RETURN_URL))
     page = await come_back(browser, state=state_in(again.consent.authorization_url), code="code-1")
     assert page.status == 200
