@@ -33,7 +33,7 @@ from tieout_server.storage.discrepancies import OVER
 from tieout_server.storage.pages import Found, IdSpan, Span, paged
 from tieout_server.storage.reconciliation_tables import discrepancies
 from tieout_server.storage.rows import name_key
-from tieout_server.storage.tables import contacts, credits, invoices  # noqa: A004 - the field's word
+from tieout_server.storage.tables import IS_MERGED, IS_NOT_MERGED, NOTHING, contacts, credits, invoices  # noqa: A004 - the field's word
 
 
 class CustomerOrder(StrEnum):
@@ -61,6 +61,8 @@ class FoundCustomer(msgspec.Struct, frozen=True):
     contact: Contact
     updated_at: datetime
     is_off_balance: bool = False
+    has_merged: bool = True
+    """Whether others were merged into it."""
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -137,7 +139,7 @@ async def merges(tx: Transaction, connection_id: str, losers: Collection[str]) -
 async def all_merges(tx: Transaction, connection_id: str) -> Mapping[str, str]:
     """Every contact that was merged away, each with the one that it is now, over any number of merges."""
     query = select(contacts.c.xero_contact_id, contacts.c.merged_into).where(
-        contacts.c.connection_id == connection_id, contacts.c.merged_into != ""
+        contacts.c.connection_id == connection_id, IS_MERGED
     )
     into: dict[str, str] = {row[0]: row[1] for row in await tx.execute(query)}
     return {loser: _end_of(into, loser) for loser in into}
@@ -166,7 +168,7 @@ def _merged_by(column: Column[str]) -> Select[Any]:
     """Built once: see `_find`."""
     return select(contacts.c.xero_contact_id, contacts.c.merged_into).where(
         contacts.c.connection_id == bindparam("connection_id"),
-        contacts.c.merged_into != "",
+        IS_MERGED,
         column.in_(bindparam("asked", expanding=True)),
     )
 
@@ -190,7 +192,10 @@ async def find(tx: Transaction, connection_id: str, xero_contact_id: str) -> Fou
 
 @cache
 def _find(dialect: str) -> Select[Any]:
-    """The query for one customer, built once: it is the most frequent one, and building costs as much as running."""
+    """The query for one customer, built once: it is the most frequent one, and building costs as much as running.
+
+    No list is compared with in it: lists are written into the text of a query each time it is asked.
+    """
     return _customers(dialect, bindparam("connection_id")).where(
         contacts.c.xero_contact_id == bindparam("xero_contact_id")
     )
@@ -272,7 +277,9 @@ async def customer_ids(tx: Transaction, connection_id: str, unchanged_since: int
 
 
 def _found(row: Found) -> FoundCustomer:
-    return FoundCustomer(documents.contact(row), from_micros(row.touched_at), bool(row.is_off_balance))
+    return FoundCustomer(
+        documents.contact(row), from_micros(row.touched_at), bool(row.is_off_balance), bool(row.has_merged)
+    )
 
 
 def _contains(search: str) -> ColumnElement[bool]:
@@ -285,8 +292,21 @@ def _contains(search: str) -> ColumnElement[bool]:
 
 
 def _customers(dialect: str, connection_id: str | BindParameter[str]) -> Select[Any]:
-    return select(contacts, _touched_at(dialect).label("touched_at"), _is_off_balance().label("is_off_balance")).where(
-        contacts.c.connection_id == connection_id, _is_customer()
+    return select(
+        contacts,
+        _touched_at(dialect).label("touched_at"),
+        _is_off_balance().label("is_off_balance"),
+        _has_merged().label("has_merged"),
+    ).where(contacts.c.connection_id == connection_id, _is_customer())
+
+
+def _has_merged() -> ColumnElement[bool]:
+    """Whether contacts were merged into this one."""
+    loser = contacts.alias()
+    return exists().where(
+        loser.c.connection_id == contacts.c.connection_id,
+        loser.c.merged_into == contacts.c.xero_contact_id,
+        loser.c.merged_into != NOTHING,
     )
 
 
@@ -295,7 +315,7 @@ def _is_off_balance() -> ColumnElement[bool]:
     return exists().where(
         discrepancies.c.connection_id == contacts.c.connection_id,
         discrepancies.c.xero_contact_id == contacts.c.xero_contact_id,
-        discrepancies.c.state.not_in(OVER),
+        *(discrepancies.c.state != over for over in OVER),
     )
 
 
@@ -328,14 +348,15 @@ def _is_customer() -> ColumnElement[bool]:
     An archived one stays while it owes or is owed. Erased and merged ones are none.
     """
     has_document = or_(
-        contacts.c.is_customer, *(exists().where(_belongs(t), t.c.status.in_(IN_LEDGER)) for t in (invoices, credits))
+        contacts.c.is_customer,
+        *(exists().where(_belongs(t), or_(*(t.c.status == s for s in IN_LEDGER))) for t in (invoices, credits)),
     )
     has_balance = or_(
         exists().where(_belongs(invoices), invoices.c.status == DocumentStatus.AUTHORISED, invoices.c.due != 0),
         exists().where(_belongs(credits), credits.c.status == DocumentStatus.AUTHORISED, credits.c.remaining != 0),
     )
     return and_(
-        contacts.c.merged_into == "",
+        IS_NOT_MERGED,
         or_(
             and_(contacts.c.status == ContactStatus.ACTIVE, has_document),
             and_(contacts.c.status == ContactStatus.ARCHIVED, has_balance),

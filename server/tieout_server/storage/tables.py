@@ -1,9 +1,23 @@
 """The tables: money in 1/10,000, instants in microseconds since 1970 (UTC), dates as ISO text, lists as JSON text."""
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    literal_column,
+    text,
+)
 
 from tieout_server.storage.columns import connection_column, flag_column, int_column, metadata, text_column
 
+NOTHING: ColumnElement[str] = literal_column("''")
+"""Written out: with a value for it SQLite plans a query anew each time, lest the condition of an index be met."""
 _MERGED = text("merged_into <> ''")
 _FREE = text("owner = '' AND due_at IS NOT NULL")
 _OWNED = text("owner <> ''")
@@ -312,6 +326,9 @@ contacts = _mirrored(
         Index(None, "connection_id", "merged_into", sqlite_where=_MERGED, postgresql_where=_MERGED),
     ),
 )
+
+IS_MERGED, IS_NOT_MERGED = contacts.c.merged_into != NOTHING, contacts.c.merged_into == NOTHING
+"""Whether a contact was merged into another."""
 
 invoices = _mirrored(
     "invoices",
