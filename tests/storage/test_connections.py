@@ -89,6 +89,7 @@ async def test_any_number_that_are_not_connected_may_have_belonged_to_an_organis
     async with database.read() as tx:
         assert await connections.holder_of(tx, "tenant-1") == "con3"
         assert await connections.holder_of(tx, "tenant-2") == ""
+        assert await connections.holders_of(tx, ["tenant-1", "tenant-2"]) == {"tenant-1": "con3"}
 
 
 async def test_of_two_that_connect_an_organisation_at_once_one_is_refused(database: Database) -> None:
@@ -108,6 +109,8 @@ async def test_who_holds_an_organisation_or_a_membership_is_found(database: Data
     await _insert(database, held, broken)
     async with database.read() as tx:
         assert await connections.holders_of(tx, {"tenant-1", "tenant-2"}) == {"tenant-1": "con1"}
+        strangers = [f"stranger {number}" for number in range(70_000)]  # more than a statement takes values
+        assert await connections.holders_of(tx, [*strangers, "tenant-1"]) == {"tenant-1": "con1"}
         assert await connections.is_used(tx, "another", "membership-2")
         assert not await connections.is_used(tx, "user-1", "membership-3")
         assert list(await connections.broken_of(tx, "user-1")) == ["con2"]

@@ -9,7 +9,6 @@ from databases import add_connection
 from tieout_server.ledger.documents import Entity
 from tieout_server.storage import webhooks
 from tieout_server.storage.database import Database
-from tieout_server.storage.tables import connections
 from tieout_server.storage.webhooks import ANY, Named, following
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -104,19 +103,6 @@ async def test_the_next_one_is_known_and_old_ones_are_forgotten(database: Databa
         assert await webhooks.prune(tx, NOW) == 0
         assert await webhooks.prune(tx, NOW + SECOND) == 1
     assert await due(database, NOW + SECOND) == []
-
-
-async def test_only_connections_that_are_connected_are_told(database: Database) -> None:
-    states = {"c1": "RECONNECT_REQUIRED", "c2": "CONNECTED", "c3": "DISCONNECTED"}
-    for connection_id in states:
-        await add_connection(database, connection_id)
-    async with database.write() as tx:
-        for connection_id, state in states.items():
-            row = connections.update().where(connections.c.id == connection_id)
-            await tx.execute(row.values(xero_tenant_id="t1" if connection_id != "c3" else "t3", state=state))
-        assert await webhooks.connected(tx, ["t1", "t3", "t4"]) == {"t1": "c2"}
-        strangers = [f"stranger {number}" for number in range(70_000)]  # more than a statement takes values
-        assert await webhooks.connected(tx, [*strangers, "t1"]) == {"t1": "c2"}
 
 
 async def test_a_delivery_is_heard_of_to_the_minute(database: Database) -> None:

@@ -11,12 +11,13 @@ from tieout_server.clock import MICROSECOND, from_micros, from_micros_if_any, to
 from tieout_server.ledger.documents import Organisation
 from tieout_server.ledger.links import AuthorisedBy, Granted, Link, OrganisationChoice, Reason
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.tables import authorisations, connections
+from tieout_server.storage.tables import IS_CONNECTED, authorisations, connections
 
 _GET = select(connections).where(connections.c.id == bindparam("connection_id"))
 _LOCK = _GET.with_for_update(key_share=True)
 _ORGANISATION = select(connections.c.organisation).where(connections.c.id == bindparam("connection_id"))
 """Built once: almost whatever is done asks one of them, and building takes longer than the answer."""
+_AT_ONCE = 100
 
 
 class Authorisation(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,18 +113,20 @@ async def holder_of(tx: Transaction, xero_tenant_id: str) -> str:
     """
     if tx.dialect.name == "postgresql":
         await tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"holder/{xero_tenant_id}", 0))))
-    query = select(connections.c.id).where(
-        connections.c.xero_tenant_id == xero_tenant_id, connections.c.state == "CONNECTED"
-    )
+    query = select(connections.c.id).where(connections.c.xero_tenant_id == xero_tenant_id, IS_CONNECTED)
     return (await tx.execute(query)).scalar_one_or_none() or ""
 
 
 async def holders_of(tx: Transaction, xero_tenant_ids: Collection[str]) -> Mapping[str, str]:
     """The ids of the connections that are CONNECTED to these organisations, by organisation; free ones are left out."""
-    query = select(connections.c.xero_tenant_id, connections.c.id).where(
-        connections.c.xero_tenant_id.in_(xero_tenant_ids), connections.c.state == "CONNECTED"
-    )
-    return {tenant: connection_id for tenant, connection_id in await tx.execute(query)}  # noqa: C416 - rows, not tuples
+    wanted = list(xero_tenant_ids)
+    found: dict[str, str] = {}
+    for start in range(0, len(wanted), _AT_ONCE):  # a statement takes only so many values: 32,766 on SQLite
+        some = wanted[start : start + _AT_ONCE]
+        query = select(connections.c.xero_tenant_id, connections.c.id)
+        rows = await tx.execute(query.where(connections.c.xero_tenant_id.in_(some), IS_CONNECTED))
+        found |= {row.xero_tenant_id: row.id for row in rows}
+    return found
 
 
 async def broken_of(tx: Transaction, xero_user_id: str) -> Sequence[str]:

@@ -16,8 +16,9 @@ from sqlalchemy import (
 
 from tieout_server.storage.columns import connection_column, flag_column, int_column, metadata, text_column
 
+# Written out where an index has it as its condition: bound as a value, SQLite plans such a query anew each time.
 NOTHING: ColumnElement[str] = literal_column("''")
-"""Written out: with a value for it SQLite plans a query anew each time, lest the condition of an index be met."""
+_CONNECTED: ColumnElement[str] = literal_column("'CONNECTED'")
 _MERGED = text("merged_into <> ''")
 _FREE = text("owner = '' AND due_at IS NOT NULL")
 _OWNED = text("owner <> ''")
@@ -76,6 +77,8 @@ connections = Table(
         postgresql_where=text("state = 'CONNECTED'"),
     ),
 )
+
+IS_CONNECTED = connections.c.state == _CONNECTED
 
 authorisations = Table(
     "authorisations",
@@ -328,7 +331,6 @@ contacts = _mirrored(
 )
 
 IS_MERGED, IS_NOT_MERGED = contacts.c.merged_into != NOTHING, contacts.c.merged_into == NOTHING
-"""Whether a contact was merged into another."""
 
 invoices = _mirrored(
     "invoices",

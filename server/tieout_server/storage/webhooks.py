@@ -6,7 +6,7 @@ version that satisfies an event may be older than what moved silently. Rows of a
 of its work (`work.wake` comes first), so that who takes them out and who puts them in cannot wait for each other.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -16,7 +16,7 @@ from sqlalchemy.sql import ColumnElement
 from tieout_server.clock import EPOCH, from_micros, to_micros
 from tieout_server.ledger.documents import Entity
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.tables import connections, webhook_deliveries, webhook_events
+from tieout_server.storage.tables import webhook_deliveries, webhook_events
 
 HEARD_EVERY = timedelta(minutes=1)
 """How exactly it is kept when a delivery last came: one row of all processes, not to be fought over."""
@@ -47,18 +47,6 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
 def following(entity: Entity, xero_id: str = ANY) -> Named:
     """Something to be read because something else changed."""
     return Named(entity=entity, xero_id=xero_id, kind=FOLLOWS, event_at=EPOCH)
-
-
-async def connected(tx: Transaction, xero_tenant_ids: Collection[str]) -> Mapping[str, str]:
-    """The ids of the connections that are connected to these organisations, by organisation; others are left out."""
-    wanted = list(xero_tenant_ids)
-    found: dict[str, str] = {}
-    for start in range(0, len(wanted), _AT_ONCE):  # a statement takes only so many values: 32,766 on SQLite
-        query = select(connections.c.xero_tenant_id, connections.c.id).where(
-            connections.c.xero_tenant_id.in_(wanted[start : start + _AT_ONCE]), connections.c.state == "CONNECTED"
-        )
-        found |= {row.xero_tenant_id: row.id for row in await tx.execute(query)}
-    return found
 
 
 async def put(tx: Transaction, connection_id: str, named: Sequence[Named], at: datetime) -> None:

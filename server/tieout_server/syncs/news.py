@@ -51,7 +51,7 @@ class News:
     async def put(self, tx: Transaction, notices: Sequence[Notice]) -> None:
         """Have this read; organisations that nobody has connected are ignored. Repeated, it changes nothing."""
         now = self._means.clock.now()
-        found = await webhooks.connected(tx, {notice.xero_tenant_id for notice in notices})
+        found = await connections.holders_of(tx, {notice.xero_tenant_id for notice in notices})
         for tenant, connection_id in sorted(found.items(), key=lambda item: item[1]):
             opens_at = self._pace.opens_at(tenant)
             await self._means.engine.wake(tx, NEWS, connection_id, priority=Priority.NEWS, at=opens_at)
