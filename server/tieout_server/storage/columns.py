@@ -1,6 +1,6 @@
 """What the tables are made of: the kinds of column, and the metadata that knows all tables."""
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, MetaData, Text
+from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, ForeignKey, MetaData, Text, literal_column
 
 metadata = MetaData(
     naming_convention={
@@ -10,6 +10,9 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+NOTHING: ColumnElement[str] = literal_column("''")
+"""For what an index has as its condition: with a value bound for it SQLite plans a query anew each time."""
 
 
 def text_column(name: str, *, nullable: bool = False) -> Column[str]:

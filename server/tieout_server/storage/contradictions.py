@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, CompoundSelect, Select, Table, and_, func, literal, or_, select, union, union_all
 
 from tieout_server.ledger.documents import IN_LEDGER, DocumentStatus, Entity
+from tieout_server.storage.columns import NOTHING
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.live import is_entity, is_live, table_of
-from tieout_server.storage.tables import IS_MERGED, allocations, contacts, credits, invoices, payments  # noqa: A004 - the field's word
+from tieout_server.storage.tables import allocations, contacts, credits, invoices, payments  # noqa: A004 - the field's word
 
 _IN_LEDGER = [status.value for status in IN_LEDGER]
 
@@ -99,7 +100,9 @@ async def strangers(tx: Transaction, connection_id: str, entity: Entity, ids: Co
 async def merged_into(tx: Transaction, connection_id: str, ids: Collection[str]) -> Sequence[str]:
     """The contacts that took over the documents of these ones, by id."""
     query = select(contacts.c.merged_into).where(
-        contacts.c.connection_id == connection_id, contacts.c.xero_contact_id.in_(ids), IS_MERGED
+        contacts.c.connection_id == connection_id,
+        contacts.c.xero_contact_id.in_(ids),
+        contacts.c.merged_into != NOTHING,
     )
     return await _ids(tx, query.distinct())
 
@@ -150,7 +153,9 @@ async def of_merged_contacts(
 ) -> Sequence[str]:
     """The documents here that still name a contact which was merged into another one, by id. `skip` likewise."""
     table, key = table_of(entity)
-    merged = select(contacts.c.xero_contact_id).where(contacts.c.connection_id == connection_id, IS_MERGED)
+    merged = select(contacts.c.xero_contact_id).where(
+        contacts.c.connection_id == connection_id, contacts.c.merged_into != NOTHING
+    )
     wanted = select(key).where(
         table.c.connection_id == connection_id, table.c.xero_contact_id.in_(merged), *is_entity(entity)
     )

@@ -28,12 +28,13 @@ from sqlalchemy.sql import ColumnElement
 from tieout_server.clock import from_micros, to_micros
 from tieout_server.ledger.documents import IN_LEDGER, Contact, ContactStatus, DocumentStatus
 from tieout_server.storage import documents
+from tieout_server.storage.columns import NOTHING
 from tieout_server.storage.database import Transaction
 from tieout_server.storage.discrepancies import OVER
 from tieout_server.storage.pages import Found, IdSpan, Span, paged
 from tieout_server.storage.reconciliation_tables import discrepancies
 from tieout_server.storage.rows import name_key
-from tieout_server.storage.tables import IS_MERGED, IS_NOT_MERGED, NOTHING, contacts, credits, invoices  # noqa: A004 - the field's word
+from tieout_server.storage.tables import contacts, credits, invoices  # noqa: A004 - the field's word
 
 
 class CustomerOrder(StrEnum):
@@ -139,7 +140,7 @@ async def merges(tx: Transaction, connection_id: str, losers: Collection[str]) -
 async def all_merges(tx: Transaction, connection_id: str) -> Mapping[str, str]:
     """Every contact that was merged away, each with the one that it is now, over any number of merges."""
     query = select(contacts.c.xero_contact_id, contacts.c.merged_into).where(
-        contacts.c.connection_id == connection_id, IS_MERGED
+        contacts.c.connection_id == connection_id, contacts.c.merged_into != NOTHING
     )
     into: dict[str, str] = {row[0]: row[1] for row in await tx.execute(query)}
     return {loser: _end_of(into, loser) for loser in into}
@@ -168,7 +169,7 @@ def _merged_by(column: Column[str]) -> Select[Any]:
     """Built once: see `_find`."""
     return select(contacts.c.xero_contact_id, contacts.c.merged_into).where(
         contacts.c.connection_id == bindparam("connection_id"),
-        IS_MERGED,
+        contacts.c.merged_into != NOTHING,
         column.in_(bindparam("asked", expanding=True)),
     )
 
@@ -356,7 +357,7 @@ def _is_customer() -> ColumnElement[bool]:
         exists().where(_belongs(credits), credits.c.status == DocumentStatus.AUTHORISED, credits.c.remaining != 0),
     )
     return and_(
-        IS_NOT_MERGED,
+        contacts.c.merged_into == NOTHING,
         or_(
             and_(contacts.c.status == ContactStatus.ACTIVE, has_document),
             and_(contacts.c.status == ContactStatus.ARCHIVED, has_balance),

@@ -11,8 +11,9 @@ from sqlalchemy.sql import ColumnElement
 
 from tieout_server.clock import from_micros
 from tieout_server.ledger.documents import CREDITS, IN_LEDGER, ContactStatus, DocumentStatus, Entity
+from tieout_server.storage.columns import NOTHING
 from tieout_server.storage.database import Transaction
-from tieout_server.storage.tables import IS_NOT_MERGED, accounts, contacts, credits, invoices, payments  # noqa: A004 - the field's word
+from tieout_server.storage.tables import accounts, contacts, credits, invoices, payments  # noqa: A004 - the field's word
 
 _AT_ONCE = 500
 """Ids in one statement."""
@@ -79,7 +80,7 @@ def is_live(entity: Entity) -> list[ColumnElement[bool]]:
     """The condition that a row of this entity counts."""
     table, _ = table_of(entity)
     if entity is Entity.CONTACTS:
-        return [table.c.status == ContactStatus.ACTIVE.value, contacts.c.is_customer, IS_NOT_MERGED]
+        return [table.c.status == ContactStatus.ACTIVE.value, contacts.c.is_customer, contacts.c.merged_into == NOTHING]
     if entity is Entity.ACCOUNTS:
         return [table.c.status == "ACTIVE"]
     return [table.c.status.in_([status.value for status in IN_LEDGER]), *is_entity(entity)]

@@ -1,24 +1,9 @@
 """The tables: money in 1/10,000, instants in microseconds since 1970 (UTC), dates as ISO text, lists as JSON text."""
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ColumnElement,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    Table,
-    Text,
-    literal_column,
-    text,
-)
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, text
 
 from tieout_server.storage.columns import connection_column, flag_column, int_column, metadata, text_column
 
-# Written out where an index has it as its condition: bound as a value, SQLite plans such a query anew each time.
-NOTHING: ColumnElement[str] = literal_column("''")
-_CONNECTED: ColumnElement[str] = literal_column("'CONNECTED'")
 _MERGED = text("merged_into <> ''")
 _FREE = text("owner = '' AND due_at IS NOT NULL")
 _OWNED = text("owner <> ''")
@@ -77,8 +62,6 @@ connections = Table(
         postgresql_where=text("state = 'CONNECTED'"),
     ),
 )
-
-IS_CONNECTED = connections.c.state == _CONNECTED
 
 authorisations = Table(
     "authorisations",
@@ -329,8 +312,6 @@ contacts = _mirrored(
         Index(None, "connection_id", "merged_into", sqlite_where=_MERGED, postgresql_where=_MERGED),
     ),
 )
-
-IS_MERGED, IS_NOT_MERGED = contacts.c.merged_into != NOTHING, contacts.c.merged_into == NOTHING
 
 invoices = _mirrored(
     "invoices",
