@@ -107,6 +107,14 @@ async def test_the_token_goes_with_each_call(client_of: ClientOf) -> None:
     assert service.metadata["authorization"] == "Bearer s3cret"
 
 
+async def test_a_token_that_expires_is_asked_for_at_each_call(client_of: ClientOf) -> None:
+    service, tokens = Three(), iter(("monday", "tuesday"))
+    client = await client_of(service.calls, token=lambda: next(tokens))
+    for day in ("monday", "tuesday"):
+        await client.connections.get("a")
+        assert service.metadata["authorization"] == f"Bearer {day}"
+
+
 async def test_the_token_shows_in_no_repr(client_of: ClientOf) -> None:
     client = await client_of(Three().calls, token="s3cret")
     group = client.connections
