@@ -59,6 +59,7 @@ class Feed:
         self._notices = notices or Notices(database)
         self._window: list[Event] = []  # the newest events without a gap, up to `_position`
         self._position = 0
+        self._erasures = 0
         self._appended = asyncio.Event()
         self.is_draining = False
         self._waiting: dict[asyncio.Future[None], Wanted] = {}
@@ -147,11 +148,17 @@ class Feed:
             if self.is_draining:
                 yield position
                 raise draining(token.encode(position))
-            batch, position = await self._next(position)
+            erasures = self._erasures
+            batch, end = await self._next(position)
             for event in batch:
+                if erasures != self._erasures:
+                    break  # a slow reader would be told what is in hand long after it was erased
                 if wanted(event):
                     yield event
                     heard_at = _loop_time()
+                position = event.position
+            else:
+                position = end
             if (quiet := _loop_time() - heard_at) >= HEARTBEAT:
                 yield position
                 heard_at = _loop_time()
@@ -205,6 +212,7 @@ class Feed:
         self._window.extend(batch)
         if any(event.topic == ERASURE for event in batch):
             self._window.clear()
+            self._erasures += 1
         if len(self._window) > 2 * WINDOW:
             del self._window[:-WINDOW]
         self._position = batch[-1].position
