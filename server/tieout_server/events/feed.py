@@ -42,9 +42,10 @@ POLL_BESIDE_NOTICES = 15.0
 """… while other processes say so themselves, and nothing but a lost notice is to be made up for."""
 KEPT = timedelta(days=7)
 """How long events are kept, and so how old a resume token may be."""
+_ANEW = "Start again without a token, and with from_start where the watch has it."
 LOST = (
     "The database of this service was restored from a backup, and this resume token is of later: what was told "
-    "before it need not have happened. Start again with from_start."
+    f"before it need not have happened. {_ANEW}"
 )
 
 Wanted = Callable[[Event], bool]
@@ -130,7 +131,7 @@ class Feed:
                 raise ResumeTokenTooOldError(LOST, oldest_resume_token=token.encode(bounds.pruned))
         if position < bounds.pruned:
             raise ResumeTokenTooOldError(
-                "What came after this resume token is no longer kept (7 days). Start again with from_start.",
+                f"What came after this resume token is no longer kept (7 days). {_ANEW}",
                 oldest_resume_token=token.encode(bounds.pruned),
             )
         return position
