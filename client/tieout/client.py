@@ -29,6 +29,9 @@ from tieout.watch import Patience
 TARGET = "127.0.0.1:7440"
 """Where a server listens unless it is told otherwise."""
 
+LARGEST_ANSWER = 64 << 20
+"""Bytes that an answer may have: a page of 1,000 exports of many lines, or of credits, exceeds gRPC's 4 MiB."""
+
 _APIS = (
     connection_service_pb2,
     sync_service_pb2,
@@ -124,6 +127,7 @@ def _open(target: str, tls: Tls | None) -> aio.Channel:
         # A server that comes back is found within seconds, not within gRPC's two minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.max_receive_message_length", LARGEST_ANSWER),
     ]
     if tls:
         return aio.secure_channel(target, tls.credentials(), options)

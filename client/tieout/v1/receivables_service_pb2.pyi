@@ -272,9 +272,7 @@ class Customer(_message.Message):
     email: _builtins.str
     """Email address. Empty where there is none."""
     mobile_phone: _builtins.str
-    """The phone of type MOBILE, as one string with country and area code. Empty where there is none: no other type is
-    taken for it.
-    """
+    """The phone of type MOBILE, as in Phone. Empty where there is none: no other type is taken for it."""
     account_number: _builtins.str
     """The merchant's number for the customer. Empty where there is none."""
     contact_number: _builtins.str
@@ -366,7 +364,9 @@ class Phone(_message.Message):
     type: Global___PhoneType.ValueType
     """Which one it is."""
     number: _builtins.str
-    """The number as it would be dialled: country code, area code and number with spaces between."""
+    """Country code with its plus, area code and number, with spaces between, each as it was entered in Xero: `+64 021 555 0199`
+    where somebody entered the zero of the area code, which is not dialled from abroad.
+    """
     def __init__(
         self,
         *,

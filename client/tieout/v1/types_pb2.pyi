@@ -14,7 +14,8 @@ Paging: `page_size` 0 means 100, more than 1,000 means 1,000. A list is read on 
 page and otherwise the same request, until `next_page_token` is empty. Pages are stable under concurrent change: a row
 that was there when the list began and still is comes exactly once. Only one whose place in the order changes meanwhile
 (a customer gets another name, an invoice another due date) may come twice, or not at all: whoever keeps a copy follows
-WatchChanges.
+WatchChanges. A page of 1,000 large rows (credits with many allocations, payments of many lines) can exceed the 4 MiB that
+gRPC takes by default: ask for fewer, or let your channel take more.
 
 `request_id`: a repeat with the same id and the same content gets the first answer again, for at least 24 hours, and
 changes nothing; with other content it is refused with REQUEST_ID_REUSED. It may have up to 64 characters (a UUID is
