@@ -266,11 +266,9 @@ class Watcher:
 
     def _take(self, message: Any) -> None:  # noqa: ANN401 - of any watch
         position = token.decode(message.resume_token, last=ANY)
-        before = token.decode(self.token, last=ANY) if self.token else -1
-        is_restated = position == before  # a stream that begins at the end of the log restates how things stand there
         if self.start < 0:
             self.start = position
-        elif message.HasField(self.event) and not is_restated:
+        elif message.HasField(self.event):
             self.positions.append(position)
             self.messages.append(message)
         self.token = message.resume_token

@@ -31,8 +31,8 @@ WatchRequest = TypeVar("WatchRequest", bound=ProtoMessage)
 class Calls:
     """How every call of a client is made."""
 
-    metadata: tuple[tuple[str, str], ...]
-    """Sent with each call; holds the bearer token, so it is kept out of what is printed."""
+    token: Callable[[], str]
+    """The bearer token of now, empty for none: asked at each call, and kept out of what is printed."""
     timeout: timedelta
     """How long a call may take; a watch has no such end."""
     patience: Patience
@@ -44,7 +44,8 @@ class Calls:
     async def unary(self, method: UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
         """One request, one response."""
         try:
-            return await method(request, metadata=self.metadata, timeout=self.timeout.total_seconds())
+            metadata = _metadata(self.token())
+            return await method(request, metadata=metadata, timeout=self.timeout.total_seconds())
         except AioRpcError as error:
             raise typed(error) from error
 
@@ -63,7 +64,7 @@ class Calls:
                 raise
 
         try:
-            return await method(watched(), metadata=self.metadata)
+            return await method(watched(), metadata=_metadata(self.token()))
         except AioRpcError as error:
             raise typed(error) from error
         except asyncio.CancelledError:
@@ -75,7 +76,7 @@ class Calls:
         self, method: UnaryStreamMultiCallable[Request, Response], request: Request
     ) -> AsyncGenerator[Response, None]:
         """One request, a stream of responses that ends by itself and cannot be resumed."""
-        call = method(request, metadata=self.metadata)
+        call = method(request, metadata=_metadata(self.token()))
         try:
             async for response in call:
                 yield response
@@ -106,13 +107,20 @@ class Calls:
         until: Callable[[Message], bool] | None = None,
     ) -> AsyncGenerator[Message, None]:
         """A watch that resumes by itself from `after`; see `tieout.watch.resume`."""
+        shown = ""
 
-        def open_after(token: str) -> UnaryStreamCall[WatchRequest, Message]:
+        def open_after(resume_token: str) -> UnaryStreamCall[WatchRequest, Message]:
+            nonlocal shown
+            shown = self.token()
             # With a token there is nothing to begin from the start, and the service refuses both together.
-            begin: dict[str, str | bool] = {"after": token, "from_start": False} if token else {}
-            return method(_with(request, **begin), metadata=self.metadata)
+            begin: dict[str, str | bool] = {"after": resume_token, "from_start": False} if resume_token else {}
+            return method(_with(request, **begin), metadata=_metadata(shown))
 
-        return resume(open_after, after, self.patience, until=until)
+        return resume(open_after, after, self.patience, until=until, may_identify_anew=lambda: self.token() != shown)
+
+
+def _metadata(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),) if token else ()
 
 
 def _with(request: AnyRequest, **fields: str | bool) -> AnyRequest:

@@ -1,7 +1,7 @@
 """`Client`: one typed method for every call of the API, over one channel."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +28,9 @@ from tieout.watch import Patience
 
 TARGET = "127.0.0.1:7440"
 """Where a server listens unless it is told otherwise."""
+
+LARGEST_ANSWER = 64 << 20
+"""Bytes that an answer may have: a page of 1,000 exports of many lines, or of credits, exceeds gRPC's 4 MiB."""
 
 _APIS = (
     connection_service_pb2,
@@ -74,6 +77,9 @@ class Client:
     Every method raises `TieoutError` and nothing of gRPC's; cancelling the task ends the call. Without `tls` everything
     travels in the clear, the token too: that is for this machine, or a network that encrypts by itself.
 
+    A `token` that expires, as a JWT does, is given as a function that answers the one of now. It is asked at each call,
+    so it must not wait; and a watch whose token has expired goes on with the next one.
+
     Raises:
         OSError, ValueError: a TLS file cannot be used, or the target is a web address.
     """
@@ -83,14 +89,13 @@ class Client:
         target: str = TARGET,
         *,
         tls: Tls | None = None,
-        token: str = "",
+        token: str | Callable[[], str] = "",
         timeout: timedelta = timedelta(seconds=30),
         patience: Patience | None = None,
     ) -> None:
         self.target = target
         self._channel = _open(target, tls)
-        metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        calls = Calls(metadata, timeout, patience or Patience())
+        calls = Calls(token if callable(token) else lambda: token, timeout, patience or Patience())
         self.connections = Connections(self._channel, calls)
         self.syncs = Syncs(self._channel, calls)
         self.receivables = Receivables(self._channel, calls)
@@ -122,6 +127,7 @@ def _open(target: str, tls: Tls | None) -> aio.Channel:
         # A server that comes back is found within seconds, not within gRPC's two minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.max_receive_message_length", LARGEST_ANSWER),
     ]
     if tls:
         return aio.secure_channel(target, tls.credentials(), options)

@@ -130,7 +130,7 @@ class ConsentStateError(CallerError):
 
 
 class ResumeTokenTooOldError(CallerError):
-    """The resume token is older than 7 days: start from a snapshot, or from metadata `oldest_resume_token`."""
+    """The resume token is older than 7 days, or the database was restored: start without one, from a snapshot."""
 
 
 class CallerUnauthenticatedError(CallerError):

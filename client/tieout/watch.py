@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from grpc import StatusCode
 from grpc.aio import AioRpcError, UnaryStreamCall
 
-from tieout.errors import TieoutError, TryAgainError, UnreachableError
+from tieout.errors import CallerUnauthenticatedError, TieoutError, TryAgainError, UnreachableError
 from tieout.wire import typed
 
 
@@ -49,12 +49,15 @@ class Patience:
     """Called when the first message arrives after a failure."""
 
     def pause(self, failures: int, error: TieoutError) -> float:
-        """Seconds to wait after so many failures in a row: jittered, so that not all watches return at once."""
+        """Seconds to wait after so many failures in a row: jittered, so that not all watches return at once.
+
+        The jitter comes on top of what the server asks for: it asks all that it sends away for the same.
+        """
         doubled = self.first_pause.total_seconds() * 2.0 ** min(failures - 1, 30)
         capped = min(doubled, self.longest_pause.total_seconds())
         # Only an error with a reason comes from the service; on all others `retry_after` is a default.
         asked = error.retry_after.total_seconds() if error.reason and error.retry_after else 0.0
-        return max(capped * random.uniform(0.5, 1.0), asked)  # noqa: S311 - spreads load, guards nothing
+        return asked + capped * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
 
 
 async def resume(
@@ -63,13 +66,15 @@ async def resume(
     patience: Patience,
     *,
     until: Callable[[Message], bool] | None = None,
+    may_identify_anew: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[Message, None]:
     """Every message of a watch, over as many streams as that takes, until `until` holds for one.
 
     `open_after` opens the stream behind a token, or at its beginning with an empty one. A stream that broke or fell
     silent is opened again with the last token, and so is one that its server ended, unless `until` says that the watch
     has an end. A status that says that somebody has to do something is raised, OUT_OF_RANGE as
-    `ResumeTokenTooOldError`. Leaving the iteration, or cancelling it, ends the stream.
+    `ResumeTokenTooOldError`; but one that no longer knows who is calling is not where the caller `may_identify_anew`.
+    Leaving the iteration, or cancelling it, ends the stream.
 
     Raises:
         TieoutError: the watch was refused, or `patience.attempts` attempts in a row failed.
@@ -90,7 +95,8 @@ async def resume(
             error: TieoutError = UnreachableError("The server ended the stream.")
         except AioRpcError as broken:
             error = typed(broken)
-            if not resumable(broken, error):
+            is_stranger = isinstance(error, CallerUnauthenticatedError)
+            if not resumable(broken, error) and not (is_stranger and may_identify_anew()):
                 raise error from broken
         except TimeoutError:
             error = UnreachableError("The stream fell silent.")

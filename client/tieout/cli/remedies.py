@@ -16,6 +16,7 @@ _BY_CLASS: Mapping[type[errors.TieoutError], str] = MappingProxyType(
         errors.ContactNotErasedError: "The merchant has the contact erased in Xero; here it follows by itself.",
         errors.PaymentIdReusedError: "`tieout payments list CONNECTION --id ID` shows what it was used for.",
         errors.ChangedMeanwhileError: "Read it again, and decide anew.",
+        errors.ResumeTokenTooOldError: "Start again without --after.",
         errors.CallerUnauthenticatedError: "Give a valid token by TIEOUT_TOKEN, or a certificate by --cert-file.",
         errors.CallerNotPermittedError: "Ask whoever runs the service for the role or the merchant.",
         errors.NotServedYetError: "Ask whoever runs the service for a newer version.",

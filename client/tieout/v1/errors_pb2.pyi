@@ -39,8 +39,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     none is to be chosen; the caller reads it again. The metadata `state` names it.
     """
     ERROR_REASON_RESUME_TOKEN_TOO_OLD: _ErrorReason.ValueType  # 5
-    """OUT_OF_RANGE. The caller's `after` is older than 7 days; it starts from a snapshot, or from the metadata
-    `oldest_resume_token` knowing that it missed something.
+    """OUT_OF_RANGE. The caller's `after` is older than 7 days, or from after the backup that the database was restored from;
+    it starts without a token, with a snapshot where the watch has one, or from the metadata `oldest_resume_token`
+    (WatchChanges has none) knowing that it missed something.
     """
     ERROR_REASON_CHANGED_MEANWHILE: _ErrorReason.ValueType  # 6
     """ABORTED. What the caller changes was changed since it was read; it reads it again and decides anew."""
@@ -150,8 +151,9 @@ ERROR_REASON_NOT_PERMITTED_NOW: ErrorReason.ValueType  # 4
 none is to be chosen; the caller reads it again. The metadata `state` names it.
 """
 ERROR_REASON_RESUME_TOKEN_TOO_OLD: ErrorReason.ValueType  # 5
-"""OUT_OF_RANGE. The caller's `after` is older than 7 days; it starts from a snapshot, or from the metadata
-`oldest_resume_token` knowing that it missed something.
+"""OUT_OF_RANGE. The caller's `after` is older than 7 days, or from after the backup that the database was restored from;
+it starts without a token, with a snapshot where the watch has one, or from the metadata `oldest_resume_token`
+(WatchChanges has none) knowing that it missed something.
 """
 ERROR_REASON_CHANGED_MEANWHILE: ErrorReason.ValueType  # 6
 """ABORTED. What the caller changes was changed since it was read; it reads it again and decides anew."""

@@ -453,7 +453,9 @@ class PaymentExport(_message.Message):
 
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaymentExportEvent]:
-        """Everything that happened to it, oldest first. Only from GetPaymentExport and in WatchPaymentExports."""
+        """What happened to it, oldest first: everything from GetPaymentExport, the latest 50 with a change in
+        WatchPaymentExports, nothing elsewhere.
+        """
 
     def __init__(
         self,

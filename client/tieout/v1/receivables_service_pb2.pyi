@@ -70,9 +70,9 @@ class _InvoiceStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Invoice
     INVOICE_STATUS_PAID: _InvoiceStatus.ValueType  # 4
     """Settled in full."""
     INVOICE_STATUS_VOIDED: _InvoiceStatus.ValueType  # 5
-    """Voided. Left the copy; seen in WatchChanges only."""
+    """Voided. Left the copy: told by WatchChanges and GetInvoice, and never listed."""
     INVOICE_STATUS_DELETED: _InvoiceStatus.ValueType  # 6
-    """Deleted. Left the copy; seen in WatchChanges only."""
+    """Deleted. Likewise."""
 
 class InvoiceStatus(_InvoiceStatus, metaclass=_InvoiceStatusEnumTypeWrapper):
     """Where an invoice or a credit stands."""
@@ -88,9 +88,9 @@ INVOICE_STATUS_AUTHORISED: InvoiceStatus.ValueType  # 3
 INVOICE_STATUS_PAID: InvoiceStatus.ValueType  # 4
 """Settled in full."""
 INVOICE_STATUS_VOIDED: InvoiceStatus.ValueType  # 5
-"""Voided. Left the copy; seen in WatchChanges only."""
+"""Voided. Left the copy: told by WatchChanges and GetInvoice, and never listed."""
 INVOICE_STATUS_DELETED: InvoiceStatus.ValueType  # 6
-"""Deleted. Left the copy; seen in WatchChanges only."""
+"""Deleted. Likewise."""
 Global___InvoiceStatus: _TypeAlias = InvoiceStatus  # noqa: Y015
 
 class _CreditKind:
@@ -188,7 +188,7 @@ class _CustomerOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Custome
     CUSTOMER_ORDER_NAME: _CustomerOrder.ValueType  # 1
     """By name without case, then by id."""
     CUSTOMER_ORDER_UPDATED_AT: _CustomerOrder.ValueType  # 2
-    """By `updated_at`, oldest first, then by id: to be continued with `updated_after`."""
+    """By `updated_at`, oldest first, then by id: one that changes meanwhile comes again at the end."""
 
 class CustomerOrder(_CustomerOrder, metaclass=_CustomerOrderEnumTypeWrapper):
     """The orders of a list of customers."""
@@ -198,7 +198,7 @@ CUSTOMER_ORDER_UNSPECIFIED: CustomerOrder.ValueType  # 0
 CUSTOMER_ORDER_NAME: CustomerOrder.ValueType  # 1
 """By name without case, then by id."""
 CUSTOMER_ORDER_UPDATED_AT: CustomerOrder.ValueType  # 2
-"""By `updated_at`, oldest first, then by id: to be continued with `updated_after`."""
+"""By `updated_at`, oldest first, then by id: one that changes meanwhile comes again at the end."""
 Global___CustomerOrder: _TypeAlias = CustomerOrder  # noqa: Y015
 
 class _ChangeKind:
@@ -272,9 +272,7 @@ class Customer(_message.Message):
     email: _builtins.str
     """Email address. Empty where there is none."""
     mobile_phone: _builtins.str
-    """The phone of type MOBILE, as one string with country and area code. Empty where there is none: no other type is
-    taken for it.
-    """
+    """The phone of type MOBILE, as in Phone. Empty where there is none: no other type is taken for it."""
     account_number: _builtins.str
     """The merchant's number for the customer. Empty where there is none."""
     contact_number: _builtins.str
@@ -366,7 +364,9 @@ class Phone(_message.Message):
     type: Global___PhoneType.ValueType
     """Which one it is."""
     number: _builtins.str
-    """The number as it would be dialled: country code, area code and number with spaces between."""
+    """Country code with its plus, area code and number, with spaces between, each as it was entered in Xero: `+64 021 555 0199`
+    where somebody entered the zero of the area code, which is not dialled from abroad.
+    """
     def __init__(
         self,
         *,
@@ -457,13 +457,13 @@ class Invoice(_message.Message):
     xero_contact_id: _builtins.str
     """Xero's id of the contact."""
     number: _builtins.str
-    """The number on it, `INV-0042`. Need not be unique in Xero."""
+    """The number on it, `INV-0042`. Need not be unique in Xero, and may be empty."""
     reference: _builtins.str
     """The reference on it. May be empty."""
     status: Global___InvoiceStatus.ValueType
     """Where it stands."""
     issued_on: _builtins.str
-    """The date on it."""
+    """The date on it. Empty where Xero has none."""
     due_on: _builtins.str
     """When it is due; a date. Empty where Xero has none."""
     expected_payment_date: _builtins.str
@@ -580,7 +580,7 @@ class Allocation(_message.Message):
     xero_invoice_id: _builtins.str
     """Xero's id of the invoice."""
     applied_on: _builtins.str
-    """When it was applied; a date."""
+    """When it was applied; a date. Empty where Xero has none."""
     @_builtins.property
     def amount(self) -> _types_pb2.Money:
         """How much, in the currency of the credit."""
@@ -638,13 +638,13 @@ class CreditNote(_message.Message):
     xero_contact_id: _builtins.str
     """Xero's id of the contact."""
     number: _builtins.str
-    """The number on it."""
+    """The number on it. May be empty."""
     reference: _builtins.str
     """The reference on it. May be empty."""
     status: Global___InvoiceStatus.ValueType
     """Where it stands."""
     issued_on: _builtins.str
-    """The date on it."""
+    """The date on it. Empty where Xero has none."""
     currency_code: _builtins.str
     """ISO 4217 code of all amounts here."""
     currency_rate: _builtins.str
@@ -735,7 +735,7 @@ class Payment(_message.Message):
     status: Global___PaymentStatus.ValueType
     """Where it stands."""
     paid_on: _builtins.str
-    """When it was paid; a date."""
+    """When it was paid; a date. Empty where Xero has none."""
     currency_rate: _builtins.str
     """As in Invoice."""
     reference: _builtins.str
@@ -834,7 +834,7 @@ class UnappliedCredit(_message.Message):
     reference: _builtins.str
     """The reference on it. May be empty."""
     issued_on: _builtins.str
-    """The date on it."""
+    """The date on it. Empty where Xero has none."""
     @_builtins.property
     def total(self) -> _types_pb2.Money:
         """All of it."""
@@ -1012,7 +1012,10 @@ class ListCustomersRequest(_message.Message):
     """See types.proto."""
     @_builtins.property
     def updated_after(self) -> _timestamp_pb2.Timestamp:
-        """Only those changed here after this instant. Absent: all."""
+        """Only those with a later `updated_at`. Absent: all. A change bears the instant at which it arrived, a moment before it is
+        committed, by the clock of the replica it came to: whoever polls by it goes back a minute each time. WatchChanges
+        misses nothing.
+        """
 
     def __init__(
         self,
@@ -1146,7 +1149,7 @@ class ListInvoicesRequest(_message.Message):
 
     @_builtins.property
     def updated_after(self) -> _timestamp_pb2.Timestamp:
-        """Only those changed here after this instant. Absent: all."""
+        """As in ListCustomersRequest. Absent: all."""
 
     def __init__(
         self,
@@ -1223,7 +1226,7 @@ class ListCreditNotesRequest(_message.Message):
 
     @_builtins.property
     def updated_after(self) -> _timestamp_pb2.Timestamp:
-        """Only those changed here after this instant. Absent: all."""
+        """As in ListCustomersRequest. Absent: all."""
 
     def __init__(
         self,
@@ -1298,7 +1301,7 @@ class ListPaymentsRequest(_message.Message):
     """See types.proto."""
     @_builtins.property
     def updated_after(self) -> _timestamp_pb2.Timestamp:
-        """Only those changed here after this instant. Absent: all."""
+        """As in ListCustomersRequest. Absent: all."""
 
     def __init__(
         self,

@@ -108,7 +108,7 @@ class ReceivablesServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetInvoice(self, request, context):
-        """Reads one invoice with its payments and allocations. Refuses with NOT_FOUND.
+        """Reads one invoice, whatever its status, with its payments and allocations. Refuses with NOT_FOUND.
         CLI: `tieout invoices CONNECTION --number NUMBER`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -153,7 +153,8 @@ class ReceivablesServiceServicer:
         """Streams what changes in the copy, until the caller leaves. First comes what the request asks for: a snapshot
         (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all that a watch promises. Each record
         is told as it is when it is sent: for a reader that is behind, several changes of one record are folded into the
-        latest. Tokens of this watch do not grow too old. Refuses with NOT_FOUND, INVALID_REQUEST, CALLER_RATE_LIMITED.
+        latest. Tokens of this watch do not grow too old. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD (of a
+        token from after the backup that the database was restored from), CALLER_RATE_LIMITED.
 
         A customer is told again when its balances change, and an invoice when its payments or allocations do; within one
         commit customers come first. What becomes overdue because a day has passed is no change. After a merge the contact

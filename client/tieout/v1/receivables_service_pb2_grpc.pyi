@@ -48,7 +48,7 @@ class ReceivablesServiceStub:
     CLI: `tieout customers CONNECTION`.
     """
     GetInvoice: _grpc.UnaryUnaryMultiCallable[_receivables_service_pb2.GetInvoiceRequest, _receivables_service_pb2.GetInvoiceResponse]
-    """Reads one invoice with its payments and allocations. Refuses with NOT_FOUND.
+    """Reads one invoice, whatever its status, with its payments and allocations. Refuses with NOT_FOUND.
     CLI: `tieout invoices CONNECTION --number NUMBER`.
     """
     ListInvoices: _grpc.UnaryUnaryMultiCallable[_receivables_service_pb2.ListInvoicesRequest, _receivables_service_pb2.ListInvoicesResponse]
@@ -73,7 +73,8 @@ class ReceivablesServiceStub:
     """Streams what changes in the copy, until the caller leaves. First comes what the request asks for: a snapshot
     (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all that a watch promises. Each record
     is told as it is when it is sent: for a reader that is behind, several changes of one record are folded into the
-    latest. Tokens of this watch do not grow too old. Refuses with NOT_FOUND, INVALID_REQUEST, CALLER_RATE_LIMITED.
+    latest. Tokens of this watch do not grow too old. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD (of a
+    token from after the backup that the database was restored from), CALLER_RATE_LIMITED.
 
     A customer is told again when its balances change, and an invoice when its payments or allocations do; within one
     commit customers come first. What becomes overdue because a day has passed is no change. After a merge the contact
@@ -103,7 +104,7 @@ class ReceivablesServiceAsyncStub(ReceivablesServiceStub):
     CLI: `tieout customers CONNECTION`.
     """
     GetInvoice: _aio.UnaryUnaryMultiCallable[_receivables_service_pb2.GetInvoiceRequest, _receivables_service_pb2.GetInvoiceResponse]  # type: ignore[assignment]
-    """Reads one invoice with its payments and allocations. Refuses with NOT_FOUND.
+    """Reads one invoice, whatever its status, with its payments and allocations. Refuses with NOT_FOUND.
     CLI: `tieout invoices CONNECTION --number NUMBER`.
     """
     ListInvoices: _aio.UnaryUnaryMultiCallable[_receivables_service_pb2.ListInvoicesRequest, _receivables_service_pb2.ListInvoicesResponse]  # type: ignore[assignment]
@@ -128,7 +129,8 @@ class ReceivablesServiceAsyncStub(ReceivablesServiceStub):
     """Streams what changes in the copy, until the caller leaves. First comes what the request asks for: a snapshot
     (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all that a watch promises. Each record
     is told as it is when it is sent: for a reader that is behind, several changes of one record are folded into the
-    latest. Tokens of this watch do not grow too old. Refuses with NOT_FOUND, INVALID_REQUEST, CALLER_RATE_LIMITED.
+    latest. Tokens of this watch do not grow too old. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD (of a
+    token from after the backup that the database was restored from), CALLER_RATE_LIMITED.
 
     A customer is told again when its balances change, and an invoice when its payments or allocations do; within one
     commit customers come first. What becomes overdue because a day has passed is no change. After a merge the contact
@@ -173,7 +175,7 @@ class ReceivablesServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _receivables_service_pb2.GetInvoiceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_receivables_service_pb2.GetInvoiceResponse, _abc.Awaitable[_receivables_service_pb2.GetInvoiceResponse]]:
-        """Reads one invoice with its payments and allocations. Refuses with NOT_FOUND.
+        """Reads one invoice, whatever its status, with its payments and allocations. Refuses with NOT_FOUND.
         CLI: `tieout invoices CONNECTION --number NUMBER`.
         """
 
@@ -228,7 +230,8 @@ class ReceivablesServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams what changes in the copy, until the caller leaves. First comes what the request asks for: a snapshot
         (`from_start`), what was missed (`after`), or a heartbeat; see Heartbeat for all that a watch promises. Each record
         is told as it is when it is sent: for a reader that is behind, several changes of one record are folded into the
-        latest. Tokens of this watch do not grow too old. Refuses with NOT_FOUND, INVALID_REQUEST, CALLER_RATE_LIMITED.
+        latest. Tokens of this watch do not grow too old. Refuses with NOT_FOUND, INVALID_REQUEST, RESUME_TOKEN_TOO_OLD (of a
+        token from after the backup that the database was restored from), CALLER_RATE_LIMITED.
 
         A customer is told again when its balances change, and an invoice when its payments or allocations do; within one
         commit customers come first. What becomes overdue because a day has passed is no change. After a merge the contact

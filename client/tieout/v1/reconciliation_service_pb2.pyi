@@ -693,7 +693,7 @@ class DocumentValues(_message.Message):
     status: _builtins.str
     """Its status in Xero's words."""
     issued_on: _builtins.str
-    """The date on it."""
+    """The date on it. Empty where there is none."""
     xero_contact_id: _builtins.str
     """The contact that it belongs to."""
     @_builtins.property

@@ -12,7 +12,10 @@ files arrives as its number, and is to be treated likewise.
 
 Paging: `page_size` 0 means 100, more than 1,000 means 1,000. A list is read on with the `next_page_token` of its last
 page and otherwise the same request, until `next_page_token` is empty. Pages are stable under concurrent change: a row
-that was there when the list began and still is comes exactly once.
+that was there when the list began and still is comes exactly once. Only one whose place in the order changes meanwhile
+(a customer gets another name, an invoice another due date) may come twice, or not at all: whoever keeps a copy follows
+WatchChanges. A page of 1,000 large rows (credits with many allocations, payments of many lines) can exceed the 4 MiB that
+gRPC takes by default: ask for fewer, or let your channel take more.
 
 `request_id`: a repeat with the same id and the same content gets the first answer again, for at least 24 hours, and
 changes nothing; with other content it is refused with REQUEST_ID_REUSED. It may have up to 64 characters (a UUID is
@@ -146,14 +149,16 @@ class Heartbeat(_message.Message):
     Every watch promises the same. *Ordered*: what concerns one connection comes in the order in which it was committed.
     *Unique*: nothing comes twice on one stream, nor again after resuming from its token. *Reliable*: nothing committed is
     skipped. *Resumable*: any token of the last 7 days goes on where it stood, on any replica; an older one is refused with
-    OUT_OF_RANGE, RESUME_TOKEN_TOO_OLD and the oldest valid token in the metadata `oldest_resume_token`. *Bookmarkable*: a
-    heartbeat's token means that all before it was delivered. *Bounded*: a slow reader never grows the server's memory.
+    OUT_OF_RANGE, RESUME_TOKEN_TOO_OLD and the oldest valid token in the metadata `oldest_resume_token`. So is one from
+    after the backup that the database was restored from, as what was told before it need not have happened.
+    *Bookmarkable*: a heartbeat's token means that all before it was delivered. *Bounded*: a slow reader never grows the
+    server's memory.
 
     Where a watch begins: with `after` set, at the first thing after that token. With `after` empty and `from_start` set,
     with a snapshot of what is now, one message per item and without a token (WatchChanges has one there, too), closed by
-    a heartbeat that has the first one, and then every change since. With neither, from now on: a heartbeat with a token
-    comes at once and then every change.
-    WatchSync and WatchReconciliation need no `from_start`: state now always comes first.
+    a heartbeat that has the first one, and then every change since the snapshot began, also one that it showed already.
+    With neither, from now on: a heartbeat with a token comes at once and then every change.
+    WatchSync and WatchReconciliation need no `from_start`: without `after`, state now comes first.
 
     A watch that the server ends with UNAVAILABLE (restart, rebalancing) is to be opened again with the last token.
     """

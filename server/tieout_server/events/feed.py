@@ -42,9 +42,10 @@ POLL_BESIDE_NOTICES = 15.0
 """… while other processes say so themselves, and nothing but a lost notice is to be made up for."""
 KEPT = timedelta(days=7)
 """How long events are kept, and so how old a resume token may be."""
+_ANEW = "Start again without a token, and with from_start where the watch has it."
 LOST = (
     "The database of this service was restored from a backup, and this resume token is of later: what was told "
-    "before it need not have happened. Start again with from_start."
+    f"before it need not have happened. {_ANEW}"
 )
 
 Wanted = Callable[[Event], bool]
@@ -59,6 +60,7 @@ class Feed:
         self._notices = notices or Notices(database)
         self._window: list[Event] = []  # the newest events without a gap, up to `_position`
         self._position = 0
+        self._erasures = 0
         self._appended = asyncio.Event()
         self.is_draining = False
         self._waiting: dict[asyncio.Future[None], Wanted] = {}
@@ -129,7 +131,7 @@ class Feed:
                 raise ResumeTokenTooOldError(LOST, oldest_resume_token=token.encode(bounds.pruned))
         if position < bounds.pruned:
             raise ResumeTokenTooOldError(
-                "What came after this resume token is no longer kept (7 days). Start again with from_start.",
+                f"What came after this resume token is no longer kept (7 days). {_ANEW}",
                 oldest_resume_token=token.encode(bounds.pruned),
             )
         return position
@@ -147,11 +149,17 @@ class Feed:
             if self.is_draining:
                 yield position
                 raise draining(token.encode(position))
-            batch, position = await self._next(position)
+            erasures = self._erasures
+            batch, end = await self._next(position)
             for event in batch:
+                if erasures != self._erasures:
+                    break  # a slow reader would be told what is in hand long after it was erased
                 if wanted(event):
                     yield event
                     heard_at = _loop_time()
+                position = event.position
+            else:
+                position = end
             if (quiet := _loop_time() - heard_at) >= HEARTBEAT:
                 yield position
                 heard_at = _loop_time()
@@ -205,6 +213,7 @@ class Feed:
         self._window.extend(batch)
         if any(event.topic == ERASURE for event in batch):
             self._window.clear()
+            self._erasures += 1
         if len(self._window) > 2 * WINDOW:
             del self._window[:-WINDOW]
         self._position = batch[-1].position

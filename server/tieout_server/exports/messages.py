@@ -1,6 +1,5 @@
 """What callers ask of payment exports, and what they are answered."""
 
-from collections.abc import Sequence
 from datetime import date, datetime
 
 import msgspec
@@ -100,10 +99,3 @@ class Updated(msgspec.Struct, frozen=True):
 
     now: SettingsNow
     woken: int
-
-
-class ExportSnapshot(msgspec.Struct, frozen=True):
-    """Exports that are not over, as they stood when the log of events ended at this position."""
-
-    position: int
-    exports: Sequence[PaymentExport]

@@ -1,6 +1,7 @@
 """What callers do with payment exports: hand payments over, look at them, try them again, and give them up."""
 
 import secrets
+from collections.abc import AsyncGenerator
 
 import msgspec
 
@@ -14,7 +15,6 @@ from tieout_server.exports.messages import (
     Checked,
     Dismiss,
     ExportPayment,
-    ExportSnapshot,
     Reexport,
     ReexportAll,
     Reverse,
@@ -31,6 +31,8 @@ from tieout_server.storage.exports import ExportQuery
 from tieout_server.storage.pages import Span
 from tieout_server.work.requests import Requests
 
+PAGE = 100
+"""Exports that are read at a time, and so what a slow reader of a snapshot holds in memory."""
 AGAIN = "It is tried again."
 ABSENT = (ExportReason.CONNECTION_LOST, ExportReason.SCOPE_MISSING)
 """What exports wait for that a new consent brings."""
@@ -147,8 +149,8 @@ class Exports:
                 raise NotFoundError("connection", connection_id)
             return await exports.page(tx, connection_id, wanted, span)
 
-    async def snapshot(self, connection_id: str, *, empty: bool = False) -> ExportSnapshot:
-        """Those that are not over (or none), and the position from which events tell what happened since.
+    async def position(self, connection_id: str) -> int:
+        """The position from which events tell what happens to those of a connection that are read from now on.
 
         Raises:
             NotFoundError: there is no such connection.
@@ -156,9 +158,19 @@ class Exports:
         async with self._database.read() as tx:
             if await connections.get(tx, connection_id) is None:
                 raise NotFoundError("connection", connection_id)
-            position = (await events.bounds(tx)).last
-            found = [] if empty else await exports.every_not_over(tx, connection_id)
-        return ExportSnapshot(position, found)
+            return (await events.bounds(tx)).last
+
+    async def every_not_over(self, connection_id: str) -> AsyncGenerator[PaymentExport]:
+        """Those with which something is still to be done, newest first; what happens meanwhile is told by events.
+
+        Raises:
+            NotFoundError: there is no such connection.
+        """
+        span: Span | None = Span(PAGE)
+        while span:
+            found, span = await self.page(connection_id, ExportQuery(statuses=exports.UNSEEN), span)
+            for export in found:
+                yield export
 
     async def reexport(self, asked: Reexport) -> PaymentExport:
         """Try an export again that nobody would try by itself, or a reversal of it that is in ERROR.

@@ -1,6 +1,7 @@
 """Watching exports: a snapshot of those that are not over, what was missed, then what happens."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import msgspec
 
@@ -35,11 +36,14 @@ class ExportWatch:
             NotFoundError: there is no such connection.
             InvalidRequestError, ResumeTokenTooOldError: the token cannot be resumed from.
         """
-        now = await self._exports.snapshot(connection_id, empty=not from_start)
-        for export in now.exports:
-            yield Told(None, snapshot=export)
-        position = await self._feed.position_of(after) if after else now.position
-        if not after:
+        position = await self._exports.position(connection_id)
+        if from_start:
+            async with aclosing(self._exports.every_not_over(connection_id)) as everything:
+                async for export in everything:
+                    yield Told(None, snapshot=export)
+        if after:
+            position = await self._feed.position_of(after)
+        else:
             yield Told(position)
         wanted = self._feed.follow(position, lambda e: e.topic == EXPORT and e.connection_id == connection_id)
         async for item in wanted:

@@ -51,7 +51,7 @@ class ReconciliationWatch:
             async for seen in self._rest(reconciliation_id, position, last):
                 yield seen
             return
-        if position == now:
+        if not after:
             yield Seen(now, run)
         wanted = self._feed.follow(position, lambda e: e.topic == RECONCILIATION and e.subject == reconciliation_id)
         async for item in wanted:

@@ -20,10 +20,8 @@ KEEP: Final = msgspec.UNSET
 """Leaves as it is when an export is to be looked for in Xero."""
 _WAITING = ("QUEUED", "CHECKED")
 """The statuses (`exports.state`) in which an export waits for its turn."""
-_UNSEEN = (*_WAITING, "SENDING", "OUTCOME_UNKNOWN", "EXPORTED", "ERROR", "REMOVED_IN_XERO")
+UNSEEN = (*_WAITING, "SENDING", "OUTCOME_UNKNOWN", "EXPORTED", "ERROR", "REMOVED_IN_XERO")
 """The statuses in which a payment that was collected is not seen in Xero: under way, or waiting for somebody."""
-_OVER = ("VERIFIED", "ALREADY_RECORDED", "REVERSED", "DISMISSED")
-"""The statuses in which nothing more is to be done."""
 
 _NUMBERS = select(invoices.c.number, invoices.c.xero_invoice_id).where(
     invoices.c.connection_id == bindparam("connection_id"),
@@ -39,7 +37,7 @@ _UNDER_WAY = (
             export_lines.c.xero_invoice_id.in_(bindparam("ids", expanding=True)),
             export_lines.c.invoice_number.in_(bindparam("numbers", expanding=True)),
         ),
-        payment_exports.c.xero_status.in_(_UNSEEN),
+        payment_exports.c.xero_status.in_(UNSEEN),
     )
     .order_by(payment_exports.c.id)
 )
@@ -170,14 +168,6 @@ async def page(
     order = (payment_exports.c.created_at, payment_exports.c.id)
     rows, following = await paged(tx, query, order, span, newest_first=True)
     return await _with_reversals(tx, [_export(row) for row in rows]), following
-
-
-async def every_not_over(tx: Transaction, connection_id: str) -> list[PaymentExport]:
-    """All exports of a connection with which something is still to be done, by it or by a person, oldest first."""
-    query = _query().where(
-        payment_exports.c.connection_id == connection_id, payment_exports.c.xero_status.not_in(_OVER)
-    )
-    return await _read(tx, query.order_by(payment_exports.c.created_at, payment_exports.c.id))
 
 
 async def due(tx: Transaction, connection_id: str, now: datetime, limit: int) -> list[PaymentExport]:

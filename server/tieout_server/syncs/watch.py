@@ -53,7 +53,7 @@ class SyncWatch:
             if last is now:
                 yield now
             return
-        if position == now.position:
+        if not after:
             yield now
         async for seen in self._follow(position, lambda event: event.subject == sync_id):
             yield seen
@@ -72,7 +72,7 @@ class SyncWatch:
                 raise NotFoundError("connection", connection_id)
             now = await self._state_now(tx, await syncs.latest(tx, connection_id))
         position = await self._start(after, now)
-        if position == now.position:
+        if not after:
             yield now
         async for seen in self._follow(position, lambda event: event.connection_id == connection_id):
             yield seen

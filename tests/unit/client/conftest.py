@@ -58,7 +58,7 @@ async def client_of() -> AsyncIterator[Callable[..., Awaitable[Client]]]:
             answers: Mapping[str, Answer],
             *,
             patience: Patience | None = None,
-            token: str = "",
+            token: str | Callable[[], str] = "",
             timeout: timedelta = timedelta(seconds=30),  # noqa: ASYNC109 - the client's own
         ) -> Client:
             server = aio.server()

@@ -28,7 +28,14 @@ from tieout.v1.connection_service_pb2 import (
     ListConnectionsRequest,
     ListConnectionsResponse,
 )
+from tieout.v1.payment_export_service_pb2 import (
+    ListPaymentExportsResponse,
+    PaymentExport,
+    PaymentLine,
+    PlatformPayment,
+)
 from tieout.v1.receivables_service_pb2 import ListInvoicesRequest, ListInvoicesResponse
+from tieout.v1.types_pb2 import Money
 
 Context = grpc.aio.ServicerContext[Message, Message]
 ClientOf = Callable[..., Awaitable[Client]]
@@ -107,6 +114,14 @@ async def test_the_token_goes_with_each_call(client_of: ClientOf) -> None:
     assert service.metadata["authorization"] == "Bearer s3cret"
 
 
+async def test_a_token_that_expires_is_asked_for_at_each_call(client_of: ClientOf) -> None:
+    service, tokens = Three(), iter(("monday", "tuesday"))
+    client = await client_of(service.calls, token=lambda: next(tokens))
+    for day in ("monday", "tuesday"):
+        await client.connections.get("a")
+        assert service.metadata["authorization"] == f"Bearer {day}"
+
+
 async def test_the_token_shows_in_no_repr(client_of: ClientOf) -> None:
     client = await client_of(Three().calls, token="s3cret")
     group = client.connections
@@ -163,6 +178,18 @@ async def test_a_message_that_is_too_large_is_the_callers_to_correct(client_of: 
     client = await client_of(Three().calls)
     with pytest.raises(errors.CallerError, match="larger than max"):
         await client.connections.get("a" * (5 << 20))
+
+
+async def test_a_page_of_many_lines_arrives_whole(client_of: ClientOf) -> None:
+    line = PaymentLine(invoice_number="INV-00001", amount=Money(currency_code="NZD", amount="100.00"))
+    export = PaymentExport(payment=PlatformPayment(payment_id="p", lines=[line] * 200))
+
+    async def full(_request: Message, _context: Context) -> ListPaymentExportsResponse:
+        return ListPaymentExportsResponse(exports=[export] * 1_000)
+
+    client = await client_of({"PaymentExportService/ListPaymentExports": full})
+    page = await client.payment_exports.list("c", page_size=1_000)
+    assert len(page.exports) == 1_000
 
 
 async def test_nobody_listening_is_an_error_of_its_own() -> None:

@@ -51,6 +51,7 @@ class Scripted:
     def __init__(self, *streams: Stream) -> None:
         self.streams = list(streams)
         self.asked: list[WatchConnectionsRequest] = []
+        self.shown: list[str | bytes | None] = []
         self.opened = asyncio.Event()
         self.left = asyncio.Event()
         self.calls = {"ConnectionService/WatchConnections": self.watch}
@@ -59,6 +60,7 @@ class Scripted:
         self, request: WatchConnectionsRequest, context: Context
     ) -> AsyncIterator[WatchConnectionsResponse]:
         self.asked.append(request)
+        self.shown.append(dict(context.invocation_metadata() or ()).get("authorization"))
         self.opened.set()
         stream = self.streams.pop(0)
         try:
@@ -150,6 +152,24 @@ async def test_a_watch_stops_where_a_repeat_would_not_help(
     assert len(service.asked) == 1
 
 
+EXPIRED = Stream("ab", grpc.StatusCode.UNAUTHENTICATED, "CALLER_UNAUTHENTICATED")
+
+
+async def test_a_watch_whose_token_has_expired_goes_on_with_the_next_one(client_of: ClientOf) -> None:
+    service = Scripted(EXPIRED, Stream("cd", silent=True))
+    client = await client_of(service.calls, token=lambda: "tuesday" if service.shown else "monday")
+    assert await tokens(client, 4) == "abcd"
+    assert [request.after for request in service.asked] == ["", "b"]
+    assert service.shown == ["Bearer monday", "Bearer tuesday"]
+
+
+async def test_a_watch_stops_where_there_is_no_other_token(client_of: ClientOf) -> None:
+    service = Scripted(EXPIRED)
+    with pytest.raises(errors.CallerUnauthenticatedError):
+        await tokens(await client_of(service.calls, token=lambda: "monday"), 4)
+    assert len(service.asked) == 1
+
+
 async def test_a_stream_that_falls_silent_is_taken_for_dead(client_of: ClientOf) -> None:
     async def pause(_seconds: float) -> None: ...
 
@@ -189,7 +209,7 @@ async def test_attempts_are_counted_anew_after_each_message(client_of: ClientOf)
     assert pauses[2] <= 0.2 < pauses[3] * 2.0001
 
 
-def test_pauses_double_up_to_a_limit_and_never_undercut_what_the_server_asks() -> None:
+def test_pauses_double_up_to_a_limit_and_come_on_top_of_what_the_server_asks() -> None:
     patience = Patience(first_pause=timedelta(seconds=1), longest_pause=timedelta(seconds=10))
     error = errors.UnreachableError("away")
     for failures, longest in ((1, 1.0), (2, 2.0), (3, 4.0), (5, 10.0), (500, 10.0)):
@@ -197,7 +217,9 @@ def test_pauses_double_up_to_a_limit_and_never_undercut_what_the_server_asks() -
         assert all(longest / 2 <= pause <= longest for pause in pauses)
         assert len(pauses) > 1
     asked = errors.TryAgainError("later", errors.Facts(reason="DRAINING", retry_after=timedelta(seconds=60)))
-    assert patience.pause(1, asked) == 60
+    pauses = {patience.pause(1, asked) for _ in range(50)}
+    assert all(60.5 <= pause <= 61 for pause in pauses)
+    assert len(pauses) > 1, "all whom a server sends away would come back at once"
 
 
 SyncContext = grpc.aio.ServicerContext[WatchSyncRequest, WatchSyncResponse]

@@ -124,6 +124,23 @@ async def test_a_gap_in_the_log_is_no_gap_for_those_behind_it(feed: Feed, databa
     assert await read(feed, end, 3) == made
 
 
+@pytest.mark.parametrize("window", [1, 10], ids=["behind the window", "within the window"])
+async def test_a_slow_reader_is_not_told_what_was_erased_meanwhile(
+    feed: Feed, database: Database, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "WINDOW", window)
+    made = await happen(feed, database, 4)
+    async with contextlib.aclosing(feed.follow(0, lambda it: it.topic == feeds.SYNC)) as items:
+        told = [await anext(items)]
+        async with database.write() as tx:
+            await events.rewrite(tx, made[2], b"erased")
+            await feed.tell_of_erasure(tx, "c")
+        told += [await anext(items) for _ in made[1:]]
+    assert [(it.position, it.payload) for it in told if isinstance(it, Event)] == list(
+        zip(made, [b"{}", b"{}", b"erased", b"{}"], strict=True)
+    )
+
+
 async def test_when_it_is_quiet_a_heartbeat_tells_how_far_everything_was_told(
     feed: Feed, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Payments are accepted once, tried again when somebody says so, and given up only with a note."""
 
 import asyncio
+from contextlib import aclosing
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -19,7 +20,7 @@ from tieout_server.errors import (
     PaymentIdReusedError,
     RequestIdReusedError,
 )
-from tieout_server.exports import record
+from tieout_server.exports import record, service
 from tieout_server.exports.messages import Dismiss, ExportPayment, Reexport, ReexportAll, Reverse
 from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.exports import PaymentExport, PaymentLine, PlatformPayment
@@ -284,6 +285,25 @@ async def test_a_watcher_gets_what_is_not_over_and_then_what_happens(desk: Desk)
     assert told.change.export.xero_status == "QUEUED"
     assert [event.sentence for event in told.change.export.history] == ["Accepted for export.", "It is tried again."]
     await watch.aclose()
+
+
+async def test_a_slow_reader_of_a_snapshot_is_told_of_each_export_as_it_is_then(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "PAGE", 2)
+    waiting: list[PaymentExport] = []
+    for number in range(5):
+        desk.clock.time += timedelta(seconds=1)
+        waiting.append(await desk.handed_over(paid(f"p{number}")))
+    async with aclosing(desk.watch.follow(desk.connection_id, from_start=True)) as watch:
+        snapshot = [(await anext(watch)).snapshot]
+        await desk.exports.dismiss(Dismiss(waiting[0].id, "Entered by hand."))
+        while told := (await anext(watch)).snapshot:
+            snapshot.append(told)
+        change = (await anext(watch)).change
+    assert [it.id for it in snapshot if it] == [it.id for it in waiting[:0:-1]]
+    assert change
+    assert (change.export.id, change.export.xero_status) == (waiting[0].id, "DISMISSED")
 
 
 async def test_a_watcher_hears_nothing_of_other_connections_and_of_none_that_is_not_there(desk: Desk) -> None:

@@ -1,6 +1,7 @@
 """A whole organisation compared: who agrees costs a page, who does not is looked at, and a kill loses nothing."""
 
 import asyncio
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -13,7 +14,7 @@ from documents import contact, credit, invoice
 from fakes import SettableClock
 from open_books import OpenBooks, engine_with_news
 from tieout_server.errors import NotFoundError, UnexpectedAnswerError, XeroUnavailableError
-from tieout_server.events import token
+from tieout_server.events import feed, token
 from tieout_server.events.feed import RECONCILIATION, Feed
 from tieout_server.ledger.books import Page, Purpose, Query
 from tieout_server.ledger.documents import Document, Entity, Organisation
@@ -387,3 +388,18 @@ async def test_a_watch_tells_the_state_now_and_ends_with_it(around: Around) -> N
     assert [one.reconciliation.state async for one in watch.follow("rec1", "") if one.reconciliation] == ["SUCCEEDED"]
     with pytest.raises(NotFoundError):
         await anext(watch.follow("rec2", ""))
+
+
+async def test_whoever_resumes_a_watch_is_not_told_again_what_they_know(
+    around: Around, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "HEARTBEAT", 0.01)
+    await around.begin()
+    await around.feed.start()
+    watch = ReconciliationWatch(around.database, around.feed)
+    async with aclosing(watch.follow("rec1", "")) as told:
+        first = await anext(told)
+    async with aclosing(watch.follow("rec1", token.encode(first.position))) as told:
+        resumed = await anext(told)
+    assert first.reconciliation
+    assert resumed == Seen(first.position)

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -28,7 +30,7 @@ from tieout_server.errors import (
     UnexpectedAnswerError,
     XeroUnavailableError,
 )
-from tieout_server.events import token
+from tieout_server.events import feed, token
 from tieout_server.ledger.books import Books, Page, Purpose, Query
 from tieout_server.ledger.documents import CREDITS, Entity
 from tieout_server.ledger.links import Link, Owner, ReasonCode
@@ -643,6 +645,23 @@ async def test_a_watch_tells_all_until_the_sync_ends_and_ends_with_it(around: Wo
     assert (told_of[0].state, told_of[-1].state) == ("QUEUED", "SUCCEEDED")
     percents = [sync.percent for sync in told_of]
     assert percents == sorted(percents)
+
+
+@pytest.mark.parametrize("of", ["sync", "connection"])
+async def test_whoever_resumes_at_the_end_of_the_log_is_not_told_again_what_they_know(
+    around: World, link: Link, of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "HEARTBEAT", 0.01)
+    watches = around.subjects.sync_watch
+    watch_it = partial(watches.of_connection, link.id)
+    if of == "sync":
+        watch_it = partial(watches.of_sync, (await newest(around, link.id)).id)
+    async with aclosing(watch_it("")) as told:
+        first = await anext(told)
+    async with aclosing(watch_it(token.encode(first.position))) as told:
+        resumed = await anext(told)
+    assert first.progress
+    assert resumed == Seen(first.position)
 
 
 # A sync that is held
