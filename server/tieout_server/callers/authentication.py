@@ -16,13 +16,13 @@ from tieout_server.callers.issuer_keys import IssuerKeys, IssuerSettingsError
 from tieout_server.callers.jwts import ClaimNames, Jwts
 from tieout_server.callers.service import Callers
 from tieout_server.errors import CallerRateLimitedError, CallerUnauthenticatedError
-from tieout_server.rate import Rate
+from tieout_server.rate import Rate, site_of
 from tieout_server.settings import Settings
 
 WRONG_EVERY = 1.0
 """Seconds for each of the credentials that one address may show in vain for long …"""
 WRONG_AT_ONCE = 30.0
-"""… and at once. Beyond that only what is known to be good is looked at: guesses cost no query and no signature."""
+"""… and at once. Beyond that only what was good before is looked at: guesses cost no query and no signature."""
 
 _SCHEME = "Bearer "
 
@@ -63,13 +63,13 @@ class Authentication:
             CallerRateLimitedError: its address has shown too much that is wrong.
             IssuerUnavailableError: it cannot be said now.
         """
-        if not self._is_at_hand(shown) and (wait := self._wrong.wait_for(shown.address)):
+        if not self._was_good(shown) and (wait := self._wrong.wait_for(site_of(shown.address))):
             raise CallerRateLimitedError(
                 "Too many wrong credentials came from this address.", self._clock.now() + timedelta(seconds=wait)
             )
         caller = await self.identify(shown)
         if caller is None:
-            self._wrong.take(shown.address)
+            self._wrong.take(site_of(shown.address))
             raise CallerUnauthenticatedError(_refusal(shown))
         return caller
 
@@ -95,16 +95,18 @@ class Authentication:
             return await self._directory.by_key(key)
         return await self._jwts.caller_of(token) if self._jwts else None
 
-    def _is_at_hand(self, shown: Credentials) -> bool:
-        """Whether judging this takes neither a query nor a signature."""
+    def _was_good(self, shown: Credentials) -> bool:
+        """Whether this very thing was good when it was judged last; nothing is shown in vain that costs nothing."""
+        if not shown.authorization:
+            return not shown.certificate_names or self._directory.was_certificate_good(shown.certificate_names)
         if not shown.authorization.startswith(_SCHEME):
-            return not shown.certificate_names and not shown.authorization
+            return False
         token = shown.authorization.removeprefix(_SCHEME)
         if self._is_static(token):
             return True
         if key := keys.parse(token):
-            return self._directory.is_key_at_hand(key)
-        return self._jwts is not None and self._jwts.at_hand(token) is not None
+            return self._directory.was_key_good(key)
+        return self._jwts is not None and self._jwts.was_good(token)
 
     def _is_static(self, token: str) -> bool:
         return bool(self._static) and hmac.compare_digest(hashlib.sha256(token.encode()).digest(), self._static)

@@ -41,10 +41,14 @@ class Directory:
             return None
         return _caller(found[1], "key")
 
-    def is_key_at_hand(self, shown: Shown) -> bool:
-        """Whether there is a key with this id, and it takes no query to say whether this is it."""
-        read_at, found = self._known.get(("key", shown.id), (float("-inf"), None))
-        return found is not None and self._now() - read_at < FRESH
+    def was_key_good(self, shown: Shown) -> bool:
+        """Whether this was somebody's key when it was read last, however long ago: it is read again where it counts."""
+        found = cast("tuple[Key, Registered] | None", self._last("key", shown.id))
+        return found is not None and keys.is_same(shown.secret, found[0].digest)
+
+    def was_certificate_good(self, names: tuple[str, ...]) -> bool:
+        """Whether a certificate with these names was somebody's when it was read last."""
+        return self._last("certificate", names) is not None
 
     async def by_certificate(self, names: tuple[str, ...]) -> Caller | None:
         """The caller registered for a certificate with one of these names; None if there is none, or no more."""
@@ -54,6 +58,11 @@ class Directory:
     async def is_empty(self) -> bool:
         """Whether nobody was ever registered."""
         return not await self._read("anybody", "", callers.is_anybody_registered)
+
+    def _last(self, kind: str, name: object) -> object:
+        """What was read last of this, if it is remembered."""
+        known = self._known.get((kind, name))
+        return None if known is None else known[1]
 
     def _is_good(self, key: Key) -> bool:
         return key.revoked_at is None and (key.expires_at is None or self._clock.now() < key.expires_at)
