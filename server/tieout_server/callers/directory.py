@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
+from weakref import WeakValueDictionary
 
 from tieout_server.callers import keys
 from tieout_server.callers.caller import Caller, Role
@@ -32,7 +33,7 @@ class Directory:
         self._clock = clock
         self._now = now
         self._known: OrderedDict[tuple[str, object], tuple[float, object]] = OrderedDict()
-        self._reading = asyncio.Lock()
+        self._reading: WeakValueDictionary[tuple[str, object], asyncio.Lock] = WeakValueDictionary()
 
     async def by_key(self, shown: Shown) -> Caller | None:
         """The caller whose key this is; None if it is nobody's, expired or revoked."""
@@ -72,7 +73,7 @@ class Directory:
         place = kind, name
         known = self._known.get(place)
         if known is None or self._now() - known[0] >= FRESH:
-            async with self._reading:  # one reads for all who wait
+            async with self._reading.setdefault(place, asyncio.Lock()):  # one reads for all who wait for the same
                 known = self._known.get(place)
                 if known is None or self._now() - known[0] >= FRESH:
                     known = await self._read_now(place, read)

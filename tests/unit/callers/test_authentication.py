@@ -1,5 +1,6 @@
 """Who guesses at credentials, and who works beside them at the same address."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from tieout_server.callers.keys import make
 from tieout_server.callers.registering import Registration, Wanted
 from tieout_server.errors import CallerRateLimitedError, CallerUnauthenticatedError
 from tieout_server.settings import Settings
+from tieout_server.storage import callers
 
 NAT = "203.0.113.9"
 
@@ -88,3 +90,25 @@ async def test_a_site_of_ipv6_guesses_as_one_whatever_address_it_takes(around: W
         await at.authenticate(bearer(make().text, "2001:db8::ffff"))
     with pytest.raises(CallerUnauthenticatedError):
         await at.authenticate(bearer(make().text, "2001:db8:0:1::1"))
+
+
+async def test_a_query_that_hangs_holds_up_nobody_who_is_known_otherwise(
+    around: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await registered(around, "console")
+    await registered(around, "portal", "spiffe://x/portal")
+    asked, real = asyncio.Event(), callers.key_of
+
+    async def hang(*_: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(callers, "key_of", hang)
+    at = door(around)
+    stuck = [asyncio.create_task(at.authenticate(bearer(key))) for _ in range(2)]
+    await asked.wait()
+    async with asyncio.timeout(5):
+        assert (await at.authenticate(certified("spiffe://x/portal"))).name == "portal"
+    monkeypatch.setattr(callers, "key_of", real)
+    stuck[0].cancel()
+    assert (await stuck[1]).name == "console", "who waits for the same goes on as the first one gives up"
