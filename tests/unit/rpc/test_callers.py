@@ -313,6 +313,20 @@ async def test_a_certificate_is_one_callers(around: World) -> None:
         await registered(around, "two", Role.READER, certificate="spiffe://x/one")
 
 
+async def test_a_certificate_whose_caller_was_revoked_may_be_another_callers(around: World) -> None:
+    registration = Registration(around.database, around.clock)
+    await registered(around, "one", Role.READER, certificate="spiffe://x/one")
+    await registration.revoke("one")
+    await registered(around, "two", Role.OPERATOR, certificate="spiffe://x/one")
+    found = await around.subjects.callers.directory.by_certificate(("spiffe://x/one",))
+    assert found is not None
+    assert (found.name, found.roles) == ("two", frozenset({Role.OPERATOR}))
+    assert [(it.caller.name, it.caller.certificate) for it in await registration.everybody()] == [
+        ("one", None),
+        ("two", "spiffe://x/one"),
+    ]
+
+
 async def test_a_secret_is_not_in_the_database(around: World) -> None:
     key = await registered(around, "console", Role.READER)
     (listed,) = await Registration(around.database, around.clock).everybody()
