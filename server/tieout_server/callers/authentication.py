@@ -24,8 +24,6 @@ WRONG_EVERY = 1.0
 WRONG_AT_ONCE = 30.0
 """… and at once. Beyond that only what was good before is looked at: guesses cost no query and no signature."""
 
-_SCHEME = "Bearer "
-
 
 class Credentials(msgspec.Struct, frozen=True):
     """What a caller shows of itself, and from where."""
@@ -35,6 +33,12 @@ class Credentials(msgspec.Struct, frozen=True):
     certificate_names: tuple[str, ...]
     """The names in the certificate that TLS has verified, the most telling one first."""
     address: str
+
+    @property
+    def token(self) -> str:
+        """The bearer token; empty if it is none. The scheme may be written as one likes (RFC 9110, 11.1)."""
+        scheme, _, token = self.authorization.partition(" ")
+        return token if scheme.lower() == "bearer" else ""
 
     def __repr__(self) -> str:
         """Not the token."""
@@ -76,7 +80,7 @@ class Authentication:
     async def identify(self, shown: Credentials) -> Caller | None:
         """Whose call this is; None if it is nobody's."""
         if shown.authorization:
-            return await self._bearer(shown.authorization)
+            return await self._bearer(shown.token) if shown.token else None
         if shown.certificate_names:
             return await self._directory.by_certificate(shown.certificate_names)
         return LOCAL if await self.lets_anybody() else None
@@ -85,10 +89,7 @@ class Authentication:
         """Whether callers need not say who they are: nothing is configured, and nobody was ever registered."""
         return self._lets_anybody and await self._directory.is_empty()
 
-    async def _bearer(self, authorization: str) -> Caller | None:
-        if not authorization.startswith(_SCHEME):
-            return None
-        token = authorization.removeprefix(_SCHEME)
+    async def _bearer(self, token: str) -> Caller | None:
         if self._is_static(token):
             return STATIC
         if key := keys.parse(token):
@@ -99,9 +100,7 @@ class Authentication:
         """Whether this very thing was good when it was judged last; nothing is shown in vain that costs nothing."""
         if not shown.authorization:
             return not shown.certificate_names or self._directory.was_certificate_good(shown.certificate_names)
-        if not shown.authorization.startswith(_SCHEME):
-            return False
-        token = shown.authorization.removeprefix(_SCHEME)
+        token = shown.token
         if self._is_static(token):
             return True
         if key := keys.parse(token):

@@ -112,3 +112,16 @@ async def test_a_query_that_hangs_holds_up_nobody_who_is_known_otherwise(
     monkeypatch.setattr(callers, "key_of", real)
     stuck[0].cancel()
     assert (await stuck[1]).name == "console", "who waits for the same goes on as the first one gives up"
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+async def test_the_scheme_may_be_written_as_one_likes(around: World, scheme: str) -> None:
+    """RFC 9110, 11.1."""
+    shown = Credentials(f"{scheme} root", (), NAT)
+    assert (await door(around, token="root").authenticate(shown)).name == "token"
+
+
+async def test_another_scheme_is_no_token(around: World) -> None:
+    for shown in ("Basic root", "root", "Bearer", "Bearer\troot"):
+        with pytest.raises(CallerUnauthenticatedError):
+            await door(around, token="root").authenticate(Credentials(shown, (), NAT))

@@ -89,7 +89,7 @@ async def test_what_a_token_does_not_say_it_does_not_permit(
     "claims",
     [
         {"iss": "https://somebody.else"}, {"iss": None}, {"aud": "another service"}, {"aud": None}, {"exp": None},
-        {"exp": -LEEWAY - 5}, {"nbf": 600}, {"iat": 600}, {"exp": "tomorrow"},
+        {"aud": ["another"]}, {"exp": -LEEWAY - 5}, {"nbf": 600}, {"iat": 600}, {"exp": "tomorrow"},
         {"sub": None}, {"sub": ""}, {"sub": "x" * 201}, {"sub": "a\nb"}, {"sub": 7},
     ],
     ids=str,
@@ -102,6 +102,10 @@ async def test_a_token_for_others_or_for_another_time_is_no_good(
             for name, value in claims.items()}  # fmt: skip
     assert not await judge.accepts(issuer.token("k1", **said))
     assert await judge.accepts(issuer.token("k1"))
+
+
+async def test_a_token_may_be_for_others_as_well(issuer: Issuer, judge: Judge) -> None:
+    assert await judge.accepts(issuer.token("k1", aud=["another service", AUDIENCE]))
 
 
 async def test_a_clock_may_be_wrong_by_a_little(issuer: Issuer, judge: Judge) -> None:
