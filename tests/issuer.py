@@ -1,5 +1,6 @@
 """An issuer of JWTs that really listens: its configuration, its keys, and tokens signed with them."""
 
+import asyncio
 import time
 import warnings
 from collections.abc import AsyncIterator
@@ -24,6 +25,8 @@ class Issuer:
     says: str = ""
     """What it calls itself, where that is not its address."""
     is_away: bool = False
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared, it lets everybody wait."""
     asked: list[str] = field(default_factory=list)
 
     def add_key(self, key_id: str, kind: str = "RSA") -> Key:
@@ -53,12 +56,14 @@ class Issuer:
 
     async def configuration(self, request: web.Request) -> web.Response:
         self.asked.append(request.path)
+        await self.answers.wait()
         if self.is_away:
             return web.Response(status=503)
         return web.json_response({"issuer": self.says or self.url, "jwks_uri": f"{self.url}/keys"})
 
     async def published(self, request: web.Request) -> web.Response:
         self.asked.append(request.path)
+        await self.answers.wait()
         if self.is_away:
             return web.Response(status=503)
         return web.json_response({"keys": [key.as_dict(private=False) for key in self.keys.values()]})
@@ -68,6 +73,7 @@ class Issuer:
 async def issuing() -> AsyncIterator[Issuer]:
     """An issuer on a free port, without keys."""
     issuer, app = Issuer(), web.Application()
+    issuer.answers.set()
     app.router.add_get("/.well-known/openid-configuration", issuer.configuration)
     app.router.add_get("/keys", issuer.published)
     runner = web.AppRunner(app)
@@ -78,4 +84,5 @@ async def issuing() -> AsyncIterator[Issuer]:
     try:
         yield issuer
     finally:
+        issuer.answers.set()
         await runner.cleanup()

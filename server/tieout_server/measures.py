@@ -88,5 +88,5 @@ WAITING = _gauge(
     "tieout_webhooks_waiting", "Kept deliveries that are not sorted, and documents not fetched yet.", "where"
 )
 WAITING_SECONDS = _gauge("tieout_webhooks_waiting_seconds", "How long the first of them waits.", "where")
-TOKENS_LAPSING = _gauge("tieout_tokens_lapsing", "Xero users whose tokens lapse within 14 days.")
+TOKENS_LAPSING = _gauge("tieout_tokens_lapsing", "Xero users of working connections whose tokens lapse within 14 days.")
 TALLIED_AT = _gauge("tieout_tallied_timestamp_seconds", "When the figures that come from the database were read.")

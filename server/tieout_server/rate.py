@@ -2,9 +2,12 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from ipaddress import IPv6Address, ip_address, ip_network
 
 MOST_KNOWN = 10_000
 """Names that are remembered; the one that was asked for longest ago goes first, so that memory is bounded."""
+_PREFIX_OF_ONE = 64
+"""Bits of an IPv6 address that name a site: the rest is anybody's there to choose (RFC 6177)."""
 
 
 class Rate:
@@ -40,3 +43,14 @@ class Rate:
             return 0.0
         self._full_at.move_to_end(name)
         return max(0.0, max(self._full_at[name], now) - now - self._slack)
+
+
+def site_of(address: str) -> str:
+    """Whom to count: an IPv4 address, or the site of an IPv6 one; what is no address, as it is."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    return str(parsed.ipv4_mapped or ip_network((parsed, _PREFIX_OF_ONE), strict=False))

@@ -121,6 +121,18 @@ class Settings(BaseSettings):
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     """The least severe level that is written."""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_whole(cls, value: object) -> object:
+        """Without what stands around it: a secret that was made of a file ends with its last line's end."""
+        return value.strip() if isinstance(value, str) else value
+
+    @field_validator("tls_cert_file", "tls_key_file", "tls_client_ca_file", mode="before")
+    @classmethod
+    def _is_file(cls, value: object) -> object:
+        """None where it is set to nothing, which would name the folder that this runs in."""
+        return value or None
+
     @field_validator("xero_login_url", "xero_identity_url", "xero_api_url")
     @classmethod
     def _is_private(cls, url: str, others: ValidationInfo) -> str:

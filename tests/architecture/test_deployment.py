@@ -109,6 +109,11 @@ def test_nothing_runs_as_root_or_writes_where_it_lies() -> None:
             }
 
 
+def test_no_memory_is_dumped_where_that_can_be_said() -> None:
+    assert "\nLimitCORE=0\n" in UNIT.read_text()
+    assert all(it["ulimits"] == {"core": 0} for it in COMPOSE["services"].values())
+
+
 def test_each_stop_leaves_time_to_drain() -> None:
     pod = of_kind("Deployment")["spec"]["template"]["spec"]
     assert "lifecycle" not in pod["containers"][0], "a preStop is part of the grace period"

@@ -141,6 +141,7 @@ def test_panels_do_not_lie_upon_each_other() -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
-def test_prometheus_takes_the_alerts() -> None:
-    done = subprocess.run(["promtool", "check", "rules", ALERTS], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(("does", "file"), [("check", ALERTS), ("test", Path(__file__).with_name("alerts.test.yaml"))])
+def test_prometheus_takes_the_alerts_and_they_fire_when_they_should(does: str, file: Path) -> None:
+    done = subprocess.run(["promtool", does, "rules", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

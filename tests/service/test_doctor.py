@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 from sqlalchemy import update
 
 from servers import VAULT_KEY, Service, service, settings_of
@@ -39,14 +39,8 @@ def wrong(findings: Sequence[Finding]) -> dict[str, Finding]:
 
 
 @asynccontextmanager
-async def answering(status: int, **headers: str) -> AsyncIterator[str]:
-    """The address of a server that answers everything so."""
-
-    async def answer(_request: web.Request) -> web.Response:
-        return web.Response(status=status, headers=headers)
-
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", answer)
+async def listening(application: web.Application) -> AsyncIterator[str]:
+    """The address of this application."""
     runner = web.AppRunner(application)
     await runner.setup()
     try:
@@ -55,6 +49,19 @@ async def answering(status: int, **headers: str) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def answering(status: int, **headers: str) -> AsyncIterator[str]:
+    """The address of a server that answers everything so."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(status=status, headers=headers)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    async with listening(application) as url:
+        yield url
 
 
 async def test_a_service_as_it_should_be_has_nothing_to_mend(sandbox: Sandbox, database_url: str) -> None:
@@ -102,6 +109,32 @@ async def test_hosts_that_fail_and_clocks_that_differ_are_told(sandbox: Sandbox,
         found = await outside.hosts(Settings(**(settings_of(sandbox.url, sqlite_url) | hosts)))
     told = {(one.check, one.level) for one in found}
     assert told == {("Xero", level) for level in (Level.FINE, Level.WARNING, Level.FAULT)} | {("clock", Level.FAULT)}
+
+
+@asynccontextmanager
+async def proxy(address: str, *, prefix: str) -> AsyncIterator[str]:
+    """The address of a proxy that passes on what begins with this, and nothing else."""
+
+    async def pass_on(request: web.Request) -> web.Response:
+        kept = {name: request.headers[name] for name in ("x-xero-signature", "Content-Type") if name in request.headers}
+        async with ClientSession() as session:
+            asked = session.request(request.method, address + request.path_qs, data=await request.read(), headers=kept)
+            async with asked as answer:
+                return web.Response(status=answer.status, body=await answer.read())
+
+    application = web.Application()
+    application.router.add_route("*", prefix + "{path:.*}", pass_on)
+    async with listening(application) as url:
+        yield url
+
+
+async def test_a_proxy_need_pass_on_no_more_than_what_has_to_be_public(sandbox: Sandbox, sqlite_url: str) -> None:
+    async with (
+        service(sandbox, sqlite_url, xero_webhook_key=HOOK) as running,
+        proxy(f"http://127.0.0.1:{running.web_port}", prefix="/xero/") as public,
+    ):
+        found = await outside.way_back(beside(running, sandbox, sqlite_url, web_url=public))
+    assert {one.level for one in found} == {Level.FINE}, found
 
 
 async def test_a_web_address_that_leads_elsewhere_is_a_fault(sandbox: Sandbox, sqlite_url: str) -> None:

@@ -291,13 +291,33 @@ async def test_a_consent_remembers_that_its_code_has_become_tokens(database: Dat
         assert await connections.find_authorisation(tx, "hash") == begun
         await connections.mark_authorisation(tx, "hash", AT)
         await connections.mark_granted(tx, "hash", granted)
-        assert await connections.withdraw_authorisations(tx, "con1") == []
+        assert await connections.withdraw_authorisations(tx, "con1", in_hand=False) == []
         used = msgspec.structs.replace(begun, used_at=AT, granted=granted)
         assert await connections.find_authorisation(tx, "hash") == used
         await connections.mark_authorisation(tx, "hash", None)
         assert await connections.find_authorisation(tx, "hash") == msgspec.structs.replace(used, used_at=None)
-        assert await connections.withdraw_authorisations(tx, "con1") == [granted]
+        assert await connections.withdraw_authorisations(tx, "con1", in_hand=False) == [granted]
         assert await connections.find_authorisation(tx, "hash") is None
+
+
+async def test_a_consent_that_somebody_has_in_hand_can_be_withdrawn_and_one_that_has_ended_stays(
+    database: Database,
+) -> None:
+    await _insert(database, _link())
+    async with database.write() as tx:
+        for state_hash in ("in hand", "ended"):
+            begun = Authorisation(
+                state_hash=state_hash, connection_id="con1", code_verifier=b"", return_url="", expires_at=AT,
+                created_at=AT,
+            )  # fmt: skip
+            await connections.start_authorisation(tx, begun)
+            await connections.mark_authorisation(tx, state_hash, AT)
+        await connections.end_authorisation(tx, "ended", AT)
+        await connections.withdraw_authorisations(tx, "con1", in_hand=True)
+        assert await connections.find_authorisation(tx, "in hand") is None
+        assert await connections.find_authorisation(tx, "ended") is not None, (
+            "who opens it again is told that it was used"
+        )
 
 
 async def test_a_consent_stands_on_its_users_tokens_until_it_ends_and_names_nobody_then(database: Database) -> None:

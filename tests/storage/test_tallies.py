@@ -115,8 +115,15 @@ async def test_webhooks_wait_in_two_places(database: Database) -> None:
         assert await tallies.arrivals(tx, NOW) == Tally(("arrivals",), 1, 240.0)
 
 
-@pytest.mark.parametrize(("days", "lapsing"), [(13, 1), (15, 0)])
-async def test_tokens_lapse_within_a_fortnight(database: Database, days: int, lapsing: int) -> None:
+@pytest.mark.parametrize(
+    ("days", "state", "lapsing"),
+    [(13, "CONNECTED", 1), (-1, "CONNECTED", 1), (15, "CONNECTED", 0), (13, "RECONNECT_REQUIRED", 0)],
+)
+async def test_tokens_that_something_stands_on_lapse_within_a_fortnight(
+    database: Database, days: int, state: str, lapsing: int
+) -> None:
+    """Nobody refreshes those of a broken connection, and its merchant is asked to connect anew already."""
+    await fill(database, connections, {"id": "con", "state": state, "xero_user_id": "u"})
     sealed = {"access_token": b"", "refresh_token": b""}
     lapse_at = to_micros(NOW + timedelta(days=days))
     await fill(database, xero_users, {"xero_user_id": "u", "refresh_expires_at": lapse_at, **sealed})

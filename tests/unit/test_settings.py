@@ -51,3 +51,18 @@ def test_the_password_of_the_database_is_not_shown() -> None:
     url = "postgresql://tieout:a-secret-word@db/tieout"
     settings = Settings(database_url=url, database_listen_url=url)
     assert "a-secret-word" not in f"{settings!r} {settings}"
+
+
+def test_what_stands_around_a_value_is_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that was made of a file ends with its last line's end."""
+    monkeypatch.setenv("TIEOUT_TOKEN", "secret\n")
+    monkeypatch.setenv("TIEOUT_LISTEN", " 127.0.0.1:7440 ")
+    monkeypatch.setenv("TIEOUT_XERO_API_URL", "https://api.xero.com\n")
+    read = Settings()
+    told = (read.token.get_secret_value(), read.listen, read.xero_api_url)
+    assert told == ("secret", "127.0.0.1:7440", "https://api.xero.com")
+
+
+def test_a_file_that_is_set_to_nothing_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIEOUT_TLS_CERT_FILE", "")
+    assert Settings().tls_cert_file is None

@@ -16,15 +16,13 @@ from tieout_server.callers.issuer_keys import IssuerKeys, IssuerSettingsError
 from tieout_server.callers.jwts import ClaimNames, Jwts
 from tieout_server.callers.service import Callers
 from tieout_server.errors import CallerRateLimitedError, CallerUnauthenticatedError
-from tieout_server.rate import Rate
+from tieout_server.rate import Rate, site_of
 from tieout_server.settings import Settings
 
 WRONG_EVERY = 1.0
 """Seconds for each of the credentials that one address may show in vain for long …"""
 WRONG_AT_ONCE = 30.0
-"""… and at once. Beyond that only what is known to be good is looked at: guesses cost no query and no signature."""
-
-_SCHEME = "Bearer "
+"""… and at once. Beyond that only what was good before is looked at: guesses cost no query and no signature."""
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -35,6 +33,12 @@ class Credentials(msgspec.Struct, frozen=True):
     certificate_names: tuple[str, ...]
     """The names in the certificate that TLS has verified, the most telling one first."""
     address: str
+
+    @property
+    def token(self) -> str:
+        """The bearer token; empty if it is none. The scheme may be written as one likes (RFC 9110, 11.1)."""
+        scheme, _, token = self.authorization.partition(" ")
+        return token if scheme.lower() == "bearer" else ""
 
     def __repr__(self) -> str:
         """Not the token."""
@@ -63,20 +67,20 @@ class Authentication:
             CallerRateLimitedError: its address has shown too much that is wrong.
             IssuerUnavailableError: it cannot be said now.
         """
-        if not self._is_at_hand(shown) and (wait := self._wrong.wait_for(shown.address)):
+        if not self._was_good(shown) and (wait := self._wrong.wait_for(site_of(shown.address))):
             raise CallerRateLimitedError(
                 "Too many wrong credentials came from this address.", self._clock.now() + timedelta(seconds=wait)
             )
         caller = await self.identify(shown)
         if caller is None:
-            self._wrong.take(shown.address)
+            self._wrong.take(site_of(shown.address))
             raise CallerUnauthenticatedError(_refusal(shown))
         return caller
 
     async def identify(self, shown: Credentials) -> Caller | None:
         """Whose call this is; None if it is nobody's."""
         if shown.authorization:
-            return await self._bearer(shown.authorization)
+            return await self._bearer(shown.token) if shown.token else None
         if shown.certificate_names:
             return await self._directory.by_certificate(shown.certificate_names)
         return LOCAL if await self.lets_anybody() else None
@@ -85,26 +89,23 @@ class Authentication:
         """Whether callers need not say who they are: nothing is configured, and nobody was ever registered."""
         return self._lets_anybody and await self._directory.is_empty()
 
-    async def _bearer(self, authorization: str) -> Caller | None:
-        if not authorization.startswith(_SCHEME):
-            return None
-        token = authorization.removeprefix(_SCHEME)
+    async def _bearer(self, token: str) -> Caller | None:
         if self._is_static(token):
             return STATIC
         if key := keys.parse(token):
             return await self._directory.by_key(key)
         return await self._jwts.caller_of(token) if self._jwts else None
 
-    def _is_at_hand(self, shown: Credentials) -> bool:
-        """Whether judging this takes neither a query nor a signature."""
-        if not shown.authorization.startswith(_SCHEME):
-            return not shown.certificate_names and not shown.authorization
-        token = shown.authorization.removeprefix(_SCHEME)
+    def _was_good(self, shown: Credentials) -> bool:
+        """Whether this very thing was good when it was judged last; nothing is shown in vain that costs nothing."""
+        if not shown.authorization:
+            return not shown.certificate_names or self._directory.was_certificate_good(shown.certificate_names)
+        token = shown.token
         if self._is_static(token):
             return True
         if key := keys.parse(token):
-            return self._directory.is_key_at_hand(key)
-        return self._jwts is not None and self._jwts.at_hand(token) is not None
+            return self._directory.was_key_good(key)
+        return self._jwts is not None and self._jwts.was_good(token)
 
     def _is_static(self, token: str) -> bool:
         return bool(self._static) and hmac.compare_digest(hashlib.sha256(token.encode()).digest(), self._static)

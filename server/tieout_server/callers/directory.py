@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
+from weakref import WeakValueDictionary
 
 from tieout_server.callers import keys
 from tieout_server.callers.caller import Caller, Role
@@ -32,7 +33,7 @@ class Directory:
         self._clock = clock
         self._now = now
         self._known: OrderedDict[tuple[str, object], tuple[float, object]] = OrderedDict()
-        self._reading = asyncio.Lock()
+        self._reading: WeakValueDictionary[tuple[str, object], asyncio.Lock] = WeakValueDictionary()
 
     async def by_key(self, shown: Shown) -> Caller | None:
         """The caller whose key this is; None if it is nobody's, expired or revoked."""
@@ -41,10 +42,14 @@ class Directory:
             return None
         return _caller(found[1], "key")
 
-    def is_key_at_hand(self, shown: Shown) -> bool:
-        """Whether there is a key with this id, and it takes no query to say whether this is it."""
-        read_at, found = self._known.get(("key", shown.id), (float("-inf"), None))
-        return found is not None and self._now() - read_at < FRESH
+    def was_key_good(self, shown: Shown) -> bool:
+        """Whether this was somebody's key when it was read last, however long ago: it is read again where it counts."""
+        found = cast("tuple[Key, Registered] | None", self._last("key", shown.id))
+        return found is not None and keys.is_same(shown.secret, found[0].digest)
+
+    def was_certificate_good(self, names: tuple[str, ...]) -> bool:
+        """Whether a certificate with these names was somebody's when it was read last."""
+        return self._last("certificate", names) is not None
 
     async def by_certificate(self, names: tuple[str, ...]) -> Caller | None:
         """The caller registered for a certificate with one of these names; None if there is none, or no more."""
@@ -55,6 +60,11 @@ class Directory:
         """Whether nobody was ever registered."""
         return not await self._read("anybody", "", callers.is_anybody_registered)
 
+    def _last(self, kind: str, name: object) -> object:
+        """What was read last of this, if it is remembered."""
+        known = self._known.get((kind, name))
+        return None if known is None else known[1]
+
     def _is_good(self, key: Key) -> bool:
         return key.revoked_at is None and (key.expires_at is None or self._clock.now() < key.expires_at)
 
@@ -63,7 +73,7 @@ class Directory:
         place = kind, name
         known = self._known.get(place)
         if known is None or self._now() - known[0] >= FRESH:
-            async with self._reading:  # one reads for all who wait
+            async with self._reading.setdefault(place, asyncio.Lock()):  # one reads for all who wait for the same
                 known = self._known.get(place)
                 if known is None or self._now() - known[0] >= FRESH:
                     known = await self._read_now(place, read)

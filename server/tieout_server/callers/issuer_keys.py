@@ -22,6 +22,8 @@ KEPT = 600.0
 """Seconds after which keys are read anew, so that one that was withdrawn is found out."""
 ANEW_AFTER = 10.0
 """Seconds between two fetches at least, whatever key ids come."""
+PATIENCE = 0.5
+"""Seconds, once reading anew has begun, for which somebody waits whose key is known."""
 
 _WELL_KNOWN = "/.well-known/openid-configuration"
 
@@ -56,39 +58,47 @@ class IssuerKeys:
         self._now = now
         self._keys: dict[str, PublicKey] = {}
         self._read_at = self._tried_at = float("-inf")
-        self._fetching = asyncio.Lock()
+        self._trouble = ""
+        """Why the keys could not be read when that was tried last."""
+        self._reading: asyncio.Task[None] | None = None
 
     async def find(self, key_id: str) -> PublicKey | None:
         """The key with this id; None if the issuer has none. Without an id: its only key.
 
         Raises:
-            IssuerUnavailableError: no key is known yet, and the issuer does not answer.
+            IssuerUnavailableError: it is not known yet, and the issuer does not answer.
         """
         if self._is_due(key_id):
-            async with self._fetching:
-                if self._is_due(key_id):
-                    await self._refresh()
-        if not self._keys:
-            raise IssuerUnavailableError("The issuer of tokens does not answer; try again in a moment.")
+            self._tried_at = self._now()
+            # For all who need it: whoever asked first may give up sooner than the issuer answers.
+            self._reading = asyncio.create_task(self._read(), name="keys of the issuer")
+        if self._reading and not self._reading.done():
+            left = max(0.0, self._tried_at + PATIENCE - self._now()) if self._known(key_id) else None
+            await asyncio.wait((self._reading,), timeout=left)
+        if (key := self._known(key_id)) is None and self._trouble:
+            raise IssuerUnavailableError(self._trouble)
+        return key
+
+    def _known(self, key_id: str) -> PublicKey | None:
         if not key_id and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         return self._keys.get(key_id)
 
     def _is_due(self, key_id: str) -> bool:
         now = self._now()
-        wanted = now - self._read_at >= KEPT or (bool(key_id) and key_id not in self._keys)
-        return wanted and now - self._tried_at >= ANEW_AFTER
+        wanted = now - self._read_at >= KEPT or self._known(key_id) is None
+        is_reading = self._reading is not None and not self._reading.done()
+        return wanted and not is_reading and now - self._tried_at >= ANEW_AFTER
 
-    async def _refresh(self) -> None:
+    async def _read(self) -> None:
         """Read the keys anew; those that are known stay if that fails."""
-        self._tried_at = self._now()
         try:
-            keys = _public_keys(await self._fetch(await self._address()))
-        except IssuerUnavailableError:
-            if not self._keys:
-                raise
+            self._keys = _public_keys(await self._fetch(await self._address()))
+        except IssuerUnavailableError as away:
+            self._trouble = away.sentence
         else:
-            self._keys, self._read_at = keys, self._tried_at
+            self._read_at = self._tried_at
+            self._trouble = "" if self._keys else "The issuer of tokens publishes no key that can be used."
 
     async def _address(self) -> str:
         if self._jwks_url:

@@ -54,7 +54,7 @@ class Jwts:
         Raises:
             IssuerUnavailableError: the issuer's keys are needed to say, and it does not answer.
         """
-        if (known := self.at_hand(token)) is not None:
+        if (known := self._at_hand(token)) is not None:
             return known
         try:
             header = jws.extract_compact(token.encode()).headers()
@@ -72,11 +72,16 @@ class Jwts:
         self._remember(token, claims, caller)
         return caller
 
-    def at_hand(self, token: str) -> Caller | None:
+    def _at_hand(self, token: str) -> Caller | None:
         """Whose token this is, if it was verified a moment ago and is good still."""
         read_at, expires, caller = self._known.get(_digest(token), (float("-inf"), 0.0, None))
         is_fresh = self._monotonic() - read_at < BELIEVED and self._now() < expires + LEEWAY
         return caller if is_fresh else None
+
+    def was_good(self, token: str) -> bool:
+        """Whether it was verified before, and has not expired since."""
+        _, expires, _ = self._known.get(_digest(token), (0.0, float("-inf"), None))
+        return self._now() < expires + LEEWAY
 
     def _verified(self, token: str, key: PublicKey, algorithm: str) -> Mapping[str, object] | None:
         try:

@@ -60,6 +60,7 @@ class Registration:
         if not wanted.roles:
             raise RegistrationError(f"Without a role {wanted.name} could do nothing: give --role.")
         async with self._database.write() as tx:
+            await callers.free_certificate(tx, wanted.certificate)
             await self._check_free(tx, wanted)
             await callers.insert(
                 tx,

@@ -69,7 +69,7 @@ class Authorisations:
 
     async def begin(self, tx: Transaction, connection_id: str, return_url: str) -> Consent:
         """Open a way to consent for this connection. A way that was opened earlier and not used is closed."""
-        await self.withdraw(tx, connection_id)
+        await self.withdraw(tx, connection_id, in_hand=False)
         state, code_verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
         now = self._clock.now()
         state_hash = hash_of(state)
@@ -119,9 +119,12 @@ class Authorisations:
         """Let the state be used again: nothing was decided, and what Xero gave so far is still good."""
         await connections.mark_authorisation(tx, returned.state_hash, None)
 
-    async def withdraw(self, tx: Transaction, connection_id: str) -> None:
-        """Close the ways to consent that nobody has in hand; what they linked is to be removed at Xero."""
-        granted = await connections.withdraw_authorisations(tx, connection_id)
+    async def withdraw(self, tx: Transaction, connection_id: str, *, in_hand: bool) -> None:
+        """Close the ways to consent; what they linked is to be removed at Xero.
+
+        One that somebody has in hand is closed with `in_hand` only: it comes too late then, and may not be tried again.
+        """
+        granted = await connections.withdraw_authorisations(tx, connection_id, in_hand=in_hand)
         await self._leave_behind(tx, connection_id, granted)
 
     async def abandon(self, tx: Transaction, connection_id: str) -> None:

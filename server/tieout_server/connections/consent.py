@@ -233,13 +233,12 @@ class Consents:
         await self._means.requests.keep(tx, asked.method, asked.request.request_id, asked.request, asked.answer)
 
     async def _end_and_leave(self, tx: Transaction, asked: _Asked, left: Sequence[Leaving]) -> bool:
-        """End the consent, if there is one, and have this removed at Xero; False, and nothing, if it had ended."""
+        """End the consent, if there is one, and have this removed at Xero; False if it had ended before."""
         now, connection_id = self._means.clock.now(), asked.answer.connection_id
-        if asked.consent and not await connections.end_authorisation(tx, asked.consent.state_hash, now):
-            return False
+        is_ended = not asked.consent or await connections.end_authorisation(tx, asked.consent.state_hash, now)
         await leavings.add(tx, connection_id, left, now)
         await self._leave_later(tx, connection_id, now)
-        return True
+        return is_ended
 
     async def _leave_later(self, tx: Transaction, connection_id: str, at: datetime) -> None:
         """Have removed at Xero, from then on, what serves the connection no more."""

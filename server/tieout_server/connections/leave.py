@@ -94,7 +94,7 @@ class Leave:
         return msgspec.structs.replace(link, last_synced_at=None, gap_from_at=None)
 
     async def _end(self, tx: Transaction, link: Link) -> Link:
-        await self._means.authorisations.withdraw(tx, link.id)
+        await self._means.authorisations.withdraw(tx, link.id, in_hand=True)
         await leavings.add(tx, link.id, linked(link), self._means.clock.now())
         await self._means.engine.wake(tx, TAKE_LEAVE, link.id, priority=Priority.ASKED)
         for end in self._at_end:

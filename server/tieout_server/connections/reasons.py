@@ -50,6 +50,9 @@ LONGEST_QUOTE = 120
 
 _AGAIN = "Somebody with the Standard or Adviser role has to connect it again."
 
+_NOTICED = "within a week, or at once when it is checked"
+"""When what heals without a new consent is seen (TIEOUT_LOOK_EVERY)."""
+
 
 class Case(msgspec.Struct, frozen=True):
     """Of what a reason is said: which connection, when, and what was seen."""
@@ -97,8 +100,11 @@ def lapsed(case: Case) -> Reason:
 
 
 def revoked(case: Case) -> Reason:
-    """The consent was taken back, or somebody else has its tokens."""
-    said = f"Xero no longer accepts the consent that {case.who} gave for {case.where}: it was taken back. {_AGAIN}"
+    """The consent was taken back, or there are newer tokens that we do not have: after a restore, say."""
+    said = (
+        f"Xero no longer accepts the consent that {case.who} gave for {case.where}: "
+        f"either it was taken back in Xero, or its newest tokens were lost here. {_AGAIN}"
+    )
     return case.reason(ReasonCode.CREDENTIALS_EXPIRED, Owner.MERCHANT, said)
 
 
@@ -119,7 +125,7 @@ def demo_reset(case: Case) -> Reason:
 
 def gone(case: Case) -> Reason:
     """The organisation was deleted."""
-    said = f"{case.where} no longer exists in Xero."
+    said = f"{case.where} no longer exists in Xero. Disconnect it here; a new one needs a connection of its own."
     return case.reason(ReasonCode.ORGANISATION_UNAVAILABLE, Owner.MERCHANT, said)
 
 
@@ -127,7 +133,7 @@ def closed(case: Case, status: str) -> Reason:
     """The organisation describes itself as something other than ACTIVE."""
     said = (
         f"{case.where} cannot be used through Xero's API: Xero calls it {status}, so its subscription or trial has "
-        "ended or it was closed. Once it is active again in Xero, the connection goes on by itself."
+        f"ended or it was closed. Once it is active again in Xero, the connection goes on by itself {_NOTICED}."
     )
     return case.reason(ReasonCode.ORGANISATION_UNAVAILABLE, Owner.MERCHANT, said)
 
@@ -136,7 +142,8 @@ def shut_out(case: Case) -> Reason:
     """The organisation is linked, and yet the user is refused: Xero does not say which of the two it is."""
     said = (
         f"Xero no longer lets {case.who} into {case.where}: this user was removed from it, or may not use apps there "
-        "any more. Give them back the Standard or Adviser role in Xero, or have another such user connect it again."
+        "any more. Have another user with the Standard or Adviser role connect it again, or give them back such a "
+        f"role: it then goes on by itself {_NOTICED}."
     )
     return case.reason(ReasonCode.AUTHORISING_USER_REMOVED, Owner.MERCHANT, said)
 
@@ -155,7 +162,8 @@ def downgraded(case: Case, role: str) -> Reason:
     now = f"has the role {role} in {case.where}" if role else f"may no longer record payments in {case.where}"
     said = (
         f"{case.who}, who connected it, {now}, which is not enough. "
-        "Give them the Standard or Adviser role in Xero, or have another such user connect it again."
+        "Have another user with the Standard or Adviser role connect it again, or give them such a role in Xero: "
+        f"it then goes on by itself {_NOTICED}."
     )
     return case.reason(ReasonCode.AUTHORISING_USER_DOWNGRADED, Owner.MERCHANT, said)
 

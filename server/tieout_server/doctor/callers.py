@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from tieout_server.callers.issuer_keys import IssuerKeys, IssuerSettingsError
 from tieout_server.doctor.configuration import files_of
+from tieout_server.doctor.database import file_of
 from tieout_server.doctor.findings import Finding, fault, fine, warning
 from tieout_server.errors import IssuerUnavailableError
 from tieout_server.rpc.address import is_loopback
@@ -32,6 +33,12 @@ async def _guarded(settings: Settings) -> Finding:
     if is_loopback(settings.listen):
         return fine("callers", f"Only this machine reaches {settings.listen}.")
     if not await _are_told_apart(settings):
+        if settings.allow_anonymous:
+            return warning(
+                "callers",
+                f"Whoever reaches {settings.listen} may do everything, as TIEOUT_ALLOW_ANONYMOUS says.",
+                "Register callers by `tieout-server callers add`, unless the network lets nobody else in.",
+            )
         return fault(
             "callers",
             f"{settings.listen} can be reached from other machines, and nothing tells callers apart.",
@@ -52,8 +59,11 @@ async def _are_told_apart(settings: Settings) -> bool:
     if settings.token.get_secret_value() or settings.jwt_issuer or settings.tls_client_ca_file:
         return True
     try:
-        async with contextlib.aclosing(Database(settings.database_url)) as database, database.read() as tx:
-            return await callers.is_anybody_registered(tx)
+        async with contextlib.aclosing(Database(settings.database_url)) as database:
+            if (file := file_of(database)) and not file.exists():  # asking would make it
+                return False
+            async with database.read() as tx:
+                return await callers.is_anybody_registered(tx)
     except Exception:  # noqa: BLE001 - whatever it is, the checks of the database say so
         return False
 
@@ -62,7 +72,9 @@ async def _issuer(settings: Settings) -> Sequence[Finding]:
     """Whether JWTs can be judged: for whom they have to be, and with which keys."""
     name = "issuer"
     if not settings.jwt_issuer:
-        return ()
+        unused = [f"TIEOUT_{it.upper()}" for it in ("jwt_audience", "jwks_url") if getattr(settings, it)]
+        said = f"{' and '.join(unused)} without TIEOUT_JWT_ISSUER: no token is accepted."
+        return [warning(name, said, "Set TIEOUT_JWT_ISSUER to what the tokens have as iss.")] if unused else ()
     if not settings.jwt_audience:
         said = "TIEOUT_JWT_ISSUER is set and TIEOUT_JWT_AUDIENCE is not: the server does not start."
         return [fault(name, said, "Set TIEOUT_JWT_AUDIENCE to what the issuer calls this service in its tokens (aud).")]

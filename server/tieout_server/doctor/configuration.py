@@ -7,11 +7,14 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from tieout_server.connections import scopes
+from tieout_server.connections.return_urls import ReturnUrlAllowError, ReturnUrls
 from tieout_server.doctor.findings import Finding, fault, fine, warning
 from tieout_server.rpc.address import is_address, is_loopback
 from tieout_server.settings import Settings
 from tieout_server.storage.database import DatabaseUrlError, parse_url
 from tieout_server.storage.vault import Vault, VaultError, key_file_of
+from tieout_server.web.edge import Edge, TrustedProxiesError
 
 PREFIX = "TIEOUT_"
 OF_THE_CLIENT = frozenset({"TARGET", "TIMEOUT", "TLS", "CA_FILE", "CERT_FILE", "KEY_FILE"})
@@ -19,7 +22,15 @@ OF_THE_CLIENT = frozenset({"TARGET", "TIMEOUT", "TLS", "CA_FILE", "CERT_FILE", "
 OF_TESTS = "TIEOUT_TEST_"
 REAL_XERO = ".xero.com"
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
-NEEDED_SCOPES = ("openid", "offline_access", "accounting.contacts.read", "accounting.settings.read")
+NEEDED_SCOPES = (
+    "openid",
+    "offline_access",
+    "accounting.contacts.read",
+    "accounting.settings.read",
+    "accounting.invoices.read",
+    "accounting.payments.read",
+)
+"""Without these nothing can be read; others cover them (connections.scopes)."""
 _HOSTS = ("xero_login_url", "xero_identity_url", "xero_api_url")
 
 
@@ -56,14 +67,23 @@ async def examine(settings: Settings) -> Sequence[Finding]:
 
 
 def _listening(settings: Settings) -> Iterator[Finding]:
-    for name, address in (("TIEOUT_LISTEN", settings.listen), ("TIEOUT_WEB_LISTEN", settings.web_listen)):
-        if not is_address(address):
-            yield fault("addresses", f"{name} is {address!r}.", f"Set {name} to host:port, such as 127.0.0.1:7440.")
-    yield fine("addresses", f"gRPC on {settings.listen}, web on {settings.web_listen}.")
+    given = {"TIEOUT_LISTEN": settings.listen, "TIEOUT_WEB_LISTEN": settings.web_listen}
+    if settings.metrics_listen:
+        given["TIEOUT_METRICS_LISTEN"] = settings.metrics_listen
+    wrong = {name: address for name, address in given.items() if not is_address(address)}
+    for name, address in wrong.items():
+        yield fault("addresses", f"{name} is {address!r}.", f"Set {name} to host:port, such as 127.0.0.1:7440.")
+    if not wrong:
+        metrics = f", metrics on {settings.metrics_listen}" if settings.metrics_listen else ""
+        yield fine("addresses", f"gRPC on {settings.listen}, web on {settings.web_listen}{metrics}.")
 
 
 def _web(settings: Settings) -> Iterator[Finding]:
     name, parts = "web address", _split(settings.web_url)
+    try:
+        Edge.of(settings)
+    except TrustedProxiesError as wrong:
+        yield fault(name, str(wrong), "Set TIEOUT_WEB_TRUSTED_PROXIES to addresses or networks such as 10.0.0.0/8.")
     if parts is None:
         yield fault(
             name,
@@ -98,8 +118,7 @@ def _xero(settings: Settings) -> Iterator[Finding]:
             f"{missing} {'are' if ' and ' in missing else 'is'} empty.",
             f"Register an app at https://developer.xero.com and set {missing} to what it shows.",
         )
-    lacking = [scope for scope in NEEDED_SCOPES if scope not in settings.xero_scopes.split()]
-    if lacking:
+    if lacking := scopes.missing(NEEDED_SCOPES, settings.xero_scopes.split()):
         yield fault(
             "scopes",
             f"TIEOUT_XERO_SCOPES lacks {', '.join(lacking)}.",
@@ -163,9 +182,14 @@ def _vault(settings: Settings) -> Iterator[Finding]:
 
 
 def _return_urls(settings: Settings) -> Iterator[Finding]:
+    try:
+        ReturnUrls(settings.return_url_allow)
+    except ReturnUrlAllowError as wrong:
+        yield fault("return addresses", str(wrong), "Correct TIEOUT_RETURN_URL_ALLOW: the server does not start.")
+        return
     for prefix in filter(None, map(str.strip, settings.return_url_allow.split(","))):
         parts = _split(prefix)
-        if parts is None or (parts[0] == "http" and parts[1] not in LOOPBACK_HOSTS):
+        if parts and parts[0] == "http" and parts[1] not in LOOPBACK_HOSTS:
             yield warning(
                 "return addresses",
                 f"TIEOUT_RETURN_URL_ALLOW permits {prefix!r}, which is no https address.",

@@ -24,7 +24,7 @@ FREE_AT_LEAST = 1 << 30
 
 async def examine(settings: Settings, database: Database) -> Sequence[Finding]:
     """What can be said of the database without its tables; the first fault is the one that explains the others."""
-    file = _file(database)
+    file = file_of(database)
     if file and not file.exists():
         return [*_no_file_yet(file)]
     if why := await condition.why_unusable(database):
@@ -42,7 +42,7 @@ def judged(settings: Settings, seen: Postgres) -> Sequence[Finding]:
 
 async def examine_version(database: Database) -> Sequence[Finding]:
     """Whether the tables are those of this version."""
-    file = _file(database)
+    file = file_of(database)
     if file and not file.exists():
         return [not_examined("migrations", "The first start makes the tables.")]
     at = await migrate.current(database)
@@ -67,7 +67,7 @@ async def _ahead(database: Database, at: str) -> Finding:
     return fine("migrations", f"{seen}, which works with it as well.")
 
 
-def _file(database: Database) -> Path | None:
+def file_of(database: Database) -> Path | None:
     """The file of a SQLite database that is one."""
     path = database.url.database
     return Path(path) if database.is_sqlite and path and ":memory:" not in path and "mode=" not in str(path) else None

@@ -89,8 +89,8 @@ async def credentials(settings: Settings) -> Sequence[Finding]:
 async def way_back(settings: Settings) -> Sequence[Finding]:
     """Whether browsers and Xero reach us under our web address, and webhooks are taken with our key."""
     name, address = "way back", settings.web_url.rstrip("/")
-    here = await own.healthy(f"http://{settings.web_listen}")
-    there = await own.healthy(address)
+    here = await own.is_ours(f"http://{settings.web_listen}")
+    there = await own.is_ours(address)
     if there:
         return [fine(name, f"{address} leads here."), *await _webhooks(settings, address)]
     if here is None and there is None:

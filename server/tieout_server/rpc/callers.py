@@ -176,7 +176,7 @@ class Call:
         reason = error.reason if isinstance(error, TieoutError) else ""
         if self._event_id:
             self._door.callers.audit.end(Outcome(self._event_id, status, reason))
-        elif self._caller is not None and self._is_worth_a_note(error):
+        if self._caller is not None and self._is_worth_a_note(error):
             self._note(self._caller, status, reason)
 
     def _sees_all(self) -> bool:
@@ -188,12 +188,11 @@ class Call:
 
     def _is_worth_a_note(self, error: Exception | None) -> bool:
         """Whether this was refused for lack of permission, or is an act that could not begin."""
+        if self._is_hidden:
+            return True
         is_act = self._need is not None and self._need.acts
-        return (
-            self._is_hidden
-            or isinstance(error, CallerNotPermittedError)
-            or (is_act and isinstance(error, NotFoundError))
-        )
+        is_refused = isinstance(error, CallerNotPermittedError) or (is_act and isinstance(error, NotFoundError))
+        return is_refused and not self._event_id
 
     def _note(self, caller: Caller, status: str, reason: str) -> None:
         if self._is_hidden:  # to the operator it is what it was

@@ -1,10 +1,12 @@
 """Asks the server on this machine whether it serves: what a container's health check runs."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import grpc
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -42,7 +44,11 @@ def _channel(settings: Settings) -> aio.Channel:
 
 
 def _name_in(certificate: Path) -> str:
-    """A name that the certificate is good for; the address that is asked need not be one."""
+    """A name or address that the certificate is good for; the address that is asked need not be one."""
     first, *_ = x509.load_pem_x509_certificates(certificate.read_bytes())
-    named = first.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return (*named.get_values_for_type(x509.DNSName), "localhost")[0].replace("*", "any")
+    names = [str(common.value) for common in first.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    with contextlib.suppress(x509.ExtensionNotFound):
+        named = first.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        addresses = [str(address) for address in named.get_values_for_type(x509.IPAddress)]
+        names = [*named.get_values_for_type(x509.DNSName), *addresses]
+    return (*names, "localhost")[0].replace("*", "any")

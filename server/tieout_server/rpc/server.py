@@ -31,6 +31,8 @@ from tieout_server.events.feed import Feed
 from tieout_server.receivables.changes import Changes
 from tieout_server.receivables.service import Receivables
 from tieout_server.retention import Prunings
+from tieout_server.rpc import observed
+from tieout_server.rpc.access import NEEDS
 from tieout_server.rpc.address import is_address, is_loopback
 from tieout_server.rpc.callers import Door
 from tieout_server.rpc.connections import ConnectionServicer, ConnectionSubjects
@@ -141,6 +143,7 @@ class RpcServer:
             )
         except RuntimeError as error:
             raise ListenError(f"TIEOUT_LISTEN: cannot listen on {address}; is the port taken?") from error
+        observed.expect(NEEDS)
         await self._server.start()
         await self.say_whether_it_serves(True)
         logger.info("listening", address=address, port=self.port, tls=credentials is not None)

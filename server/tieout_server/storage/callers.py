@@ -104,6 +104,12 @@ async def revoke(tx: Transaction, name: str, at: datetime) -> bool:
     return (await tx.execute(update(callers).where(still).values(revoked_at=to_micros(at)))).rowcount == 1
 
 
+async def free_certificate(tx: Transaction, certificate: str) -> None:
+    """Take this certificate from a caller who was revoked, so that another one may show itself by it."""
+    is_free = (callers.c.certificate == certificate) & callers.c.revoked_at.is_not(None)
+    await tx.execute(update(callers).where(is_free).values(certificate=None))
+
+
 async def revoke_key(tx: Transaction, key_id: str, at: datetime) -> bool:
     """Accept this key no more; False if there is none that was accepted."""
     still = (caller_keys.c.id == key_id) & caller_keys.c.revoked_at.is_(None)

@@ -225,10 +225,13 @@ async def end_authorisation(tx: Transaction, state_hash: str, at: datetime) -> b
     return done.rowcount == 1
 
 
-async def withdraw_authorisations(tx: Transaction, connection_id: str) -> Sequence[Granted]:
-    """Forget the consents of this connection that nobody has in hand; answers with those that had given tokens."""
-    of = authorisations.c.connection_id == connection_id
-    return await _forget(tx, of & authorisations.c.used_at.is_(None))
+async def withdraw_authorisations(tx: Transaction, connection_id: str, *, in_hand: bool) -> Sequence[Granted]:
+    """Forget the consents of this connection that are open, those that somebody has in hand only if that is said.
+
+    Answers with those that had given tokens.
+    """
+    is_open = authorisations.c.ended_at.is_(None) if in_hand else authorisations.c.used_at.is_(None)
+    return await _forget(tx, (authorisations.c.connection_id == connection_id) & is_open)
 
 
 async def abandon_authorisations(tx: Transaction, connection_id: str, before: datetime) -> Sequence[Granted]:

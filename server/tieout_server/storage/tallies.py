@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import msgspec
-from sqlalchemy import JSON, Column, case, cast, func, select, type_coerce
+from sqlalchemy import JSON, Column, case, cast, exists, func, select, type_coerce
 from sqlalchemy.sql import ColumnElement
 
 from tieout_server.clock import MICROSECOND, to_micros
@@ -40,7 +40,7 @@ class Tallies(msgspec.Struct, frozen=True, kw_only=True):
     unread: Tally
     """Documents that webhooks named and that are not fetched yet."""
     lapsing: int
-    """Xero users whose tokens lapse soon."""
+    """Xero users whose tokens lapse soon, though a connection works with them."""
 
 
 async def count(tx: Transaction, now: datetime) -> Tallies:
@@ -103,7 +103,10 @@ async def _first(tx: Transaction, since: Column[int], at: int, *, of: str) -> Ta
 
 
 async def _lapsing(tx: Transaction, before: int) -> int:
-    query = select(func.count()).select_from(xero_users).where(xero_users.c.refresh_expires_at < before)
+    stood_on = exists().where(
+        connections.c.xero_user_id == xero_users.c.xero_user_id, connections.c.state == "CONNECTED"
+    )
+    query = select(func.count()).select_from(xero_users).where(xero_users.c.refresh_expires_at < before, stood_on)
     return int((await tx.execute(query)).scalar_one())
 
 

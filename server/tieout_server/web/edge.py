@@ -3,13 +3,13 @@
 import math
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from aiohttp import web
 
 from tieout_server import log
 from tieout_server.errors import OperatorMustActError
-from tieout_server.rate import Rate
+from tieout_server.rate import Rate, site_of
 from tieout_server.settings import Settings
 
 logger = log.get("web")
@@ -29,8 +29,6 @@ EACH = 60, 1.0
 guessed at any rate; what is bounded is the work that one visitor makes."""
 ALL = 200, 0.0625
 """Visits at once from everywhere, and seconds for each further one: more than the database is to be asked for."""
-_PREFIX_OF_ONE = 64
-"""Bits of an IPv6 address that name a site: the rest is anybody's there to choose (RFC 6177)."""
 
 
 class TrustedProxiesError(OperatorMustActError):
@@ -68,7 +66,7 @@ class Edge:
     def wait(self, request: web.BaseRequest) -> int:
         """0 if this visit may be served, otherwise whole seconds after which to come again."""
         # Who is over their own limit takes nothing from the others.
-        wait = self._each.take(_site(self.address(request))) or self._all.take("")
+        wait = self._each.take(site_of(self.address(request))) or self._all.take("")
         return math.ceil(wait)
 
     def address(self, request: web.BaseRequest) -> str:
@@ -109,11 +107,3 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _site(address: str) -> str:
-    """Whom to count: an IPv4 address, or the site of an IPv6 one."""
-    parsed = ip_address(address) if _is_address(address) else None
-    if not isinstance(parsed, IPv6Address):
-        return address
-    return str(parsed.ipv4_mapped or ip_network((parsed, _PREFIX_OF_ONE), strict=False))

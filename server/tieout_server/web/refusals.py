@@ -192,6 +192,14 @@ _PAGES: dict[type, Page] = {
         next="Reload this page in a moment to try again. "
         "If that does not help, start again from the page that sent you to Xero.",
     ),
+    errors.DrainingError: Page(
+        status=503,
+        mood=Mood.ATTENTION,
+        heading="This server is being replaced",
+        happened="Your consent reached us as this server stopped, and another one goes on with it. Nothing is lost.",
+        next="Reload this page in a moment to try again. "
+        "If that does not help, start again from the page that sent you to Xero.",
+    ),
     errors.CallLimitError: Page(
         status=503,
         mood=Mood.ATTENTION,

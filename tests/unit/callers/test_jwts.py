@@ -1,5 +1,6 @@
 """JWTs of a real issuer: which are good, what they permit, and how its keys are kept, rotated and withdrawn."""
 
+import asyncio
 import base64
 import hmac
 import json
@@ -12,7 +13,7 @@ import pytest
 
 from issuer import AUDIENCE, Issuer, issuing
 from tieout_server.callers.caller import Role
-from tieout_server.callers.issuer_keys import ANEW_AFTER, KEPT, IssuerKeys, IssuerSettingsError, check_address
+from tieout_server.callers.issuer_keys import ANEW_AFTER, KEPT, PATIENCE, IssuerKeys, IssuerSettingsError, check_address
 from tieout_server.callers.jwts import BELIEVED, LEEWAY, ClaimNames, Jwts
 from tieout_server.errors import IssuerUnavailableError
 from tieout_server.web import issuer as reading
@@ -88,7 +89,7 @@ async def test_what_a_token_does_not_say_it_does_not_permit(
     "claims",
     [
         {"iss": "https://somebody.else"}, {"iss": None}, {"aud": "another service"}, {"aud": None}, {"exp": None},
-        {"exp": -LEEWAY - 5}, {"nbf": 600}, {"iat": 600}, {"exp": "tomorrow"},
+        {"aud": ["another"]}, {"exp": -LEEWAY - 5}, {"nbf": 600}, {"iat": 600}, {"exp": "tomorrow"},
         {"sub": None}, {"sub": ""}, {"sub": "x" * 201}, {"sub": "a\nb"}, {"sub": 7},
     ],
     ids=str,
@@ -101,6 +102,10 @@ async def test_a_token_for_others_or_for_another_time_is_no_good(
             for name, value in claims.items()}  # fmt: skip
     assert not await judge.accepts(issuer.token("k1", **said))
     assert await judge.accepts(issuer.token("k1"))
+
+
+async def test_a_token_may_be_for_others_as_well(issuer: Issuer, judge: Judge) -> None:
+    assert await judge.accepts(issuer.token("k1", aud=["another service", AUDIENCE]))
 
 
 async def test_a_clock_may_be_wrong_by_a_little(issuer: Issuer, judge: Judge) -> None:
@@ -170,6 +175,45 @@ async def test_an_issuer_that_is_away_locks_nobody_out_whose_key_is_known(issuer
     issuer.is_away = True
     judge.passed += KEPT + BELIEVED
     assert await judge.accepts(issuer.token("k1", exp=int(time.time() + judge.passed + 300)))
+
+
+async def test_an_issuer_that_does_not_answer_holds_up_nobody_whose_key_is_known(issuer: Issuer, judge: Judge) -> None:
+    assert await judge.accepts(issuer.token("k1"))
+    issuer.answers.clear()
+    judge.passed += KEPT + BELIEVED
+    async with asyncio.timeout(4 * PATIENCE):
+        assert await judge.accepts(issuer.token("k1", exp=int(time.time() + judge.passed + 300)))
+
+
+async def test_a_key_that_is_new_while_the_issuer_is_away_cannot_be_judged(issuer: Issuer, judge: Judge) -> None:
+    assert await judge.accepts(issuer.token("k1"))
+    issuer.add_key("k2")
+    issuer.is_away = True
+    judge.passed += ANEW_AFTER
+    for _ in range(2):
+        with pytest.raises(IssuerUnavailableError):
+            await judge.accepts(issuer.token("k2"))
+    assert len(issuer.asked) == 3, "and is not hammered"
+
+
+async def test_an_issuer_without_keys_is_no_reason_to_refuse_anybody_for_good(issuer: Issuer, judge: Judge) -> None:
+    assert await judge.accepts(issuer.token("k1"))
+    token = issuer.token("k1", sub="another")
+    issuer.keys.clear()
+    judge.passed += KEPT
+    with pytest.raises(IssuerUnavailableError):
+        await judge.accepts(token)
+
+
+async def test_keys_that_a_caller_did_not_wait_for_are_read_for_the_next_one(issuer: Issuer, judge: Judge) -> None:
+    issuer.answers.clear()
+    impatient = asyncio.create_task(judge.accepts(issuer.token("k1")))
+    while not issuer.asked:  # noqa: ASYNC110 - the issuer is asked over a socket
+        await asyncio.sleep(0.01)
+    impatient.cancel()
+    await asyncio.wait([impatient])
+    issuer.answers.set()
+    assert await judge.accepts(issuer.token("k1"))
 
 
 async def test_an_issuer_that_was_never_reached_is_away_and_not_a_wrong_token(issuer: Issuer, judge: Judge) -> None:

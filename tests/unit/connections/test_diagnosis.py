@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from tieout_server.connections.diagnosis import Certainty, Circumstances, Sightings, diagnose
@@ -82,6 +83,7 @@ def test_a_refusal_is_named_by_what_was_seen_and_the_merchant_must_act(
     assert verdict.reason
     assert (verdict.reason.code, verdict.reason.owner) == (ReasonCode(code), Owner.MERCHANT)
     assert words in verdict.reason.sentence
+    assert any(remedy in verdict.reason.sentence.lower() for remedy in ("connect it again", "disconnect it here"))
     assert (verdict.reason.evidence, verdict.reason.observed_at) == (seen.observations, AT)
 
 
@@ -91,6 +93,27 @@ def test_a_consent_that_nobody_used_for_sixty_days_is_told_from_one_that_was_tak
     assert verdict.reason
     assert verdict.reason.code is ReasonCode.CREDENTIALS_EXPIRED
     assert "60 days" in verdict.reason.sentence
+
+
+def test_of_a_refused_refresh_it_is_not_said_who_is_to_blame_for_it() -> None:
+    """A merchant who took the consent back and a backup that holds older tokens look alike from here."""
+    verdict = diagnose(link(), Sightings(refresh=CredentialsExpiredError("")), Circumstances(AT))
+    assert verdict.reason
+    assert "either it was taken back in Xero, or its newest tokens were lost here" in verdict.reason.sentence
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"memberships": LISTED, "organisation": REFUSED},
+        WELL | {"users": users("READONLY"), "actions": None},
+        {"organisation": msgspec.structs.replace(WELL["organisation"], status="CLOSED")},
+    ],
+)
+def test_of_what_heals_it_is_said_when_that_is_noticed(found: dict[str, Any]) -> None:
+    verdict = diagnose(link(), Sightings(**found), Circumstances(AT))
+    assert verdict.reason
+    assert "within a week, or at once when it is checked" in verdict.reason.sentence
 
 
 @pytest.mark.parametrize("memberships", [LISTED, NAMELESS, ()])

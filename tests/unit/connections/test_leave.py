@@ -495,6 +495,48 @@ async def test_a_consent_that_settles_as_the_connection_is_ended_comes_too_late(
     assert not await has_tokens(around)
 
 
+@pytest.mark.parametrize("ends_during", ["exchange", "organisation"])
+async def test_a_consent_that_was_in_hand_when_the_connection_was_ended_is_not_taken_up_again(
+    around: World, monkeypatch: pytest.MonkeyPatch, ends_during: str
+) -> None:
+    started = await around.connections.connect(Connect("acme"))
+    of: object = around.xero if ends_during == "exchange" else BooksOf
+
+    async def ended(*_: object, **__: object) -> None:
+        await around.connections.disconnect(Disconnect(started.link.id))
+        raise XeroUnavailableError("Xero does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(of, ends_during, ended)
+        with pytest.raises(XeroUnavailableError):
+            await around.connections.complete(Return(state_of(started), "code"))
+    with pytest.raises(ConsentStateError):
+        await around.connections.complete(Return(state_of(started), "code"))
+    assert (await around.connections.get(started.link.id)).state == "DISCONNECTED"
+    assert await do(around, TAKE_LEAVE, started.link.id) is None
+    assert not await has_tokens(around)
+
+
+async def test_a_consent_whose_code_is_exchanged_as_the_connection_is_ended_comes_too_late(
+    around: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = await around.connections.connect(Connect("acme"))
+    real = around.xero.exchange
+
+    async def ended(**named: str) -> TokenSet:
+        await around.connections.disconnect(Disconnect(started.link.id))
+        return await real(**named)
+
+    monkeypatch.setattr(around.xero, "exchange", ended)
+    with pytest.raises(NotPermittedNowError) as told_of:
+        await around.connections.complete(Return(state_of(started), "code"))
+    assert told_of.value.facts["connection_id"] == started.link.id, "the page leads back"
+    assert (await around.connections.get(started.link.id)).state == "DISCONNECTED"
+    assert await do(around, TAKE_LEAVE, started.link.id) is None
+    assert around.xero.removed == ["membership-Southern Hops Ltd", "secret-refresh"], "nothing stays linked at Xero"
+    assert not await has_tokens(around)
+
+
 async def test_the_removal_waits_for_who_was_sent_to_consent_anew_and_is_not_needed_once_they_did(
     around: World,
 ) -> None:

@@ -49,6 +49,20 @@ async def test_open_to_all_is_a_fault() -> None:
     assert "TIEOUT_TOKEN" in (await told(listen="0.0.0.0:7440"))[Level.FAULT]
 
 
+async def test_open_to_all_on_purpose_is_a_warning_until_somebody_is_told_apart(tmp_path: Path) -> None:
+    file = tmp_path / "tieout.db"
+    asked = {"listen": "0.0.0.0:7440", "allow_anonymous": True, "database_url": f"sqlite:///{file}"}
+    found = await told(**asked)
+    assert found.keys() == {Level.WARNING}
+    assert "TIEOUT_ALLOW_ANONYMOUS" in found[Level.WARNING]
+    assert not file.exists(), "the doctor writes nothing"
+    assert "TIEOUT_ALLOW_ANONYMOUS" not in (await told(**asked, token="secret"))[Level.WARNING]
+
+
+async def test_settings_of_tokens_that_no_issuer_is_named_for_do_nothing() -> None:
+    assert "TIEOUT_JWT_ISSUER" in (await told(jwt_audience="tieout"))[Level.WARNING]
+
+
 async def test_a_token_in_the_clear_is_a_warning() -> None:
     found = await told(listen="0.0.0.0:7440", token="secret")
     assert "TIEOUT_TLS_CERT_FILE" in found[Level.WARNING]

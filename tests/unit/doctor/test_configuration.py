@@ -22,6 +22,10 @@ GOOD: dict[str, Any] = {
 }
 
 
+READING = "openid offline_access accounting.contacts accounting.settings"
+"""Scopes that need not end in .read to cover reading; those of documents come on top."""
+
+
 async def found(**settings: object) -> list[Finding]:
     """What is not fine with these."""
     return [one for one in await configuration.examine(Settings(**(GOOD | settings))) if one.level is not Level.FINE]
@@ -36,17 +40,21 @@ async def test_good_settings_have_nothing_to_mend() -> None:
     [
         ({"listen": "nowhere"}, Level.FAULT, "TIEOUT_LISTEN"),
         ({"web_listen": "127.0.0.1:99999"}, Level.FAULT, "TIEOUT_WEB_LISTEN"),
+        ({"metrics_listen": "7442"}, Level.FAULT, "TIEOUT_METRICS_LISTEN"),
+        ({"web_trusted_proxies": "10.0.0.1/8"}, Level.FAULT, "TIEOUT_WEB_TRUSTED_PROXIES"),
         ({"web_url": "tieout.example"}, Level.FAULT, "TIEOUT_WEB_URL"),
         ({"web_url": "http://tieout.example"}, Level.FAULT, "TIEOUT_WEB_URL"),
         ({"web_url": "http://localhost:7441", "listen": "0.0.0.0:7440"}, Level.WARNING, "TIEOUT_WEB_URL"),
         ({"xero_client_id": ""}, Level.FAULT, "TIEOUT_XERO_CLIENT_ID"),
         ({"xero_client_secret": ""}, Level.FAULT, "TIEOUT_XERO_CLIENT_SECRET"),
         ({"xero_scopes": "openid profile"}, Level.FAULT, "TIEOUT_XERO_SCOPES"),
+        ({"xero_scopes": f"{READING} accounting.payments"}, Level.FAULT, "TIEOUT_XERO_SCOPES"),
         ({"xero_webhook_key": " , "}, Level.WARNING, "TIEOUT_XERO_WEBHOOK_KEY"),
         ({"clock_speed": 60}, Level.FAULT, "TIEOUT_CLOCK_SPEED"),
         ({"vault_keys": ""}, Level.FAULT, "TIEOUT_VAULT_KEYS"),
         ({"vault_keys": "k1:too-short"}, Level.FAULT, "TIEOUT_VAULT_KEYS"),
         ({"return_url_allow": "http://app.example"}, Level.WARNING, "https prefixes"),
+        ({"return_url_allow": "https://*.example"}, Level.FAULT, "TIEOUT_RETURN_URL_ALLOW"),
         (
             {"xero_identity_url": "http://identity.example", "xero_plain_http": True},
             Level.WARNING,
@@ -58,6 +66,16 @@ async def test_good_settings_have_nothing_to_mend() -> None:
 async def test_each_fault_is_named_with_what_mends_it(wrong: dict[str, object], level: Level, setting: str) -> None:
     findings = await found(**wrong)
     assert any(one.level is level and setting in one.remedy for one in findings), findings
+
+
+@pytest.mark.parametrize("documents", ["accounting.invoices.read accounting.payments", "accounting.transactions"])
+async def test_scopes_that_cover_reading_are_enough(documents: str) -> None:
+    assert await found(xero_scopes=f"{READING} {documents}") == []
+
+
+async def test_addresses_are_fine_only_where_each_of_them_is() -> None:
+    [listening] = [one for one in await configuration.examine(Settings(listen="nowhere")) if one.check == "addresses"]
+    assert listening.level is Level.FAULT
 
 
 async def test_a_faster_clock_is_fine_beside_a_sandbox() -> None:

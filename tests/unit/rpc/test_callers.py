@@ -7,12 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
 from fakes import World, serving
 from issuer import AUDIENCE, issuing
 from tieout import Client, errors
 from tieout.v1 import connection_service_pb2 as pb
+from tieout.v1.reconciliation_service_pb2 import SubmitPlatformBalancesRequest
 from tieout_server.callers.authentication import WRONG_AT_ONCE
 from tieout_server.callers.caller import Role
 from tieout_server.callers.keys import make
@@ -236,6 +238,21 @@ async def test_what_is_not_permitted_is_on_record(around: World) -> None:
     assert (events[1].connection_id, events[1].merchant_id) == (other.id, "m-2")
 
 
+async def test_an_attempt_in_the_middle_of_a_stream_is_on_record_too(around: World) -> None:
+    key = await registered(around, "console", Role.OPERATOR, merchants=("m-1",))
+    own, other = [(await around.connections.connect(Connect(merchant))).link for merchant in ("m-1", "m-2")]
+
+    async def messages() -> AsyncIterator[SubmitPlatformBalancesRequest]:
+        yield SubmitPlatformBalancesRequest(connection_id=own.id, as_of=Timestamp(seconds=1))
+        yield SubmitPlatformBalancesRequest(connection_id=other.id)
+
+    async with serving(around) as server, client_of(server, key) as client:
+        with pytest.raises(errors.NotFoundError):
+            await client.reconciliations.submit_platform_balances(messages())
+    told = {it.connection_id: (it.merchant_id, it.status) for it in await on_record(around)}
+    assert told == {own.id: ("m-1", "NOT_FOUND"), other.id: ("m-2", "PERMISSION_DENIED")}
+
+
 async def test_a_flood_of_refusals_does_not_fill_the_disk(around: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tieout_server.rpc.callers.REFUSALS_AT_ONCE", 3.0)
     key = await registered(around, "console", Role.READER)
@@ -311,6 +328,20 @@ async def test_a_certificate_is_one_callers(around: World) -> None:
     assert await registered(around, "one", Role.READER, certificate="spiffe://x/one") == ""
     with pytest.raises(RegistrationError, match="another caller's"):
         await registered(around, "two", Role.READER, certificate="spiffe://x/one")
+
+
+async def test_a_certificate_whose_caller_was_revoked_may_be_another_callers(around: World) -> None:
+    registration = Registration(around.database, around.clock)
+    await registered(around, "one", Role.READER, certificate="spiffe://x/one")
+    await registration.revoke("one")
+    await registered(around, "two", Role.OPERATOR, certificate="spiffe://x/one")
+    found = await around.subjects.callers.directory.by_certificate(("spiffe://x/one",))
+    assert found is not None
+    assert (found.name, found.roles) == ("two", frozenset({Role.OPERATOR}))
+    assert [(it.caller.name, it.caller.certificate) for it in await registration.everybody()] == [
+        ("one", None),
+        ("two", "spiffe://x/one"),
+    ]
 
 
 async def test_a_secret_is_not_in_the_database(around: World) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from tieout.v1 import connection_service_pb2 as pb
 from tieout.v1.connection_service_pb2_grpc import ConnectionServiceStub
 from tieout_server.callers.caller import Role
 from tieout_server.callers.registering import Registration, Wanted
+from tieout_server.rpc.probe import is_serving
+from tieout_server.settings import Settings
 
 SPIFFE = "spiffe://tieout.example/console"
 
@@ -77,3 +80,24 @@ async def test_a_caller_is_known_by_an_alternative_name_or_where_there_is_none_b
         else:
             with pytest.raises(aio.AioRpcError, match="Nobody is registered for this certificate"):
                 await calls.ListConnections(pb.ListConnectionsRequest())
+
+
+@pytest.mark.parametrize(
+    "alternatives",
+    [
+        (x509.DNSName("tieout.example"),),
+        (x509.DNSName("*.tieout.example"),),
+        (x509.IPAddress(ip_address("10.0.0.7")),),
+        (x509.UniformResourceIdentifier("spiffe://tieout.example/server"), x509.IPAddress(ip_address("fd00::7"))),
+        (),
+    ],
+    ids=["a name", "any name below one", "an address", "an address beside what is none", "a common name"],
+)
+async def test_the_health_check_knows_the_server_by_whatever_its_certificate_is_for(
+    around: World, tmp_path: Path, alternatives: Sequence[x509.GeneralName]
+) -> None:
+    for file, pem in zip(("cert", "key"), certificate("tieout.example", *alternatives), strict=True):
+        (tmp_path / file).write_bytes(pem)
+    tls: dict[str, Any] = {"tls_cert_file": tmp_path / "cert", "tls_key_file": tmp_path / "key"}
+    async with serving(around, **tls) as server:
+        assert await is_serving(Settings(listen=f"127.0.0.1:{server.port}", **tls))

@@ -15,6 +15,7 @@ from tieout.errors import NotFoundError
 from tieout.v1 import connection_service_pb2 as pb
 from tieout.v1.connection_service_pb2_grpc import ConnectionServiceStub
 from tieout_server import measures
+from tieout_server.rpc.access import NEEDS
 
 GET = "tieout.v1.ConnectionService/GetConnection"
 WATCH = "tieout.v1.ConnectionService/WatchConnections"
@@ -89,6 +90,14 @@ async def test_calls_are_counted_by_method_and_status(channel: aio.Channel) -> N
     await ended(channel, "con_1")
     assert value("tieout_rpc_total", **labels) == before + 1
     assert value("tieout_rpc_seconds_count", method=GET) == timed + 1
+
+
+@pytest.mark.usefixtures("channel")
+async def test_faults_are_counted_from_none_so_that_the_first_one_is_an_increase() -> None:
+    counted = [
+        measures.REGISTRY.get_sample_value("tieout_rpc_total", {"method": it[1:], "status": "INTERNAL"}) for it in NEEDS
+    ]
+    assert None not in counted
 
 
 async def test_a_stream_is_open_until_it_ends_and_its_time_is_no_latency(channel: aio.Channel, around: World) -> None:

@@ -20,6 +20,7 @@ from tieout_server.errors import (
     CallLimitError,
     ConsentExpiredError,
     CredentialsExpiredError,
+    DrainingError,
     ListenError,
     NotPermittedNowError,
     OperatorMustActError,
@@ -261,6 +262,7 @@ async def test_a_role_that_is_not_enough_is_explained(browser: Client, around: W
     [
         (XeroUnavailableError("Away."), 503, "Xero does not answer right now"),
         (CallLimitError("Full.", "app"), 503, "Xero is busy right now"),
+        (DrainingError(), 503, "This server is being replaced"),
         (ConsentExpiredError("Used."), 410, "Your consent took too long to come back. Xero gives it five minutes."),
         (ScopeMissingError("No."), 403, "A permission is missing"),
         (AccessRevokedError("No."), 403, "Xero does not let us in"),
@@ -270,7 +272,7 @@ async def test_a_role_that_is_not_enough_is_explained(browser: Client, around: W
         (KeyError("a bug"), 500, "Something went wrong on our side"),
         (UnexpectedAnswerError("Odd."), 500, "Something went wrong on our side"),
     ],
-    ids=["away", "limit", "code", "scope", "refused", "tokens", "app", "key", "bug", "odd"],
+    ids=["away", "limit", "draining", "code", "scope", "refused", "tokens", "app", "key", "bug", "odd"],
 )
 async def test_what_goes_wrong_is_told_for_people(
     browser: Client,
