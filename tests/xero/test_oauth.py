@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from http import HTTPStatus
 from urllib.parse import parse_qs, parse_qsl, urlsplit
@@ -282,12 +282,21 @@ async def test_a_consent_that_is_taken_back_takes_all_its_organisations_with_it(
     await merchant.identity.revoke(tokens.refresh_token)  # a repeat is no error
 
 
-@pytest.mark.parametrize("kind", [FaultKind.UNAVAILABLE, FaultKind.FORBIDDEN_HTML, FaultKind.DROP])
-async def test_an_outage_takes_nothing_back_and_says_so(merchant: Merchant, kind: FaultKind) -> None:
+@pytest.mark.parametrize(
+    "outage",
+    [
+        FaultRule(FaultKind.UNAVAILABLE),
+        FaultRule(FaultKind.FORBIDDEN_HTML),
+        FaultRule(FaultKind.ANSWER, status=404, body="<h1>Not Found</h1>", content_type="text/html"),
+        FaultRule(FaultKind.DROP),
+    ],
+    ids=lambda rule: f"{rule.kind} {rule.status}",
+)
+async def test_an_outage_takes_nothing_back_and_says_so(merchant: Merchant, outage: FaultRule) -> None:
     tokens = await merchant.connect()
     (membership,) = await merchant.identity.memberships(tokens.access_token)
     for path in ("/connections/", "/connect/revocation"):
-        merchant.sandbox.faults.add(FaultRule(kind, path))
+        merchant.sandbox.faults.add(replace(outage, path=path))
     with pytest.raises(XeroUnavailableError):
         await merchant.identity.disconnect(tokens.access_token, membership.membership_id)
     with pytest.raises(XeroUnavailableError):

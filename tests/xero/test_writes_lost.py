@@ -15,6 +15,7 @@ from tieout_sandbox import FaultKind, FaultRule, Sandbox
 from tieout_sandbox.books.documents import Invoice
 from tieout_server.errors import AnswerLostError, CallLimitError, ScopeMissingError, XeroUnavailableError
 from tieout_server.ledger.books import Purpose
+from tieout_server.ledger.documents import Entity
 from tieout_server.ledger.writes import (
     BatchDraft,
     BatchPart,
@@ -189,6 +190,19 @@ async def test_a_deletion_whose_answer_was_lost_is_told_by_the_records_status(xe
         assert not found.is_there
         assert await xero.books.write([deletion], f"key-of-deletion-{kind}") == [Written(xero_id=made.xero_id)]
     assert invoice.amount_due == Decimal("100.00")
+
+
+async def test_a_page_of_the_edge_does_not_say_that_a_record_is_gone(xero: Opened, invoice: Invoice) -> None:
+    (made,) = await xero.books.write([draft_of(RecordKind.PAYMENT, xero, invoice)], "key-1")
+    xero.sandbox.faults.add(
+        FaultRule(
+            FaultKind.ANSWER, "/Payments/", times=None, status=404, body="<h1>Not Found</h1>", content_type="text/html"
+        )
+    )
+    with pytest.raises(XeroUnavailableError):
+        await xero.books.status_of(RecordKind.PAYMENT, made.xero_id)
+    with pytest.raises(XeroUnavailableError):
+        await xero.books.by_ids(Entity.PAYMENTS, [made.xero_id], Purpose.POLL)
 
 
 async def test_an_expired_token_in_between_is_replaced_and_the_write_done_once(xero: Opened, invoice: Invoice) -> None:

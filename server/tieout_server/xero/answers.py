@@ -160,9 +160,13 @@ def _is_refusal(status: int) -> bool:
     return is_of_client and status != HTTPStatus.CONFLICT
 
 
+_OF_THE_EDGE = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
+"""What Xero says in words and an edge with a page: that we may not, or that there is no such document."""
+
+
 def _is_trouble(status: int, body: bytes) -> bool:
     """Whether Xero or the way to it failed; an edge that blocks us says 403 with a page (Xero, Troubleshooting)."""
-    if status == HTTPStatus.FORBIDDEN:
+    if status in _OF_THE_EDGE:
         return body.lstrip().startswith(b"<")
     return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT
 

@@ -23,6 +23,7 @@ from tieout_server.errors import (
     CallLimitError,
     ConsentExpiredError,
     CredentialsExpiredError,
+    RejectedError,
     TieoutError,
     UnexpectedAnswerError,
     XeroUnavailableError,
@@ -39,6 +40,11 @@ LEEWAY = 60
 """Seconds by which Xero's clock and ours may differ."""
 APP_ERRORS = frozenset({"invalid_client", "unauthorized_client", "invalid_scope"})
 """Errors of the token endpoint that are about the app, not about the user (Xero, Troubleshooting)."""
+_GONE: Mapping[int, type[TieoutError]] = {
+    HTTPStatus.NOT_FOUND: RejectedError,
+    HTTPStatus.FORBIDDEN: AccessRevokedError,
+}
+"""What Xero says to the removal of what is not there any more; an edge says the same with a page, and means neither."""
 
 
 class _Connection(msgspec.Struct, frozen=True):
@@ -211,10 +217,10 @@ class XeroIdentity:
         """
         headers = {"Authorization": f"Bearer {access_token}"}
         answer = await _send(self._session, "DELETE", f"{self._connections_url}/{membership_id}", headers)
-        if answer.status in {HTTPStatus.OK, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND}:
+        if answer.status in {HTTPStatus.OK, HTTPStatus.NO_CONTENT}:
             return
-        refused = _membership_error(answer)
-        if not (answer.status == HTTPStatus.FORBIDDEN and isinstance(refused, AccessRevokedError)):
+        refused, gone = _membership_error(answer), _GONE.get(answer.status)
+        if gone is None or not isinstance(refused, gone):
             raise refused
 
     async def revoke(self, refresh_token: str) -> None:
