@@ -14,6 +14,8 @@ from tieout_sandbox.books.rules import NotAllowedError
 from tieout_sandbox.faults import LIMIT_PROBLEMS, RULE, TEXTS, Call, FaultKind, FaultRule
 
 if TYPE_CHECKING:  # the server makes one; only the type goes round in a circle
+    from collections.abc import Iterator
+
     from aiohttp.typedefs import Handler
 
     from tieout_sandbox.organisations import Organisation
@@ -92,11 +94,18 @@ async def _beforehand(sandbox: Sandbox, request: web.Request, rule: FaultRule) -
 def _pay_first(organisation: Organisation, body: bytes) -> None:
     """Pay what remains on each invoice that a JSON body of payments names; what cannot be paid is left alone."""
     with contextlib.suppress(msgspec.DecodeError):
-        given = msgspec.json.decode(body)
-        payments = given.get("Payments", [given]) if isinstance(given, dict) else []
-        for payment in payments:
+        for payment in _payments_in(msgspec.json.decode(body)):
             with contextlib.suppress(NotAllowedError):
                 organisation.books.pay(_invoice_id(payment), reference="Paid by the bookkeeper")
+
+
+def _payments_in(given: Any) -> Iterator[Any]:  # noqa: ANN401 whatever was sent
+    """Every payment, those of batches included."""
+    inside = [given[key] for key in ("Payments", "BatchPayments") if key in given] if isinstance(given, dict) else []
+    if not inside:
+        yield given
+    for payment in (one for found in inside if isinstance(found, list) for one in found):
+        yield from _payments_in(payment)
 
 
 def _invoice_id(payment: Any) -> str:  # noqa: ANN401 whatever was sent

@@ -36,7 +36,7 @@ class FaultKind(StrEnum):
     ELEMENT_ERROR = "element_error"
     """200, but the element carries StatusAttributeString ERROR with `body` as its message; only for writes."""
     BOOKKEEPER_PAYS = "bookkeeper_pays"
-    """Just before a payment is written, a bookkeeper pays the rest of its invoice in Xero."""
+    """Just before payments or batches are written, a bookkeeper pays the rest of their invoices in Xero."""
     LIMIT_MINUTE = "limit_minute"
     LIMIT_DAY = "limit_day"
     LIMIT_CONCURRENT = "limit_concurrent"
@@ -132,7 +132,7 @@ class Call:
     refreshes: bool = False
 
 
-_OWN_PATHS = {FaultKind.REFRESH_LOST: "^/connect/token$", FaultKind.BOOKKEEPER_PAYS: "/payments$"}
+_OWN_PATHS = {FaultKind.REFRESH_LOST: "^/connect/token$", FaultKind.BOOKKEEPER_PAYS: "/(batch)?payments$"}
 """Kinds that make sense on one path only."""
 
 _STATUSES = range(200, 600)

@@ -242,15 +242,17 @@ async def test_elements_that_are_refused_in_a_good_answer_are_refused(xero: Open
         assert await marked(xero, kind) == []
 
 
+@pytest.mark.parametrize("kind", [RecordKind.PAYMENT, RecordKind.BATCH_PAYMENT])
 async def test_a_bookkeeper_who_pays_first_is_told_of_in_both_of_xeros_sentences(
-    xero: Opened, invoice: Invoice
+    xero: Opened, invoice: Invoice, kind: RecordKind
 ) -> None:
     xero.sandbox.faults.add(FaultRule(FaultKind.BOOKKEEPER_PAYS))
-    (refused,) = await xero.books.write([draft_of(RecordKind.PAYMENT, xero, invoice)], "key-1")
+    (refused,) = await xero.books.write([draft_of(kind, xero, invoice)], "key-1")
     assert refused.messages == (
         "Payment amount exceeds the amount outstanding on this document",
         "Payments can only be made against Authorised documents",
     )
+    assert [one.reference for one in invoice.payments] == ["Paid by the bookkeeper"]
 
 
 async def test_a_scope_that_is_missing_means_that_nothing_was_done(xero: Opened, invoice: Invoice) -> None:
