@@ -164,6 +164,11 @@ class Switches:
     payment_reference_length: int = _switch(
         255, "The longest Reference of a payment that is accepted.", "U13; 50 is safe, 118 reported"
     )
+    batches_keep_all_texts: bool = _switch(
+        False,
+        "A batch keeps all its texts; else Reference, Particulars and Code in New Zealand only, Details elsewhere.",
+        "OpenAPI names the countries; what becomes of others is undocumented (a contact's: Xero-NetStandard #488)",
+    )
     bank_amount_is_writable: bool = _switch(
         False, "A payment may say its BankAmount.", "U14; reported since 22 June 2026"
     )

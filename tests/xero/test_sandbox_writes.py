@@ -409,6 +409,23 @@ async def test_a_batch_reaches_the_bank_as_one_sum_and_is_deleted_whole(writer: 
     writer.books.check()
 
 
+async def test_a_batch_keeps_the_texts_of_its_country_only(writer: Writer) -> None:
+    texts = {"Reference": "a", "Particulars": "b", "Code": "c", "Details": "d", "Narrative": "e"}
+
+    async def kept(country: str) -> set[str]:
+        writer.caller.sandbox.organisations[0].country_code = country
+        part = {"Invoice": {"InvoiceID": writer.owed().id}, "Amount": 1}
+        batch = {"Account": {"AccountID": writer.bank_id}, "Date": "2026-11-20", "Payments": [part]}
+        (made,) = (await writer.put("BatchPayments", batch | texts)).body["BatchPayments"]
+        return made.keys() & texts
+
+    assert await kept("NZ") == {"Reference", "Particulars", "Code"}
+    assert await kept("AU") == {"Details"}
+    assert await kept("GB") == {"Details", "Narrative"}
+    writer.books.switches.batches_keep_all_texts = True
+    assert await kept("GB") == texts.keys()
+
+
 async def test_batches_are_for_invoices_of_one_side_in_base_currency(writer: Writer) -> None:
     bill = next(found for found in writer.books.invoices.values() if found.type is InvoiceType.ACCPAY)
     invoice = writer.owed()

@@ -123,6 +123,21 @@ async def test_what_was_made_while_its_answer_was_lost_is_found_by_its_marker_an
     assert await marked(xero, kind) == [found]
 
 
+@pytest.mark.parametrize("country", ["NZ", "AU", "GB"])
+@pytest.mark.parametrize("all_texts", [False, True])
+async def test_a_batch_whose_answer_was_lost_is_found_in_every_country(
+    xero: Opened, invoice: Invoice, country: str, *, all_texts: bool
+) -> None:
+    """Its Reference is kept in New Zealand only, its Details elsewhere only (Xero, OpenAPI)."""
+    xero.sandbox.organisations[0].country_code = country
+    xero.sandbox.switches.batches_keep_all_texts = all_texts
+    xero.sandbox.faults.add(FaultRule(FaultKind.DROP_AFTER, method="PUT"))
+    with pytest.raises(AnswerLostError):
+        await xero.books.write([draft_of(RecordKind.BATCH_PAYMENT, xero, invoice)], "key-1")
+    assert await marked(xero, RecordKind.BATCH_PAYMENT) == list(xero.sandbox.books.batches)
+    assert len(xero.sandbox.books.batches) == 1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_what_was_not_made_while_its_answer_was_lost_is_not_found_and_is_made_by_a_repeat(
     xero: Opened, invoice: Invoice, kind: RecordKind

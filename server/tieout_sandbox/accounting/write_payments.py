@@ -142,6 +142,10 @@ def _check_currency(call: Call, draft: Draft, target: Target, account: Account) 
 # Batches
 
 
+_TEXTS = {"Reference": 255, "Particulars": 12, "Code": 12, "Details": 18, "Narrative": 18}
+"""What a batch says at the bank, in how many characters at most (Xero, OpenAPI)."""
+
+
 def write_batch(call: Call, draft: Draft) -> Batch:
     """Make a batch payment, or with Status DELETED undo the one whose id is given."""
     if draft.text("Status") == Status.DELETED and not call.creates:
@@ -151,15 +155,14 @@ def write_batch(call: Call, draft: Draft) -> Batch:
         draft.refuse(WRONG_ACCOUNT)
     on = _payment_day(call, draft)
     parts = _parts(call, draft)
-    reference, particulars, code = draft.text("Reference"), draft.text("Particulars", 12), draft.text("Code", 12)
-    details, narrative = draft.text("Details", 18), draft.text("Narrative", 18)
+    texts = {key: draft.text(key, longest) for key, longest in _TEXTS.items()}
     draft.judge()
     assert account is not None
     assert on is not None
     call.touch(*(invoice for invoice, _, _ in parts))
     batch = Batch(call.books.ids.new(), account, on, [], ZERO, call.books.stamp())
-    batch.reference, batch.particulars, batch.code = reference or "", particulars or "", code or ""
-    batch.details, batch.narrative = details or "", narrative or ""
+    for key, text in texts.items():
+        setattr(batch, key.lower(), _kept(call, key, text))
     return settle_together(call.books, batch, parts)
 
 
@@ -201,9 +204,16 @@ def _parts(call: Call, draft: Draft) -> list[tuple[Invoice, Decimal, str]]:
         _check_amount(part, invoice, wanted[invoice.id])
         if invoice.currency != call.books.base_currency:
             part.refuse("Batch payments can only be made in the organisation's base currency")
-        found.append((invoice, amount, part.text("Reference") or ""))
+        found.append((invoice, amount, _kept(call, "Reference", part.text("Reference"))))
     if not draft.has("Payments"):
         draft.refuse("A batch payment must have at least one payment")
     if len({invoice.of_supplier for invoice, _, _ in found}) > 1:
         draft.refuse(NOT_THE_SAME_KIND)
     return found
+
+
+def _kept(call: Call, key: str, text: str | None) -> str:
+    """The text if this country's batches have it; of any other nobody hears again."""
+    country = call.organisation.country_code
+    is_kept = {"Details": country != "NZ", "Narrative": country == "GB"}.get(key, country == "NZ")
+    return (text or "") if is_kept or call.books.switches.batches_keep_all_texts else ""

@@ -60,7 +60,7 @@ class BatchDraft(msgspec.Struct, frozen=True, kw_only=True, tag="BATCH_PAYMENT")
     xero_account_id: str
     paid_on: date
     reference: str
-    """The marker alone: 12 characters are what every country's form takes."""
+    """The marker alone: 12 characters are what every country's form takes, under whichever name it keeps them."""
     parts: tuple[BatchPart, ...]
 
 

@@ -120,10 +120,12 @@ def _refund(draft: RefundDraft) -> _Json:
 
 
 def _batch(draft: BatchDraft) -> _Json:
+    """The marker twice: a batch keeps its Reference in New Zealand only, its Details elsewhere only (Xero, OpenAPI)."""
     return {
         "Account": {"AccountID": draft.xero_account_id},
         "Date": draft.paid_on,
         "Reference": draft.reference,
+        "Details": draft.reference,
         "Payments": [
             {"Invoice": {"InvoiceID": part.xero_invoice_id}, "Amount": _plain(part.amount), "Reference": part.reference}
             for part in draft.parts

@@ -129,7 +129,7 @@ def _batch(row: BatchRow) -> Found:
         kind=RecordKind.BATCH_PAYMENT,
         xero_id=row.batch_payment_id,
         status=row.status,
-        texts=_texts(row.reference),
+        texts=_texts(row.reference, row.details),
         parts=parts,
     )
 

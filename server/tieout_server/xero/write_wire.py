@@ -98,6 +98,7 @@ class BatchRow(msgspec.Struct, frozen=True, gc=False):
     batch_payment_id: Id = field(name="BatchPaymentID")
     status: str = field(name="Status", default="")
     reference: str | None = field(name="Reference", default=None)
+    details: str | None = field(name="Details", default=None)
     payments: tuple[PartRow, ...] | None = field(name="Payments", default=None)
 
 
