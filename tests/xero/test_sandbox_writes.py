@@ -417,7 +417,7 @@ async def test_a_batch_keeps_the_texts_of_its_country_only(writer: Writer) -> No
         part = {"Invoice": {"InvoiceID": writer.owed().id}, "Amount": 1}
         batch = {"Account": {"AccountID": writer.bank_id}, "Date": "2026-11-20", "Payments": [part]}
         (made,) = (await writer.put("BatchPayments", batch | texts)).body["BatchPayments"]
-        return made.keys() & texts
+        return {key for key in texts if key in made}
 
     assert await kept("NZ") == {"Reference", "Particulars", "Code"}
     assert await kept("AU") == {"Details"}

@@ -184,12 +184,12 @@ def _prepayment(row: wire.CreditRow, updated_at: datetime) -> Credit:
 
 
 def _payment(row: wire.PaymentRow, updated_at: datetime) -> Payment:
-    target = row.invoice
+    target = wire.the_one(row.invoice, row.credit_note, row.overpayment, row.prepayment)
     return Payment(
         xero_payment_id=row.payment_id,
         kind=row.kind,
         status=row.status,
-        xero_document_id=target.invoice_id or _refunded(row),
+        xero_document_id=target.id,
         xero_contact_id=target.contact.contact_id,
         amount=row.amount,
         currency=target.currency,
@@ -202,10 +202,6 @@ def _payment(row: wire.PaymentRow, updated_at: datetime) -> Payment:
         xero_batch_payment_id=row.batch_payment_id or "",
         is_reconciled=row.is_reconciled,
     )
-
-
-def _refunded(row: wire.PaymentRow) -> str:
-    return row.credit_note.credit_note_id or row.overpayment.overpayment_id or row.prepayment.prepayment_id
 
 
 def _account(row: wire.AccountRow, updated_at: datetime) -> Account:

@@ -87,13 +87,10 @@ NO_PAGINATION = Pagination()
 
 
 class Reference(msgspec.Struct, frozen=True, gc=False):
-    """A document, contact or account that is named inside another document: only its id counts."""
+    """A contact or account that is named inside a document: only its id counts."""
 
     contact_id: IdOrNone = field(name="ContactID", default="")
     account_id: IdOrNone = field(name="AccountID", default="")
-    credit_note_id: IdOrNone = field(name="CreditNoteID", default="")
-    overpayment_id: IdOrNone = field(name="OverpaymentID", default="")
-    prepayment_id: IdOrNone = field(name="PrepaymentID", default="")
 
 
 NOTHING = Reference()
@@ -191,14 +188,27 @@ class InvoiceRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class TargetRow(msgspec.Struct, frozen=True, gc=False):
-    """The document that a payment or an allocation is for: an invoice, or a credit shown in an invoice's place."""
+    """The document that a payment or an allocation is for: an invoice, or a credit, perhaps in an invoice's place."""
 
     invoice_id: IdOrNone = field(name="InvoiceID", default="")
+    credit_note_id: IdOrNone = field(name="CreditNoteID", default="")
+    overpayment_id: IdOrNone = field(name="OverpaymentID", default="")
+    prepayment_id: IdOrNone = field(name="PrepaymentID", default="")
     contact: Reference = field(name="Contact", default=NOTHING)
     currency: str = field(name="CurrencyCode", default="")
 
+    @property
+    def id(self) -> str:
+        """What names it among its kind; empty for none."""
+        return self.invoice_id or self.credit_note_id or self.overpayment_id or self.prepayment_id
+
 
 NO_TARGET = TargetRow()
+
+
+def the_one(*named: TargetRow | tuple[()]) -> TargetRow:
+    """The document among these that is one: an empty list stands for nothing (Xero, Payments)."""
+    return next((one for one in named if one and one.id), NO_TARGET)
 
 
 class AllocationRow(msgspec.Struct, frozen=True, gc=False):
@@ -248,7 +258,7 @@ class CreditRow(msgspec.Struct, frozen=True, gc=False):
 class PaymentRow(msgspec.Struct, frozen=True, gc=False):
     """An element of Payments.
 
-    A refund names its credit in `Invoice` (OpenAPI, Payments example), perhaps under the credit's own key.
+    A refund names its credit in `Invoice` (calcinai/xero-php #889), perhaps under the credit's own key (OpenAPI).
     """
 
     kind: str = field(name="PaymentType")
@@ -260,10 +270,10 @@ class PaymentRow(msgspec.Struct, frozen=True, gc=False):
     bank_amount: Decimal | None = field(name="BankAmount", default=None)
     rate: Decimal = field(name="CurrencyRate", default=ONE)
     reference: str | None = field(name="Reference", default=None)
-    invoice: TargetRow = field(name="Invoice", default=NO_TARGET)
-    credit_note: Reference = field(name="CreditNote", default=NOTHING)
-    overpayment: Reference = field(name="Overpayment", default=NOTHING)
-    prepayment: Reference = field(name="Prepayment", default=NOTHING)
+    invoice: TargetRow | tuple[()] = field(name="Invoice", default=())
+    credit_note: TargetRow | tuple[()] = field(name="CreditNote", default=())
+    overpayment: TargetRow | tuple[()] = field(name="Overpayment", default=())
+    prepayment: TargetRow | tuple[()] = field(name="Prepayment", default=())
     account: Reference = field(name="Account", default=NOTHING)
     batch_payment_id: str | None = field(name="BatchPaymentID", default=None)
     is_reconciled: bool = field(name="IsReconciled", default=False)
@@ -283,7 +293,7 @@ class AccountRow(msgspec.Struct, frozen=True, gc=False):
 
     account_id: Id = field(name="AccountID")
     kind: str = field(name="Type")
-    updated: str = field(name="UpdatedDateUTC")
+    updated: str = field(name="UpdatedDateUTC", default="/Date(0+0000)/")  # some have none (OpenAPI, example)
     name: str = field(name="Name", default="")
     status: str = field(name="Status", default="ACTIVE")
     code: str | None = field(name="Code", default=None)

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import field
 
 from tieout_server.xero.bounds import Id, IdOrNone, check
-from tieout_server.xero.wire import NO_TARGET, NOTHING, Envelope, InvoiceRow, Reference, TargetRow
+from tieout_server.xero.wire import NO_TARGET, NOTHING, Envelope, InvoiceRow, Reference, TargetRow, the_one
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """The id of what was not made (Xero, Response codes)."""
@@ -144,9 +144,9 @@ class WrittenRow(msgspec.Struct, frozen=True, gc=False):
     total: Decimal | None = field(name="Total", default=None)
     contact: Reference = field(name="Contact", default=NOTHING)
     invoice: TargetRow = field(name="Invoice", default=NO_TARGET)
-    credit_note: Reference = field(name="CreditNote", default=NOTHING)
-    overpayment: Reference = field(name="Overpayment", default=NOTHING)
-    prepayment: Reference = field(name="Prepayment", default=NOTHING)
+    credit_note: TargetRow = field(name="CreditNote", default=NO_TARGET)
+    overpayment: TargetRow = field(name="Overpayment", default=NO_TARGET)
+    prepayment: TargetRow = field(name="Prepayment", default=NO_TARGET)
     payments: tuple[PartRow, ...] = field(name="Payments", default=())
     lines: tuple[LineRow, ...] = field(name="LineItems", default=())
 
@@ -168,9 +168,4 @@ class WrittenRow(msgspec.Struct, frozen=True, gc=False):
     @property
     def target_id(self) -> str:
         """What a payment is for; a refund's credit stands in an invoice's place, perhaps under its own key."""
-        return (
-            self.invoice.invoice_id
-            or self.credit_note.credit_note_id
-            or self.overpayment.overpayment_id
-            or self.prepayment.prepayment_id
-        )
+        return the_one(self.invoice, self.credit_note, self.overpayment, self.prepayment).id

@@ -11,8 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tieout_server.clock import EPOCH
 from tieout_server.ledger.books import Page
-from tieout_server.ledger.documents import Allocation, Contact, Credit, Document, Entity, Invoice, Payment, Phone
+from tieout_server.ledger.documents import (
+    Account,
+    Allocation,
+    Contact,
+    Credit,
+    Document,
+    Entity,
+    Invoice,
+    Payment,
+    Phone,
+)
 from tieout_server.xero.listings import LISTINGS
 from tieout_server.xero.wire import InvoiceRow, Pagination, instant, on_date
 
@@ -249,12 +260,25 @@ def test_a_payment_names_its_document_contact_and_account() -> None:
     assert (payment.xero_batch_payment_id, payment.is_reconciled) == ("b54aa50c", True)
 
 
-def test_a_refund_counts_whether_its_credit_stands_in_the_invoices_place_or_under_its_own_key() -> None:
-    refund = PAYMENT | {"PaymentType": "AROVERPAYMENTPAYMENT", "Overpayment": {"OverpaymentID": "o1"}}
-    del refund["Invoice"]
-    payment = only(read(Entity.PAYMENTS, refund))
+@pytest.mark.parametrize("own", ["Invoice", "CreditNote", "Overpayment", "Prepayment"])
+@pytest.mark.parametrize("others", [{}, {"Invoice": [], "CreditNote": [], "Overpayment": [], "Prepayment": []}])
+def test_a_refund_counts_whether_its_credit_stands_in_the_invoices_place_or_under_its_own_key(
+    own: str, others: Mapping[str, object]
+) -> None:
+    """What it is not for is left out, or an empty list."""
+    target = {f"{own}ID": "d", "Contact": {"ContactID": "c"}, "CurrencyCode": "EUR"}
+    undecided = {name: value for name, value in PAYMENT.items() if name != "Invoice"}
+    payment = only(read(Entity.PAYMENTS, {**undecided, "PaymentType": "ARCREDITPAYMENT", **others, own: target}))
     assert isinstance(payment, Payment)
-    assert payment.xero_document_id == "o1"
+    assert (payment.xero_document_id, payment.xero_contact_id, payment.currency) == ("d", "c", "EUR")
+
+
+def test_an_account_that_is_not_dated_is_read_all_the_same() -> None:
+    bank = {"AccountID": "a", "Name": "Savings", "Type": "BANK", "EnablePaymentsToAccount": False}  # OpenAPI, Accounts
+    page = read(Entity.ACCOUNTS, bank)
+    assert only(page) == Account(
+        xero_account_id="a", name="Savings", kind="BANK", status="ACTIVE", updated_at=EPOCH, takes_payments=True
+    )
 
 
 def test_payments_to_suppliers_and_kinds_to_come_are_skipped_by_name() -> None:
