@@ -150,6 +150,9 @@ class Switches:
     due_date_of_part_paid_moves_updated: bool = _switch(
         False, "A new due date on a part-paid invoice moves its UpdatedDateUTC.", "Xero, requests: it does not"
     )
+    credits_make_customers: bool = _switch(
+        False, "A first credit makes a contact a customer or supplier, as a first invoice or bill does.", "undocumented"
+    )
     contact_edits_move_documents: bool = _switch(
         False, "A contact's new name moves UpdatedDateUTC of its documents.", "U23; undocumented"
     )

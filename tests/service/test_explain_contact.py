@@ -12,7 +12,7 @@ import pytest_asyncio
 from servers import SMALL, Service, service
 from tieout import errors
 from tieout.v1 import sync_service_pb2 as pb
-from tieout_sandbox import FaultKind, FaultRule, InvoiceType, Sandbox, serve
+from tieout_sandbox import CreditKind, FaultKind, FaultRule, InvoiceType, Sandbox, serve
 from tieout_sandbox.books.documents import Contact, ContactStatus
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
@@ -56,6 +56,9 @@ async def support(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactor
         for contact in (winner, loser):
             books.create_invoice(contact.id, Decimal(10))
         books.merge_contact(loser.id, winner.id)
+        for name, makes_customers in (("Paid Ahead", False), ("Known For It", True)):
+            sandbox.switches.credits_make_customers = makes_customers
+            books.create_credit(CreditKind.OVERPAYMENT, books.create_contact(name).id, Decimal("12.50"))
         connection = await running.connected()
         yield Support(running, sandbox, connection.id)
 
@@ -68,6 +71,16 @@ async def test_a_customer_is_explained_from_the_copy(support: Support) -> None:
     assert (answer.asked_xero, answer.xero.is_customer, answer.xero.status) == (False, True, "ACTIVE")
     assert answer.HasField("as_of")
     assert support.calls == before
+
+
+@pytest.mark.parametrize(("name", "is_customer"), [("Paid Ahead", False), ("Known For It", True)])
+async def test_who_has_nothing_but_a_credit_is_here_whatever_xero_calls_them(
+    support: Support, name: str, *, is_customer: bool
+) -> None:
+    (answer,) = await support.ask(name=name)
+    assert (answer.verdict, answer.xero.is_customer) == (pb.CONTACT_VERDICT_IMPORTED, is_customer)
+    customer = await support.running.client.receivables.get_customer(support.connection_id, answer.customer_id)
+    assert [(one.currency_code, one.amount) for one in customer.unapplied] == [("NZD", "12.50")]
 
 
 async def test_an_archived_customer_with_a_balance_is_here_and_the_sentence_says_so(support: Support) -> None:

@@ -15,7 +15,8 @@ from tieout_sandbox.books.documents import (
     LineAmounts,
     Status,
 )
-from tieout_sandbox.books.rules import conclude, credit_number
+from tieout_sandbox.books.rules import conclude, credit_number, roles_of
+from tieout_sandbox.switches import Switches
 
 NOT_MODIFIABLE = "Invoice not of valid status for modification"
 ALLOCATED = "This document cannot be edited as it has a payment or credit note allocated to it."
@@ -148,7 +149,7 @@ def _change_invoice(call: Call, draft: Draft, invoice: Invoice) -> Invoice:
     call.touch(invoice)
     spoken = after is not invoice.status or lines is not None
     if isinstance(contact, str) or (contact is not None and contact is not invoice.contact):
-        _hand_over(invoice, call.contact_for(contact))
+        _hand_over(invoice, call.contact_for(contact), call.books.switches)
         spoken = True
     for name, value in (
         ("number", number),
@@ -192,15 +193,14 @@ def _new_lines(call: Call, draft: Draft, invoice: Invoice, after: Status) -> Lin
     return lines
 
 
-def _hand_over(invoice: Invoice, contact: Contact) -> None:
+def _hand_over(invoice: Invoice, contact: Contact, switches: Switches) -> None:
     """Another contact owes it from now on; who is a customer or supplier follows."""
     former = invoice.contact
     former.documents.remove(invoice)
     invoice.contact = contact
     contact.documents.append(invoice)
     for one in (former, contact):
-        types = {document.type for document in one.documents if isinstance(document, Invoice)}
-        one.is_customer, one.is_supplier = InvoiceType.ACCREC in types, InvoiceType.ACCPAY in types
+        one.is_customer, one.is_supplier = roles_of(one, switches)
 
 
 def _put_lines(document: Invoice | Credit, lines: Lines) -> None:

@@ -32,7 +32,7 @@ from tieout_sandbox.books.documents import (
     Target,
 )
 from tieout_sandbox.books.ledger import Change
-from tieout_sandbox.books.rules import NotAllowedError, conclude, count_payment
+from tieout_sandbox.books.rules import NotAllowedError, conclude, count_payment, roles_of
 
 LATE_FEE = Decimal("25.40")
 OVERRIDE = Decimal("0.07")
@@ -180,7 +180,7 @@ def _crossed(books: Books, contact: Contact) -> Deed:
     made = books.allocate(credit.id, invoice.id, CROSSED)
     made.crosses_contacts = True
     contact.documents.remove(invoice)
-    contact.is_customer = any(_is_sale(one) for one in contact.documents)
+    contact.is_customer, _ = roles_of(contact, books.switches)
     invoice.contact, other.is_customer = other, True
     other.documents.append(invoice)
     books.moved(invoice)

@@ -8,14 +8,13 @@ from tieout_sandbox.books.documents import (
     ContactStatus,
     Credit,
     Invoice,
-    InvoiceType,
     LineAmounts,
     Payment,
     Status,
     Target,
 )
 from tieout_sandbox.books.ledger import Ledger
-from tieout_sandbox.books.rules import bank_amount, line_amount, open_amount
+from tieout_sandbox.books.rules import bank_amount, line_amount, open_amount, roles_of
 
 _IN_USE = frozenset({Status.AUTHORISED, Status.PAID})
 
@@ -142,10 +141,9 @@ def _contact_faults(books: Ledger) -> Iterator[str]:
     if known != listed:
         yield f"{known} documents, but the contacts list {listed}"
     for contact in books.contacts.values():
-        types = {document.type for document in contact.documents if isinstance(document, Invoice)}
-        if contact.is_customer != (InvoiceType.ACCREC in types) or contact.is_supplier != (InvoiceType.ACCPAY in types):
-            parts = f"customer {contact.is_customer}, supplier {contact.is_supplier}"
-            yield f"{contact.id}: {parts}, documents {sorted(types)}"
+        if (contact.is_customer, contact.is_supplier) != roles_of(contact, books.switches):
+            types = sorted(document.type for document in contact.documents)
+            yield f"{contact.id}: customer {contact.is_customer}, supplier {contact.is_supplier}, documents {types}"
         if contact.merged_to_id and (contact.documents or contact.status is not ContactStatus.ARCHIVED):
             yield f"{contact.id}: merged, yet in use"
         if contact.merged_to_id and contact.merged_to_id not in books.contacts:

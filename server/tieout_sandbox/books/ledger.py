@@ -21,7 +21,7 @@ from tieout_sandbox.books.documents import (
     Status,
 )
 from tieout_sandbox.books.ids import Ids
-from tieout_sandbox.books.rules import NotAllowedError, NotFoundError, count_payment
+from tieout_sandbox.books.rules import NotAllowedError, NotFoundError, count_payment, roles_of
 from tieout_sandbox.clock import MILLISECOND
 from tieout_sandbox.switches import Switches
 from tieout_sandbox.time_zones import date_in
@@ -159,7 +159,10 @@ class Ledger:
     def put_credit(self, credit: Credit, account: Account | None = None) -> Credit:
         """Take in a credit as it is; an over- or prepayment came to a bank account, as a bank transaction."""
         self.credits_of(credit.kind)[credit.id] = credit
-        credit.contact.documents.append(credit)
+        contact = credit.contact
+        contact.documents.append(credit)
+        if self.switches.credits_make_customers:
+            contact.is_customer, contact.is_supplier = roles_of(contact, self.switches)
         if credit.kind is not CreditKind.CREDIT_NOTE:
             received = received_as(credit, account or self.bank_account(credit.currency))
             self.bank_transactions[received.id] = received

@@ -4,7 +4,8 @@ from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 
 from tieout_sandbox.books.balances import in_base
-from tieout_sandbox.books.documents import CENT, ZERO, Account, CreditKind, Invoice, Line, Status, Target
+from tieout_sandbox.books.documents import CENT, ZERO, Account, Contact, CreditKind, Invoice, Line, Status, Target
+from tieout_sandbox.switches import Switches
 
 _TOO_MUCH = Decimal(10) ** 12
 TOO_MUCH_ALLOCATED = {
@@ -40,6 +41,12 @@ def checked(amount: Decimal) -> Decimal:
     if not amount.is_finite() or not 0 < amount < _TOO_MUCH or amount != amount.quantize(ZERO):
         raise NotAllowedError("The amount must be greater than zero, with two decimal places.")
     return amount.quantize(ZERO)
+
+
+def roles_of(contact: Contact, switches: Switches) -> tuple[bool, bool]:
+    """Whether a contact is a customer, and a supplier: by its invoices and bills and, if switched, by its credits."""
+    counted = [one for one in contact.documents if isinstance(one, Invoice) or switches.credits_make_customers]
+    return any(not one.of_supplier for one in counted), any(one.of_supplier for one in counted)
 
 
 def count_payment(target: Target, amount: Decimal) -> None:
