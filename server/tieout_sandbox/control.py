@@ -278,9 +278,7 @@ class ControlRoutes:
         chosen = [found for found in chosen if found in choices]
         if out_of_reach or not (chosen or sandbox.authority.can_agree_to_nothing(user)):
             raise ValueError(f"{user.email} may not connect {', '.join(out_of_reach) or 'anything'}.")
-        code = sandbox.authority.consent(asked.app, user, chosen, asked.scopes, (asked.redirect_uri, asked.challenge))
-        session = sandbox.authority.codes[code].grant.session_id
-        return _json({"redirect_to": asked.redirect(code=code, scope=" ".join(asked.scopes), session_state=session)})
+        return _json({"redirect_to": sandbox.authority.agreed(asked, user, chosen)})
 
     async def revoke(self, request: web.Request) -> web.Response:
         """Take back all that a user consented to."""

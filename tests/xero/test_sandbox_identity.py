@@ -44,6 +44,19 @@ async def test_tokens_are_signed_with_a_published_key_and_carry_xeros_claims(cal
     assert "d" not in keys.keys[0].as_dict(private=False)
 
 
+async def test_a_nonce_comes_back_in_the_id_token_of_its_code_and_in_no_later_one(caller: Caller) -> None:
+    def nonce_in(tokens: dict[str, Any]) -> object:
+        payload = tokens["id_token"].split(".")[1]
+        return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))).get("nonce")
+
+    back = await caller.consent(caller.authorization_url(nonce="n-0S6_WzA2Mj"))
+    _, tokens = await caller.token(code_form(back["code"]))
+    assert nonce_in(tokens) == "n-0S6_WzA2Mj"
+    _, later = await caller.token({"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]})
+    assert nonce_in(later) is None
+    assert nonce_in(caller.tokens) is None
+
+
 async def test_connections_are_a_bare_array_with_seven_digit_dates(caller: Caller) -> None:
     (connection,) = await caller.connections()
     assert list(connection) == [

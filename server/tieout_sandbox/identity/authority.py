@@ -12,7 +12,7 @@ from typing import Any
 
 from tieout_sandbox.clock import SandboxClock
 from tieout_sandbox.identity import tokens
-from tieout_sandbox.identity.requests import RefusedRequestError
+from tieout_sandbox.identity.requests import AuthorisationRequest, RefusedRequestError
 from tieout_sandbox.organisations import MAY_CONNECT, Organisation, User
 from tieout_sandbox.settings import App
 from tieout_sandbox.switches import Switches
@@ -52,6 +52,8 @@ class Code:
     challenge: str | None
     issued_at: datetime
     used: bool = False
+    nonce: str | None = None
+    """Comes back in the id_token that the code is exchanged for (OpenID Connect Core, 3.1.2.1)."""
 
 
 @dataclass(slots=True)
@@ -167,6 +169,17 @@ class Authority:
         self.codes[code] = Code(grant, redirect[0], redirect[1], now)
         return code
 
+    def agreed(self, asked: AuthorisationRequest, user: User, organisations: Iterable[Organisation]) -> str:
+        """Where the browser goes once a user has agreed: back to the app, with a code.
+
+        Raises:
+            RefusedRequestError: as `consent` does.
+        """
+        code = self.consent(asked.app, user, organisations, asked.scopes, (asked.redirect_uri, asked.challenge))
+        made = self.codes[code]
+        made.nonce = asked.nonce
+        return asked.redirect(code=code, scope=" ".join(asked.scopes), session_state=made.grant.session_id)
+
     def redeem(self, app: App, code: str, redirect_uri: str, verifier: str | None) -> dict[str, Any]:
         """The token response for a code.
 
@@ -179,7 +192,7 @@ class Authority:
         found.used = True
         if self.clock.now() >= found.issued_at + CODE_LIFE or not _proves(verifier, found.challenge):
             raise OAuthError("invalid_grant")
-        return self._token_response(found.grant, with_id=True)
+        return self._token_response(found.grant, found.nonce)
 
     def refresh(self, app: App, refresh_token: str) -> dict[str, Any]:
         """The token response for a refresh token, which is rotated.
@@ -192,7 +205,7 @@ class Authority:
         if found is None or found.grant.app is not app or not found.is_good(now):
             raise OAuthError("invalid_grant")
         found.used_at = found.used_at or now
-        return self._token_response(found.grant, with_id=True)
+        return self._token_response(found.grant)
 
     def revoke(self, app: App, refresh_token: str) -> None:
         """End all that this user gave this app: every token and every connection (reported by integrators)."""
@@ -300,12 +313,13 @@ class Authority:
         made = Connection(str(uuid.uuid4()), grant.app.client_id, grant.user, organisation, grant.event_id, now, now)
         self.connections[made.id] = made
 
-    def _token_response(self, grant: Grant, *, with_id: bool) -> dict[str, Any]:
+    def _token_response(self, grant: Grant, nonce: str | None = None) -> dict[str, Any]:
         """The token endpoint's answer, in Xero's key order."""
         access_token = tokens.sign(self._access_claims(grant))
         response: dict[str, Any] = {}
-        if with_id and "openid" in grant.scopes:
-            response["id_token"] = tokens.sign(self._id_claims(grant, access_token))
+        if "openid" in grant.scopes:
+            claims = self._id_claims(grant, access_token) | ({"nonce": nonce} if nonce else {})
+            response["id_token"] = tokens.sign(claims)
         response |= {
             "access_token": access_token,
             "expires_in": int(tokens.ACCESS_TOKEN_LIFE.total_seconds()),

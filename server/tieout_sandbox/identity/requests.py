@@ -15,7 +15,9 @@ if TYPE_CHECKING:  # the authority raises what is defined here; only its type go
     from tieout_sandbox.identity.authority import Authority
     from tieout_sandbox.settings import App
 
-PARAMETERS = ("response_type", "client_id", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method")
+PARAMETERS = (
+    "response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
+)  # fmt: skip
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -42,6 +44,7 @@ class AuthorisationRequest:
     scopes: tuple[str, ...]
     state: str | None
     challenge: str | None
+    nonce: str | None = None
 
     def redirect(self, **params: str) -> str:
         """The address that the browser goes back to."""
@@ -71,7 +74,7 @@ def read_authorisation(params: Mapping[str, str], authority: Authority) -> Autho
     if challenge is not None and app.client_secret is not None and not authority.switches.web_apps_may_use_pkce:
         raise RefusedRequestError("invalid_request", "A web app may not use PKCE")
     _check_challenge(app, challenge, params.get("code_challenge_method"))
-    return AuthorisationRequest(app, redirect_uri, scopes, params.get("state"), challenge)
+    return AuthorisationRequest(app, redirect_uri, scopes, params.get("state"), challenge, params.get("nonce"))
 
 
 def _check_scopes(app: App, scopes: tuple[str, ...], authority: Authority) -> None:

@@ -95,11 +95,7 @@ class IdentityRoutes:
         is_empty = not chosen and not self._authority.can_agree_to_nothing(user)
         if is_empty or not choices.keys() >= set(chosen):
             raise RefusedRequestError("access_denied", "Choose an organisation that you may connect")
-        organisations = [choices[organisation_id] for organisation_id in chosen]
-        redirect = (asked.redirect_uri, asked.challenge)
-        code = self._authority.consent(asked.app, user, organisations, asked.scopes, redirect)
-        session = self._authority.codes[code].grant.session_id
-        return asked.redirect(code=code, scope=" ".join(asked.scopes), session_state=session)
+        return self._authority.agreed(asked, user, [choices[organisation_id] for organisation_id in chosen])
 
     def _user(self, email: str | None) -> User:
         """Who is signed in: whoever is named, else the first one."""
