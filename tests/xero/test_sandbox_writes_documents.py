@@ -535,7 +535,9 @@ async def test_notes_on_payments_are_refused_as_documented(writer: Writer, endpo
 
 
 async def test_bills_are_made_too(writer: Writer) -> None:
-    made = only(await writer.put("Invoices", invoice_of(writer, Type="ACCPAY", InvoiceNumber="ACME 9")), "Invoices")
+    body = invoice_of(writer, Type="ACCPAY", InvoiceNumber="ACME 9", PlannedPaymentDate="2026-12-24")
+    made = only(await writer.put("Invoices", body), "Invoices")
+    assert ("PlannedPaymentDate" in made, "ExpectedPaymentDate" in made) == (True, False)
     bill = writer.books.invoices[made["InvoiceID"]]
     assert (bill.type, bill.number, bill.contact.is_supplier) == (InvoiceType.ACCPAY, "ACME 9", True)
     paid = await writer.put("Payments", writer.payment(bill, "40.00"))

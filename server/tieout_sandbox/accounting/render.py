@@ -64,7 +64,7 @@ def invoice_block(
     brief_payments: bool = False,
 ) -> str:
     """An invoice or bill; what is in it of credits (fact sheet U24) and of payments are open questions."""
-    expected = invoice.expected_payment_on
+    expected = "PlannedPaymentDate" if invoice.of_supplier else "ExpectedPaymentDate"
     paid_on = invoice.fully_paid_on
     summary = detail is Detail.SUMMARY
     payments = "" if summary else f'\n  "Payments": {_nested_payments(invoice, brief=brief_payments)},'
@@ -80,7 +80,7 @@ def invoice_block(
   "Overpayments": {_applied(invoice, CreditKind.OVERPAYMENT, brief=brief_credits)},
   "AmountDue": {invoice.amount_due},
   "AmountPaid": {invoice.amount_paid},
-  "AmountCredited": {invoice.amount_credited},{_optional_day("ExpectedPaymentDate", expected)}
+  "AmountCredited": {invoice.amount_credited},{_optional_day(expected, invoice.expected_payment_on)}
   "SentToContact": {boolean(invoice.sent)},
   "CurrencyRate": {invoice.rate},
   "IsDiscounted": false,{attachments}
