@@ -133,8 +133,8 @@ def item(document: Target) -> Item:
 
 def items_of(books: Books) -> dict[str, Item]:
     credits_ = (*books.credit_notes.values(), *books.overpayments.values(), *books.prepayments.values())
-    every: list[Target] = [*(one for one in books.invoices.values() if not one.of_supplier), *credits_]
-    return {one.id: item(one) for one in every}
+    every: list[Target] = [*books.invoices.values(), *credits_]
+    return {one.id: item(one) for one in every if not one.of_supplier}
 
 
 def stated(books: Books, contact: Contact, convention: Convention) -> Decimal:

@@ -268,7 +268,8 @@ def open_amounts_of(books: Ledger) -> dict[str, Decimal]:
     invoices = [invoice for invoice in books.invoices.values() if invoice.type is InvoiceType.ACCREC]
     credits_ = [*books.credit_notes.values(), *books.overpayments.values(), *books.prepayments.values()]
     due = {found.id: found.amount_due for found in invoices if str(found.status) in IN_LEDGER}
-    return due | {found.id: found.remaining_credit for found in credits_ if str(found.status) in IN_LEDGER}
+    ours = [found for found in credits_ if str(found.status) in IN_LEDGER and not found.of_supplier]
+    return due | {found.id: found.remaining_credit for found in ours}
 
 
 MISHAPS: Mapping[str, Callable[[Play, int], Awaitable[None]]] = {

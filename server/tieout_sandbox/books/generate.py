@@ -61,7 +61,7 @@ class _Maker:
         self._bags = [self._bag() for _ in range(400)]
 
     def make(self) -> Books:
-        """Contacts first, then sales, then what was credited and paid on them, then bills."""
+        """Contacts first, then sales, then what was credited and paid on them, then bills and suppliers' credits."""
         self._make_accounts()
         cast = make_contacts(self.plan, self.books, self.rng)
         paid, still_open = self._make_invoices(cast)
@@ -297,6 +297,30 @@ class _Maker:
         for count, supplier in enumerate(cast.suppliers, start=1):
             bill = self._invoice(supplier, count, Status.AUTHORISED, InvoiceType.ACCPAY)
             bill.number, bill.reference, bill.sent, bill.expected_payment_on = f"BILL-{count:04d}", "", False, None
+        for count, kind in enumerate(CreditKind):
+            self._credit_of_supplier(kind, cast.suppliers[count % len(cast.suppliers)])
+
+    def _credit_of_supplier(self, kind: CreditKind, supplier: Contact) -> None:
+        """What a supplier owes us: half of it is set against the bill."""
+        (bill,) = (one for one in supplier.documents if isinstance(one, Invoice))
+        total = (bill.total / 4).quantize(ZERO)
+        credit = Credit(
+            id=self.new_id(),
+            kind=kind,
+            number="",
+            contact=supplier,
+            on=bill.on,
+            currency=bill.currency,
+            rate=bill.rate,
+            lines=(Line("Returned to the supplier", 1, total, total, ZERO),),
+            sub_total=total,
+            total_tax=ZERO,
+            total=total,
+            updated_at=self._moment(bill.on),
+            of_supplier=True,
+        )
+        self.books.put_credit(credit)
+        self._allocate(credit, bill, _half(total))
 
     def _moment(self, on: date) -> datetime:
         """Some millisecond of that day."""
