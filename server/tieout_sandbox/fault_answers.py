@@ -101,11 +101,12 @@ def _pay_first(organisation: Organisation, body: bytes) -> None:
 
 def _payments_in(given: Any) -> Iterator[Any]:  # noqa: ANN401 whatever was sent
     """Every payment, those of batches included."""
-    inside = [given[key] for key in ("Payments", "BatchPayments") if key in given] if isinstance(given, dict) else []
-    if not inside:
+    inside = given.get("BatchPayments", given.get("Payments")) if isinstance(given, dict) else None
+    if isinstance(inside, list):
+        for one in inside:
+            yield from _payments_in(one)
+    else:
         yield given
-    for payment in (one for found in inside if isinstance(found, list) for one in found):
-        yield from _payments_in(payment)
 
 
 def _invoice_id(payment: Any) -> str:  # noqa: ANN401 whatever was sent
