@@ -31,7 +31,7 @@ from tieout_server.syncs.means import COMPARE, SWEEP, Means
 from tieout_server.syncs.plan import Line, Plan, Request
 from tieout_server.syncs.schedule import SUMS
 from tieout_server.syncs.state import AT_WORK, Happening, Milestone, SyncMode, SyncPhase, SyncState, move
-from tieout_server.syncs.trouble import PASSING, Trouble, may_pass, waiting_for
+from tieout_server.syncs.trouble import PASSING, Trouble, may_pass, reason, waiting_for
 from tieout_server.work.engine import Job, Priority
 
 logger = log.get("syncs")
@@ -71,8 +71,6 @@ class Run:
         self._slice_began_at = means.clock.now()
         self._rows = 0
         self._is_awaited = is_awaited
-        self.trouble: Trouble | None = None
-        """What the slice ended with, if it waits."""
         self._odd: dict[str, BugError] = {}
         """The lines that are left alone for the rest of the slice, and what of their answers was not understood."""
         self._in_flight: dict[asyncio.Task[Page], Request] = {}
@@ -236,9 +234,11 @@ class Run:
         changes = sum(line.upserted + line.removed for line in self._plan.lines)
         return Gap(from_at=link.gap_from_at, to_at=min(read_up_to.values()), changes=changes)
 
-    async def wait_for(self, trouble: Trouble) -> datetime:
-        """Park the sync until the trouble has passed; no worker sleeps meanwhile."""
-        self.trouble = trouble
+    async def wait_for(self, trouble: Trouble, *, is_told: bool = False) -> datetime:
+        """Park the sync until the trouble has passed; no worker sleeps meanwhile.
+
+        Its connection says why, unless it does already (`is_told`).
+        """
         failures = self._sync.failures + 1
         is_odd = isinstance(trouble, BugError)
         pause = min(FIRST_RETRY * 2 ** min(failures, 11), LAST_RETRY_OF_ODD if is_odd else LAST_RETRY)
@@ -247,10 +247,14 @@ class Run:
         known = trouble.retry_at if isinstance(trouble, TryAgainError) else None
         again_at = known or self._means.clock.now() + pause
         async with self._means.database.write() as tx:
+            link = await connections.get(tx, self._sync.connection_id, lock=True)  # before the work: see Transaction
             await self._job.hold(tx)
             await self._keep(
                 tx, Happening.HELD_UP, waiting_by=by, waiting_until=again_at, failures=failures, fault=fault
             )
+            if link and not is_told:
+                why = reason(link, HeldUp(by, again_at), trouble, self._sync.updated_at)
+                await self._links.note(tx, link, why)
         logger.warning("sync waits", sync_id=self._sync.id, by=by, until=again_at, trouble=trouble.sentence)
         return again_at
 
