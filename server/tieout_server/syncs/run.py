@@ -13,7 +13,8 @@ import msgspec
 
 from tieout_server import log
 from tieout_server.connections.service import Connections
-from tieout_server.errors import BugError, DrainingError, TryAgainError, UnexpectedAnswerError
+from tieout_server.connections.state import ConnectionState
+from tieout_server.errors import BugError, DrainingError, PersonMustActError, TryAgainError, UnexpectedAnswerError
 from tieout_server.events.feed import SYNC
 from tieout_server.ledger.books import Books, HeldUp, Page
 from tieout_server.ledger.documents import Entity
@@ -112,7 +113,21 @@ class Run:
         """End the sync with this fault."""
         async with self._means.database.write() as tx:
             await self._job.hold(tx)
-            await self._keep(tx, Happening.BROKEN, fault=fault, waiting_by="", waiting_until=None, eta_at=None)
+            await self._fail(tx, fault)
+
+    async def end_with_connection(self, refusal: PersonMustActError) -> datetime | None:
+        """End the sync after its connection; where somebody has consented since, it goes on at once instead."""
+        async with self._means.database.write() as tx:
+            link = await connections.get(tx, self._sync.connection_id, lock=True)  # before the work: see Transaction
+            await self._job.hold(tx)
+            if link and link.state == ConnectionState.CONNECTED:
+                return self._means.clock.now()
+            owner = link.reason.owner if link and link.reason else Owner.MERCHANT
+            await self._fail(tx, SyncFault("RECONNECT_REQUIRED", refusal.sentence, owner))
+        return None
+
+    async def _fail(self, tx: Transaction, fault: SyncFault) -> None:
+        await self._keep(tx, Happening.BROKEN, fault=fault, waiting_by="", waiting_until=None, eta_at=None)
 
     def _is_slice_over(self) -> bool:
         return self._job.is_leaving or self._means.clock.now() - self._slice_began_at >= SLICE

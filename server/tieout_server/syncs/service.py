@@ -14,11 +14,11 @@ from tieout_server.connections.state import ConnectionState, check_can_read
 from tieout_server.errors import NotFoundError, NotPermittedNowError, PersonMustActError, XeroUnavailableError
 from tieout_server.events.feed import SYNC, Feed
 from tieout_server.ledger.documents import Entity
-from tieout_server.ledger.links import Link, Owner
+from tieout_server.ledger.links import Link
 from tieout_server.storage import connections, syncs, watermarks
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.events import Event
-from tieout_server.storage.syncs import Resolution, SyncFault, SyncRecord
+from tieout_server.storage.syncs import Resolution, SyncRecord
 from tieout_server.syncs import progress, schedule, trouble
 from tieout_server.syncs.means import POLL, SWEEP, SYNCING, Means
 from tieout_server.syncs.plan import Line, Plan, first_lines, incremental_lines
@@ -225,10 +225,7 @@ class Syncs:
             if link.state == ConnectionState.CONNECTED:  # by a new consent, or nothing was proven: it is tried again
                 again_at = trouble.after_refusal(link, self._clock.now())
                 return await run.wait_for(XeroUnavailableError(refusal.sentence, again_at), is_told=True)
-            await run.fail(
-                SyncFault("RECONNECT_REQUIRED", refusal.sentence, link.reason.owner if link.reason else Owner.MERCHANT)
-            )
-            return None
+            return await run.end_with_connection(refusal)
         if run.sync.state not in (SyncState.SUCCEEDED, SyncState.WAITING):  # those are told with their connection
             await self._links.health(link.id, None)
         return again_at

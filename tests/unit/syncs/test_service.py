@@ -204,7 +204,7 @@ async def test_killed_between_the_connections_end_and_the_syncs_the_next_slice_f
     assert lease
     with pytest.MonkeyPatch.context() as patch:
         failing(patch, disconnect_in_xero(around))
-        patch.setattr(Run, "fail", killed)
+        patch.setattr(Run, "end_with_connection", killed)
         with pytest.raises(Killed):
             await around.subjects.syncs.perform(Job(lease))
     assert (await around.connections.get(link.id)).state == "RECONNECT_REQUIRED"
@@ -217,6 +217,26 @@ async def test_killed_between_the_connections_end_and_the_syncs_the_next_slice_f
     broken = await around.connections.get(link.id)
     assert broken.reason
     assert broken.reason.code is ReasonCode.DISCONNECTED_IN_XERO, "the first reason stays"
+
+
+async def test_who_has_consented_by_the_time_that_a_refused_sync_would_end_has_it_go_on(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Run.end_with_connection
+
+    async def late(run: Run, refusal: PersonMustActError) -> datetime | None:
+        link_again(around)
+        await consent(around, await around.connections.reconnect(Reconnect(link.id)))
+        joined = await around.subjects.syncs.start(StartSync(link.id))
+        assert (joined.joined, joined.sync.id) == (True, run.sync.id)
+        return await real(run, refusal)
+
+    with monkeypatch.context() as patch:
+        failing(patch, disconnect_in_xero(around))
+        patch.setattr(Run, "end_with_connection", late)
+        assert await do_slice(around, link.id) == around.clock.now()
+    await do_slice(around, link.id)
+    assert (await newest(around, link.id)).state == "SUCCEEDED"
 
 
 def killed_after_its_run(patch: pytest.MonkeyPatch) -> None:
