@@ -43,8 +43,6 @@ from tieout_server.syncs.intake import DoubtedError
 from tieout_server.syncs.means import Means
 from tieout_server.work.engine import Job
 
-pytestmark = pytest.mark.timeout(30)
-
 AT = datetime(2026, 11, 22, 11, tzinfo=UTC)
 NZD = Organisation(xero_tenant_id="t", name="Southern Hops Ltd", base_currency="NZD")
 LINK = Link(id="con1", merchant_id="m", state="CONNECTED", organisation=NZD, created_at=AT, updated_at=AT)

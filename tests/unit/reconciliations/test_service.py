@@ -45,8 +45,6 @@ from tieout_server.syncs.progress import dump_line
 from tieout_server.syncs.service import ResolveHeldSync
 from tieout_server.syncs.state import Decision, SyncPhase
 
-pytestmark = pytest.mark.timeout(30)
-
 
 async def test_an_organisation_is_reconciled_once_at_a_time(around: Around) -> None:
     asked = StartReconciliation(around.connection_id, request_id="r1")

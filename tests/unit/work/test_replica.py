@@ -22,8 +22,6 @@ from tieout_server.work import replica as replica_module
 from tieout_server.work.engine import Engine, Job, Lane, LostLeaseError, Priority
 from tieout_server.work.replica import Replica
 
-pytestmark = pytest.mark.timeout(30)
-
 CONNECTION = "c1"
 
 
