@@ -44,8 +44,6 @@ from tieout_server.syncs.service import StartSync
 from tieout_server.syncs.state import SyncMode
 from tieout_server.work.engine import Job
 
-pytestmark = pytest.mark.timeout(30)
-
 Act = Callable[[World, str], Awaitable[Any]]
 
 

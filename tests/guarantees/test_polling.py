@@ -25,7 +25,7 @@ from tieout_sandbox.books.books import Books
 from tieout_sandbox.books.documents import ContactStatus, Invoice
 from tieout_server.storage import tables
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.in_turn]
+pytestmark = [pytest.mark.timeout(180), pytest.mark.in_turn]
 
 READS = r"/api\.xro/2\.0/"
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

@@ -32,7 +32,7 @@ from following import Subscriber
 from servers import CLIENT_ID, Service, differences, limits_kept, mirror_of, truth_of, until
 from tieout.v1 import sync_service_pb2 as pb
 from tieout.v1.connection_service_pb2 import CONNECTION_STATE_CONNECTED
-from tieout_sandbox import serve
+from tieout_sandbox import FaultKind, FaultRule, serve
 from tieout_server.events import feed
 from tieout_server.receivables.place import Place
 from tieout_server.storage import changes, replica_tables
@@ -41,6 +41,10 @@ pytestmark = pytest.mark.timeout(180)
 
 SEED = int(os.environ.get("TIEOUT_TEST_SEED", "20261122"))
 READS = r"/api\.xro/2\.0/(Contacts|Invoices|CreditNotes|Payments|Overpayments|Prepayments|Accounts)"
+CREDITS = r"/api\.xro/2\.0/(CreditNotes|Overpayments|Prepayments)"
+"""What a sync reads, and nobody who writes a payment."""
+LONG = 6.0
+"""Seconds that each of these takes where a sync is to last until something else was done, on a busy machine too."""
 TAKEN_OVER_WITHIN = 30.0
 """Seconds after a kill -9, or a loss of the network, until another replica goes on."""
 LET_GO_WITHIN = 8.0
@@ -60,6 +64,7 @@ async def test_a_first_sync_whose_owner_is_killed_goes_on_elsewhere_within_30_se
 ) -> None:
     books = quick_books(contacts=40, invoices=300, latency_ms=100)
     async with serve(books) as sandbox, fleet(sandbox, postgres_url, tmp_path) as running:
+        sandbox.faults.add(FaultRule(FaultKind.SLOW, CREDITS, times=None, seconds=LONG))
         organisation = sandbox.organisations[0].id
         connection = await running.replicas[0].service.connect()
         watcher = syncs_of(connection.id, lambda: running.up[-1])
@@ -67,6 +72,7 @@ async def test_a_first_sync_whose_owner_is_killed_goes_on_elsewhere_within_30_se
             home = await running.found_home(organisation)
             await until(lambda: sandbox.requests.count(READS) >= 8)
             await home.kill()
+            sandbox.faults.clear()
             loop = asyncio.get_running_loop()
             killed_at, before = loop.time(), sandbox.requests.count(READS)
             assert not has_ended(watcher), "it was over before its owner was killed"
@@ -184,6 +190,7 @@ async def test_an_owner_that_sleeps_through_its_life_commits_nothing_and_sends_n
 ) -> None:
     books = quick_books(contacts=40, invoices=300, latency_ms=400)
     async with serve(books) as sandbox, fleet(sandbox, postgres_url, tmp_path, count=2) as running:
+        sandbox.faults.add(FaultRule(FaultKind.SLOW, CREDITS, times=None, seconds=LONG))
         merchant = await a_merchant(running, random.Random(SEED))
         home = await running.found_home(merchant.organisation.id)
         watcher = syncs_of(merchant.connection_id, merchant.any)
@@ -193,6 +200,7 @@ async def test_an_owner_that_sleeps_through_its_life_commits_nothing_and_sends_n
         await until(lambda: sandbox.requests.count(PAYMENTS, method="PUT") > 0)
         assert not has_ended(watcher)
         home.pause()  # with a payment on its way, and a first sync in hand
+        sandbox.faults.clear()
         stopped_at = asyncio.get_running_loop().time()
         other = await running.found_home(merchant.organisation.id, besides=home)
         assert asyncio.get_running_loop().time() - stopped_at < TAKEN_OVER_WITHIN
@@ -268,6 +276,7 @@ async def test_whatever_is_asked_of_any_replica_is_answered_while_another_one_is
         serve(books) as sandbox,
         fleet(sandbox, postgres_url, tmp_path, TIEOUT_XERO_WEBHOOK_KEY=KEY) as running,
     ):
+        sandbox.faults.add(FaultRule(FaultKind.SLOW, CREDITS, times=None, seconds=LONG))
         merchant = await a_merchant(running, random.Random(SEED))
         watcher = syncs_of(merchant.connection_id, merchant.any)
         organisation = merchant.organisation.id
@@ -288,6 +297,7 @@ async def test_whatever_is_asked_of_any_replica_is_answered_while_another_one_is
             assert not has_ended(watcher), "nothing was going on beside"
             assert await running.home(organisation) is home
             assert sandbox.requests.count(READS) > before
+            sandbox.faults.clear()
             await until(lambda: has_ended(watcher), within=60)
         news = merchant.books.create_invoice(merchant.someone(), Decimal(12))
         body = body_of(event(tenantId=organisation, resourceId=news.id, eventType="CREATE"))

@@ -110,7 +110,7 @@ async def test_the_version_before_works_on_the_new_tables_until_this_one_takes_o
             await merchant.pay()
             await until(lambda: sandbox.requests.count(READS) >= SOME)
             sandbox.faults.add(
-                FaultRule(FaultKind.SLOW, READS, times=None, seconds=2.0)
+                FaultRule(FaultKind.SLOW, READS, times=None, seconds=5.0)
             )  # another server starts meanwhile
             assert migrate.HEAD in await migrate_by(ROOT, sandbox, url)
             reads = sandbox.requests.count(READS)

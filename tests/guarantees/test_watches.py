@@ -41,8 +41,6 @@ from tieout_server.events import feed, token
 from tieout_server.storage import events, tables
 from tieout_server.storage.database import Database
 
-pytestmark = pytest.mark.timeout(60)
-
 Stream = AsyncGenerator[Any, None]
 UNTIL_ANY = 2**63
 QUICK = 60.0

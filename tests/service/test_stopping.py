@@ -33,7 +33,7 @@ async def test_stopped_in_the_middle_of_a_sync_it_leaves_no_lock_behind(
                 began = asyncio.get_running_loop().time()
             assert asyncio.get_running_loop().time() - began < 5, "somebody waited for a lock"
             database = Database(url)
-            async with asyncio.timeout(2), database.write() as tx:
+            async with asyncio.timeout(5), database.write() as tx:  # it would wait for a lock for ten
                 await events.bounds(tx)
             await database.close()
 

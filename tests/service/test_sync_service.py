@@ -26,7 +26,9 @@ async def held_up(running: Service, sandbox: Sandbox) -> tuple[str, str]:
     """A connection, and its first sync, which will not end today: Xero has no calls left."""
     sandbox.faults.add(FaultRule(FaultKind.LIMIT_DAY, "/(Accounts|Contacts|Invoices)$", times=1_000_000))
     connection = await running.connect()
-    return connection.id, (await running.client.syncs.start(connection.id)).sync.id
+    async with contextlib.aclosing(running.client.syncs.watch_connection(connection.id)) as messages:
+        began = await anext(m.progress async for m in messages if m.HasField("progress"))
+    return connection.id, began.sync.id
 
 
 async def test_the_first_sync_begins_by_itself_and_tells_its_whole_story(running: Service, sandbox: Sandbox) -> None:

@@ -254,7 +254,11 @@ class Connections:
     async def health(self, connection_id: str, trouble: Reason | None) -> None:
         """Note that a connected connection is held up by a trouble that passes, or is no longer (None)."""
         async with self._means.database.write() as tx:
-            await self._access.note_trouble(tx, await self._record.get(tx, connection_id, lock=True), trouble)
+            await self.note(tx, await self._record.get(tx, connection_id, lock=True), trouble)
+
+    async def note(self, tx: Transaction, link: Link, trouble: Reason | None) -> None:
+        """Likewise of a connection that is locked, in the transaction that lets its reading wait."""
+        await self._access.note_trouble(tx, link, trouble)
 
     async def synced(self, tx: Transaction, link: Link, gap: Gap | None) -> None:
         """Note on a connection that is locked that all was read: nothing holds it up, and the gap of a break is closed.

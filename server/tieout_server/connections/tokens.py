@@ -167,9 +167,10 @@ class Tokens:
     async def _claimed(self, stored: StoredTokens) -> AsyncIterator[bool]:
         """Whether the right to refresh this token set is ours, which then lasts as long as the block or `claim`."""
         claim, now = Claim(stored.xero_user_id, stored.generation, self._name()), self._clock.now()
-        async with self._database.write() as tx:
-            is_ours = await tokens.claim_refresh(tx, claim, now=now, until=now + self.claim)
+        is_ours = False
         try:
+            async with self._database.write() as tx:
+                is_ours = await tokens.claim_refresh(tx, claim, now=now, until=now + self.claim)
             yield is_ours
         except BaseException:
             if is_ours:  # a token set that was stored has ended the claim

@@ -209,12 +209,15 @@ class Readings:
 
     async def _wait_for(self, job: Job, trouble: OperatorMustActError | TryAgainError) -> datetime:
         """Park the connection's reading until the trouble has passed, and say so."""
-        now, link = self._means.clock.now(), await self._links.get(job.connection_id)
-        until = (trouble.retry_at if isinstance(trouble, TryAgainError) else None) or troubles.after_outage(link, now)
+        now = self._means.clock.now()
         async with self._means.database.write() as tx:
+            link = await connections.get(tx, job.connection_id, lock=True)  # before the work: see Transaction
+            assert link is not None, "its books were open"
             await job.hold(tx)
+            known = trouble.retry_at if isinstance(trouble, TryAgainError) else None
+            until = known or troubles.after_outage(link, now)
             await watermarks.postpone(tx, job.connection_id, until)
-        held = HeldUp(troubles.waiting_for(trouble), until)
-        await self._links.health(link.id, troubles.reason(link, held, trouble, now))
+            held = HeldUp(troubles.waiting_for(trouble), until)
+            await self._links.note(tx, link, troubles.reason(link, held, trouble, now))
         logger.warning("reading waits", connection_id=job.connection_id, until=until, trouble=trouble.sentence)
         return until

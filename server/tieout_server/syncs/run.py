@@ -13,7 +13,8 @@ import msgspec
 
 from tieout_server import log
 from tieout_server.connections.service import Connections
-from tieout_server.errors import BugError, DrainingError, TryAgainError, UnexpectedAnswerError
+from tieout_server.connections.state import ConnectionState
+from tieout_server.errors import BugError, DrainingError, PersonMustActError, TryAgainError, UnexpectedAnswerError
 from tieout_server.events.feed import SYNC
 from tieout_server.ledger.books import Books, HeldUp, Page
 from tieout_server.ledger.documents import Entity
@@ -31,7 +32,7 @@ from tieout_server.syncs.means import COMPARE, SWEEP, Means
 from tieout_server.syncs.plan import Line, Plan, Request
 from tieout_server.syncs.schedule import SUMS
 from tieout_server.syncs.state import AT_WORK, Happening, Milestone, SyncMode, SyncPhase, SyncState, move
-from tieout_server.syncs.trouble import PASSING, Trouble, may_pass, waiting_for
+from tieout_server.syncs.trouble import PASSING, Trouble, may_pass, reason, waiting_for
 from tieout_server.work.engine import Job, Priority
 
 logger = log.get("syncs")
@@ -71,8 +72,6 @@ class Run:
         self._slice_began_at = means.clock.now()
         self._rows = 0
         self._is_awaited = is_awaited
-        self.trouble: Trouble | None = None
-        """What the slice ended with, if it waits."""
         self._odd: dict[str, BugError] = {}
         """The lines that are left alone for the rest of the slice, and what of their answers was not understood."""
         self._in_flight: dict[asyncio.Task[Page], Request] = {}
@@ -114,7 +113,21 @@ class Run:
         """End the sync with this fault."""
         async with self._means.database.write() as tx:
             await self._job.hold(tx)
-            await self._keep(tx, Happening.BROKEN, fault=fault, waiting_by="", waiting_until=None, eta_at=None)
+            await self._fail(tx, fault)
+
+    async def end_with_connection(self, refusal: PersonMustActError) -> datetime | None:
+        """End the sync after its connection; where somebody has consented since, it goes on at once instead."""
+        async with self._means.database.write() as tx:
+            link = await connections.get(tx, self._sync.connection_id, lock=True)  # before the work: see Transaction
+            await self._job.hold(tx)
+            if link and link.state == ConnectionState.CONNECTED:
+                return self._means.clock.now()
+            owner = link.reason.owner if link and link.reason else Owner.MERCHANT
+            await self._fail(tx, SyncFault("RECONNECT_REQUIRED", refusal.sentence, owner))
+        return None
+
+    async def _fail(self, tx: Transaction, fault: SyncFault) -> None:
+        await self._keep(tx, Happening.BROKEN, fault=fault, waiting_by="", waiting_until=None, eta_at=None)
 
     def _is_slice_over(self) -> bool:
         return self._job.is_leaving or self._means.clock.now() - self._slice_began_at >= SLICE
@@ -236,9 +249,11 @@ class Run:
         changes = sum(line.upserted + line.removed for line in self._plan.lines)
         return Gap(from_at=link.gap_from_at, to_at=min(read_up_to.values()), changes=changes)
 
-    async def wait_for(self, trouble: Trouble) -> datetime:
-        """Park the sync until the trouble has passed; no worker sleeps meanwhile."""
-        self.trouble = trouble
+    async def wait_for(self, trouble: Trouble, *, is_told: bool = False) -> datetime:
+        """Park the sync until the trouble has passed; no worker sleeps meanwhile.
+
+        Its connection says why, unless it does already (`is_told`).
+        """
         failures = self._sync.failures + 1
         is_odd = isinstance(trouble, BugError)
         pause = min(FIRST_RETRY * 2 ** min(failures, 11), LAST_RETRY_OF_ODD if is_odd else LAST_RETRY)
@@ -247,10 +262,14 @@ class Run:
         known = trouble.retry_at if isinstance(trouble, TryAgainError) else None
         again_at = known or self._means.clock.now() + pause
         async with self._means.database.write() as tx:
+            link = await connections.get(tx, self._sync.connection_id, lock=True)  # before the work: see Transaction
             await self._job.hold(tx)
             await self._keep(
                 tx, Happening.HELD_UP, waiting_by=by, waiting_until=again_at, failures=failures, fault=fault
             )
+            if link and not is_told:
+                why = reason(link, HeldUp(by, again_at), trouble, self._sync.updated_at)
+                await self._links.note(tx, link, why)
         logger.warning("sync waits", sync_id=self._sync.id, by=by, until=again_at, trouble=trouble.sentence)
         return again_at
 

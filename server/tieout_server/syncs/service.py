@@ -13,13 +13,12 @@ from tieout_server.connections.service import Connections
 from tieout_server.connections.state import ConnectionState, check_can_read
 from tieout_server.errors import NotFoundError, NotPermittedNowError, PersonMustActError, XeroUnavailableError
 from tieout_server.events.feed import SYNC, Feed
-from tieout_server.ledger.books import HeldUp, WaitingFor
 from tieout_server.ledger.documents import Entity
-from tieout_server.ledger.links import Link, Owner, Reason
+from tieout_server.ledger.links import Link
 from tieout_server.storage import connections, syncs, watermarks
 from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.events import Event
-from tieout_server.storage.syncs import Resolution, SyncFault, SyncRecord
+from tieout_server.storage.syncs import Resolution, SyncRecord
 from tieout_server.syncs import progress, schedule, trouble
 from tieout_server.syncs.means import POLL, SWEEP, SYNCING, Means
 from tieout_server.syncs.plan import Line, Plan, first_lines, incremental_lines
@@ -225,13 +224,10 @@ class Syncs:
             link = await self._links.access_lost(link.id, refusal)
             if link.state == ConnectionState.CONNECTED:  # by a new consent, or nothing was proven: it is tried again
                 again_at = trouble.after_refusal(link, self._clock.now())
-                return await run.wait_for(XeroUnavailableError(refusal.sentence, again_at))
-            await run.fail(
-                SyncFault("RECONNECT_REQUIRED", refusal.sentence, link.reason.owner if link.reason else Owner.MERCHANT)
-            )
-            return None
-        if run.sync.state != SyncState.SUCCEEDED:
-            await self._links.health(link.id, _trouble(link, run))
+                return await run.wait_for(XeroUnavailableError(refusal.sentence, again_at), is_told=True)
+            return await run.end_with_connection(refusal)
+        if run.sync.state not in (SyncState.SUCCEEDED, SyncState.WAITING):  # those are told with their connection
+            await self._links.health(link.id, None)
         return again_at
 
     async def _take_up(self, job: Job) -> tuple[Link, SyncRecord, list[Line]] | None:
@@ -321,12 +317,3 @@ async def _confirm_lines(tx: Transaction, sync: SyncRecord) -> None:
 
 async def _lines(tx: Transaction, sync: SyncRecord) -> list[Line]:
     return [progress.load_line(stored) for stored in await syncs.lines(tx, sync.id)]
-
-
-def _trouble(link: Link, run: Run) -> Reason | None:
-    """What a waiting sync says of its connection's health."""
-    sync = run.sync
-    if not sync.waiting_by:
-        return None
-    held = HeldUp(WaitingFor(sync.waiting_by), sync.waiting_until)
-    return trouble.reason(link, held, run.trouble, sync.updated_at)

@@ -206,6 +206,7 @@ class Engine:
 
     async def _start_what_is_due(self) -> float:
         """Start what can be started; answers how many seconds to wait at most for more."""
+        owner = self._replica.id
         if self._is_draining or not self._replica.is_alive():
             return SWEEP
         if self._may_hold_more and (freed := await self._give_back()):
@@ -213,9 +214,11 @@ class Engine:
         now, room = self._clock.now(), self._room()
         enough = AT_ONCE * len(self._kinds)  # a connection with all kinds due at once has one of them started
         async with self._database.read() as tx:
-            found = await work.due(tx, now, enough, replica_id=self._replica.id, lanes=list(room)) if room else ()
+            found = await work.due(tx, now, enough, replica_id=owner, lanes=list(room)) if room else ()
             newcomers = await self._newcomers(tx, found)
             next_at = await work.next_due_at(tx, now)
+        if self._replica.id != owner:  # the place was lost meanwhile: in nobody's name it would be taken from everybody
+            return SWEEP
         for due in found:
             key, organisation = (due.task.connection_id, due.task.lane), due.xero_tenant_id
             is_ours = due.has_home or not organisation or organisation in newcomers
@@ -225,7 +228,7 @@ class Engine:
                 continue
             room[due.task.lane] -= 1
             self._organisations[key] = organisation
-            doing = self._do(due, self._replica.id)
+            doing = self._do(due, owner)
             self._running[key] = asyncio.create_task(doing, name=f"{due.task.kind} {due.task.connection_id}")
             self._running[key].add_done_callback(functools.partial(self._done, key))
         return self._idle_for(now, next_at)

@@ -14,7 +14,7 @@ from tieout_server.connections.tokens import Tokens
 from tieout_server.errors import StorageUnavailableError
 from tieout_server.ledger.books import TokenSet
 from tieout_server.storage import tokens
-from tieout_server.storage.database import Transaction
+from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.tokens import StoredTokens
 
 pytestmark = pytest.mark.timeout(60)
@@ -115,6 +115,25 @@ async def test_a_refresh_of_which_another_process_was_faster_is_not_kept(
     refresh.go.set()
     await asking
     assert (await theirs._stored(USER)).generation == before
+
+
+async def test_who_is_cancelled_while_the_claim_is_committed_leaves_the_refresh_to_the_next(
+    around: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around.clock.time += timedelta(hours=1)
+    real = Database.write
+
+    @contextlib.asynccontextmanager
+    async def cancelled_as_it_commits(database: Database) -> AsyncIterator[Transaction]:
+        async with real(database) as tx:
+            yield tx
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "write", cancelled_as_it_commits)
+        with pytest.raises(asyncio.CancelledError):
+            await tokens_of(around).access_token(USER)
+    assert (await tokens_of(around)._stored(USER)).claimed_until is None
 
 
 async def test_a_refresh_is_kept_and_handed_out_from_then_on(around: World, refresh: RefreshInFlight) -> None:

@@ -3,8 +3,6 @@
 import asyncio
 from decimal import Decimal
 
-import pytest
-
 from databases import add_connection
 from documents import contact, invoice
 from fakes import SettableClock
@@ -24,8 +22,6 @@ from tieout_server.storage.discrepancies import Discrepancy
 from tieout_server.storage.vault import Vault
 from tieout_server.syncs.means import Means
 from tieout_server.work.requests import Requests
-
-pytestmark = pytest.mark.timeout(30)
 
 
 async def test_an_acknowledgement_waits_for_who_is_comparing_and_is_kept(database: Database) -> None:

@@ -10,8 +10,6 @@ from open_organisation import OFF, Around
 from tieout_server.storage import comparisons
 from tieout_server.storage.comparisons import Compared
 
-pytestmark = pytest.mark.timeout(30)
-
 
 async def history(around: Around, customer: str) -> list[Compared]:
     """Both balances of a customer over time."""

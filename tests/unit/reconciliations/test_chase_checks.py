@@ -16,8 +16,6 @@ from tieout_server.reconciliations.messages import InvoiceReference
 from tieout_server.storage import watermarks
 from tieout_server.storage.watermarks import Watermark
 
-pytestmark = pytest.mark.timeout(30)
-
 
 async def check(around: Around, *names: str, calls: int = 60) -> list[ChaseCheck]:
     """The answer for these invoices, with so many calls left."""

@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from open_organisation import Around
 from tieout_server.connections.messages import Disconnect
 from tieout_server.errors import XeroUnavailableError
@@ -11,8 +9,6 @@ from tieout_server.reconciliations.messages import StartReconciliation
 from tieout_server.reconciliations.service import ENDED, WORK
 from tieout_server.reconciliations.state import ReconciliationState
 from tieout_server.reconciliations.watch import ReconciliationWatch, Seen
-
-pytestmark = pytest.mark.timeout(30)
 
 
 async def begun(around: Around) -> str:

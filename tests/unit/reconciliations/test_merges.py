@@ -16,8 +16,6 @@ from tieout_server.storage.customers import CustomerQuery
 from tieout_server.storage.discrepancies import Discrepancy
 from tieout_server.storage.pages import Span
 
-pytestmark = pytest.mark.timeout(30)
-
 
 async def off(around: Around, customer: str = "c1") -> Discrepancy:
     """Have a customer off balance."""

@@ -39,8 +39,6 @@ from tieout_server.storage.touched import Window, touched
 from tieout_server.storage.watermarks import Watermark
 from tieout_server.syncs.means import NEWS, Means
 
-pytestmark = pytest.mark.timeout(30)
-
 LONG_AGO = datetime(2026, 11, 1, tzinfo=UTC)
 READ_UP_TO = datetime(2026, 11, 22, 11, tzinfo=UTC)
 NZD = Organisation(xero_tenant_id="t", name="Southern Hops Ltd", base_currency="NZD", short_code="!abc")

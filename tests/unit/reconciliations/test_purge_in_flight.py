@@ -19,8 +19,6 @@ from tieout_server.reconciliations.platform_balances import Submission
 from tieout_server.storage import connections, purge, reconciliation_tables, tables
 from tieout_server.storage.platform_balances import PlatformBalance
 
-pytestmark = pytest.mark.timeout(30)
-
 KEPT = (
     tables.contacts,
     tables.invoices,

@@ -3,15 +3,11 @@
 from datetime import timedelta
 from decimal import Decimal
 
-import pytest
-
 from documents import contact, credit
 from open_organisation import Around, around
 from tieout_server.errors import ScopeMissingError
 
 __all__ = ["around"]
-
-pytestmark = pytest.mark.timeout(30)
 
 
 async def compared(around: Around) -> set[str]:

@@ -7,8 +7,6 @@ import pytest
 from open_organisation import OFF, Around
 from tieout_server.reconciliations.messages import Report
 
-pytestmark = pytest.mark.timeout(30)
-
 
 async def test_a_case_stays_with_what_was_found_when_its_caller_goes(around: Around) -> None:
     around.books.stated["c1"] = OFF

@@ -13,6 +13,7 @@ from databases import add_connection, take
 from documents import contact, credit, invoice
 from fakes import SettableClock
 from open_books import OpenBooks, engine_with_news
+from servers import until
 from tieout_server.errors import NotFoundError, UnexpectedAnswerError, XeroUnavailableError
 from tieout_server.events import feed, token
 from tieout_server.events.feed import RECONCILIATION, Feed
@@ -41,8 +42,6 @@ from tieout_server.storage.work import Task
 from tieout_server.syncs.intake import DoubtedError
 from tieout_server.syncs.means import Means
 from tieout_server.work.engine import Job
-
-pytestmark = pytest.mark.timeout(30)
 
 AT = datetime(2026, 11, 22, 11, tzinfo=UTC)
 NZD = Organisation(xero_tenant_id="t", name="Southern Hops Ltd", base_currency="NZD")
@@ -374,10 +373,11 @@ async def test_a_watch_tells_the_state_now_and_ends_with_it(around: Around) -> N
     seen: list[Seen] = []
 
     async def follow() -> None:
-        seen.extend([one async for one in watch.follow("rec1", "")])
+        async for one in watch.follow("rec1", ""):
+            seen.append(one)  # noqa: PERF401 - each as it comes
 
     following = asyncio.create_task(follow())
-    await asyncio.sleep(0.05)
+    await until(lambda: bool(seen))
     await around.ended()
     await following
     running.cancel()

@@ -45,8 +45,6 @@ from tieout_server.syncs.progress import dump_line
 from tieout_server.syncs.service import ResolveHeldSync
 from tieout_server.syncs.state import Decision, SyncPhase
 
-pytestmark = pytest.mark.timeout(30)
-
 
 async def test_an_organisation_is_reconciled_once_at_a_time(around: Around) -> None:
     asked = StartReconciliation(around.connection_id, request_id="r1")
@@ -287,18 +285,19 @@ async def test_nothing_is_compared_before_the_first_sync_has_ended(around: Aroun
 async def test_a_discrepancy_is_listed_acknowledged_and_watched(around: Around) -> None:
     subjects = around.world.subjects.reconciliation
     watch = DiscrepancyWatch(around.world.database, around.means.feed, subjects.discrepancies)
-    told: list[Told] = []
+    is_listening = asyncio.Event()
 
     async def listen(after: str = "", *, from_start: bool = False, most: int) -> list[Told]:
         heard: list[Told] = []
         async for one in watch.follow(around.connection_id, after, from_start=from_start):
             heard.append(one)
+            is_listening.set()
             if len(heard) == most:
                 break
         return heard
 
     listening = asyncio.create_task(listen(most=5))
-    await asyncio.sleep(0.05)
+    await is_listening.wait()
     around.books.stated["c1"] = OFF
     (off,) = (await around.service.reconcile_customer(around.connection_id, "c1")).discrepancies
     service = subjects.discrepancies

@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 
 from fakes import World, serving
+from servers import until
 from tieout.v1 import connection_service_pb2 as pb
 from tieout.v1 import sync_service_pb2
 from tieout.v1.connection_service_pb2_grpc import ConnectionServiceStub
@@ -119,8 +120,14 @@ async def test_the_log_names_method_status_and_connection_and_nothing_else_of_th
     connections: Any = ConnectionServiceStub(channel)
     with pytest.raises(aio.AioRpcError):
         await connections.Disconnect(pb.DisconnectRequest(connection_id="con_unknown", request_id="told-to-nobody"))
-    log = "".join(capsys.readouterr())
-    assert "/tieout.v1.ConnectionService/Disconnect" in log
+    said: list[str] = []
+
+    def is_logged() -> bool:
+        said.extend(capsys.readouterr())
+        return "/tieout.v1.ConnectionService/Disconnect" in "".join(said)
+
+    await until(is_logged)  # a moment after the answer
+    log = "".join(said)
     assert "NOT_FOUND" in log
     assert "elapsed_ms" in log
     assert "con_unknown" in log

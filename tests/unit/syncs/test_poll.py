@@ -1,8 +1,11 @@
 """Polling at its edges: when it reads, when it stands back, what trouble parks it, and what a bug may not hold up."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -28,6 +31,7 @@ from tieout_server.ledger.documents import Document, Entity, Invoice
 from tieout_server.ledger.links import Link, ReasonCode
 from tieout_server.storage import calls, live, mirror, sweeps, syncs, tables, watermarks, webhooks, work
 from tieout_server.storage.calls import DAY_LIMIT_HOLDS
+from tieout_server.storage.database import Database, Transaction
 from tieout_server.storage.sweeps import Sweep
 from tieout_server.storage.syncs import SyncRecord
 from tieout_server.storage.watermarks import Watermark
@@ -328,6 +332,39 @@ async def test_a_listing_that_xero_does_not_answer_for_keeps_no_other_waiting_an
     await poll(around, link, after=timedelta(hours=1))
     assert (await around.connections.get(link.id)).health == "OK"
     assert (await marks(around, link))[entity].last_read_at == around.clock.now()
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+async def test_killed_right_after_reading_was_put_off_the_connection_says_why(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until = around.clock.now() + timedelta(hours=9)
+    refuse(monkeypatch, CallLimitError("The day is used up.", "day", until))
+    real_postpone, real_write, is_put_off = watermarks.postpone, Database.write, asyncio.Event()
+
+    async def postpone(*asked: Any) -> None:  # noqa: ANN401 - as it was given
+        await real_postpone(*asked)
+        is_put_off.set()
+
+    @contextlib.asynccontextmanager
+    async def write(database: Database, *, durable: bool = True) -> AsyncIterator[Transaction]:
+        async with real_write(database, durable=durable) as tx:
+            yield tx
+        if is_put_off.is_set():
+            raise Killed
+
+    monkeypatch.setattr(watermarks, "postpone", postpone)
+    monkeypatch.setattr(Database, "write", write)
+    with pytest.raises(Killed):
+        await poll(around, link)
+    monkeypatch.undo()
+    assert (await marks(around, link))[Entity.PAYMENTS].next_read_at == until
+    told = await around.connections.get(link.id)
+    assert told.reason
+    assert (told.health, told.reason.code) == ("DEGRADED", ReasonCode.DAY_LIMIT_REACHED)
 
 
 async def test_an_outage_is_asked_about_ever_less_often_but_not_less_often_than_payments_are_read(

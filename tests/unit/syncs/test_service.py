@@ -22,6 +22,7 @@ from tieout_server.connections.tokens import TokensOf
 from tieout_server.errors import (
     AccessRevokedError,
     AppRejectedError,
+    CallLimitError,
     InvalidRequestError,
     NotPermittedNowError,
     PersonMustActError,
@@ -203,7 +204,7 @@ async def test_killed_between_the_connections_end_and_the_syncs_the_next_slice_f
     assert lease
     with pytest.MonkeyPatch.context() as patch:
         failing(patch, disconnect_in_xero(around))
-        patch.setattr(Run, "fail", killed)
+        patch.setattr(Run, "end_with_connection", killed)
         with pytest.raises(Killed):
             await around.subjects.syncs.perform(Job(lease))
     assert (await around.connections.get(link.id)).state == "RECONNECT_REQUIRED"
@@ -218,6 +219,50 @@ async def test_killed_between_the_connections_end_and_the_syncs_the_next_slice_f
     assert broken.reason.code is ReasonCode.DISCONNECTED_IN_XERO, "the first reason stays"
 
 
+async def test_who_has_consented_by_the_time_that_a_refused_sync_would_end_has_it_go_on(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Run.end_with_connection
+
+    async def late(run: Run, refusal: PersonMustActError) -> datetime | None:
+        link_again(around)
+        await consent(around, await around.connections.reconnect(Reconnect(link.id)))
+        joined = await around.subjects.syncs.start(StartSync(link.id))
+        assert (joined.joined, joined.sync.id) == (True, run.sync.id)
+        return await real(run, refusal)
+
+    with monkeypatch.context() as patch:
+        failing(patch, disconnect_in_xero(around))
+        patch.setattr(Run, "end_with_connection", late)
+        assert await do_slice(around, link.id) == around.clock.now()
+    await do_slice(around, link.id)
+    assert (await newest(around, link.id)).state == "SUCCEEDED"
+
+
+def killed_after_its_run(patch: pytest.MonkeyPatch) -> None:
+    """Let the process end as soon as a sync has committed how far it has come in its slice."""
+    real = Run.go_on
+
+    async def killed(run: Run, books: Books) -> datetime | None:
+        await real(run, books)
+        raise Killed
+
+    patch.setattr(Run, "go_on", killed)
+
+
+async def test_killed_right_after_a_sync_was_parked_its_connection_says_why(
+    around: World, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, CallLimitError("The day is used up.", "day", around.clock.now() + timedelta(hours=9)))
+    killed_after_its_run(monkeypatch)
+    with pytest.raises(Killed):
+        await do_slice(around, link.id)
+    sync, now = await newest(around, link.id), await around.connections.get(link.id)
+    assert (sync.state, sync.waiting_by) == ("WAITING", "DAY_LIMIT")
+    assert now.reason
+    assert (now.health, now.reason.code) == ("DEGRADED", ReasonCode.DAY_LIMIT_REACHED)
+
+
 async def test_killed_right_after_a_sync_has_ended_nothing_of_what_follows_from_it_is_missing(
     around: World, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,13 +274,7 @@ async def test_killed_right_after_a_sync_has_ended_nothing_of_what_follows_from_
     async with around.database.write() as tx:
         for kind in (SWEEP, COMPARE):
             await tx.execute(delete(tables.work).where(tables.work.c.kind == kind))
-    real = Run.go_on
-
-    async def killed_after(run: Run, books: Books) -> datetime | None:
-        await real(run, books)
-        raise Killed
-
-    monkeypatch.setattr(Run, "go_on", killed_after)
+    killed_after_its_run(monkeypatch)
     with pytest.raises(Killed):
         await do_slice(around, link.id)
     assert (await newest(around, link.id)).state == "SUCCEEDED"

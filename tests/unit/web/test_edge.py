@@ -18,7 +18,6 @@ from tieout_server.web.edge import EACH, HEADERS, Edge, TrustedProxiesError
 from tieout_server.web.server import WebServer
 
 Client = TestClient[Any, Any]
-pytestmark = pytest.mark.timeout(30)
 BURST, PAUSE = EACH
 
 

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -13,7 +14,7 @@ from databases import add_connection
 from fakes import SettableClock
 from places import alone
 from servers import until
-from tieout_server.storage import migrate, replicas, tables
+from tieout_server.storage import migrate, replicas, tables, work
 from tieout_server.storage.database import Database
 from tieout_server.work import engine as engines
 from tieout_server.work.engine import Engine, Job, Lane, LostLeaseError, Perform, Priority
@@ -157,6 +158,30 @@ async def test_a_process_without_a_place_begins_nothing(database: Database, cloc
         await engine._replica.join()
         engine._due.set()
         await until(lambda: len(slices.jobs) == 1)
+
+
+async def test_a_process_that_loses_its_place_while_it_looks_takes_nothing_in_nobodys_name(
+    database: Database, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slices, due = Slices(), work.due
+    async with at_work(database, clock, read=slices.perform) as engine:
+        await until(engine._replica.is_alive)
+
+        async def lost_meanwhile(*asked: Any, **named: Any) -> Any:  # noqa: ANN401 - as it was given
+            found = await due(*asked, **named)
+            if found:
+                await taken_for_dead(database, engine)
+                engine._replica.id = ""
+            return found
+
+        monkeypatch.setattr(work, "due", lost_meanwhile)
+        await wake(engine, database, "read")
+        await until(lambda: not engine._replica.id)
+        await engine._replica.join()
+        monkeypatch.undo()
+        engine._due.set()
+        await until(lambda: len(slices.jobs) == 1)
+        assert (await row(database, "read"))["owner"] == engine._replica.id
 
 
 async def test_what_stops_without_a_place_touches_nothing(database: Database, clock: SettableClock) -> None:

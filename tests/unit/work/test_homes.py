@@ -15,8 +15,6 @@ from tieout_server.ledger.calls import Left, Problem
 from tieout_server.storage import replica_tables
 from tieout_server.work.homes import _share
 
-pytestmark = pytest.mark.timeout(30)
-
 MANY = [f"organisation-{number}" for number in range(5)]
 
 
