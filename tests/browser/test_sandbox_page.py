@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import aiohttp
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -111,13 +112,18 @@ class Screen:
         if agree:
             self.browser.switch_to.alert.accept()
         arrived(self.browser, before)  # where a notice may have been, too
-        WebDriverWait(self.browser, 10).until(lambda browser: browser.find_elements(By.CSS_SELECTOR, ".notice"))
+        waiting(self.browser).until(lambda browser: browser.find_elements(By.CSS_SELECTOR, ".notice"))
         return self.browser.find_element(By.CSS_SELECTOR, ".notice").text
+
+
+def waiting(browser: Chrome) -> WebDriverWait[Chrome]:
+    """Waits for a page, or for what is on it; what is found may be of the page before, and gone as it is read."""
+    return WebDriverWait(browser, 10, ignored_exceptions=[StaleElementReferenceException])
 
 
 def arrived(browser: Chrome, before: str) -> None:
     """Wait until the browser shows another page than before."""
-    wait = WebDriverWait(browser, 10)
+    wait = waiting(browser)
     wait.until(lambda browser: browser.current_url != before)
     wait.until(lambda browser: browser.execute_script("return document.readyState") == "complete")
 
@@ -198,7 +204,7 @@ async def test_a_bookkeeper_pays_an_invoice_by_keyboard_and_undoes_it(screen: Sc
         assert focused.value_of_css_property("outline-style") == "solid"
         browser.save_screenshot(str(screenshots / "sandbox-focus.png"))
         focused.send_keys("1.25" + Keys.ENTER)
-        WebDriverWait(browser, 10).until(lambda on: on.find_elements(By.CSS_SELECTOR, ".notice.done[role=status]"))
+        waiting(browser).until(lambda on: on.find_elements(By.CSS_SELECTOR, ".notice.done[role=status]"))
 
     await screen.run(pay)
     assert invoice.amount_paid == Decimal("1.25")
@@ -315,7 +321,7 @@ async def test_new_requests_and_deliveries_appear_by_themselves(screen: Screen, 
     def appears(browser: Chrome) -> None:
         shown = "[data-live=last] td"
         seen = "Contacts/00000000"
-        WebDriverWait(browser, 10).until(
+        waiting(browser).until(
             lambda on: any(seen in cell.text for cell in on.find_elements(By.CSS_SELECTOR, shown)[:5])
         )
         browser.find_element(By.CSS_SELECTOR, "[data-pause]").click()
@@ -330,11 +336,11 @@ async def test_lists_are_searched_and_paged(screen: Screen) -> None:
 
     def look(browser: Chrome) -> None:
         browser.find_element(By.LINK_TEXT, "Next").click()
-        WebDriverWait(browser, 10).until(lambda on: "Page 2 of" in on.find_element(By.CLASS_NAME, "pager").text)
+        waiting(browser).until(lambda on: "Page 2 of" in on.find_element(By.CLASS_NAME, "pager").text)
         put(browser.find_element(By.NAME, "q"), invoice.number + Keys.ENTER)
-        WebDriverWait(browser, 10).until(lambda on: "1 in all" in on.find_element(By.CLASS_NAME, "pager").text)
+        waiting(browser).until(lambda on: "1 in all" in on.find_element(By.CLASS_NAME, "pager").text)
         browser.find_element(By.LINK_TEXT, invoice.number).click()
-        WebDriverWait(browser, 10).until(lambda on: invoice.number in on.find_element(By.TAG_NAME, "h1").text)
+        waiting(browser).until(lambda on: invoice.number in on.find_element(By.TAG_NAME, "h1").text)
 
     await screen.run(look)
 
