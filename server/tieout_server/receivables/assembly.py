@@ -28,9 +28,9 @@ async def customers_of(
     What is overdue now is so by the calendar of the organisation.
     """
     today = today_of(await connections.organisation(tx, connection_id), now)
-    family = {customer.contact.xero_contact_id: customer.contact.xero_contact_id for customer in found}
-    if winners := [f.contact.xero_contact_id for f in found if isinstance(f, Listed) or f.has_merged]:
-        family |= await customers.families(tx, connection_id, winners)
+    winners = [f.contact.xero_contact_id for f in found if isinstance(f, Listed) or f.has_merged]
+    family = {f.contact.xero_contact_id: f.contact.xero_contact_id for f in found}
+    family |= await customers.families(tx, connection_id, winners)
     units = await customers.balances(tx, connection_id, today=today, of=family)
     owned = sorted(units, key=lambda balance: (family[balance.xero_contact_id], balance.currency))
     by_owner = {owner: list(balances) for owner, balances in groupby(owned, key=lambda b: family[b.xero_contact_id])}

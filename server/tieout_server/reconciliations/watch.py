@@ -109,7 +109,7 @@ class DiscrepancyWatch:
                     yield Told(None, snapshot=discrepancy)
         if after:
             position = await self._feed.position_of(after)
-        if not after:
+        else:
             yield Told(position)
         wanted = self._feed.follow(position, lambda e: e.topic == DISCREPANCY and e.connection_id == connection_id)
         async for item in wanted:

@@ -61,8 +61,8 @@ class FoundCustomer(msgspec.Struct, frozen=True):
 
     contact: Contact
     updated_at: datetime
-    is_off_balance: bool = False
-    has_merged: bool = True
+    is_off_balance: bool
+    has_merged: bool
     """Whether others were merged into it."""
 
 

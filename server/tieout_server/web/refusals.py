@@ -78,6 +78,9 @@ def _not_administrator(sentence: str) -> Page:
     )
 
 
+_RELOAD = (
+    "Reload this page in a moment to try again. If that does not help, start again from the page that sent you to Xero."
+)
 _START_AGAIN = "Start again from the page that sent you to Xero. It gives you a fresh link."
 
 _UNKNOWN = Page(
@@ -189,16 +192,14 @@ _PAGES: dict[type, Page] = {
         mood=Mood.ATTENTION,
         heading="We cannot go on right now",
         happened="Your consent reached us, but we could not write down what came of it. This is not a fault of yours.",
-        next="Reload this page in a moment to try again. "
-        "If that does not help, start again from the page that sent you to Xero.",
+        next=_RELOAD,
     ),
     errors.DrainingError: Page(
         status=503,
         mood=Mood.ATTENTION,
         heading="This server is being replaced",
         happened="Your consent reached us as this server stopped, and another one goes on with it. Nothing is lost.",
-        next="Reload this page in a moment to try again. "
-        "If that does not help, start again from the page that sent you to Xero.",
+        next=_RELOAD,
     ),
     errors.CallLimitError: Page(
         status=503,
@@ -213,8 +214,7 @@ _PAGES: dict[type, Page] = {
         mood=Mood.ATTENTION,
         heading="Xero does not answer right now",
         happened="Your consent reached us, but Xero did not answer in time. Nothing is lost.",
-        next="Reload this page in a moment to try again. "
-        "If that does not help, start again from the page that sent you to Xero.",
+        next=_RELOAD,
     ),
 }
 """The page of each class of refusals; the others say no more than that nothing was connected."""
